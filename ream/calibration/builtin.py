@@ -1,0 +1,168 @@
+"""Built-in text sources that need no network and ship no foreign text.
+
+``general`` and ``code`` are read at run time from the Python installation, ``math`` is generated (problems.py). Every
+document belongs to exactly one split, decided by a hash of its content, so nothing that is calibrated on or tested on
+was trained on. The text therefore follows the installation: another Python or another numpy gives other documents,
+under the same names and with the same split rule.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import random
+import re
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ream.calibration.problems import worksheets
+
+Split = Literal["train", "calibration", "held-out"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+NAMES = ("general", "math", "code")
+
+# Packages whose docstrings are reference documentation; all of them come with ream's own dependencies.
+DOCUMENTED_PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "matplotlib", "networkx", "sympy", "torch", "transformers")
+NOT_PROSE_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
+# One file of the encodings package is a table of 256 characters: bytes, not code.
+TABLE = re.compile(r"encodings[/\\](cp|iso|mac|koi|ptcp|tis|hp_roman|kz)")
+MIN_CHARS, MAX_CHARS = 1600, 4800
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text with a stable identifier (origin and position within it)."""
+
+    id: str
+    text: str
+
+
+def split_of(content: str | bytes) -> Split:
+    """The split a document belongs to: 80% train, 10% calibration, 10% held-out, by SHA-256 of its content."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    bucket = int.from_bytes(hashlib.sha256(data).digest()[:4], "big") % 10
+    return "held-out" if bucket == 0 else "calibration" if bucket == 1 else "train"
+
+
+def documents(name: str, split: Split, seed: int = 0) -> Iterator[Document]:
+    """Documents of one built-in source and split, in a seeded random order.
+
+    Args:
+        name: one of ``general``, ``math``, ``code``.
+        split: one of ``train``, ``calibration``, ``held-out``.
+        seed: orders the documents (and, for ``math``, generates them: that source never ends).
+
+    Raises:
+        KeyError: the name is none of the three.
+    """
+    if name == "math":
+        for index, text in enumerate(worksheets(split, seed)):
+            yield Document(f"math/{split}/{seed}/{index}", text)
+        return
+    files = {"general": _general_files, "code": _code_files}[name]()
+    random.Random(seed).shuffle(files)
+    read = {"general": _general_text, "code": _code_text}[name]
+    short = ""
+    for label, path in files:
+        data = path.read_bytes() if isinstance(path, Path) else path.encode("utf-8")
+        if split_of(data) != split:
+            continue
+        text = read(data)
+        if name == "general":  # a page of documentation is short: following pages of the same split join it
+            text = f"{short}\n\n{text}".strip()
+            if len(text) < MIN_CHARS:
+                short = text
+                continue
+            short = ""
+        for index, piece in enumerate(pieces(text, at_definitions=name == "code")):
+            yield Document(f"{name}/{label}#{index}", piece)
+
+
+def pieces(text: str, at_definitions: bool) -> list[str]:
+    """Cut a text into runs of MIN_CHARS to MAX_CHARS characters at paragraph or top-level-definition boundaries.
+
+    What is left at the end and shorter than that is dropped, unless it is all there is.
+    """
+    boundary = r"\n(?=(?:@|def |class |async def ))" if at_definitions else r"\n\n"
+    joint = "\n" if at_definitions else "\n\n"
+    result, current = [], ""
+    for part in re.split(boundary, text):
+        current = current + joint + part if current else part
+        while len(current) > MAX_CHARS:
+            cut = current.rfind("\n", 0, MAX_CHARS)
+            cut = cut if cut > 0 else MAX_CHARS
+            result.append(current[:cut])
+            current = current[cut:].lstrip("\n")
+        if len(current) >= MIN_CHARS:
+            result.append(current)
+            current = ""
+    if current and not result:
+        return [current]
+    return result
+
+
+def prose(text: str) -> list[str]:
+    """Paragraphs of running English in a documentation text: no tables, code, badges, lists of parameters."""
+    found = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        line = " ".join(paragraph.split())
+        letters = sum(character.isalpha() or character == " " for character in line)
+        if (
+            len(line) >= 50
+            and letters >= 0.8 * len(line)
+            and line[-1] in ".:!?"
+            and not re.search(r">>>|\.\. |::|https?:|\\|\$|---|===|\|", line)
+        ):
+            found.append(line)
+    return found
+
+
+def _general_files() -> list[tuple[str, Path | str]]:
+    """(label, file or text) of all reference documentation: language topics, package descriptions, docstrings."""
+    from pydoc_data.topics import topics
+
+    found: list[tuple[str, Path | str]] = [(f"topics/{key}", topics[key]) for key in sorted(topics)]
+    for distribution in importlib.metadata.distributions():
+        description = distribution.metadata.get_payload()
+        if isinstance(description, str) and description.strip():
+            found.append((f"description/{distribution.metadata['Name']}", description))
+    for package in DOCUMENTED_PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            root = Path(spec.origin).parent
+            found += [(f"{package}/{path.relative_to(root)}", path) for path in _python_files(root)]
+    return sorted(found, key=lambda item: item[0])
+
+
+def _general_text(data: bytes) -> str:
+    """Prose of a documentation text or, where the text is Python, of its docstrings; paragraphs occur once."""
+    text = data.decode("utf-8", errors="replace")
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        paragraphs = prose(text)
+    else:
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        strings = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
+        paragraphs = [paragraph for string in strings for paragraph in prose(string)]
+    return "\n\n".join(dict.fromkeys(paragraphs))
+
+
+def _code_files() -> list[tuple[str, Path | str]]:
+    root = Path(sysconfig.get_paths()["stdlib"])
+    return [(str(path.relative_to(root)), path) for path in _python_files(root)]
+
+
+def _code_text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace").replace("\r\n", "\n").expandtabs(4)
+
+
+def _python_files(root: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in root.rglob("*.py")
+        if not NOT_PROSE_FOLDERS & set(path.relative_to(root).parts) and not TABLE.search(str(path))
+    )

@@ -1,0 +1,336 @@
+"""params.yaml as one frozen tree: every setting has its type, its range and its only default here."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ream.errors import UserError, unknown
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+SaliencyKind = Literal["frequency", "ean", "reap", "released"]
+SimilarityKind = Literal["gate-logits", "output", "gated-output"]
+GroupingKind = Literal["pruning", "pseudo-pruning", "nearest-centroid", "hierarchical"]
+AlignmentTerm = Literal["activations", "weights"]
+
+
+class Section(BaseModel):
+    """A frozen section of params.yaml that knows all its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Model(Section):
+    """The original: a hub id (``owner/name``, optional ``@revision``) or a folder, and whether its own code may run."""
+
+    path: str
+    trust_remote_code: bool = False
+
+
+class Compute(Section):
+    """Where and how the model runs. ``auto``: cuda where there is one, float32 on a CPU and bfloat16 on a GPU."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_tokens: int = Field(8192, ge=1, description="upper bound on the tokens of one micro-batch")
+
+
+class Calibration(Section):
+    """Sequences drawn from every source."""
+
+    sequences: int = Field(ge=1, description="sequences drawn from each source; also n of a sequential mix")
+    tokens: int = Field(ge=8, description="tokens of a sequence")
+    fill: float = Field(0.9, gt=0, le=1, description="part of a sequence that a document must fill, in tokens")
+    seed: int = Field(0, ge=0)
+
+
+class BuiltinSource(Section):
+    """Text made or found without a network (ream/calibration/builtin.py)."""
+
+    kind: Literal["builtin"]
+    name: Literal["general", "math", "code"]
+    split: Literal["train", "calibration", "held-out"] = "calibration"
+
+
+class HubSource(Section):
+    """A data set of the Hugging Face hub, read through ``datasets``."""
+
+    kind: Literal["hub"]
+    dataset: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    column: str = "text"
+    where: dict[str, list[str]] = Field(default_factory=dict, description="keep rows whose column has one of the values")
+    streaming: bool = True
+    shuffle_buffer: int = Field(10_000, ge=1)
+
+
+class FilesSource(Section):
+    """Local text, JSONL or Parquet files; ``column`` is ignored for .txt, where each file is one document."""
+
+    kind: Literal["files"]
+    paths: list[str] = Field(min_length=1, description="files or glob patterns")
+    column: str = "text"
+
+
+class TokensSource(Section):
+    """Own tokens: a Parquet file of rows {source: str, input_ids: list[int]}, taken as they are."""
+
+    kind: Literal["tokens"]
+    path: str
+    source: str | None = Field(None, description="take only the rows of this source")
+
+
+Source = Annotated[BuiltinSource | HubSource | FilesSource | TokensSource, Field(discriminator="kind")]
+
+
+class Statistics(Section):
+    """What the pass over the original keeps beside the sums."""
+
+    probes: int = Field(8192, ge=1, description="S: tokens whose MoE inputs are kept for the alignment")
+
+
+class Grouping(Section):
+    """C, the most experts a centroid absorbs: one number, or one for each number of experts kept."""
+
+    group_size: int | dict[int, int] = 16
+
+    @model_validator(mode="after")
+    def _positive(self) -> "Grouping":
+        sizes = self.group_size.values() if isinstance(self.group_size, dict) else [self.group_size]
+        if any(size < 1 for size in sizes):
+            raise ValueError("group_size must be at least 1")
+        return self
+
+    def size_for(self, experts: int) -> int:
+        """C when ``experts`` are kept.
+
+        Raises:
+            UserError: group_size is a table that lacks this number of experts.
+        """
+        if isinstance(self.group_size, int):
+            return self.group_size
+        if experts not in self.group_size:
+            raise UserError(
+                f"grouping.group_size has no entry for {experts} experts; it has {sorted(self.group_size)}: add one"
+            )
+        return self.group_size[experts]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Method(Section):
+    """A composition of saliency, grouping, similarity and alignment (METHOD.md, "Methods as compositions")."""
+
+    saliency: SaliencyKind
+    grouping: GroupingKind
+    similarity: Annotated[list[SimilarityKind], BeforeValidator(_as_list)] = []
+    alignment: Annotated[list[AlignmentTerm], BeforeValidator(_as_list)] = []
+    sequential: bool = False
+    scores: Literal["router", "softmax"] = "router"
+    centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Method":
+        if self.grouping == "pruning":
+            if self.similarity or self.alignment:
+                raise ValueError("grouping 'pruning' merges nothing, so it takes no similarity and no alignment")
+        elif self.grouping == "hierarchical":
+            if self.similarity not in (["output"], ["gated-output"]):
+                raise ValueError("grouping 'hierarchical' needs similarity [output] or [gated-output]")
+        elif not self.similarity:
+            raise ValueError(f"grouping '{self.grouping}' needs a similarity")
+        for field in ("similarity", "alignment"):
+            values = getattr(self, field)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} names a term twice: {values}")
+        return self
+
+
+class Suite(Section):
+    """A named list of tasks of lm-eval or of data/tasks: multiple-choice (MC), generative (GEN), held-out loss."""
+
+    mc: list[str] = []
+    gen: list[str] = []
+    loss: list[str] = Field(default=[], description="built-in sources whose held-out loss is measured")
+    num_fewshot: dict[str, int] = {}
+    metric: dict[str, str] = Field(default={}, description="metric of a task; acc for MC and the task's first for GEN")
+    limit: int | None = Field(None, ge=1, description="items of each task")
+    loss_sequences: int = Field(64, ge=1)
+    loss_tokens: int = Field(512, ge=8)
+
+
+class Evaluation(Section):
+    """How suites are run."""
+
+    suite: str
+    backend: Literal["hf", "vllm"] = "hf"
+    batch_size: int = Field(64, ge=1)
+    max_length: int | None = Field(None, ge=8)
+    include: str = "data/tasks"
+    allow_code_execution: bool = False
+    seed: int = Field(0, ge=0)
+
+
+class Export(Section):
+    """One cell of the grid to write as a checkpoint."""
+
+    mix: str
+    method: str
+    experts: int
+
+
+class Run(Section):
+    """Which named entries the graph runs."""
+
+    sources: list[str] = Field(min_length=1)
+    mixes: list[str]
+    one_shot: list[str]
+    sequential: list[str]
+    experts: list[int] = Field(min_length=1)
+
+
+class Params(Section):
+    """params.yaml."""
+
+    model: Model
+    compute: Compute = Compute()
+    calibration: Calibration
+    sources: dict[str, Source]
+    statistics: Statistics = Statistics()
+    mixes: dict[str, dict[str, float]]
+    grouping: Grouping = Grouping()
+    methods: dict[str, Method]
+    suites: dict[str, Suite]
+    evaluation: Evaluation
+    run: Run
+    exports: dict[str, Export] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Params":
+        for section in ("sources", "mixes", "methods", "suites", "exports"):
+            for name in getattr(self, section):
+                if not NAME.fullmatch(name):
+                    raise UserError(f"{section}.{name}: a name is letters, digits, '.', '_' and '-' alone")
+        for name, ratios in self.mixes.items():
+            check_mix(name, ratios, self.sources)
+        for kind in ("sources", "mixes"):
+            for name in getattr(self.run, kind):
+                if name not in getattr(self, kind):
+                    raise unknown(kind.rstrip("s").replace("mixe", "mix"), name, getattr(self, kind), f"params '{kind}'")
+        for name in self.run.mixes:
+            missing = [s for s, ratio in self.mixes[name].items() if ratio > 0 and s not in self.run.sources]
+            if missing:
+                raise UserError(f"mix '{name}' draws on {missing}, which run.sources leaves out; add them there")
+        for field, sequential in (("one_shot", False), ("sequential", True)):
+            for name in getattr(self.run, field):
+                if self.method(name).sequential != sequential:
+                    other = "sequential" if not sequential else "one_shot"
+                    raise UserError(f"method '{name}' has sequential: {not sequential}; list it under run.{other}")
+        if self.evaluation.suite not in self.suites:
+            raise unknown("suite", self.evaluation.suite, self.suites, "params 'suites'")
+        for name, export in self.exports.items():
+            if export.mix not in self.run.mixes:
+                raise unknown(f"exports.{name}: mix", export.mix, self.run.mixes, "run.mixes")
+            methods = self.run.one_shot + self.run.sequential
+            if export.method not in methods:
+                raise unknown(f"exports.{name}: method", export.method, methods, "the run section")
+            if export.experts not in self.run.experts:
+                raise UserError(f"exports.{name}: {export.experts} experts is none of run.experts {self.run.experts}")
+        return self
+
+    def method(self, name: str) -> Method:
+        """The method of that name.
+
+        Raises:
+            UserError: there is none; names the nearest.
+        """
+        if name not in self.methods:
+            raise unknown("method", name, self.methods, "params 'methods'")
+        return self.methods[name]
+
+    def mix(self, name: str) -> dict[str, float]:
+        """The ratios of a mix over all its sources, normalised to sum 1.
+
+        Raises:
+            UserError: there is no such mix.
+        """
+        if name not in self.mixes:
+            raise unknown("mix", name, self.mixes, "params 'mixes'")
+        return normalised(self.mixes[name])
+
+
+def normalised(ratios: dict[str, float]) -> dict[str, float]:
+    """Ratios divided by their sum."""
+    total = sum(ratios.values())
+    return {source: ratio / total for source, ratio in ratios.items()}
+
+
+def check_mix(name: str, ratios: dict[str, float], sources: dict[str, Any]) -> None:
+    """Refuse a mix with unknown sources, negative ratios or nothing but zeros.
+
+    Raises:
+        UserError: naming the mix and what is allowed.
+    """
+    for source, ratio in ratios.items():
+        if source not in sources:
+            raise unknown(f"mix '{name}': source", source, sources, "params 'sources'")
+        if not 0 <= ratio < float("inf"):
+            raise UserError(f"mix '{name}': the ratio of {source} is {ratio}; ratios are finite and not negative")
+    if not any(ratio > 0 for ratio in ratios.values()):
+        raise UserError(f"mix '{name}': all ratios are zero; at least one must be positive")
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Parse a params file.
+
+    Raises:
+        UserError: the file is missing or not YAML, or a key or value is not allowed; names the nearest valid key.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run from the repository's root or name the file with --params") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return parse_params(tree, str(path))
+
+
+def parse_params(tree: Any, where: str = "params") -> Params:
+    """Validate a tree of plain values (see `load_params`)."""
+    if not isinstance(tree, dict):
+        raise UserError(f"{where} must be a table of sections")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    details = error.errors()
+    first = next((item for item in details if item["type"] == "extra_forbidden"), details[0])
+    path = [str(part) for part in first["loc"] if part not in ("builtin", "hub", "files", "tokens")]
+    if first["type"] == "extra_forbidden":
+        return str(unknown("key", ".".join(path), _siblings(path), f"'{'.'.join(path[:-1]) or 'the top level'}'"))
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{'.'.join(path)}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _siblings(path: list[str]) -> list[str]:
+    """Full names of the keys allowed beside the last part of a path."""
+    sections: dict[str, list[type[Section]]] = {
+        "model": [Model], "compute": [Compute], "calibration": [Calibration], "statistics": [Statistics],
+        "sources": [BuiltinSource, HubSource, FilesSource, TokensSource], "grouping": [Grouping], "methods": [Method],
+        "suites": [Suite], "evaluation": [Evaluation], "run": [Run], "exports": [Export],
+    }  # fmt: skip
+    kinds = sections.get(path[0], []) if len(path) > 1 else [Params]
+    prefix = ".".join(path[:-1])
+    return sorted({f"{prefix}.{key}" if prefix else key for kind in kinds for key in kind.model_fields})
