@@ -160,7 +160,11 @@ def save_state(model: Qwen3MoeForCausalLM, optimizer: torch.optim.AdamW, step: i
     tensors = {}
     for name, parameter in model.named_parameters():
         state = optimizer.state[parameter]
-        tensors |= {f"{name}|value": parameter.detach(), f"{name}|mean": state["exp_avg"], f"{name}|var": state["exp_avg_sq"]}
+        tensors |= {
+            f"{name}|value": parameter.detach(),
+            f"{name}|mean": state["exp_avg"],
+            f"{name}|var": state["exp_avg_sq"],
+        }
     CACHE.mkdir(parents=True, exist_ok=True)
     save_file(tensors, CACHE / "state.tmp", metadata={"step": str(step)})
     os.replace(CACHE / "state.tmp", CACHE / f"state-{step:06d}.safetensors")

@@ -64,7 +64,9 @@ class HubSource(Section):
     split: str = "train"
     revision: str | None = None
     column: str = "text"
-    where: dict[str, list[str]] = Field(default_factory=dict, description="keep rows whose column has one of the values")
+    where: dict[str, list[str]] = Field(
+        default_factory=dict, description="keep rows whose column has one of the values"
+    )
     streaming: bool = True
     shuffle_buffer: int = Field(10_000, ge=1)
 
@@ -223,7 +225,9 @@ class Params(Section):
         for kind in ("sources", "mixes"):
             for name in getattr(self.run, kind):
                 if name not in getattr(self, kind):
-                    raise unknown(kind.rstrip("s").replace("mixe", "mix"), name, getattr(self, kind), f"params '{kind}'")
+                    raise unknown(
+                        kind.rstrip("s").replace("mixe", "mix"), name, getattr(self, kind), f"params '{kind}'"
+                    )
         for name in self.run.mixes:
             missing = [s for s, ratio in self.mixes[name].items() if ratio > 0 and s not in self.run.sources]
             if missing:
@@ -296,7 +300,9 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run from the repository's root or name the file with --params") from None
+        raise UserError(
+            f"{path} does not exist; run from the repository's root or name the file with --params"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     return parse_params(tree, str(path))

@@ -25,7 +25,17 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 NAMES = ("general", "math", "code")
 
 # Packages whose docstrings are reference documentation; all of them come with ream's own dependencies.
-DOCUMENTED_PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "matplotlib", "networkx", "sympy", "torch", "transformers")
+DOCUMENTED_PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "networkx",
+    "sympy",
+    "torch",
+    "transformers",
+)
 NOT_PROSE_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
 # One file of the encodings package is a table of 256 characters: bytes, not code.
 TABLE = re.compile(r"encodings[/\\](cp|iso|mac|koi|ptcp|tis|hp_roman|kz)")

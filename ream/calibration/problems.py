@@ -8,7 +8,9 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-NAMES = "Anna Ben Clara David Emma Farid Grace Hugo Iris Jonas Kira Liam Mina Noah Olga Pavel Rosa Sami Tara Viktor".split()
+NAMES = (
+    "Anna Ben Clara David Emma Farid Grace Hugo Iris Jonas Kira Liam Mina Noah Olga Pavel Rosa Sami Tara Viktor".split()
+)
 THINGS = "apples books stamps marbles pencils shells coins stickers cards buttons tickets cookies".split()
 CONTAINERS = "boxes bags shelves baskets drawers crates".split()
 
@@ -48,9 +50,7 @@ def _quotient(r: random.Random) -> Problem:
 
 def _sum_of_three(r: random.Random) -> Problem:
     a, b, c = r.randint(2, 40), r.randint(2, 40), r.randint(2, 40)
-    return Problem(
-        f"Add {a}, {b} and {c}.", f"{a} + {b} = {a + b}. Then {a + b} + {c} = {a + b + c}.", a + b + c
-    )
+    return Problem(f"Add {a}, {b} and {c}.", f"{a} + {b} = {a + b}. Then {a + b} + {c} = {a + b + c}.", a + b + c)
 
 
 def _gets_more(r: random.Random) -> Problem:

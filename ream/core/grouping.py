@@ -1,0 +1,162 @@
+"""Grouping N experts into K groups, each with one centroid that stays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy.cluster.hierarchy import cut_tree, linkage
+
+from ream.core.saliency import ranked
+
+
+@dataclass(frozen=True)
+class Experts:
+    """What grouping knows of a layer's experts.
+
+    Attributes:
+        saliency: of each expert.
+        similarity: of each pair; for pseudo-pruning and nearest-centroid.
+        means: mean output of each expert; for hierarchical clustering.
+    """
+
+    saliency: Float64[np.ndarray, " N"]
+    similarity: Float64[np.ndarray, "N N"] | None = None
+    means: Float64[np.ndarray, "N H"] | None = None
+
+    def take(self, members: Int64[np.ndarray, " n"]) -> "Experts":
+        """The same of some of the experts."""
+        return Experts(
+            self.saliency[members],
+            None if self.similarity is None else self.similarity[np.ix_(members, members)],
+            None if self.means is None else self.means[members],
+        )
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The centroids in ascending order, and each expert's group as an index into them (−1: the expert is dropped)."""
+
+    kept: Int64[np.ndarray, " K"]
+    group: Int64[np.ndarray, " N"]
+
+    def members(self, position: int) -> Int64[np.ndarray, " m"]:
+        """Experts of the group of the centroid at that position, ascending."""
+        return np.flatnonzero(self.group == position)
+
+
+def pruning(experts: Experts, kept: int, group_size: int) -> Groups:
+    """The K most salient stay, the others go (Freq, EAN, REAP)."""
+    return _groups(ranked(experts.saliency)[:kept], np.full(len(experts.saliency), -1))
+
+
+def pseudo_pruning(experts: Experts, kept: int, group_size: int) -> Groups:
+    """REAM's grouping: centroids absorb, in decreasing saliency, up to C unassigned non-centroids each.
+
+    The most similar first; ties go to the lower index. Nothing is left over.
+
+    Raises:
+        ValueError: K·C < N − K, so some experts could not be absorbed.
+    """
+    count = len(experts.saliency)
+    if kept * group_size < count - kept:
+        raise ValueError(f"{kept} centroids that absorb {group_size} each cannot take {count - kept} experts")
+    assert experts.similarity is not None
+    order = ranked(experts.saliency)
+    centroids, free = order[:kept], np.sort(order[kept:])
+    owner = np.full(count, -1)
+    for centroid in centroids:
+        nearest = free[np.argsort(-experts.similarity[centroid, free], kind="stable")][:group_size]
+        owner[nearest] = centroid
+        free = np.setdiff1d(free, nearest)
+    return _groups(centroids, owner)
+
+
+def nearest_centroid(experts: Experts, kept: int, group_size: int) -> Groups:
+    """M-SMoE's grouping: every non-centroid joins its most similar centroid; ties go to the lower index."""
+    assert experts.similarity is not None
+    order = ranked(experts.saliency)
+    centroids = np.sort(order[:kept])
+    owner = np.full(len(order), -1)
+    for expert in order[kept:]:
+        owner[expert] = centroids[np.argmax(experts.similarity[expert, centroids])]
+    return _groups(centroids, owner)
+
+
+def hierarchical(experts: Experts, kept: int, group_size: int) -> Groups:
+    """HC-SMoE's grouping: average linkage on Euclidean distances of the mean outputs, cut at K clusters.
+
+    The centroid is the member nearest to its cluster's mean; ties go to the lower index.
+    """
+    assert experts.means is not None
+    count = len(experts.saliency)
+    if kept == count:
+        return _groups(np.arange(count), np.full(count, -1))
+    labels = cut_tree(linkage(experts.means, method="average", metric="euclidean"), n_clusters=kept)[:, 0]
+    owner, centroids = np.full(count, -1), []
+    for label in range(kept):
+        members = np.flatnonzero(labels == label)
+        distance = np.linalg.norm(experts.means[members] - experts.means[members].mean(axis=0), axis=1)
+        owner[members] = members[np.argmin(distance)]
+        centroids.append(members[np.argmin(distance)])
+    return _groups(np.array(centroids), owner)
+
+
+GROUPINGS: dict[str, Callable[[Experts, int, int], Groups]] = {
+    "pruning": pruning,
+    "pseudo-pruning": pseudo_pruning,
+    "nearest-centroid": nearest_centroid,
+    "hierarchical": hierarchical,
+}
+
+
+def grouped(kind: str, experts: Experts, kept: int, group_size: int, router_groups: int = 1) -> Groups:
+    """Groups of the named kind. Group-limited routers keep K / n_group experts of each router group, which stay apart.
+
+    Args:
+        kind: a key of GROUPINGS.
+        experts: saliency and similarity of the N experts.
+        kept: K.
+        group_size: C, the most experts a centroid absorbs (pseudo-pruning).
+        router_groups: n_group of the router; its groups are runs of N / n_group consecutive experts.
+
+    Raises:
+        ValueError: K is not between 1 and N, K or N does not divide by n_group, or the grouping itself refuses.
+    """
+    count = len(experts.saliency)
+    if not 1 <= kept <= count:
+        raise ValueError(f"{kept} experts cannot be kept of {count}")
+    if kept % router_groups or count % router_groups:
+        raise ValueError(f"{kept} of {count} experts do not divide into the router's {router_groups} groups")
+    if router_groups == 1:
+        return GROUPINGS[kind](experts, kept, group_size)
+    blocks = np.arange(count).reshape(router_groups, -1)
+    parts = [GROUPINGS[kind](experts.take(block), kept // router_groups, group_size) for block in blocks]
+    return Groups(
+        np.concatenate([block[part.kept] for block, part in zip(blocks, parts, strict=True)]),
+        np.concatenate(
+            [
+                np.where(part.group < 0, -1, part.group + index * (kept // router_groups))
+                for index, part in enumerate(parts)
+            ]
+        ),
+    )
+
+
+def merge_weights(saliency: Float64[np.ndarray, " N"], groups: Groups) -> Float64[np.ndarray, " N"]:
+    """Weight of each expert in its group's mean: s_j / sum of the group's s; equal where all are 0; 0 when dropped."""
+    weights = np.zeros_like(saliency)
+    for position in range(len(groups.kept)):
+        members = groups.members(position)
+        total = saliency[members].sum()
+        weights[members] = saliency[members] / total if total > 0 else 1.0 / len(members)
+    return weights
+
+
+def _groups(centroids: np.ndarray, owner: np.ndarray) -> Groups:
+    """From centroids in any order and each expert's centroid (−1: none) to Groups; centroids own themselves."""
+    kept = np.sort(centroids).astype(np.int64)
+    owner = owner.copy()
+    owner[kept] = kept
+    group = np.searchsorted(kept, np.maximum(owner, 0)).astype(np.int64)
+    return Groups(kept, np.where(owner < 0, -1, group))

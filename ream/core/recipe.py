@@ -1,0 +1,59 @@
+"""A recipe: all that is needed, with the original checkpoint, to make the compressed one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from ream.core.grouping import Groups
+
+
+@dataclass(frozen=True)
+class LayerRecipe:
+    """What becomes of the experts of one layer.
+
+    Attributes:
+        groups: kept experts and the group of each original expert.
+        weights: of each expert in its group's mean; 0 for dropped ones.
+        saliency: that decided it.
+        permutations: for every absorbed expert, the order in which its neurons meet the centroid's, [D].
+    """
+
+    groups: Groups
+    weights: Float64[np.ndarray, " N"]
+    saliency: Float64[np.ndarray, " N"]
+    permutations: Mapping[int, Int64[np.ndarray, " D"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Layer index to LayerRecipe, and the facts: original model, method, mix, experts, how it was made."""
+
+    layers: Mapping[int, LayerRecipe]
+    facts: Mapping[str, Any]
+
+
+def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
+    """Refuse a layer recipe that does not fit a layer of N experts of width D.
+
+    Raises:
+        ValueError: says what does not fit.
+    """
+    kept, group = layer.groups.kept, layer.groups.group
+    if len(group) != experts:
+        raise ValueError(f"the recipe is for {len(group)} experts, the layer has {experts}")
+    if not len(kept) or kept.min() < 0 or kept.max() >= experts or (np.diff(kept) <= 0).any():
+        raise ValueError("kept experts are not ascending indices of the layer's experts")
+    if group.min() < -1 or group.max() >= len(kept) or (group[kept] != np.arange(len(kept))).any():
+        raise ValueError("groups do not match the kept experts")
+    totals = np.bincount(group[group >= 0], layer.weights[group >= 0], minlength=len(kept))
+    if not np.allclose(totals, 1.0, atol=1e-9) or not (layer.weights[group < 0] == 0).all():
+        raise ValueError("merge weights do not sum to 1 in every group")
+    absorbed = set(np.flatnonzero(group >= 0).tolist()) - set(kept.tolist())
+    if set(layer.permutations) != absorbed:
+        raise ValueError("permutations do not match the absorbed experts")
+    for expert, permutation in layer.permutations.items():
+        if not np.array_equal(np.sort(permutation), np.arange(width)):
+            raise ValueError(f"expert {expert}: not a permutation of {width} neurons")

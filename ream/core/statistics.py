@@ -1,0 +1,88 @@
+"""One dense pass over the experts of a layer, as sums over tokens (METHOD.md, "Statistics").
+
+W_down is linear, so sum E_j(x) = W_down · sum h_j(x): outputs are computed only for the tokens an expert is routed, whose
+norms are needed; for all other tokens the D neuron activations are summed and the down projection is applied once.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from ream.core.experts import Activation, ExpertStack, neuron_activations
+from ream.core.routing import Routing, softmax_scores
+from ream.core.sums import Sums
+
+
+class LayerStatistics:
+    """Accumulates the Sums of one layer. Products run in the inputs' precision, running totals in float64."""
+
+    def __init__(self, experts: ExpertStack, activation: Activation) -> None:
+        """Args:
+        experts: weights of the N experts.
+        activation: act of the gated unit, elementwise.
+        """
+        self.experts, self.activation = experts, activation
+        count, _, width = experts.down.shape
+        device = experts.down.device
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        self.tokens = 0
+        self.count, self.norm_sum = zeros(count), zeros(count)
+        self.weighted_norm_sum, self.released_norm_sum = zeros(count), zeros(count)
+        self.hidden_sums = zeros(count, 2, width)  # of h_j and of p_j h_j
+        self.logit_gram = zeros(count, count)
+
+    @torch.no_grad()
+    def update(self, x: Float[Tensor, "T H"], routing: Routing, mask: Bool[Tensor, " T"] | None = None) -> None:
+        """Add a batch of tokens.
+
+        Args:
+            x: inputs of the MoE layer.
+            routing: what the model's router made of them.
+            mask: True for real tokens; None: all are.
+        """
+        if mask is not None and not bool(mask.all()):
+            x, routing = x[mask], routing.take(mask)
+        self.tokens += len(x)
+        logits = routing.logits.double()
+        self.logit_gram += logits.T @ logits
+        softmax = softmax_scores(routing.logits)
+        for expert in range(len(self.experts)):
+            weights = self.experts[expert]
+            hidden = neuron_activations(x, weights, self.activation)
+            factors = torch.stack([torch.ones_like(routing.scores[:, expert]), routing.scores[:, expert]])
+            self.hidden_sums[expert] += factors @ hidden.float()
+            rows, slots = torch.where(routing.indices == expert)
+            norms = (hidden[rows] @ weights.down.T).float().norm(dim=-1).double()
+            self.count[expert] += len(rows)
+            self.norm_sum[expert] += norms.sum()
+            self.weighted_norm_sum[expert] += (norms * routing.weights[rows, slots]).sum()
+            self.released_norm_sum[expert] += (norms * softmax[rows, expert].square()).sum()
+
+    def result(self) -> Sums:
+        """The sums so far, in float64 on the host."""
+        outputs = torch.einsum("nsd,nhd->snh", self.hidden_sums, self.experts.down.double())
+        return Sums(
+            tokens=np.array(float(self.tokens)),
+            count=self.count.cpu().numpy(),
+            norm_sum=self.norm_sum.cpu().numpy(),
+            weighted_norm_sum=self.weighted_norm_sum.cpu().numpy(),
+            released_norm_sum=self.released_norm_sum.cpu().numpy(),
+            output_sum=outputs[0].cpu().numpy(),
+            gated_output_sum=outputs[1].cpu().numpy(),
+            logit_gram=self.logit_gram.cpu().numpy(),
+        )
+
+
+def probe_positions(tokens: int, probes: int, seed: int) -> Int64[np.ndarray, " S"]:
+    """Positions of the probe tokens among all real tokens, in random order: any first part is itself a fair sample.
+
+    Args:
+        tokens: real tokens of a source, over all its sequences in order.
+        probes: S; all tokens when there are fewer.
+        seed: of the sample.
+    """
+    return np.random.default_rng(seed).permutation(tokens)[:probes]
