@@ -1,0 +1,3 @@
+"""ream: smaller Mixture-of-Experts language models by merging their experts, without training."""
+
+__version__ = "0.1.0"

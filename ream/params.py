@@ -321,22 +321,27 @@ def parse_params(tree: Any, where: str = "params") -> Params:
 def _first(error: ValidationError) -> str:
     details = error.errors()
     first = next((item for item in details if item["type"] == "extra_forbidden"), details[0])
-    path = [str(part) for part in first["loc"] if part not in ("builtin", "hub", "files", "tokens")]
+    path = [str(part) for part in first["loc"]]
+    kind = path.pop(2) if path[:1] == ["sources"] and len(path) > 3 else None  # pydantic puts the source's kind there
     if first["type"] == "extra_forbidden":
-        return str(unknown("key", ".".join(path), _siblings(path), f"'{'.'.join(path[:-1]) or 'the top level'}'"))
+        names = _siblings(path, kind)
+        return str(unknown("key", ".".join(path), names, f"'{'.'.join(path[:-1]) or 'the top level'}'"))
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{'.'.join(path)}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _siblings(path: list[str]) -> list[str]:
-    """Full names of the keys allowed beside the last part of a path."""
-    sections: dict[str, list[type[Section]]] = {
-        "model": [Model], "compute": [Compute], "calibration": [Calibration], "statistics": [Statistics],
-        "sources": [BuiltinSource, HubSource, FilesSource, TokensSource], "grouping": [Grouping], "methods": [Method],
-        "suites": [Suite], "evaluation": [Evaluation], "run": [Run], "exports": [Export],
+def _siblings(path: list[str], kind: str | None) -> list[str]:
+    """Full names of the keys allowed beside the last part of a path; kind: of the source that the path is in."""
+    sources: dict[str | None, type[Section]] = {
+        "builtin": BuiltinSource, "hub": HubSource, "files": FilesSource, "tokens": TokensSource,
     }  # fmt: skip
-    kinds = sections.get(path[0], []) if len(path) > 1 else [Params]
+    sections: dict[str, type[Section]] = {
+        "model": Model, "compute": Compute, "calibration": Calibration, "statistics": Statistics,
+        "grouping": Grouping, "methods": Method, "suites": Suite, "evaluation": Evaluation, "run": Run,
+        "exports": Export,
+    }  # fmt: skip
+    section = sources[kind] if kind else sections[path[0]] if len(path) > 1 else Params
     prefix = ".".join(path[:-1])
-    return sorted({f"{prefix}.{key}" if prefix else key for kind in kinds for key in kind.model_fields})
+    return [f"{prefix}.{key}" if prefix else key for key in section.model_fields]

@@ -1,9 +1,9 @@
 """Built-in text sources that need no network and ship no foreign text.
 
 ``general`` and ``code`` are read at run time from the Python installation, ``math`` is generated (problems.py). Every
-document belongs to exactly one split, decided by a hash of its content, so nothing that is calibrated on or tested on
-was trained on. The text therefore follows the installation: another Python or another numpy gives other documents,
-under the same names and with the same split rule.
+file belongs to exactly one split, decided by a hash of its content, and a paragraph of prose that occurs in several
+files to one split alone, so nothing that is calibrated on or tested on was trained on. The text therefore follows the
+installation: another Python or another numpy gives other documents, under the same names and with the same split rule.
 """
 
 import ast
@@ -15,8 +15,9 @@ import re
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from ream.calibration.problems import worksheets
 
@@ -39,6 +40,8 @@ DOCUMENTED_PACKAGES = (
 NOT_PROSE_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
 # One file of the encodings package is a table of 256 characters: bytes, not code.
 TABLE = re.compile(r"encodings[/\\](cp|iso|mac|koi|ptcp|tis|hp_roman|kz)")
+# A text that repeats from this length on is kept in one split alone; shorter ones are common phrases.
+LONG_SENTENCE = 40
 MIN_CHARS, MAX_CHARS = 1600, 4800
 
 
@@ -72,23 +75,54 @@ def documents(name: str, split: Split, seed: int = 0) -> Iterator[Document]:
         for index, text in enumerate(worksheets(split, seed)):
             yield Document(f"math/{split}/{seed}/{index}", text)
         return
-    files = {"general": _general_files, "code": _code_files}[name]()
-    random.Random(seed).shuffle(files)
-    read = {"general": _general_text, "code": _code_text}[name]
-    short = ""
-    for label, path in files:
-        data = path.read_bytes() if isinstance(path, Path) else path.encode("utf-8")
-        if split_of(data) != split:
-            continue
-        text = read(data)
-        if name == "general":  # a page of documentation is short: following pages of the same split join it
-            text = f"{short}\n\n{text}".strip()
-            if len(text) < MIN_CHARS:
-                short = text
-                continue
-            short = ""
-        for index, piece in enumerate(pieces(text, at_definitions=name == "code")):
+    if name == "general":
+        yield from _prose_documents(split, seed)
+        return
+    for label, data in _of_split({"code": _code_files}[name](), split, seed):
+        for index, piece in enumerate(pieces(_code_text(data), at_definitions=True)):
             yield Document(f"{name}/{label}#{index}", piece)
+
+
+def _prose_documents(split: Split, seed: int) -> Iterator[Document]:
+    """Documents of ``general``.
+
+    Libraries repeat paragraphs from file to file, so the split of the file is not enough: a paragraph with a sentence
+    that occurs in a training file is left out of the other splits, and one of the calibration split of the held-out
+    one. Pages are short: following pages of the same split join one that is.
+    """
+    files = _general_files()
+    seen: set[str] = set()
+    for earlier in SPLITS[: SPLITS.index(split)]:
+        for _, data in _of_split(files, earlier, seed):
+            seen |= long_sentences(data.decode("utf-8", errors="replace"))
+    short = ""
+    for label, data in _of_split(files, split, seed):
+        kept = [paragraph for paragraph in _paragraphs(data) if seen.isdisjoint(long_sentences(paragraph))]
+        text = "\n\n".join([short, *kept]).strip()
+        if len(text) < MIN_CHARS:
+            short = text
+            continue
+        short = ""
+        for index, piece in enumerate(pieces(text, at_definitions=False)):
+            yield Document(f"general/{label}#{index}", piece)
+
+
+def long_sentences(text: str) -> set[str]:
+    """Sentences of at least LONG_SENTENCE characters of prose or of Python source (its docstrings), spaces joined.
+
+    Splitting the raw source gives a superset of what its docstrings hold, and is thirty times as fast as parsing it.
+    """
+    parts = text.replace('"""', ". ").replace("'''", ". ").replace("\n\n", ". ")
+    sentences = " ".join(parts.split()).split(". ")
+    return {sentence.rstrip(".:!?") for sentence in sentences if len(sentence) >= LONG_SENTENCE}
+
+
+def _of_split(files: list[tuple[str, Path | str]], split: Split, seed: int) -> Iterator[tuple[str, bytes]]:
+    """Label and content of the files of a split, in seeded order."""
+    for label, path in random.Random(seed).sample(files, len(files)):
+        data = path.read_bytes() if isinstance(path, Path) else path.encode("utf-8")
+        if split_of(data) == split:
+            yield label, data
 
 
 def pieces(text: str, at_definitions: bool) -> list[str]:
@@ -136,8 +170,8 @@ def _general_files() -> list[tuple[str, Path | str]]:
 
     found: list[tuple[str, Path | str]] = [(f"topics/{key}", topics[key]) for key in sorted(topics)]
     for distribution in importlib.metadata.distributions():
-        description = distribution.metadata.get_payload()
-        if isinstance(description, str) and description.strip():
+        description = cast(Message, distribution.metadata).get_payload()
+        if isinstance(description, str) and description.strip() and distribution.metadata["Name"] != "ream":
             found.append((f"description/{distribution.metadata['Name']}", description))
     for package in DOCUMENTED_PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -147,18 +181,16 @@ def _general_files() -> list[tuple[str, Path | str]]:
     return sorted(found, key=lambda item: item[0])
 
 
-def _general_text(data: bytes) -> str:
-    """Prose of a documentation text or, where the text is Python, of its docstrings; paragraphs occur once."""
+def _paragraphs(data: bytes) -> list[str]:
+    """Prose of a documentation text or, where the text is Python, of its docstrings; a paragraph occurs once."""
     text = data.decode("utf-8", errors="replace")
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
-        paragraphs = prose(text)
-    else:
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        strings = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
-        paragraphs = [paragraph for string in strings for paragraph in prose(string)]
-    return "\n\n".join(dict.fromkeys(paragraphs))
+        return list(dict.fromkeys(prose(text)))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    strings = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
+    return list(dict.fromkeys(paragraph for string in strings for paragraph in prose(string)))
 
 
 def _code_files() -> list[tuple[str, Path | str]]:

@@ -8,11 +8,43 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-NAMES = (
-    "Anna Ben Clara David Emma Farid Grace Hugo Iris Jonas Kira Liam Mina Noah Olga Pavel Rosa Sami Tara Viktor".split()
-)
-THINGS = "apples books stamps marbles pencils shells coins stickers cards buttons tickets cookies".split()
-CONTAINERS = "boxes bags shelves baskets drawers crates".split()
+NAMES = [
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Farid",
+    "Grace",
+    "Hugo",
+    "Iris",
+    "Jonas",
+    "Kira",
+    "Liam",
+    "Mina",
+    "Noah",
+    "Olga",
+    "Pavel",
+    "Rosa",
+    "Sami",
+    "Tara",
+    "Viktor",
+]
+THINGS = [
+    "apples",
+    "books",
+    "stamps",
+    "marbles",
+    "pencils",
+    "shells",
+    "coins",
+    "stickers",
+    "cards",
+    "buttons",
+    "tickets",
+    "cookies",
+]
+CONTAINERS = ["boxes", "bags", "shelves", "baskets", "drawers", "crates"]
 
 
 @dataclass(frozen=True)

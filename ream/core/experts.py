@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,6 +17,10 @@ class Expert:
     gate: Float[Tensor, "D H"]
     up: Float[Tensor, "D H"]
     down: Float[Tensor, "H D"]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Expert":
+        """The same weights on a device and in a dtype."""
+        return Expert(self.gate.to(device, dtype), self.up.to(device, dtype), self.down.to(device, dtype))
 
     def permuted(self, permutation: Tensor) -> "Expert":
         """The same function with its neurons reordered: neuron ``permutation[a]`` comes to position a."""

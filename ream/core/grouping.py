@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.spatial.distance import pdist, squareform
 
 from ream.core.saliency import ranked
 
@@ -96,7 +97,8 @@ def hierarchical(experts: Experts, kept: int, group_size: int) -> Groups:
     owner, centroids = np.full(count, -1), []
     for label in range(kept):
         members = np.flatnonzero(labels == label)
-        distance = np.linalg.norm(experts.means[members] - experts.means[members].mean(axis=0), axis=1)
+        # Squared distances to the members sum to n‖m − mean‖² + a constant, and are the same for both of a pair: a tie.
+        distance = squareform(pdist(experts.means[members], "sqeuclidean")).sum(axis=1)
         owner[members] = members[np.argmin(distance)]
         centroids.append(members[np.argmin(distance)])
     return _groups(np.array(centroids), owner)

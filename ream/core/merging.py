@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,8 +10,8 @@ from ream.core.experts import Expert
 
 def weighted_mean(tensors: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
     """Sum of w_j · tensor_j in float32, cast to the first tensor's dtype. The weights sum to 1."""
-    total = torch.zeros(tensors[0].shape, dtype=torch.float32, device=tensors[0].device)
-    for tensor, weight in zip(tensors, weights, strict=True):
+    total = tensors[0].float() * float(weights[0])  # not 0 + …, which would turn the −0.0 of a lone expert into 0.0
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         total.add_(tensor.float(), alpha=float(weight))
     return total.to(tensors[0].dtype)
 

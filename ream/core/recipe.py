@@ -44,6 +44,8 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
     kept, group = layer.groups.kept, layer.groups.group
     if len(group) != experts:
         raise ValueError(f"the recipe is for {len(group)} experts, the layer has {experts}")
+    if len(layer.weights) != experts:
+        raise ValueError(f"the recipe has {len(layer.weights)} merge weights, the layer has {experts} experts")
     if not len(kept) or kept.min() < 0 or kept.max() >= experts or (np.diff(kept) <= 0).any():
         raise ValueError("kept experts are not ascending indices of the layer's experts")
     if group.min() < -1 or group.max() >= len(kept) or (group[kept] != np.arange(len(kept))).any():

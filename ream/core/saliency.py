@@ -19,7 +19,7 @@ def ean(sums: Sums) -> Float64[np.ndarray, " N"]:
 
 
 def reap(sums: Sums) -> Float64[np.ndarray, " N"]:
-    """Mean gated norm over the tokens routed to the expert (REAP, arXiv 2510.13999; Eq. 3); 0 for an expert never used."""
+    """Mean gated norm over the tokens routed to the expert (REAP, arXiv 2510.13999; Eq. 3); 0 for one never used."""
     return _mean(sums.weighted_norm_sum, sums.count)
 
 

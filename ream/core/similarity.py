@@ -15,6 +15,7 @@ def gate_logits(sums: Sums) -> Float64[np.ndarray, "N N"]:
     from the Gram matrix. Where all experts have the same logits (max D = 0) all are similar, 1.
     """
     distance = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * _cosine(sums.logit_gram)))
+    distance[distance < 1e-6] = 0.0  # parallel up to rounding: a cosine of 1 − 1e-16 would be a distance of 1e-8
     np.fill_diagonal(distance, 0.0)
     largest = distance.max()
     return 1.0 - distance / largest if largest > 0 else np.ones_like(distance)

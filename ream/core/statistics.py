@@ -1,7 +1,8 @@
 """One dense pass over the experts of a layer, as sums over tokens (METHOD.md, "Statistics").
 
-W_down is linear, so sum E_j(x) = W_down · sum h_j(x): outputs are computed only for the tokens an expert is routed, whose
-norms are needed; for all other tokens the D neuron activations are summed and the down projection is applied once.
+W_down is linear, so sum E_j(x) = W_down · sum h_j(x): outputs are computed only for the tokens an expert is routed,
+whose norms are needed; for all other tokens the D neuron activations are summed and the down projection is applied
+once.
 """
 
 import numpy as np
@@ -63,17 +64,21 @@ class LayerStatistics:
             self.released_norm_sum[expert] += (norms * softmax[rows, expert].square()).sum()
 
     def result(self) -> Sums:
-        """The sums so far, in float64 on the host."""
+        """The sums so far, in float64 on the host; further updates leave them as they are."""
         outputs = torch.einsum("nsd,nhd->snh", self.hidden_sums, self.experts.down.double())
+
+        def host(total: Tensor) -> np.ndarray:
+            return total.cpu().numpy().copy()  # on a CPU, numpy() shares the memory of the running total
+
         return Sums(
             tokens=np.array(float(self.tokens)),
-            count=self.count.cpu().numpy(),
-            norm_sum=self.norm_sum.cpu().numpy(),
-            weighted_norm_sum=self.weighted_norm_sum.cpu().numpy(),
-            released_norm_sum=self.released_norm_sum.cpu().numpy(),
-            output_sum=outputs[0].cpu().numpy(),
-            gated_output_sum=outputs[1].cpu().numpy(),
-            logit_gram=self.logit_gram.cpu().numpy(),
+            count=host(self.count),
+            norm_sum=host(self.norm_sum),
+            weighted_norm_sum=host(self.weighted_norm_sum),
+            released_norm_sum=host(self.released_norm_sum),
+            output_sum=host(outputs[0]),
+            gated_output_sum=host(outputs[1]),
+            logit_gram=host(self.logit_gram),
         )
 
 

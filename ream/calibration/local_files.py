@@ -1,0 +1,161 @@
+"""Local text, Markdown, JSON Lines and Parquet files as documents in a seeded random order.
+
+The order is a uniform shuffle of all documents of all files, not of a buffer: documents are addressed by file and row,
+the addresses are shuffled, and the texts are read a block of addresses at a time, so memory holds one block.
+"""
+
+import glob
+import itertools
+import json
+import random
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ream.calibration.builtin import Document
+from ream.errors import UserError
+from ream.params import FilesSource
+
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file that holds ``rows`` documents; ``read`` gives the texts of some rows, which ascend."""
+
+    path: Path
+    rows: int
+    read: Callable[[list[int]], Iterator[str]]
+
+
+def iter_files(source: FilesSource, seed: int) -> Iterator[Document]:
+    """Documents of all files that the source's patterns match.
+
+    A .txt or .md file is one document; a line of .jsonl or .json, or a row of .parquet, is one, its text in ``column``
+    (null: an empty document). Blank lines are none. A file matched twice counts once.
+
+    Raises:
+        UserError: a pattern matches no file, a file has another extension, lacks the column, isn't UTF-8 or isn't what
+            its extension says; names the file and, in JSON Lines, the line.
+    """
+    files = [_opened(path, source.column) for path in matched(source.paths)]
+    starts = list(itertools.accumulate((file.rows for file in files), initial=0))
+    order = list(range(starts[-1]))
+    random.Random(seed).shuffle(order)
+    for begin in range(0, len(order), BLOCK):
+        block = order[begin : begin + BLOCK]
+        found = {}
+        for index, group in itertools.groupby(sorted(block), key=lambda number: bisect_right(starts, number) - 1):
+            rows = [number - starts[index] for number in group]
+            for row, text in zip(rows, files[index].read(rows), strict=True):
+                found[starts[index] + row] = Document(f"{files[index].path}#{row + 1}", text)
+        yield from (found[number] for number in block)
+
+
+def matched(patterns: list[str]) -> list[Path]:
+    """Files the patterns match, sorted within a pattern, each once.
+
+    Raises:
+        UserError: a pattern matches none, or names a folder.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        literal = Path(pattern).expanduser()
+        if literal.is_dir():
+            raise UserError(f"{pattern} is a folder; name its files, e.g. {pattern.rstrip('/')}/*.jsonl")
+        names = [literal] if literal.is_file() else map(Path, glob.glob(str(literal), recursive=True))
+        paths = sorted(path for path in names if path.is_file())
+        if not paths:
+            raise UserError(f"no file matches '{pattern}' (relative to {Path.cwd()}); correct the source's `paths`")
+        found.update(dict.fromkeys(paths))
+    return list(found)
+
+
+def _opened(path: Path, column: str) -> TextFile:
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is None:
+        raise UserError(f"{path}: files of type '{path.suffix}' can't be read; use {', '.join(OPENERS)}")
+    return opener(path, column)
+
+
+def _open_text(path: Path, _: str) -> TextFile:
+    def read(rows: list[int]) -> Iterator[str]:
+        for _ in rows:
+            try:
+                yield path.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it") from None
+
+    return TextFile(path, 1, read)
+
+
+def _open_lines(path: Path, column: str) -> TextFile:
+    numbers, offsets, offset = array("q"), array("q"), 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                numbers.append(number)
+                offsets.append(offset)
+            offset += len(line)
+
+    def read(rows: list[int]) -> Iterator[str]:
+        with path.open("rb") as file:
+            for row in rows:
+                file.seek(offsets[row])
+                yield _line_text(file.readline(), column, f"{path}, line {numbers[row]}")
+
+    return TextFile(path, len(offsets), read)
+
+
+def _line_text(line: bytes, column: str, where: str) -> str:
+    try:
+        value = json.loads(line)
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: not UTF-8; convert the file") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not valid JSON ({error.msg}); one object a line is expected") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {type(value).__name__} where one JSON object a line is expected")
+    if column not in value:
+        raise UserError(f"{where}: no column '{column}'; it has: {', '.join(value)}")
+    text = value[column]
+    if text is not None and not isinstance(text, str):
+        raise UserError(f"{where}: column '{column}' holds {type(text).__name__}, not text")
+    return text or ""
+
+
+def _open_parquet(path: Path, column: str) -> TextFile:
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+    except pa.ArrowInvalid:
+        raise UserError(f"{path}: not a Parquet file; write it again or rename it") from None
+    if column not in schema.names:
+        raise UserError(f"{path}: no column '{column}'; it has: {', '.join(schema.names)}")
+    kind = schema.field(column).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise UserError(f"{path}: column '{column}' holds {kind}, not text")
+    sizes = (metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+    starts = list(itertools.accumulate(sizes, initial=0))
+
+    def read(rows: list[int]) -> Iterator[str]:
+        with pq.ParquetFile(path) as file:
+            for group, members in itertools.groupby(rows, key=lambda row: bisect_right(starts, row) - 1):
+                texts = file.read_row_group(group, columns=[column]).column(0)
+                yield from (texts[row - starts[group]].as_py() or "" for row in members)
+
+    return TextFile(path, metadata.num_rows, read)
+
+
+OPENERS: dict[str, Callable[[Path, str], TextFile]] = {
+    ".txt": _open_text,
+    ".md": _open_text,
+    ".jsonl": _open_lines,
+    ".json": _open_lines,
+    ".parquet": _open_parquet,
+}

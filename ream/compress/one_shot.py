@@ -1,0 +1,68 @@
+"""One-shot: statistics of all layers from the original model, once for each calibration source."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ream.compress.state import WalkState
+from ream.compress.walk import Batches, Probes, Progress, walk
+from ream.core.statistics import LayerStatistics
+from ream.core.sums import Sums
+from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+
+
+def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:
+    """Walk the original model and leave, in the state's folder, each MoE layer's Sums and probe inputs."""
+
+    def moe_layer(index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor) -> dict[str, Tensor]:
+        statistics = LayerStatistics(block.experts, block.activation)
+        for part in data:
+            residual, x = layer(hidden[part], data.mask[part])
+            assert x is not None
+            probes.take(part, x)
+            flat = x.reshape(-1, x.shape[-1])
+            with torch.no_grad():
+                statistics.update(flat, block.route(flat), data.mask[part].reshape(-1).to(flat.device))
+                hidden[part] = (residual + block(x)).to(hidden.device)
+            progress.update(1)
+        return {
+            **{name: torch.from_numpy(array) for name, array in statistics.result().arrays().items()},
+            "probes": probes.result(),
+        }
+
+    walk(decoder, data, state, moe_layer, progress)
+
+
+def layer_file(folder: Path, index: int) -> Path:
+    """The file of a layer in a source's folder of statistics."""
+    return folder / f"layer-{index:03d}.safetensors"
+
+
+def read_sums(folder: Path, index: int) -> Sums:
+    """The Sums of one layer and source, without its probes."""
+    with safe_open(layer_file(folder, index), framework="numpy") as file:
+        return Sums(**{name: np.asarray(file.get_tensor(name)) for name in Sums.__annotations__})
+
+
+def read_probes(folder: Path, index: int) -> Tensor:
+    """The probe inputs [S, H] of one layer and source."""
+    with safe_open(layer_file(folder, index), framework="pt") as file:
+        tensor: Tensor = file.get_tensor("probes")
+    return tensor
+
+
+def mixed_probes(folders: dict[str, Path], ratios: dict[str, float], probes: int, index: int) -> Tensor:
+    """The first round(r_s · S) probes of each source, one after the other (METHOD.md, "Mixing").
+
+    Args:
+        folders: statistics of each source.
+        ratios: of the sources, summing to 1.
+        probes: S.
+        index: of the layer.
+    """
+    return torch.cat(
+        [read_probes(folders[source], index)[: round(ratio * probes)] for source, ratio in ratios.items() if ratio > 0]
+    )

@@ -1,0 +1,113 @@
+"""Calibration tokens on their way through the layers: micro-batches, and the probe tokens among them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ream.compress.state import WalkState
+from ream.core.statistics import probe_positions
+from ream.errors import UserError
+from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+
+
+class Progress(Protocol):
+    """What a walk tells of its progress: tqdm, or anything like it."""
+
+    def update(self, n: int) -> object: ...
+
+
+@dataclass(frozen=True)
+class Batches:
+    """All sequences of a walk and how they are cut into micro-batches.
+
+    Attributes:
+        ids: [n, L] token ids, right-padded. mask: [n, L], True for real tokens.
+        rows: sequences of a micro-batch.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    rows: int
+
+    def __iter__(self) -> Iterator[slice]:
+        return (slice(start, start + self.rows) for start in range(0, len(self.ids), self.rows))
+
+    def __len__(self) -> int:
+        return -(-len(self.ids) // self.rows)
+
+
+def batches(ids: np.ndarray, mask: np.ndarray, batch_tokens: int) -> Batches:
+    """Micro-batches of at most ``batch_tokens`` tokens, padding included, and at least one sequence."""
+    return Batches(torch.from_numpy(ids), torch.from_numpy(mask), max(1, batch_tokens // ids.shape[1]))
+
+
+def check_ids(ids: np.ndarray, vocabulary: int) -> None:
+    """Refuse token ids beyond the model's vocabulary.
+
+    Raises:
+        UserError: naming the id.
+    """
+    if ids.size and int(ids.max()) >= vocabulary:
+        raise UserError(
+            f"calibration token {int(ids.max())} is beyond the model's vocabulary of {vocabulary}; "
+            "tokenize with the model's own tokenizer"
+        )
+
+
+class Probes:
+    """Collects the MoE inputs of the probe tokens of one layer, in the probes' random order."""
+
+    def __init__(self, data: Batches, probes: int, seed: int) -> None:
+        real = np.flatnonzero(data.mask.numpy().reshape(-1))
+        self.places = real[probe_positions(len(real), probes, seed)]
+        self.length = data.ids.shape[1]
+        self.inputs: Tensor | None = None
+
+    def take(self, part: slice, x: Tensor) -> None:
+        """Take the probes among the inputs [B, L, H] of a micro-batch."""
+        flat = x.reshape(-1, x.shape[-1])
+        if self.inputs is None:
+            self.inputs = torch.empty(len(self.places), flat.shape[1], dtype=flat.dtype)
+        local = self.places - part.start * self.length
+        wanted = np.flatnonzero((local >= 0) & (local < len(flat)))
+        self.inputs[wanted] = flat[torch.from_numpy(local[wanted]).to(flat.device)].cpu()
+
+    def result(self) -> Tensor:
+        """[S, H], and forgets them."""
+        assert self.inputs is not None
+        inputs, self.inputs = self.inputs, None
+        return inputs
+
+
+MoELayer = Callable[[int, LoadedLayer, MoEBlock, Tensor], dict[str, Tensor]]
+
+
+def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer, progress: Progress) -> None:
+    """Take the calibration tokens through all layers, committing after each; goes on where ``state`` stands.
+
+    Args:
+        decoder: of the original model.
+        data: the tokens.
+        state: what is done already.
+        moe_layer: handles a MoE layer: given its index, the layer, its MoE block and the hidden states [n, L, H] that
+            enter it, replaces these in place by those that leave it and returns what to keep of the layer.
+        progress: told of every micro-batch that has gone through a layer.
+    """
+    last = decoder.architecture.layers - 1
+    first = state.next_layer
+    progress.update(first * len(data))
+    hidden = decoder.embed(data.ids) if first == 0 else state.hidden() if first <= last else torch.empty(0)
+    for index in range(first, last + 1):
+        result = None
+        with decoder.layer(index) as layer:
+            if index in decoder.architecture.moe_layers:
+                result = moe_layer(index, layer, decoder.block(index), hidden)
+            else:
+                for part in data:
+                    hidden[part] = layer(hidden[part], data.mask[part])[0].to(hidden.device)
+                    progress.update(1)
+        state.commit(index, result, hidden, last=index == last)

@@ -1,0 +1,75 @@
+"""Writes the items of the demo tasks: data/tasks/*.yaml name them, this makes them from held-out text."""
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ream.calibration.builtin import Document
+from ream.evaluation import demo_code, demo_numbers, demo_prose
+from ream.evaluation.held_out import held_out_documents, seen_shingles
+from ream.files import replacing
+
+
+@dataclass
+class HeldOut:
+    """The held-out text that items are made of, read when it is first needed."""
+
+    seed: int
+    given: dict[str, list[Document]] = field(default_factory=dict)
+
+    def documents(self, name: str) -> list[Document]:
+        """Documents of ``general`` or ``code``."""
+        if name not in self.given:
+            self.given[name] = list(held_out_documents(name, self.seed))
+        return self.given[name]
+
+    @cached_property
+    def seen_code(self) -> set[str]:
+        return seen_shingles()
+
+
+Maker = Callable[[HeldOut, random.Random, int], list[dict]]
+
+# Items of each task. One evaluation of the demo suite is meant to take seconds: the graph runs it for every cell.
+TASKS: dict[str, tuple[Maker, int]] = {
+    "demo_prose": (lambda text, draw, n: demo_prose.prose_items(text.documents("general"), draw, n), 160),
+    "demo_code": (lambda text, draw, n: demo_code.code_items(text.documents("code"), text.seen_code, draw, n), 160),
+    "demo_result": (lambda text, draw, n: demo_numbers.result_items(draw, n), 200),
+    "demo_word_problem": (lambda text, draw, n: demo_numbers.word_problem_items(draw, n), 200),
+    "demo_arithmetic": (lambda text, draw, n: demo_numbers.arithmetic_items(draw, n), 100),
+    "demo_solution": (lambda text, draw, n: demo_numbers.solution_items(draw, n), 64),
+    "demo_last_word": (lambda text, draw, n: demo_prose.last_word_items(text.documents("general"), draw, n), 100),
+    "demo_assignments": (lambda text, draw, n: demo_code.assignment_items(text.documents("code"), draw, n), 64),
+}
+
+
+def build_items(folder: Path, seed: int, text: HeldOut | None = None) -> dict[str, int]:
+    """Write <task>.jsonl for every demo task, a row an item, from the held-out split of the built-in sources.
+
+    The same installation and seed give the same bytes. Number tasks draw from the held-out questions; of prose and code
+    what other splits contain as well is left out.
+
+    Args:
+        folder: to write to.
+        seed: of the items.
+        text: the held-out text, where it has been read already.
+
+    Returns:
+        Task to number of items.
+    """
+    text = HeldOut(seed) if text is None else text
+    counts = {}
+    for task, (make, count) in TASKS.items():
+        rows = make(text, random.Random(f"{task}/{seed}"), count)
+        write_rows(folder / f"{task}.jsonl", rows)
+        counts[task] = len(rows)
+    return counts
+
+
+def write_rows(path: Path, rows: Iterable[dict]) -> None:
+    """Write JSONL, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

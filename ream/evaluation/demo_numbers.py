@@ -1,0 +1,84 @@
+"""Items of the number tasks, in the words and the layout of the built-in ``math`` source."""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from ream.calibration import problems
+from ream.calibration.problems import Problem
+from ream.evaluation.choices import with_distractors
+
+Template = Callable[[random.Random], Problem]
+
+WORD_PROBLEMS = tuple(template for template in problems.TEMPLATES if template not in problems.ARITHMETIC)
+RESULT = re.compile(r"(.*) (\d+)(\D*)", re.DOTALL)
+
+
+def different(draw: random.Random, templates: tuple[Template, ...]) -> Iterator[Problem]:
+    """Problems of the held-out split, each question once; endless while the templates have more."""
+    asked = set[str]()
+    for problem in problems.problems("held-out", draw.getrandbits(32), templates):
+        if problem.question not in asked:
+            asked.add(problem.question)
+            yield problem
+
+
+def result_items(draw: random.Random, count: int) -> list[dict]:
+    """Multiple choice: the result of a sum, a difference or a product among near misses with as many digits."""
+    rows = []
+    for problem in different(draw, problems.ARITHMETIC):
+        context, _, end = split_result(problem)
+        near = [str(number) for number in near_misses(problem.answer) if len(str(number)) == len(str(problem.answer))]
+        row = with_distractors(context, f"{problem.answer}{end}", [f"{n}{end}" for n in near], draw, prefix=" ")
+        if row is not None:
+            rows.append(row)
+        if len(rows) == count:
+            break
+    return rows
+
+
+def word_problem_items(draw: random.Random, count: int) -> list[dict]:
+    """Multiple choice: the end of a word problem's solution with its answer, right or with another number.
+
+    What the four solutions have in common up to the number is part of the context: it would add the same to all four
+    log-likelihoods. The other numbers are near misses of the answer and the numbers of the problem itself.
+    """
+    rows = []
+    for problem in different(draw, WORD_PROBLEMS):
+        context, number, end = split_result(problem)
+        given = [int(digits) for digits in re.findall(r"\d+", problem.question)]
+        numbers = {n for n in [*near_misses(problem.answer), *given] if len(str(n)) == len(number)}
+        others = [f"{n}{end}\nAnswer: {n}" for n in numbers]
+        row = with_distractors(context, f"{number}{end}\nAnswer: {number}", others, draw, prefix=" ")
+        if row is not None:
+            rows.append(row)
+        if len(rows) == count:
+            break
+    return rows
+
+
+def arithmetic_items(draw: random.Random, count: int) -> list[dict]:
+    """Generation: the result of a sum, a difference or a product. Rows {context, answer}."""
+    found = islice(different(draw, problems.ARITHMETIC), count)
+    return [{"context": split_result(problem)[0], "answer": str(problem.answer)} for problem in found]
+
+
+def solution_items(draw: random.Random, count: int) -> list[dict]:
+    """Generation: the worked solution of a word problem and its answer. Rows {context, answer}."""
+    found = islice(different(draw, WORD_PROBLEMS), count)
+    return [{"context": f"Problem: {problem.question}\nSolution:", "answer": str(problem.answer)} for problem in found]
+
+
+def split_result(problem: Problem) -> tuple[str, str, str]:
+    """A problem's text up to its solution's last number, that number, and what follows it in the solution."""
+    matched = RESULT.fullmatch(problem.solution)
+    assert matched is not None, f"no number in the solution {problem.solution!r}"
+    start, number, end = matched.groups()
+    return f"Problem: {problem.question}\nSolution: {start}", number, end
+
+
+def near_misses(number: int) -> list[int]:
+    """Numbers that a slip makes of this one: off by one, two or ten, or with its digits swapped; none is negative."""
+    swapped = int(str(number)[::-1])
+    return [n for n in (number - 1, number + 1, number - 2, number + 2, number - 10, number + 10, swapped) if n >= 0]

@@ -1,0 +1,84 @@
+"""The paper's tasks, pinned: which task of lm-eval 0.4.13 each one is, and which of its numbers is its score."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """How a task of lm-eval is run and scored.
+
+    Attributes:
+        folder: of its YAML file under lm_eval/tasks; reading that folder alone saves the index of all 14,700 tasks.
+        metric: the one that is its score.
+        filter: of the model's answers that the metric is taken after.
+        num_fewshot: examples in the prompt.
+        generation: settings of greedy generation; they are the task's own, repeated so that they can't change unseen.
+        reason: for the choices above.
+        runs_code: the task executes what the model writes.
+    """
+
+    folder: str
+    metric: str
+    num_fewshot: int
+    reason: str
+    filter: str = "none"
+    generation: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    runs_code: bool = False
+
+
+_ACC = "multiple choice by log-likelihood; the paper reports acc, not acc_norm; zero-shot, the task's own default"
+_GREEDY = {"do_sample": False, "temperature": 0.0}
+
+PINNED: Mapping[str, Pinned] = MappingProxyType(
+    {
+        "winogrande": Pinned("winogrande", "acc", 0, _ACC),
+        "arc_challenge": Pinned("arc", "acc", 0, _ACC),
+        "arc_easy": Pinned("arc", "acc", 0, _ACC),
+        "boolq": Pinned("super_glue", "acc", 0, _ACC),
+        "hellaswag": Pinned("hellaswag", "acc", 0, _ACC),
+        "mmlu": Pinned("mmlu/default", "acc", 0, f"{_ACC}; mean over all questions of the 57 subjects"),
+        "openbookqa": Pinned("openbookqa", "acc", 0, _ACC),
+        "rte": Pinned("glue", "acc", 0, f"{_ACC}; GLUE's, of which SuperGLUE's (sglue_rte) is a copy"),
+        "ifeval": Pinned(
+            "ifeval",
+            "prompt_level_strict_acc",
+            0,
+            "all instructions of a prompt followed, text as generated: the strictest of its four, as leaderboards report",
+            generation={**_GREEDY, "until": [], "max_gen_toks": 1280},
+        ),
+        "aime25": Pinned(
+            "aime",
+            "exact_match",
+            0,
+            "both 2025 papers, 30 problems; the last boxed answer; long limit, because solutions are",
+            generation={**_GREEDY, "max_gen_toks": 32768},
+        ),
+        "gsm8k": Pinned(
+            "gsm8k",
+            "exact_match",
+            5,
+            "the last number of the answer: instruction-tuned models seldom write '#### 42', which strict-match wants",
+            filter="flexible-extract",
+            generation={**_GREEDY, "max_gen_toks": 256},
+        ),
+        "gpqa_diamond_n_shot": Pinned(
+            "gpqa/n_shot",
+            "acc",
+            5,
+            "METHOD.md: 5-shot without chain of thought; the choices (A) to (D) are scored by log-likelihood, so none is "
+            "written out",
+        ),
+        "humaneval": Pinned(
+            "humaneval",
+            "pass@1",
+            0,
+            "one greedy completion, all tests of the problem passed",
+            filter="create_test",
+            generation={"do_sample": False, "max_gen_toks": 1024},
+            runs_code=True,
+        ),
+    }
+)

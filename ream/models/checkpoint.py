@@ -1,0 +1,213 @@
+"""Reading a safetensors checkpoint a tensor at a time, and writing one in the same layout.
+
+The safetensors library writes a file from tensors that are all in memory; a shard is streamed here instead, from the
+header that the format defines (8 bytes of length, JSON, data), so that one tensor is in memory at a time and a tensor
+that is not touched is copied byte for byte.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ream.errors import UserError
+from ream.files import read_json, replacing
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+HASHED_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies: shard file name, safetensors dtype, shape, and its bytes' place in the file."""
+
+    name: str
+    shard: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def bytes(self) -> int:
+        return self.end - self.begin
+
+
+class Checkpoint:
+    """The tensors of a folder of safetensors shards; headers are read at once, tensors when asked for."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Read and check the headers of all shards.
+
+        Raises:
+            UserError: no safetensors, a missing, truncated or corrupt shard, or one that contradicts the index.
+        """
+        self.folder = Path(folder)
+        self.config: dict[str, Any] = read_json(self.folder / "config.json")
+        self.tensors: dict[str, TensorInfo] = {}
+        self.headers: dict[str, bytes] = {}
+        named = self._weight_map()
+        for shard in sorted(set(named.values())) if named else [SINGLE]:
+            self._read_header(shard)
+        for name, shard in named.items():
+            if name not in self.tensors or self.tensors[name].shard != shard:
+                raise UserError(
+                    f"{self.folder}: {INDEX} places {name} in {shard}, which lacks it; fetch that shard again"
+                )
+
+    def _weight_map(self) -> dict[str, str]:
+        if (self.folder / INDEX).exists():
+            weight_map: dict[str, str] = read_json(self.folder / INDEX)["weight_map"]
+            return weight_map
+        if not (self.folder / SINGLE).exists():
+            raise UserError(f"{self.folder} has neither {INDEX} nor {SINGLE}; a safetensors checkpoint is needed")
+        return {}
+
+    def _read_header(self, shard: str) -> None:
+        path = self.folder / shard
+        if not path.exists():
+            raise UserError(f"{path} is missing; fetch that shard again")
+        size = path.stat().st_size
+        broken = UserError(f"{path} is truncated or corrupt ({size} bytes); fetch that shard again")
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > size - 8:
+                raise broken
+            raw = file.read(length)
+        try:
+            header = json.loads(raw)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise broken from None
+        header.pop("__metadata__", None)
+        self.headers[shard] = raw
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            if end > size:
+                raise broken
+            self.tensors[name] = TensorInfo(name, shard, entry["dtype"], tuple(entry["shape"]), begin, end)
+        if size != max((info.end for info in self.tensors.values() if info.shard == shard), default=8 + length):
+            raise broken
+
+    def raw(self, name: str) -> bytearray:
+        """The bytes of a tensor.
+
+        Raises:
+            UserError: the checkpoint has no such tensor, or the shard ends early.
+        """
+        info = self._info(name)
+        with open(self.folder / info.shard, "rb") as file:
+            file.seek(info.begin)
+            data = bytearray(info.bytes)
+            if file.readinto(data) != info.bytes:
+                raise UserError(f"{self.folder / info.shard} ends within {name}; fetch that shard again")
+        return data
+
+    def read(self, name: str) -> Tensor:
+        """A tensor in its own dtype.
+
+        Raises:
+            UserError: it is missing, its dtype is unknown, or it holds NaN or Inf.
+        """
+        info = self._info(name)
+        if info.dtype not in DTYPES:
+            raise UserError(f"{self.folder}: {name} has dtype {info.dtype}; readable are {', '.join(DTYPES)}")
+        tensor = torch.frombuffer(self.raw(name), dtype=DTYPES[info.dtype]).reshape(info.shape)
+        if tensor.is_floating_point() and tensor.element_size() > 1 and not torch.isfinite(tensor).all():
+            raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
+        return tensor
+
+    def _info(self, name: str) -> TensorInfo:
+        if name not in self.tensors:
+            raise UserError(f"{self.folder}: tensor {name} is missing; fetch the checkpoint again")
+        return self.tensors[name]
+
+    @property
+    def shards(self) -> dict[str, int]:
+        """Shard file names with their sizes in bytes."""
+        return {shard: (self.folder / shard).stat().st_size for shard in self.headers}
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(info.shape) for info in self.tensors.values())
+
+    def digest(self) -> str:
+        """SHA-256 over names, sizes and headers of the shards and, up to 2 GiB in all, over their content."""
+        result, shards = hashlib.sha256(), self.shards
+        for shard, size in shards.items():
+            result.update(f"{shard}\0{size}\0".encode())
+            if sum(shards.values()) > HASHED_BYTES:
+                result.update(self.headers[shard])
+            else:
+                with open(self.folder / shard, "rb") as file:
+                    while block := file.read(1 << 20):
+                        result.update(block)
+        return result.hexdigest()
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """A tensor to be written: its header entry and a function that makes its bytes when their turn comes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    make: Callable[[], bytes | bytearray]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The little-endian bytes of a tensor, row-major."""
+    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+
+
+def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> None:
+    """Write a safetensors file, atomically, one tensor in memory at a time.
+
+    Args:
+        path: of the file.
+        tensors: in the order of their data.
+        like: header of the original shard; its ``__metadata__`` and, where nothing differs, its bytes are kept.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    original = json.loads(like) if like else {}
+    header: dict[str, Any] = {"__metadata__": original.get("__metadata__", {"format": "pt"})}
+    offset = 0
+    for tensor in tensors:
+        header[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.bytes],
+        }
+        offset += tensor.bytes
+    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    raw += b" " * (-len(raw) % 8)
+    if like is not None and original == header:
+        raw = like
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(raw).to_bytes(8, "little"))
+        file.write(raw)
+        for tensor in tensors:
+            data = tensor.make()
+            if len(data) != tensor.bytes:
+                raise ValueError(f"{tensor.name}: {len(data)} bytes made, {tensor.bytes} announced")
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

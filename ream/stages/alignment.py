@@ -1,0 +1,77 @@
+"""Stage alignment: how the neurons of absorbed experts meet their centroid's; completes the recipe."""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from ream.compress.decide import align_layer
+from ream.compress.recipe_file import save_recipe
+from ream.core.recipe import LayerRecipe, Recipe
+from ream.params import AlignmentTerm, Method, Params
+from ream.stages.grouping import read_grouping
+from ream.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ream.core.experts import Activation, Expert
+
+
+def run(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> str:
+    """Align the members of every group and write the recipe; a pruning method has nothing to align."""
+    layers, facts = read_grouping(workspace, mix, method, experts)
+    composition = params.method(method)
+    absorbed = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
+    if absorbed:
+        layers = _aligned(params, workspace, mix, composition, layers)
+    save_recipe(workspace.recipe(mix, method, experts), Recipe(layers, facts))
+    terms = " and ".join(composition.alignment) or "nothing"
+    return f"alignment {mix} {method} {experts}: {absorbed} experts aligned by {terms}"
+
+
+def _aligned(
+    params: Params, workspace: Workspace, mix: str, method: Method, layers: dict[int, LayerRecipe]
+) -> dict[int, LayerRecipe]:
+    import torch
+
+    from ream.compress.apply import read_expert
+    from ream.compress.one_shot import mixed_probes
+    from ream.models.activations import activation_of
+    from ream.models.decoder import device_of
+    from ream.stages.original import open_original
+
+    original, ratios = open_original(workspace), params.mix(mix)
+    activation = activation_of(original.checkpoint.config["hidden_act"])
+    folders = {source: workspace.statistics(source) for source in ratios}
+    device = device_of(params.compute.device)
+    result = {}
+    for index, layer in tqdm(layers.items(), desc=f"alignment {mix}", unit="layer", mininterval=1):
+        probes = None
+        if "activations" in method.alignment:
+            probes = mixed_probes(folders, ratios, params.statistics.probes, index).to(device)
+        members = [expert for expert in range(original.architecture.experts) if layer.groups.group[expert] >= 0]
+        weights = {
+            expert: read_expert(original.checkpoint, original.architecture, index, expert).to(
+                device, torch.float32 if probes is None else probes.dtype
+            )
+            for expert in members
+        }
+        permutation = partial(_permutation, weights, method.alignment, probes, activation)
+        result[index] = replace(layer, permutations=align_layer(layer, permutation))
+    return result
+
+
+def _permutation(
+    weights: dict[int, "Expert"],
+    terms: list[AlignmentTerm],
+    probes: "Tensor | None",
+    activation: "Activation",
+    centroid: int,
+    member: int,
+) -> np.ndarray:
+    from ream.core.alignment import align
+
+    return align(weights[centroid], weights[member], terms, probes, activation)

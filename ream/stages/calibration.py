@@ -1,0 +1,78 @@
+"""Stage calibration@source: text or tokens of one source to artifacts/calibration/<source>.parquet."""
+
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
+from ream.calibration.sampling import draw
+from ream.calibration.sources import TextSource, iter_texts, resolved_revision
+from ream.calibration.tokenizer import Encoder, load_encoder
+from ream.errors import unknown
+from ream.params import Calibration, HubSource, Params, TokensSource
+
+QUIET_SECONDS = 3
+
+
+def run(params: Params, source: str, out: Path, model_path: str, model_revision: str | None) -> str:
+    """Draw the sequences of one source with the model's tokenizer and write them to ``out``; own tokens pass through.
+
+    Args:
+        params: all settings; ``sources`` and ``calibration`` are read.
+        source: name of an entry of ``params.sources``.
+        out: the Parquet file to write.
+        model_path: folder or hub id of the model whose tokenizer is used.
+        model_revision: branch, tag or commit of a hub id.
+
+    Returns:
+        What was drawn, in a line.
+
+    Raises:
+        UserError: the source is unknown or can't be read, has too little text, or has tokens the model doesn't.
+    """
+    if source not in params.sources:
+        raise unknown("source", source, params.sources, "params 'sources'")
+    settings = params.sources[source]
+    encoder = load_encoder(model_path, model_revision, params.model.trust_remote_code)
+    if isinstance(settings, TokensSource):
+        rows, facts = _own(settings, encoder)
+    else:
+        rows, facts = _drawn(source, settings, encoder, params.calibration)
+    facts |= {"name": source, "source": settings.model_dump(), "tokenizer": encoder.fingerprint}
+    write_corpus(out, rows, facts)
+    counts = facts["counts"]
+    return (
+        f"{source}: {len(rows)} sequences, {counts['tokens']} tokens, from {counts['documents_read']} documents "
+        f"({counts['documents_too_short']} too short)"
+    )
+
+
+def _own(source: TokensSource, encoder: Encoder) -> tuple[list[tuple[str, list[int]]], dict[str, Any]]:
+    path = Path(source.path)
+    corpus = read_corpus(path)
+    check_vocabulary(corpus, encoder.vocabulary_size, path)
+    corpus = corpus.select(source.source)
+    rows = list(zip(corpus.source, corpus.sequences, strict=True))
+    tokens = sum(map(len, corpus.sequences))
+    counts = {"documents_read": len(rows), "documents_too_short": 0, "tokens": tokens}
+    return rows, {"dataset": source.path, "revision": None, "seed": None, "counts": counts}
+
+
+def _drawn(
+    name: str, source: TextSource, encoder: Encoder, calibration: Calibration
+) -> tuple[list[tuple[str, list[int]]], dict[str, Any]]:
+    dataset = source.dataset if isinstance(source, HubSource) else None
+    revision = resolved_revision(source)
+    if revision is not None:
+        source = source.model_copy(update={"revision": revision})
+    texts = iter_texts(source, calibration.seed)
+    with tqdm(texts, desc=f"calibration@{name}", unit=" documents", delay=QUIET_SECONDS, mininterval=1) as documents:
+        drawn = draw(documents, encoder.encode, calibration)
+    counts = {
+        "documents_read": drawn.documents_read,
+        "documents_too_short": drawn.documents_too_short,
+        "tokens": drawn.tokens,
+    }
+    facts = {"dataset": dataset, "revision": revision, "seed": calibration.seed, "counts": counts}
+    return [(name, ids) for ids in drawn.sequences], facts | {"calibration": calibration.model_dump()}

@@ -1,0 +1,36 @@
+"""Stage model: describe the original and refuse, before any work, what it cannot be turned into."""
+
+from ream.compress.decide import absorbed_at_most
+from ream.models.architecture import check_group_size, check_kept
+from ream.models.manifest import Manifest, manifest_of
+from ream.params import Params
+from ream.stages.workspace import Workspace
+
+
+def run(params: Params, workspace: Workspace) -> str:
+    """Write the manifest.
+
+    Raises:
+        UserError: the model is no MoE or not all there, or the run's sizes do not fit it.
+    """
+    manifest = manifest_of(params.model.path)
+    check_sizes(params, manifest)
+    manifest.save(workspace.manifest)
+    return (
+        f"{manifest.path}: {manifest.family}, {len(manifest.moe_layers)} of {manifest.layers} layers with "
+        f"{manifest.experts} experts, {manifest.top_k} active; {manifest.parameters:,} parameters"
+    )
+
+
+def check_sizes(params: Params, manifest: Manifest) -> None:
+    """Hold every number of experts and group size of the run against the model.
+
+    Raises:
+        UserError: K > N, K < k, K not divisible by the router's groups, or K·C < N − K.
+    """
+    for experts in params.run.experts:
+        check_kept(manifest, experts)
+        for name in params.run.one_shot + params.run.sequential:
+            method = params.method(name)
+            if method.grouping == "pseudo-pruning":
+                check_group_size(manifest, experts, absorbed_at_most(method, params.grouping.size_for(experts)))

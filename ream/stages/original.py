@@ -1,0 +1,57 @@
+"""Opening the original model that the manifest stands for, and describing how a recipe was made."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ream import __version__
+from ream.models.architecture import Architecture, architecture_of
+from ream.models.checkpoint import Checkpoint
+from ream.models.manifest import Manifest, folder_of, load_manifest
+from ream.params import Params
+from ream.stages.workspace import Workspace, file_digest
+
+
+@dataclass(frozen=True)
+class Original:
+    """The original model: its manifest, its checkpoint on disk, and what it is."""
+
+    manifest: Manifest
+    checkpoint: Checkpoint
+    architecture: Architecture
+
+
+def open_original(workspace: Workspace) -> Original:
+    """Open the model of the workspace's manifest.
+
+    Raises:
+        UserError: it has changed, or is not all there.
+    """
+    manifest = load_manifest(workspace.manifest)
+    checkpoint = Checkpoint(folder_of(manifest))
+    return Original(manifest, checkpoint, architecture_of(checkpoint))
+
+
+def recipe_facts(
+    params: Params, workspace: Workspace, manifest: Manifest, mix: str, method: str, experts: int
+) -> dict[str, Any]:
+    """Provenance of a recipe: model, method, mix, sizes, calibration text and version."""
+    ratios = params.mix(mix)
+    return {
+        "model": manifest.path,
+        "revision": manifest.revision,
+        "digest": manifest.digest,
+        "method": method,
+        "composition": params.method(method).model_dump(),
+        "mix": mix,
+        "ratios": ratios,
+        "experts": experts,
+        "original_experts": manifest.experts,
+        "group_size": params.grouping.size_for(experts),
+        "sequences": params.calibration.sequences,
+        "tokens": params.calibration.tokens,
+        "seed": params.calibration.seed,
+        "calibration": {
+            source: file_digest(workspace.calibration(source)) for source, ratio in ratios.items() if ratio > 0
+        },
+        "ream": __version__,
+    }

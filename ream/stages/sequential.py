@@ -1,0 +1,60 @@
+"""Stage sequential: statistics, saliency, grouping, alignment, merge and propagation, layer by layer, to a recipe."""
+
+from tqdm import tqdm
+
+from ream.calibration.corpus import read_corpus
+from ream.calibration.mixing import mix_sequences
+from ream.calibration.packing import pad
+from ream.errors import UserError
+from ream.params import Params
+from ream.stages.original import open_original, recipe_facts
+from ream.stages.workspace import Workspace
+
+
+def run(params: Params, workspace: Workspace, mix: str, method: str, experts: int, discard_stale: bool = True) -> str:
+    """Compress the model on a mix by a sequential method; goes on where a killed run stood.
+
+    Raises:
+        UserError: the method is one-shot, or the sources hold too few sequences for the mix.
+    """
+    from ream.compress.recipe_file import save_recipe
+    from ream.compress.sequential import compress_sequentially
+    from ream.compress.state import WalkState, fingerprint
+    from ream.compress.walk import Probes, batches, check_ids
+    from ream.models.decoder import Decoder, device_of, dtype_of
+
+    composition, ratios = params.method(method), params.mix(mix)
+    if not composition.sequential:
+        raise UserError(f"method '{method}' is one-shot; run it through the stages grouping and alignment")
+    original = open_original(workspace)
+    device = device_of(params.compute.device)
+    dtype = dtype_of(params.compute.dtype, device)
+    corpora = {
+        source: read_corpus(workspace.calibration(source)).sequences for source, ratio in ratios.items() if ratio > 0
+    }
+    drawn = mix_sequences(corpora, ratios, params.calibration.sequences)
+    ids, mask = pad([sequence for _, sequence in drawn], pad_id=0)
+    check_ids(ids, original.checkpoint.config["vocab_size"])
+    data = batches(ids, mask, params.compute.batch_tokens)
+    facts = recipe_facts(params, workspace, original.manifest, mix, method, experts)
+    identity = fingerprint(
+        {
+            "facts": facts,
+            "probes": params.statistics.probes,
+            "device": device.type,
+            "dtype": str(dtype),
+            "batch_tokens": params.compute.batch_tokens,
+        }
+    )
+    state = WalkState(workspace.state("sequential", mix, method, str(experts)), identity, discard_stale)
+    decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+    probes = Probes(data, params.statistics.probes, params.calibration.seed)
+    with tqdm(
+        total=len(data) * original.architecture.layers, desc=f"sequential {mix}", unit="batch", mininterval=1
+    ) as bar:
+        recipe = compress_sequentially(
+            decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts
+        )
+    save_recipe(workspace.recipe(mix, method, experts), recipe)
+    state.clear()
+    return f"sequential {mix} {method}: {experts} of {original.manifest.experts} experts, {int(mask.sum()):,} tokens"

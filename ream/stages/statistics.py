@@ -1,0 +1,62 @@
+"""Stage statistics: one pass of the original over one source, kept as sums and probe inputs of every layer."""
+
+import os
+import shutil
+
+from tqdm import tqdm
+
+from ream import __version__
+from ream.calibration.corpus import read_corpus
+from ream.calibration.packing import pad
+from ream.files import write_json
+from ream.params import Params
+from ream.stages.original import open_original
+from ream.stages.workspace import Workspace, file_digest
+
+
+def run(params: Params, workspace: Workspace, source: str, discard_stale: bool = True) -> str:
+    """Collect the statistics of a source; goes on where a killed run stood.
+
+    Raises:
+        UserError: see `open_original`, `read_corpus`, `Decoder`.
+    """
+    from ream.compress.one_shot import collect
+    from ream.compress.state import WalkState, fingerprint
+    from ream.compress.walk import Probes, batches, check_ids
+    from ream.models.decoder import Decoder, device_of, dtype_of
+
+    original = open_original(workspace)
+    device = device_of(params.compute.device)
+    dtype = dtype_of(params.compute.dtype, device)
+    ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
+    check_ids(ids, original.checkpoint.config["vocab_size"])
+    data = batches(ids, mask, params.compute.batch_tokens)
+    facts = {
+        "model": original.manifest.digest,
+        "source": source,
+        "corpus": file_digest(workspace.calibration(source)),
+        "tokens": int(mask.sum()),
+        "sequences": len(ids),
+        "probes": params.statistics.probes,
+        "seed": params.calibration.seed,
+        "device": device.type,
+        "dtype": str(dtype),
+        "batch_tokens": params.compute.batch_tokens,
+        "ream": __version__,
+    }
+    state = WalkState(workspace.state("statistics", source), fingerprint(facts), discard_stale)
+    decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+    probes = Probes(data, params.statistics.probes, params.calibration.seed)
+    total = len(data) * original.architecture.layers
+    with tqdm(total=total, desc=f"statistics {source}", unit="batch", mininterval=1) as bar:
+        collect(decoder, data, probes, state, bar)
+    out = workspace.statistics(source)
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    for index in original.architecture.moe_layers:
+        path = state.layer_path(index)
+        os.replace(path, out / path.name)
+    write_json(out / "facts.json", facts)
+    state.clear()
+    return f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"

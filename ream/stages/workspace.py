@@ -1,0 +1,52 @@
+"""Where artifacts lie: one place that knows the names of files and folders."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The artifacts below a root folder (``artifacts`` in the graph)."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "model" / "manifest.json"
+
+    def calibration(self, source: str) -> Path:
+        return self.root / "calibration" / f"{source}.parquet"
+
+    def statistics(self, source: str) -> Path:
+        return self.root / "statistics" / source
+
+    def saliency(self, mix: str) -> Path:
+        return self.root / "saliency" / f"{mix}.safetensors"
+
+    def grouping(self, mix: str, method: str, experts: int) -> Path:
+        return self.root / "grouping" / mix / method / f"{experts}.json"
+
+    def recipe(self, mix: str, method: str, experts: int) -> Path:
+        return self.root / "recipes" / mix / method / f"{experts}.safetensors"
+
+    @property
+    def items(self) -> Path:
+        return self.root / "items"
+
+    def evaluation(self, mix: str, method: str) -> Path:
+        return self.root / "evaluation" / mix / f"{method}.json"
+
+    @property
+    def original_evaluation(self) -> Path:
+        return self.root / "evaluation" / "original.json"
+
+    def state(self, *names: str) -> Path:
+        """Folder for what an unfinished stage has done so far; no stage's output."""
+        return self.root / ".state" / "-".join(names)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+import hashlib
+import itertools
+
+import pytest
+
+from ream.calibration import builtin
+from ream.calibration.builtin import SPLITS, documents
+from ream.calibration.sources import iter_texts, resolved_revision
+from ream.params import BuiltinSource
+from tests.calibration.conftest import WORDS
+
+
+@pytest.fixture(scope="module")
+def stdlib():
+    """The files of source ``code``, looked for once."""
+    return builtin._code_files()
+
+
+@pytest.fixture(autouse=True)
+def _stdlib(stdlib, monkeypatch):
+    monkeypatch.setattr(builtin, "_code_files", lambda: list(stdlib))
+
+
+def texts(name, split, seed=0, count=None):
+    return [document.text for document in itertools.islice(documents(name, split, seed), count)]
+
+
+def test_code_splits_share_no_document():
+    of = {split: set(texts("code", split)) for split in SPLITS}
+    assert all(len(found) > 100 for found in of.values())
+    for one, other in itertools.combinations(SPLITS, 2):
+        assert not of[one] & of[other]
+
+
+def test_math_splits_share_no_document():
+    of = {split: set(texts("math", split, count=300)) for split in SPLITS}
+    assert all(len(found) == 300 for found in of.values())
+    for one, other in itertools.combinations(SPLITS, 2):
+        assert not of[one] & of[other]
+
+
+def test_general_splits_are_those_of_the_files(monkeypatch):
+    paragraphs = [
+        f"Page {i} says that the {WORDS[i % 18]} is what the {WORDS[i % 7]} needs, {'and ' * 90}so." for i in range(300)
+    ]
+    pages = [(f"page/{i}", text) for i, text in enumerate(paragraphs)]
+    monkeypatch.setattr(builtin, "_general_files", lambda: list(pages))
+    seen = {}
+    for split in SPLITS:
+        for text in texts("general", split, seed=3):
+            for paragraph in text.split("\n\n"):
+                assert paragraph not in seen
+                seen[paragraph] = split
+    for paragraph, split in seen.items():  # METHOD of the split, written again: first 4 bytes of SHA-256, modulo 10
+        bucket = int(hashlib.sha256(paragraph.encode()).hexdigest()[:8], 16) % 10
+        assert split == {0: "held-out", 1: "calibration"}.get(bucket, "train")
+    # All but what is left at each split's end, which is too short for a document (4 pages at most).
+    assert set(seen) <= set(paragraphs)
+    assert len(seen) >= 300 - 3 * 4
+
+
+@pytest.mark.parametrize("name", ["math", "code"])
+def test_documents_follow_the_seed(name):
+    source = BuiltinSource(kind="builtin", name=name)
+    first, again, other = (
+        [document.text for document in itertools.islice(iter_texts(source, seed), 5)] for seed in (1, 1, 2)
+    )
+    assert first == again == texts(name, "calibration", seed=1, count=5)
+    assert first != other
+    assert resolved_revision(source) is None

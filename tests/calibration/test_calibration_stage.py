@@ -1,0 +1,110 @@
+import json
+
+import pytest
+
+from ream.calibration.builtin import Document, documents
+from ream.calibration.corpus import read_corpus, write_corpus
+from ream.calibration.tokenizer import load_encoder
+from ream.errors import UserError
+from ream.params import parse_params
+from ream.stages import calibration
+from tests.calibration.conftest import prose
+
+
+def params(sources, sequences=4, tokens=32):
+    return parse_params(
+        {
+            "model": {"path": "unused"},
+            "calibration": {"sequences": sequences, "tokens": tokens, "fill": 0.5, "seed": 7},
+            "sources": sources,
+            "mixes": {},
+            "methods": {},
+            "suites": {"none": {}},
+            "evaluation": {"suite": "none"},
+            "run": {"sources": [next(iter(sources))], "mixes": [], "one_shot": [], "sequential": [], "experts": [2]},
+        }
+    )
+
+
+def test_builtin_source(tokenizer_folder, tmp_path):
+    settings = params({"maths": {"kind": "builtin", "name": "math"}})
+    line = calibration.run(settings, "maths", tmp_path / "a.parquet", str(tokenizer_folder), None)
+    assert line == "maths: 4 sequences, 128 tokens, from 4 documents (0 too short)"
+    corpus = read_corpus(tmp_path / "a.parquet")
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    sheets = documents("math", "calibration", seed=7)
+    assert corpus.sequences == [encoder.encode(next(sheets).text)[:32] for _ in range(4)]
+    assert corpus.source == ["maths"] * 4
+    assert corpus.facts == {
+        "name": "maths",
+        "source": {"kind": "builtin", "name": "math", "split": "calibration"},
+        "dataset": None,
+        "revision": None,
+        "seed": 7,
+        "calibration": {"sequences": 4, "tokens": 32, "fill": 0.5, "seed": 7},
+        "counts": {"documents_read": 4, "documents_too_short": 0, "tokens": 128},
+        "tokenizer": encoder.fingerprint,
+    }
+    calibration.run(settings, "maths", tmp_path / "b.parquet", str(tokenizer_folder), None)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_files_source_skips_short_documents(tokenizer_folder, tmp_path):
+    texts = [prose(i, 100) for i in range(4)] + ["short"] * 8
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    sources = {"own": {"kind": "files", "paths": [str(tmp_path / "*.jsonl")], "column": "body"}}
+    calibration.run(params(sources), "own", tmp_path / "o.parquet", str(tokenizer_folder), None)
+    corpus = read_corpus(tmp_path / "o.parquet")
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    assert sorted(corpus.sequences) == sorted(encoder.encode(text)[:32] for text in texts[:4])
+    counts = corpus.facts["counts"]
+    assert counts["documents_read"] - counts["documents_too_short"] == 4
+    with pytest.raises(UserError, match=r"^4 of 12 documents have at least 16 tokens, and 5 are needed"):
+        calibration.run(params(sources, sequences=5), "own", tmp_path / "o.parquet", str(tokenizer_folder), None)
+
+
+def test_hub_source_is_read_at_the_recorded_commit(tokenizer_folder, tmp_path, monkeypatch):
+    asked = []
+
+    def texts(source, seed):
+        asked.append((source.revision, seed))
+        return iter([Document(str(i), prose(i, 100)) for i in range(9)])
+
+    monkeypatch.setattr(calibration, "resolved_revision", lambda _: "a" * 40)
+    monkeypatch.setattr(calibration, "iter_texts", texts)
+    settings = params({"c4": {"kind": "hub", "dataset": "allenai/c4", "config": "en"}})
+    calibration.run(settings, "c4", tmp_path / "o.parquet", str(tokenizer_folder), None)
+    facts = read_corpus(tmp_path / "o.parquet").facts
+    assert asked == [("a" * 40, 7)]
+    assert (facts["dataset"], facts["revision"], facts["source"]["revision"]) == ("allenai/c4", "a" * 40, None)
+
+
+def test_own_tokens_pass_through(tokenizer_folder, tmp_path):
+    """No fill rule and no limit: one token is a sequence, 50 are, and all rows are taken."""
+    rows = [("a", [1]), ("b", list(range(50))), ("a", [339, 0])] * 3
+    write_corpus(tmp_path / "own.parquet", rows, {})
+    own = {"kind": "tokens", "path": str(tmp_path / "own.parquet")}
+    settings = params({"all": own, "some": {**own, "source": "a"}, "none": {**own, "source": "c"}})
+    line = calibration.run(settings, "all", tmp_path / "o.parquet", str(tokenizer_folder), None)
+    assert line == "all: 9 sequences, 159 tokens, from 9 documents (0 too short)"
+    corpus = read_corpus(tmp_path / "o.parquet")
+    assert list(zip(corpus.source, corpus.sequences, strict=True)) == rows
+    assert corpus.facts["dataset"] == str(tmp_path / "own.parquet")
+    calibration.run(settings, "some", tmp_path / "o.parquet", str(tokenizer_folder), None)
+    assert read_corpus(tmp_path / "o.parquet").sequences == [[1], [339, 0]] * 3
+    with pytest.raises(UserError, match=r"source 'c' is unknown; the file has: a, b"):
+        calibration.run(settings, "none", tmp_path / "o.parquet", str(tokenizer_folder), None)
+
+
+def test_own_tokens_outside_the_vocabulary(tokenizer_folder, tmp_path):
+    write_corpus(tmp_path / "own.parquet", [("a", [1]), ("a", [2, 340])], {})
+    settings = params({"own": {"kind": "tokens", "path": str(tmp_path / "own.parquet")}})
+    with pytest.raises(UserError, match=r"own\.parquet, row 2: token id 340 is outside the model's vocabulary of 340"):
+        calibration.run(settings, "own", tmp_path / "o.parquet", str(tokenizer_folder), None)
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_unknown_source(tokenizer_folder, tmp_path):
+    settings = params({"maths": {"kind": "builtin", "name": "math"}})
+    with pytest.raises(UserError, match=r"source 'math' is unknown; did you mean 'maths'\?"):
+        calibration.run(settings, "math", tmp_path / "o.parquet", str(tokenizer_folder), None)

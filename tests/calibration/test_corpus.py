@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ream.calibration import corpus
+from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
+from ream.errors import UserError
+
+ROWS = [("math", [5, 6, 7]), ("code", [1]), ("math", [0, 2**31 - 1])]
+FACTS = {"seed": 0, "counts": {"tokens": 6}, "revision": None, "name": "größe"}
+
+
+def foreign(path, source, ids, kind=None):
+    pq.write_table(pa.table({"source": source, "input_ids": pa.array(ids, kind)}), path)
+    return path
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "new" / "folder" / "c.parquet"
+    write_corpus(path, iter(ROWS), FACTS)
+    found = read_corpus(path)
+    assert found.source == ["math", "code", "math"]
+    assert found.sequences == [[5, 6, 7], [1], [0, 2**31 - 1]]
+    assert found.facts == FACTS
+    assert list(path.parent.iterdir()) == [path]
+    schema = pq.read_schema(path)
+    assert schema.field("input_ids").type == pa.list_(pa.int32())
+    assert json.loads(schema.metadata[b"ream"]) == FACTS
+
+
+def test_same_rows_same_bytes(tmp_path):
+    write_corpus(tmp_path / "a.parquet", ROWS, FACTS)
+    write_corpus(tmp_path / "b.parquet", ROWS, dict(reversed(FACTS.items())))
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "c.parquet"
+    write_corpus(path, ROWS, FACTS)
+    before = path.read_bytes()
+
+    def fail(table, where, **_):
+        where.write_bytes(b"half")
+        raise OSError(28, "disk full")
+
+    monkeypatch.setattr(corpus.pq, "write_table", fail)
+    with pytest.raises(UserError, match="cannot be written: disk full"):
+        write_corpus(path, ROWS[:1], {})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_select(tmp_path):
+    write_corpus(tmp_path / "c.parquet", ROWS, FACTS)
+    found = read_corpus(tmp_path / "c.parquet")
+    assert found.select(None) is found
+    assert found.select("math").sequences == [[5, 6, 7], [0, 2**31 - 1]]
+    assert found.select("math").source == ["math", "math"]
+    with pytest.raises(UserError, match=r"source 'mat' is unknown; did you mean 'math'\? the file has: code, math"):
+        found.select("mat")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.list_(pa.int64()), pa.large_list(pa.uint32()), pa.list_(pa.int16(), 2), pa.list_(pa.uint64())],
+    ids=str,
+)
+def test_other_integer_lists(tmp_path, kind):
+    path = foreign(tmp_path / "f.parquet", pa.array(["a", "b"]).dictionary_encode(), [[3, 4], [5, 6]], kind)
+    found = read_corpus(path)
+    assert found.sequences == [[3, 4], [5, 6]]
+    assert all(type(token) is int for ids in found.sequences for token in ids)
+    assert found.source == ["a", "b"]
+    assert found.facts == {}
+
+
+def test_many_row_groups_and_further_columns(tmp_path):
+    ids = [list(range(1, n + 2)) for n in range(100)]
+    table = pa.table({"attention_mask": [1] * 100, "input_ids": ids, "source": ["s"] * 100})
+    pq.write_table(table, tmp_path / "f.parquet", row_group_size=9)
+    assert read_corpus(tmp_path / "f.parquet").sequences == ids
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"input_ids": [[1]]}, r"has no column 'source', only input_ids; rows of \{source: string"),
+        ({"source": ["a"], "tokens": [[1]]}, r"has no column 'input_ids', only source, tokens"),
+        ({"source": [1], "input_ids": [[1]]}, r"column 'source' holds int64"),
+        ({"source": ["a"], "input_ids": [[1.5]]}, r"column 'input_ids' holds list<\w+: double>"),
+        ({"source": ["a"], "input_ids": [1]}, r"column 'input_ids' holds int64"),
+        ({"source": ["a"], "input_ids": [[True]]}, r"column 'input_ids' holds list<\w+: bool>"),
+        ({"source": pa.array([], pa.string()), "input_ids": pa.array([], pa.list_(pa.int32()))}, r"has no rows"),
+        ({"source": ["a", None], "input_ids": [[1], [2]]}, r", row 2: source is empty"),
+        ({"source": ["a", "a"], "input_ids": [[1], []]}, r", row 2: no tokens; leave the row out"),
+        ({"source": ["a", "a"], "input_ids": [None, [1]]}, r", row 1: no tokens"),
+        ({"source": ["a", "a"], "input_ids": [[1], [2, None]]}, r", row 2: an empty value among its tokens"),
+        ({"source": ["a", "a"], "input_ids": [[1], [2, -1]]}, r", row 2: a negative id"),
+    ],
+)
+def test_bad_tables(tmp_path, columns, message):
+    pq.write_table(pa.table(columns), tmp_path / "f.parquet")
+    with pytest.raises(UserError, match=message):
+        read_corpus(tmp_path / "f.parquet")
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(UserError, match=r"none\.parquet is no file; name a Parquet file: rows"):
+        read_corpus(tmp_path / "none.parquet")
+    (tmp_path / "f.parquet").write_text("text")
+    with pytest.raises(UserError, match=r"f\.parquet is not a Parquet file"):
+        read_corpus(tmp_path / "f.parquet")
+    with pytest.raises(UserError, match=r"is no file"):
+        read_corpus(tmp_path)
+    table = pa.table({"source": ["a"], "input_ids": [[1]]}).replace_schema_metadata({b"ream": b"{"})
+    pq.write_table(table, tmp_path / "g.parquet")
+    with pytest.raises(UserError, match=r"metadata 'ream' is not JSON"):
+        read_corpus(tmp_path / "g.parquet")
+
+
+def test_vocabulary():
+    found = corpus.Corpus(["a", "a"], [[0, 9], [10, 3]], {})
+    check_vocabulary(found, 11, Path("f.parquet"))
+    with pytest.raises(UserError, match=r"^f\.parquet, row 2: token id 10 is outside the model's vocabulary of 10;"):
+        check_vocabulary(found, 10, Path("f.parquet"))
+
+
+def test_numpy_rows_are_written(tmp_path):
+    write_corpus(tmp_path / "c.parquet", [("a", np.arange(3))], {})
+    assert read_corpus(tmp_path / "c.parquet").sequences == [[0, 1, 2]]

@@ -1,0 +1,115 @@
+import json
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ream.calibration import local_files
+from ream.calibration.sources import iter_texts, resolved_revision
+from ream.errors import UserError
+from ream.params import FilesSource
+
+
+def read(*paths, seed=0, column="text"):
+    source = FilesSource(kind="files", paths=[str(path) for path in paths], column=column)
+    return [document.text for document in iter_texts(source, seed)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """100 documents: 2 text files, 58 lines and 40 rows in row groups of 7."""
+    (tmp_path / "a.txt").write_text("plain zero", encoding="utf-8")
+    (tmp_path / "b.md").write_bytes("\ufeffplain öne".encode())
+    lines = [json.dumps({"text": f"line {i}", "n": i}) for i in range(58)]
+    (tmp_path / "c.jsonl").write_text("\n\n".join(lines[:30]) + "\n" + "\n".join(lines[30:]))
+    table = pa.table({"id": list(range(40)), "text": [f"row {i}" for i in range(40)]})
+    pq.write_table(table, tmp_path / "d.parquet", row_group_size=7)
+    return tmp_path
+
+
+EXPECTED = ["plain zero", "plain öne", *(f"line {i}" for i in range(58)), *(f"row {i}" for i in range(40))]
+
+
+def test_every_document_once_in_seeded_order(folder):
+    first, again, other = read(folder / "*", seed=1), read(folder / "*", seed=1), read(folder / "*", seed=2)
+    assert Counter(first) == Counter(other) == Counter(EXPECTED)
+    assert first == again != other
+    # Shuffled over all files, not file by file: the first half of the order has lines and rows.
+    assert {"line", "row"} <= {text.split()[0] for text in first[:50]}
+
+
+def test_block_size_changes_nothing(folder, monkeypatch):
+    whole = read(folder / "*", seed=1)
+    monkeypatch.setattr(local_files, "BLOCK", 3)
+    assert read(folder / "*", seed=1) == whole
+
+
+def test_identifiers_name_file_and_position(folder):
+    source = FilesSource(kind="files", paths=[str(folder / "c.jsonl")])
+    documents = {document.text: document.id for document in iter_texts(source, 0)}
+    assert documents["line 0"] == f"{folder}/c.jsonl#1"
+    assert documents["line 57"] == f"{folder}/c.jsonl#58"
+    assert resolved_revision(source) is None
+
+
+def test_file_named_twice_counts_once(folder):
+    assert len(read(folder / "c.jsonl", folder / "*.jsonl")) == 58
+
+
+def test_patterns_go_into_folders(folder):
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "e.json").write_text('{"text": "deep"}\n')
+    assert read(folder / "**" / "*.json") == ["deep"]
+
+
+def test_other_column_and_null(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"content": "x", "text": "no"}\n{"content": null}\n')
+    assert sorted(read(tmp_path / "a.jsonl", column="content")) == ["", "x"]
+    pq.write_table(pa.table({"content": pa.array(["y", None], pa.large_string())}), tmp_path / "b.parquet")
+    assert sorted(read(tmp_path / "b.parquet", column="content")) == ["", "y"]
+
+
+def test_empty_files_among_others(tmp_path):
+    for name in ("a", "c"):
+        (tmp_path / f"{name}.jsonl").write_text("\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "only"}')
+    assert read(tmp_path / "*.jsonl") == ["only"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.csv",
+            b"text\nx",
+            r"a\.csv: files of type '\.csv' can't be read; use \.txt, \.md, \.jsonl, \.json, \.parquet",
+        ),
+        ("a.jsonl", b'{"text": "x"}\n\n{"text": \n', r"a\.jsonl, line 3: not valid JSON"),
+        ("a.jsonl", b'{"body": "x", "id": 1}\n', r"a\.jsonl, line 1: no column 'text'; it has: body, id"),
+        ("a.json", b'[{"text": "x"}]', r"a\.json, line 1: list where one JSON object a line is expected"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', r"a\.jsonl, line 2: column 'text' holds int, not text"),
+        ("a.jsonl", b'{"text": "\xff"}\n', r"a\.jsonl, line 1: not UTF-8"),
+        ("a.txt", b"abc\xff", r"a\.txt: not UTF-8 at byte 3"),
+        ("a.parquet", b"nothing of the kind", r"a\.parquet: not a Parquet file"),
+    ],
+)
+def test_bad_files(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / name)
+
+
+def test_bad_parquet_columns(tmp_path):
+    pq.write_table(pa.table({"body": ["x"], "n": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: no column 'text'; it has: body, n"):
+        read(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: column 'n' holds int64, not text"):
+        read(tmp_path / "a.parquet", column="n")
+
+
+def test_no_match_and_folder(tmp_path):
+    with pytest.raises(UserError, match=r"no file matches '.*none\*\.txt'"):
+        read(tmp_path / "none*.txt")
+    with pytest.raises(UserError, match=r"is a folder; name its files, e\.g\. .*/\*\.jsonl"):
+        read(tmp_path)

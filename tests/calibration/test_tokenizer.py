@@ -1,0 +1,110 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tokenizers import Tokenizer
+
+from ream.calibration import tokenizer as module
+from ream.calibration.tokenizer import load_encoder
+from ream.errors import UserError
+from tests.calibration.conftest import prose
+
+
+def test_tokenizer_json(tokenizer_folder):
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    text = prose(3, 200)
+    reference = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    reference.no_truncation()
+    ids = encoder.encode(text)
+    assert ids == reference.encode(text, add_special_tokens=False).ids
+    assert len(ids) > 200  # the file's truncation to 16 tokens is not heeded
+    assert reference.decode(ids) == text
+    assert encoder.vocabulary_size == reference.get_vocab_size() == 340
+    assert encoder.fingerprint == hashlib.sha256((tokenizer_folder / "tokenizer.json").read_bytes()).hexdigest()
+
+
+def test_vocabulary_size_with_gaps(tokenizer_folder, tmp_path):
+    content = json.loads((tokenizer_folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["gap"] = 1000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert load_encoder(str(tmp_path), None, False).vocabulary_size == 1001
+
+
+def test_nothing_is_added(tokenizer_folder, tmp_path):
+    """A template that puts <end> before every text is for prompts, not for calibration."""
+    content = json.loads((tokenizer_folder / "tokenizer.json").read_text())
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<end>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<end>": {"id": "<end>", "ids": [0], "tokens": ["<end>"]}},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    plain, templated = (load_encoder(str(folder), None, False) for folder in (tokenizer_folder, tmp_path))
+    assert templated.encode("the router") == plain.encode("the router")
+    assert templated.fingerprint != plain.fingerprint
+
+
+def test_model_of_the_hub_is_read_like_a_folder(tokenizer_folder, monkeypatch):
+    asked = []
+
+    def download(name, filename, revision):
+        asked.append((name, filename, revision))
+        return str(tokenizer_folder / filename)
+
+    monkeypatch.setattr(module, "hf_hub_download", download)
+    encoder, local = load_encoder("owner/name", "abc", False), load_encoder(str(tokenizer_folder), None, False)
+    assert asked == [("owner/name", "tokenizer.json", "abc")]
+    assert encoder.fingerprint == local.fingerprint
+    assert encoder.encode(prose(0, 9)) == local.encode(prose(0, 9))
+
+
+def test_other_tokenizers_through_transformers(tokenizer_folder, slow_folder, tmp_path):
+    light, heavy = (load_encoder(str(folder), None, False) for folder in (tokenizer_folder, slow_folder))
+    assert heavy.encode(prose(3, 500)) == light.encode(prose(3, 500))
+    assert heavy.vocabulary_size == 340
+    copy = tmp_path / "copy"
+    shutil.copytree(slow_folder, copy)
+    assert load_encoder(str(copy), None, False).fingerprint == heavy.fingerprint
+    (copy / "merges.txt").write_text("#version: 0.2\n")
+    assert load_encoder(str(copy), None, False).fingerprint != heavy.fingerprint
+
+
+def test_no_tokenizer(tmp_path):
+    with pytest.raises(UserError, match=r"has no tokenizer that can be loaded: .*; put its tokenizer\.json there"):
+        load_encoder(str(tmp_path), None, False)
+
+
+def test_no_model():
+    with pytest.raises(UserError, match=r"^model 'no-one/nothing' has no tokenizer that can be loaded"):  # offline
+        load_encoder("no-one/nothing", None, False)
+    with pytest.raises(UserError, match=r"^model 'a/b/c' is no folder, and the hub gives no tokenizer of it"):
+        load_encoder("a/b/c", None, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "is not JSON"),
+        (b'{"a": "\xff"}', "is not JSON"),
+        (b'{"added_tokens": []}', "is not a tokenizer: it has no 'model'"),
+    ],
+)
+def test_broken_tokenizer_json(tmp_path, content, message):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"tokenizer\.json {message}.*; fetch the file again"):
+        load_encoder(str(tmp_path), None, False)
+
+
+def test_a_light_stage_imports_light_things(tokenizer_folder):
+    """The stage's module, reading files and loading tokenizer.json: no torch, transformers, datasets or pandas."""
+    code = (
+        "import sys\nimport ream.stages.calibration\nfrom ream.calibration.tokenizer import load_encoder\n"
+        f"load_encoder({str(tokenizer_folder)!r}, None, False)\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
