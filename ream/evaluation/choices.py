@@ -1,9 +1,45 @@
-"""Four choices in a random order."""
+"""Four choices that are alike in everything but which one is right."""
 
+import math
 import random
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 CHOICES = 4
+WORD = re.compile(r"[A-Za-z]+|[^A-Za-z\s]")
+SIGN_COST = 0.5
+
+
+class Rarity:
+    """How surprising a text's words are by themselves: the sum of -log(share of documents that have the word).
+
+    A language model's log-likelihood of a continuation depends on its words more than on its fit to the context. Four
+    choices of about the same rarity leave the fit to decide. Words in one document alone count as rare however often
+    they occur there, because a model that hasn't seen the document is surprised by them.
+
+    Args:
+        documents: to count in.
+    """
+
+    def __init__(self, documents: Iterable[str]) -> None:
+        texts = list(documents)
+        self._documents = Counter(word for text in texts for word in set(WORD.findall(text)))
+        self._total = len(texts)
+
+    def __call__(self, text: str) -> float:
+        """In nats; a punctuation sign, which every document has, costs SIGN_COST more."""
+        cost = 0.0
+        for word in WORD.findall(text):
+            cost -= math.log((self._documents[word] + 0.1) / self._total)
+            cost += 0.0 if word.isalpha() else SIGN_COST
+        return cost
+
+
+def nearest(right: str, others: Sequence[tuple[str, float]], rarity: float, count: int) -> list[str]:
+    """The ``count`` different texts whose rarity is nearest to ``rarity``, ``right`` apart; ties by the text."""
+    ranked = sorted({(abs(other - rarity), text) for text, other in others if text != right})
+    return [text for _, text in ranked[:count]]
 
 
 def with_distractors(

@@ -1,22 +1,26 @@
 """Items of the code tasks: which lines come next, and the assignments of a constructor."""
 
+import keyword
 import random
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from ream.calibration.builtin import Document
-from ream.evaluation.choices import with_distractors
+from ream.evaluation.choices import Rarity, nearest, with_distractors
 from ream.evaluation.held_out import shingles
 
-CONTEXT_LINES = 8
+CONTEXT_LINES = range(3, 9)
 CONTEXT_CHARS = 280
-CONTINUATION_CHARS = range(25, 81)
-LENGTH_TOLERANCE = 0.2
+LINE_CHARS = range(12, 41)
+NEAREST = 20
 STATEMENT = re.compile(
     r" +(?:(?:def|class|if|elif|else|for|while|return|raise|try|except|with|import|from|assert|yield|del)\b"
     r"|@\w+$|[\w.]+(?:\[[^]]*\])?(?: ?[-+*/|&]?= ?|\())"
 )
+NAME = re.compile(r"[A-Za-z_]\w{3,}")
+COMMON_NAMES = frozenset(keyword.kwlist) | {"self"}
 IDENTIFIER = re.compile(r"[a-z]+(?:_[a-z]+)*")
 SIGNATURE = re.compile(r"^ *def \w+\(([\w, ]*)\):$", re.MULTILINE)
 CLASS = re.compile(r"^class ([A-Z]\w+)", re.MULTILINE)
@@ -25,40 +29,43 @@ PARAMETERS = (2, 3)
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Lines of code and the one or two lines that follow them."""
+    """Lines of code and the line that follows them."""
 
     document: str
     context: str
-    continuation: str
+    line: str
+
+    @property
+    def file(self) -> str:
+        return self.document.split("#")[0]
 
     @property
     def indentation(self) -> int:
-        return len(self.continuation) - len(self.continuation.lstrip(" "))
+        return len(self.line) - len(self.line.lstrip(" "))
 
 
 def excerpts(documents: Sequence[Document]) -> Iterator[Excerpt]:
-    """Every run of up to CONTEXT_LINES lines before a line of code, which is joined by the next if it is short.
+    """Every indented line that looks like a statement, with the lines before it.
 
     The context ends in a letter or digit: many tokenizers read a sign and the line end after it as one token, and then
-    a text cut between them is not one that a model has seen. The continuation is indented and looks like a statement:
-    most lines at the margin are imports or text.
+    a text cut between them is not one that a model has seen.
     """
     for document in documents:
         lines = document.text.split("\n")
-        for index in range(CONTEXT_LINES, len(lines) - 1):
-            before = lines[index - CONTEXT_LINES : index]
+        for index in range(CONTEXT_LINES.stop - 1, len(lines)):
+            before = lines[index - CONTEXT_LINES.stop + 1 : index]
             if not before[-1][-1:].isalnum() or not STATEMENT.match(lines[index]):
                 continue
-            continuation = lines[index]
-            if len(continuation.strip()) < CONTINUATION_CHARS.start and lines[index + 1].strip():
-                continuation = f"{continuation}\n{lines[index + 1]}"
             while len("\n".join(before)) > CONTEXT_CHARS:
                 before = before[1:]
-            yield Excerpt(document.id, "\n".join(before).lstrip("\n"), continuation)
+            if len(before) in CONTEXT_LINES:
+                yield Excerpt(document.id, "\n".join(before).lstrip("\n"), lines[index])
 
 
 def code_items(documents: Sequence[Document], seen: Set[str], draw: random.Random, count: int) -> list[dict]:
-    """Multiple choice: the lines that follow, among lines of other files with the same indentation and length.
+    """Multiple choice: the next line, among lines of other files that are indented alike and of words about as rare.
+
+    The right line has a name in common with the context: there must be something to tell it by.
 
     Args:
         documents: of the held-out split of ``code``.
@@ -69,50 +76,54 @@ def code_items(documents: Sequence[Document], seen: Set[str], draw: random.Rando
     Returns:
         Rows {context, choices: four, each with the line end before it, label: index of the right one}.
     """
-    found = [excerpt for excerpt in excerpts(documents) if len(excerpt.continuation.strip()) in CONTINUATION_CHARS]
-    draw.shuffle(found)
-    rows, used = [], dict[str, int]()
-    for excerpt in found:
-        text = f"{excerpt.context}\n{excerpt.continuation}"
-        if used.get(excerpt.document, 0) == 3 or not shingles(text).isdisjoint(seen):
-            continue
-        row = with_distractors(excerpt.context, excerpt.continuation, _alike(excerpt, found), draw, prefix="\n")
-        if row is not None:
-            rows.append(row)
-            used[excerpt.document] = used.get(excerpt.document, 0) + 1
+    rarity = Rarity(document.text for document in documents)
+    found = [excerpt for excerpt in excerpts(documents) if len(excerpt.line.strip()) in LINE_CHARS]
+    costs = [rarity(excerpt.line) for excerpt in found]
+    pool = list(zip(found, costs, strict=True))
+    rows: list[dict] = []
+    used = defaultdict[str, int](int)
+    for excerpt, cost in draw.sample(pool, len(pool)):
         if len(rows) == count:
             break
+        if used[excerpt.document] == 3 or not _names(excerpt.context) & _names(excerpt.line):
+            continue
+        if not shingles(f"{excerpt.context}\n{excerpt.line}").isdisjoint(seen):
+            continue
+        others = [(o.line, c) for o, c in pool if o.indentation == excerpt.indentation and o.file != excerpt.file]
+        alike = nearest(excerpt.line, others, cost, NEAREST)
+        row = with_distractors(excerpt.context, excerpt.line, alike, draw, prefix="\n")
+        if row is not None:
+            rows.append(row)
+            used[excerpt.document] += 1
     return rows
 
 
-def _alike(excerpt: Excerpt, pool: Sequence[Excerpt]) -> list[str]:
-    file, length = excerpt.document.split("#")[0], len(excerpt.continuation)
-    return [
-        other.continuation
-        for other in pool
-        if other.indentation == excerpt.indentation
-        and abs(len(other.continuation) - length) <= LENGTH_TOLERANCE * length
-        and other.document.split("#")[0] != file
-    ]
+def _names(code: str) -> set[str]:
+    return set(NAME.findall(code)) - COMMON_NAMES
 
 
 def assignment_items(documents: Sequence[Document], draw: random.Random, count: int) -> list[dict]:
     """Generation: the rest of a constructor that stores its parameters, of which the first is stored already.
 
-    Class names and parameters are those of held-out code, in new combinations.
+    Class names and parameters are those of held-out code, in new combinations. A whole constructor goes before.
 
     Returns:
         Rows {context, parameters: those still to be stored}.
     """
     names = sorted({name for document in documents for name in _parameters(document.text)})
     classes = sorted({name for document in documents for name in CLASS.findall(document.text)})
-    rows = []
+    rows: list[dict] = []
     for _ in range(count):
-        first, *others = draw.sample(names, 1 + draw.choice(PARAMETERS))
-        signature = ", ".join(["self", first, *others])
-        head = f"class {draw.choice(classes)}:\n\n    def __init__({signature}):\n        self.{first} = {first}"
-        rows.append({"context": head, "parameters": others})
+        shown, asked = (draw.sample(names, 1 + draw.choice(PARAMETERS)) for _ in range(2))
+        example = _constructor(draw.choice(classes), shown, stored=shown)
+        question = _constructor(draw.choice(classes), asked, stored=asked[:1])
+        rows.append({"context": f"{example}\n\n\n{question}", "parameters": asked[1:]})
     return rows
+
+
+def _constructor(name: str, parameters: Sequence[str], stored: Sequence[str]) -> str:
+    body = "".join(f"\n        self.{parameter} = {parameter}" for parameter in stored)
+    return f"class {name}:\n\n    def __init__({', '.join(['self', *parameters])}):{body}"
 
 
 def _parameters(code: str) -> Iterator[str]:

@@ -20,8 +20,10 @@ class HeldOut:
     seed: int
     given: dict[str, list[Document]] = field(default_factory=dict)
 
-    def documents(self, name: str) -> list[Document]:
-        """Documents of ``general`` or ``code``."""
+    def documents(self, name: str) -> Iterable[Document]:
+        """Documents of ``general``, ``math`` (endless) or ``code``."""
+        if name == "math":
+            return held_out_documents(name, self.seed)
         if name not in self.given:
             self.given[name] = list(held_out_documents(name, self.seed))
         return self.given[name]

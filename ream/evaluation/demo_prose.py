@@ -1,69 +1,82 @@
-"""Items of the prose tasks: which sentence continues a passage, and what its last word is."""
+"""Items of the prose tasks: how a sentence ends, and what its last word is."""
 
 import random
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ream.calibration.builtin import Document
-from ream.evaluation.choices import with_distractors
+from ream.evaluation.choices import Rarity, nearest, with_distractors
 
 SENTENCE_END = re.compile(r"(?<=[a-z`'\")][.!?]) (?=[A-Z`])")
-CONTEXT_WORDS = 60
-CONTINUATION_WORDS = range(10, 21)
-LENGTH_TOLERANCE = 0.15
-LAST_WORD = re.compile(r"[a-z]{5,12}")
-LAST_WORD_CONTEXT = range(25, 61)
+RUNNING_TEXT = re.compile(r"[A-Za-z][A-Za-z ,'-]+[.!?]")
+CONTEXT_WORDS = range(30, 51)
+ENDING_WORDS = 6
+OPENING_WORDS = 4
+NEAREST = 20
+LAST_WORD = re.compile(r"[A-Za-z]{4,12}")
+LAST_WORD_AFTER = 2
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Running text and the sentence of the same paragraph that follows it."""
+    """A sentence, and all text of its document before it."""
 
     document: str
-    context: str
-    continuation: str
+    before: str
+    sentence: str
+
+    def cut(self, words: int) -> tuple[str, str]:
+        """The passage up to the sentence's last ``words`` words, CONTEXT_WORDS long at most, and those words."""
+        parts = self.sentence.split(" ")
+        context = f"{self.before}{' '.join(parts[:-words])}"
+        return tail(context, CONTEXT_WORDS.stop - 1), " ".join(parts[-words:])
 
 
 def passages(documents: Sequence[Document]) -> Iterator[Passage]:
-    """Every sentence that has one before it in its paragraph, with the text before it back to the document's start."""
+    """Every sentence of the documents."""
     for document in documents:
         before = ""
         for paragraph in document.text.split("\n\n"):
-            sentences = SENTENCE_END.split(paragraph)
-            context = f"{before}\n\n" if before else ""
-            for sentence, following in zip(sentences, sentences[1:], strict=False):
-                context = f"{context}{sentence}"
-                yield Passage(document.id, context, following)
-                context = f"{context} "
-            before = f"{before}\n\n{paragraph}" if before else paragraph
+            for sentence in SENTENCE_END.split(paragraph):
+                yield Passage(document.id, before, sentence)
+                before = f"{before}{sentence} "
+            before = f"{before[:-1]}\n\n"
 
 
 def prose_items(documents: Sequence[Document], draw: random.Random, count: int) -> list[dict]:
-    """Multiple choice: the sentence that follows a passage, among sentences of other documents of the same length.
+    """Multiple choice: the last six words of a sentence among the last six of sentences of other documents.
 
-    The passage is the last CONTEXT_WORDS words, at most one item comes from a document, and a distractor has the length
-    of the right sentence in characters up to LENGTH_TOLERANCE, because the sum of log-likelihoods favours short ones.
+    The distractors are drawn from those whose words are about as rare (`Rarity`).
 
     Returns:
-        Up to ``count`` rows {context, choices: four, each with its leading space, label: index of the right one}.
+        Up to ``count`` rows {context, choices: four, each with its leading space, label: index of the right one}, at
+        most two from a document.
     """
-    found = [passage for passage in passages(documents) if len(passage.continuation.split()) in CONTINUATION_WORDS]
-    pool = [(passage.document, passage.continuation) for passage in found]
-    draw.shuffle(found)
-    rows, used = [], set[str]()
-    for passage in found:
-        if passage.document in used or len(passage.context.split()) < CONTEXT_WORDS:
+    rarity = Rarity(document.text for document in documents)
+    found, pool = [], []
+    for passage in passages(documents):
+        if len(passage.sentence.split(" ")) < OPENING_WORDS + ENDING_WORDS:
             continue
-        right = passage.continuation
-        spread = LENGTH_TOLERANCE * len(right)
-        others = [text for source, text in pool if source != passage.document and abs(len(text) - len(right)) <= spread]
-        row = with_distractors(tail(passage.context, CONTEXT_WORDS), right, others, draw, prefix=" ")
-        if row is not None:
-            rows.append(row)
-            used.add(passage.document)
+        context, ending = passage.cut(ENDING_WORDS)
+        if RUNNING_TEXT.fullmatch(ending) and len(context.split()) in CONTEXT_WORDS:
+            found.append((passage.document, context, ending))
+            pool.append((passage.document, ending, rarity(ending)))
+    draw.shuffle(found)
+    rows: list[dict] = []
+    used = defaultdict[str, int](int)
+    for document, context, ending in found:
         if len(rows) == count:
             break
+        if used[document] == 2:
+            continue
+        others = [(text, cost) for source, text, cost in pool if source != document]
+        alike = nearest(ending, others, rarity(ending), NEAREST)
+        row = with_distractors(context, ending, alike, draw, prefix=" ")
+        if row is not None:
+            rows.append(row)
+            used[document] += 1
     return rows
 
 
@@ -71,24 +84,26 @@ def last_word_items(documents: Sequence[Document], draw: random.Random, count: i
     """Generation: the last word of a sentence, given the text before it, in which that word has occurred already.
 
     After LAMBADA (Paperno et al. 2016): the word can be told from the passage rather than from its sentence alone. Here
-    it must have occurred after the same word as at the end, so that a model of a few million parameters has a chance.
+    it has occurred after the same LAST_WORD_AFTER words as at the end, so that a model of a few million parameters has
+    a chance.
 
     Returns:
-        Up to ``count`` rows {context, answer}; at most one from a document.
+        Up to ``count`` rows {context, answer}, at most two from a document.
     """
-    found = [passage for passage in passages(documents) if passage.continuation[-1] in ".!?"]
+    found = [passage for passage in passages(documents) if " " in passage.sentence and passage.sentence[-1] in ".!?"]
     draw.shuffle(found)
-    rows, used = [], set[str]()
+    rows: list[dict] = []
+    used = defaultdict[str, int](int)
     for passage in found:
-        words = f"{passage.context} {passage.continuation[:-1]}".split(" ")
-        context = tail(" ".join(words[:-1]), LAST_WORD_CONTEXT.stop - 1)
-        if passage.document in used or not LAST_WORD.fullmatch(words[-1]):
-            continue
-        if len(context.split()) in LAST_WORD_CONTEXT and f" {words[-2]} {words[-1]}" in context:
-            rows.append({"context": context, "answer": words[-1]})
-            used.add(passage.document)
         if len(rows) == count:
             break
+        context, last = passage.cut(1)
+        phrase = " ".join([*context.split(" ")[-LAST_WORD_AFTER:], last[:-1]])
+        if not LAST_WORD.fullmatch(last[:-1]) or len(context.split()) not in CONTEXT_WORDS:
+            continue
+        if used[passage.document] < 2 and re.search(rf"\b{re.escape(phrase)}\b", context):
+            rows.append({"context": context, "answer": last[:-1]})
+            used[passage.document] += 1
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What data/tasks/*.yaml call: reading items, and scoring what a model generated. Nothing generated is ever executed."""
+"""What data/tasks/*.yaml call: reading items, and scoring what was generated. Nothing generated is ever executed."""
 
 import ast
 import json
@@ -66,7 +66,7 @@ def assigned(context: str, generated: str, lines: int) -> set[str]:
     parsed as Python, together with the context, and never run.
 
     Args:
-        context: a class whose only method is the beginning of a constructor, without the last line's end.
+        context: code that ends within a constructor, without the last line's end.
         generated: what follows, from that line end on.
         lines: how many to read.
 
@@ -86,7 +86,7 @@ def assigned(context: str, generated: str, lines: int) -> set[str]:
         tree = ast.parse("\n".join([*head, *body]))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # what ast.parse raises on text that isn't Python
         return set()
-    constructor = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    constructor = max((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)), key=lambda n: n.lineno)
     return {name for statement in constructor.body if (name := _stored(statement)) is not None}
 
 

@@ -46,14 +46,14 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
             "ifeval",
             "prompt_level_strict_acc",
             0,
-            "all instructions of a prompt followed, text as generated: the strictest of its four, as leaderboards report",
+            "all instructions of a prompt followed by the text as generated: the strictest of its four",
             generation={**_GREEDY, "until": [], "max_gen_toks": 1280},
         ),
         "aime25": Pinned(
             "aime",
             "exact_match",
             0,
-            "both 2025 papers, 30 problems; the last boxed answer; long limit, because solutions are",
+            "both papers of 2025, 30 problems; the boxed answer; a long limit, because solutions are long",
             generation={**_GREEDY, "max_gen_toks": 32768},
         ),
         "gsm8k": Pinned(
@@ -68,8 +68,7 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
             "gpqa/n_shot",
             "acc",
             5,
-            "METHOD.md: 5-shot without chain of thought; the choices (A) to (D) are scored by log-likelihood, so none is "
-            "written out",
+            "METHOD.md: 5-shot without chain of thought; (A) to (D) are scored by log-likelihood, nothing is written",
         ),
         "humaneval": Pinned(
             "humaneval",

@@ -64,9 +64,9 @@ class SharedContextLM(HFLM):
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (_, context, _) in enumerate(requests):
             groups.setdefault(tuple(context), []).append(index)
-        shared, single = [], []
-        for context, members in groups.items():
-            row = _Row(list(context), [requests[index][2] for index in members], members)
+        shared, single = [], list[int]()
+        for members in groups.values():
+            row = _Row(requests[members[0]][1], [requests[index][2] for index in members], members)
             if self._shares and len(row.tokens) <= self.max_length:
                 shared.append(row)
             else:

@@ -78,6 +78,8 @@ class Decoder:
             ).eval()
         self.skeleton.rotary_emb = type(self.skeleton.rotary_emb)(config=self.config).to(device)
         self.skeleton.norm = nn.Identity()
+        moe = architecture.family.moe
+        self.block_types = {index: type(getattr(self.skeleton.layers[index], moe)) for index in architecture.moe_layers}
         for layer in self.skeleton.layers:
             layer.forward = _pass_through
 
@@ -129,9 +131,7 @@ class Decoder:
             if hasattr(config, key):
                 setattr(config, key, count)
         with torch.device("meta"):
-            module = (
-                type(getattr(self.skeleton.layers[index], self.architecture.family.moe))(config).to(self.dtype).eval()
-            )
+            module = self.block_types[index](config).to(self.dtype).eval()
         _assign(module, {name: self._place(tensor) for name, tensor in self._fused(index, read, count)})
         return MoEBlock(module, self.architecture.family.scores)
 

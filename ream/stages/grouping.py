@@ -63,4 +63,3 @@ def read_grouping(workspace: Workspace, mix: str, method: str, experts: int) -> 
         for index, layer in stored["layers"].items()
     }
     return layers, stored["facts"]
-

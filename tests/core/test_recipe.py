@@ -68,8 +68,14 @@ def test_groups_that_do_not_match_the_kept_experts_are_refused(layer, group):
 
 @pytest.mark.parametrize(
     "weights",
-    [[0.25, 0.75, 0.5, 1.0, 0.4], [1.0, 3.0, 2.0, 4.0, 2.0], [0.25, 0.75, 0.5, np.nan, 0.5], [0.0] * 5],
-    ids=["short", "saliencies", "nan", "zero"],
+    [
+        [0.25, 0.75, 0.5, 1.0, 0.4],
+        [0.25, 0.75, 0.25, 1.25, 0.5],
+        [1.0, 3.0, 2.0, 4.0, 2.0],
+        [0.25, 0.75, 0.5, np.nan, 0.5],
+        [0.0] * 5,
+    ],
+    ids=["short", "right over all groups alone", "saliencies", "nan", "zero"],
 )
 def test_weights_that_do_not_sum_to_one_are_refused(layer, weights):
     with pytest.raises(ValueError, match="merge weights do not sum to 1 in every group"):

@@ -1,0 +1,224 @@
+"""The command line. Heavy libraries are imported only by the commands that need them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ream.errors import UserError
+
+app = typer.Typer(
+    help="Shrink Mixture-of-Experts language models by merging their experts, without training.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ParamsFile = Annotated[
+    Path | None, typer.Option("--params", help="Params file [default: params.yaml here, else the one ream ships].")
+]
+ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
+
+
+def params_file(given: Path | None) -> Path:
+    """The params file to use: the given one, ``params.yaml`` in this folder, or the one that comes with ream."""
+    if given is not None:
+        return given
+    local = Path("params.yaml")
+    return local if local.exists() else Path(__file__).with_name("params-default.yaml")
+
+
+@app.command()
+def inspect(model: ModelArgument) -> None:
+    """Say what a model is, and what would be compressed; reads its config and the headers of its shards."""
+    from ream.models.manifest import manifest_of
+
+    manifest = manifest_of(model)
+    rows = {
+        "model": manifest.path + (f" @ {manifest.revision}" if manifest.revision else ""),
+        "family": f"{manifest.family} ({manifest.scores} router)",
+        "layers": f"{manifest.layers}, of them {len(manifest.moe_layers)} with routed experts",
+        "experts": f"{manifest.experts} a layer, {manifest.top_k} active for each token",
+        "expert shape": f"hidden {manifest.hidden}, width {manifest.width}, {manifest.dtype} on disk",
+        "parameters": f"{manifest.parameters:,}",
+        "in experts": f"{expert_parameters(manifest.experts, manifest):,}: what can be made smaller",
+        "shards": f"{len(manifest.shards)}, {sum(manifest.shards.values()) / 1e9:.2f} GB",
+        "digest": manifest.digest,
+    }
+    print_rows(rows)
+
+
+@app.command()
+def estimate(
+    model: ModelArgument,
+    experts: Annotated[int, typer.Option(help="Experts to keep in every layer.")],
+    sequential: Annotated[bool, typer.Option(help="For a sequential method (REAM) instead of a one-shot one.")] = True,
+    sequences: Annotated[int | None, typer.Option(help="Calibration sequences [default: of the params file].")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of a sequence [default: of the params file].")] = None,
+    params: ParamsFile = None,
+) -> None:
+    """Say what a compression would need before anything runs: parameters, disk, memory and arithmetic."""
+    from ream.compress.estimate import estimate_run
+    from ream.models.architecture import check_kept
+    from ream.models.manifest import manifest_of
+    from ream.params import load_params
+
+    settings = load_params(params_file(params))
+    manifest = manifest_of(model)
+    check_kept(manifest, experts)
+    print_rows(
+        estimate_run(
+            manifest,
+            experts,
+            sequences=sequences or settings.calibration.sequences,
+            tokens=tokens or settings.calibration.tokens,
+            probes=settings.statistics.probes,
+            batch_tokens=settings.compute.batch_tokens,
+            sequential=sequential,
+        ).rows()
+    )
+
+
+@app.command()
+def compress(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    experts: Annotated[int, typer.Option(help="Experts to keep in every layer.")],
+    method: Annotated[str, typer.Option(help="A method of the params file.")] = "ream",
+    mix: Annotated[
+        str | None,
+        typer.Option(help="Ratios of sources such as general=0.3,math=0.7, or a mix's name [default: balanced]."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Own tokens: Parquet rows {source, input_ids}; pooled as they are unless --mix weighs them."),
+    ] = None,
+    group_size: Annotated[
+        int | None, typer.Option(help="C, the most experts a centroid absorbs [default: of the params file, else 16].")
+    ] = None,
+    sequences: Annotated[
+        int | None, typer.Option(help="Sequences of each source; in all when sequential [default: of the params file].")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of a sequence [default: of the params file].")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the calibration sample [default: of the params file].")
+    ] = None,
+    probes: Annotated[
+        int | None, typer.Option(help="Probe tokens of the alignment [default: of the params file].")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: of the params file].")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16 [default: of the params file].")] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of a micro-batch [default: of the params file].")
+    ] = None,
+    params: ParamsFile = None,
+) -> None:
+    """Compress a model, all in one, without DVC; the same command goes on where a killed run stood."""
+    from ream.stages.pipeline import Request, compress_model
+
+    compress_model(
+        Request(
+            model=model,
+            out=out,
+            experts=experts,
+            method=method,
+            mix=mix,
+            calibration=calibration,
+            group_size=group_size,
+            overrides={
+                "calibration": {"sequences": sequences, "tokens": tokens, "seed": seed},
+                "statistics": {"probes": probes},
+                "compute": {"device": device, "dtype": dtype, "batch_tokens": batch_tokens},
+            },
+        ),
+        params_file(params),
+        typer.echo,
+    )
+
+
+@app.command()
+def apply(
+    model: ModelArgument,
+    recipe: Annotated[Path, typer.Argument(help="A recipe.safetensors.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+) -> None:
+    """Write the compressed checkpoint of a recipe from the original model."""
+    from ream.compress.output import check_output, check_recipe, write_checkpoint
+    from ream.compress.recipe_file import load_recipe
+    from ream.models.architecture import architecture_of
+    from ream.models.checkpoint import Checkpoint
+    from ream.models.manifest import locate
+
+    check_output(out)
+    loaded = load_recipe(recipe)
+    folder, _ = locate(model)
+    checkpoint = Checkpoint(folder)
+    check_recipe(loaded, checkpoint.digest(), model)
+    parameters = write_checkpoint(checkpoint, architecture_of(checkpoint), loaded, out)
+    typer.echo(f"{out}: {parameters:,} parameters of the original's {checkpoint.parameters:,}")
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    suite: Annotated[str | None, typer.Option(help="A suite of the params file [default: evaluation.suite].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Evaluate the model under this recipe, unwritten.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
+    backend: Annotated[str | None, typer.Option(help="hf or vllm [default: of the params file].")] = None,
+    limit: Annotated[int | None, typer.Option(help="Items of each task [default: of the suite].")] = None,
+    allow_code_execution: Annotated[bool, typer.Option(help="Run generated code where a task asks for it.")] = False,
+    params: ParamsFile = None,
+) -> None:
+    """Score a model on a suite: multiple-choice (MC), generative (GEN) and held-out loss."""
+    from ream.stages.evaluate import evaluate_alone
+
+    evaluate_alone(params_file(params), model, suite, recipe, out, backend, limit, allow_code_execution, typer.echo)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")],
+    source: Annotated[str | None, typer.Option(help="Calibration source.")] = None,
+    mix: Annotated[str | None, typer.Option(help="Calibration mix.")] = None,
+    method: Annotated[str | None, typer.Option(help="Method.")] = None,
+    experts: Annotated[int | None, typer.Option(help="Experts kept.")] = None,
+    export: Annotated[str | None, typer.Option(help="Export to write.")] = None,
+    params: ParamsFile = None,
+    root: Annotated[Path, typer.Option(help="Folder of the artifacts.")] = Path("artifacts"),
+    reports: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("reports"),
+    models: Annotated[Path, typer.Option(help="Folder of the exported models.")] = Path("models"),
+) -> None:
+    """Run one stage of the graph on the artifacts of this folder; what dvc.yaml calls."""
+    from ream.stages.run import run_stage
+
+    given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
+    typer.echo(run_stage(name, given, params_file(params), root, reports, models))
+
+
+def expert_parameters(experts: int, manifest: object) -> int:
+    """Parameters of the routed experts and routers when each layer has ``experts`` of them."""
+    from ream.models.manifest import Manifest
+
+    assert isinstance(manifest, Manifest)
+    return len(manifest.moe_layers) * experts * (3 * manifest.width + 1) * manifest.hidden
+
+
+def print_rows(rows: dict[str, str]) -> None:
+    """Print names and values in two columns."""
+    wide = max(map(len, rows))
+    for name, value in rows.items():
+        typer.echo(f"{name:<{wide}}  {value}")
+
+
+def main() -> None:
+    """Run the command line: a user's error is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

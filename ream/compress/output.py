@@ -1,0 +1,188 @@
+"""Writing the compressed checkpoint: the original's layout with fewer experts, its card and its recipe beside it."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ream.compress.apply import compressed_config, output_tensors
+from ream.compress.recipe_file import save_recipe
+from ream.core.recipe import Recipe
+from ream.errors import UserError
+from ream.files import write_json
+from ream.models.architecture import Architecture
+from ream.models.checkpoint import INDEX, Checkpoint, write_shard
+
+RECIPE = "recipe.safetensors"
+# What transformers, vLLM and converters look for beside the weights.
+COMPANIONS = ("*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.py", "LICENSE*", "chat_templates")
+
+
+def check_output(out: Path) -> None:
+    """Refuse an output folder that holds anything.
+
+    Raises:
+        UserError: it is a file, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"output {out} exists and is not empty; choose another folder or empty it")
+
+
+def check_recipe(recipe: Recipe, digest: str, where: str) -> None:
+    """Refuse a recipe made from another original.
+
+    Raises:
+        UserError: the digests of the shards differ.
+    """
+    if recipe.facts.get("digest") != digest:
+        made_from = f"{recipe.facts.get('model')} (digest {str(recipe.facts.get('digest'))[:12]})"
+        raise UserError(f"the recipe was made from {made_from}, {where} is another model (digest {digest[:12]})")
+
+
+def write_checkpoint(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    recipe: Recipe,
+    out: Path,
+    scores: Mapping[str, Any] | None = None,
+) -> int:
+    """Write the compressed model into a new folder; nothing is left at ``out`` unless all of it is.
+
+    Args:
+        checkpoint: the original. architecture: what it is.
+        recipe: what becomes of its experts.
+        out: a folder that does not exist or is empty.
+        scores: evaluation of this very model, for its card.
+
+    Returns:
+        Parameters of the compressed model.
+
+    Raises:
+        UserError: the folder is not empty, the recipe does not fit, a tensor is damaged, or the disk is full.
+    """
+    check_output(out)
+    shards = output_tensors(checkpoint, architecture, recipe)
+    kept = len(next(iter(recipe.layers.values())).groups.kept)
+    config = compressed_config(
+        (checkpoint.folder / "config.json").read_text(encoding="utf-8"), architecture.family, kept
+    )
+    partial = out.with_name(f".{out.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    try:
+        partial.mkdir(parents=True)
+        for shard, tensors in shards.items():
+            write_shard(partial / shard, tensors, checkpoint.headers[shard])
+        _copy_companions(checkpoint.folder, partial)
+        (partial / "config.json").write_text(config, encoding="utf-8")
+        weight_map = {tensor.name: shard for shard, tensors in shards.items() for tensor in tensors}
+        parameters = sum(math.prod(tensor.shape) for tensors in shards.values() for tensor in tensors)
+        if (checkpoint.folder / INDEX).exists():
+            size = sum(tensor.bytes for tensors in shards.values() for tensor in tensors)
+            _write_index(checkpoint.folder / INDEX, partial / INDEX, weight_map, size, parameters)
+        save_recipe(partial / RECIPE, recipe)
+        (partial / "README.md").write_text(
+            model_card(recipe, checkpoint.parameters, parameters, scores), encoding="utf-8"
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.exists():
+            out.rmdir()
+        os.replace(partial, out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}; free space or choose another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return parameters
+
+
+def _copy_companions(source: Path, out: Path) -> None:
+    for pattern in COMPANIONS:
+        for path in sorted(source.glob(pattern)):
+            if path.name in (INDEX, "config.json"):
+                continue
+            if path.is_dir():
+                shutil.copytree(path, out / path.name)
+            else:
+                shutil.copyfile(path, out / path.name)
+
+
+def _write_index(original: Path, path: Path, weight_map: dict[str, str], size: int, parameters: int) -> None:
+    text = original.read_text(encoding="utf-8")
+    index = json.loads(text)
+    if index["weight_map"] == weight_map:
+        path.write_text(text, encoding="utf-8")
+        return
+    metadata = index.get("metadata", {}) | {"total_size": size}
+    if "total_parameters" in metadata:
+        metadata["total_parameters"] = parameters
+    write_json(path, {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))})
+
+
+def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any] | None) -> str:
+    """README.md of a compressed model: a YAML header for the hub, what was done, what it scored where that is known."""
+    facts = recipe.facts
+    header: dict[str, Any] = {
+        "base_model": facts["model"],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["ream", "moe", "expert-merging" if _merges(recipe) else "expert-pruning"],
+        "ream": {
+            "method": facts["method"],
+            "mix": facts["mix"],
+            "ratios": facts["ratios"],
+            "experts": facts["experts"],
+            "original_experts": facts["original_experts"],
+        },
+    }
+    if scores:
+        header["ream"]["scores"] = dict(scores)
+    ratios = ", ".join(f"{source} {ratio:.2f}" for source, ratio in facts["ratios"].items())
+    done = "merged into" if _merges(recipe) else "removed, leaving"
+    lines = [
+        "---",
+        yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip(),
+        "---",
+        "",
+        f"# {facts['model']} with {facts['experts']} of {facts['original_experts']} experts",
+        "",
+        f"The routed experts of every Mixture-of-Experts layer were {done} {facts['experts']} by the method "
+        f"`{facts['method']}` of [REAM](https://arxiv.org/abs/2604.04356), without training. All other tensors are the "
+        "original's, byte for byte.",
+        "",
+        "| | original | this model |",
+        "| --- | --- | --- |",
+        f"| routed experts a layer | {facts['original_experts']} | {facts['experts']} |",
+        f"| parameters | {before:,} | {after:,} |",
+        "",
+        f"Calibration mix `{facts['mix']}`: {ratios}; sequences of {facts['tokens']} tokens, seed {facts['seed']}.",
+        "",
+    ]
+    if scores:
+        names = list(scores)
+        lines += [
+            "| " + " | ".join(names) + " |",
+            "| " + " | ".join("---" for _ in names) + " |",
+            "| " + " | ".join(f"{scores[name]:.3f}" for name in names) + " |",
+            "",
+        ]
+    lines += [
+        f"`{RECIPE}` holds every decision (kept experts, groups, merge weights, permutations). With the original it "
+        "makes this checkpoint again:",
+        "",
+        "```",
+        f"ream apply {facts['model']} {RECIPE} OUT",
+        "```",
+        "",
+        f"Made by ream {facts['ream']}; the original's shards have digest `{facts['digest']}`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _merges(recipe: Recipe) -> bool:
+    return any(len(layer.permutations) for layer in recipe.layers.values())

@@ -1,0 +1,115 @@
+"""The file of evaluation results, and the means that are formed of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ream.errors import UserError
+from ream.files import read_json, write_json
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TaskScore(_Record):
+    """One task of one model.
+
+    Attributes:
+        value: of the metric, in percent.
+        stderr: its standard error, in percent; None where lm-eval has none.
+        items: questions asked; of all its tasks for a group.
+        num_fewshot: examples in the prompt.
+        version: of the task.
+        metric: "metric,filter", as lm-eval writes it.
+        settings: all else that the value depends on.
+    """
+
+    value: float = Field(ge=0, le=100)
+    stderr: float | None = None
+    items: int = Field(ge=1)
+    num_fewshot: int = Field(ge=0)
+    version: str
+    metric: str
+    settings: dict[str, Any] = {}
+
+
+class SourceLoss(_Record):
+    """Held-out loss on one source (`ream.evaluation.loss.window_loss`), in nats a token."""
+
+    loss: float = Field(ge=0)
+    stderr: float = Field(ge=0)
+    tokens: int = Field(ge=1)
+    sequences: int = Field(ge=1)
+
+
+class Cell(_Record):
+    """One model: a cell of the grid mix x method x experts, or the original, which has neither mix nor method.
+
+    Attributes:
+        loss: source to loss.
+        mean_loss: plain mean over the sources; None where there are none.
+        tasks: task to score.
+        mc, gen, avg: `suite_means`, in percent.
+        parameters: of the model.
+        seconds: the evaluation took.
+    """
+
+    mix: str | None
+    method: str | None
+    experts: int = Field(ge=1)
+    loss: dict[str, SourceLoss] = {}
+    mean_loss: float | None = None
+    tasks: dict[str, TaskScore] = {}
+    mc: float | None = None
+    gen: float | None = None
+    avg: float | None = None
+    parameters: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+
+
+class Scores(_Record):
+    """A file of results: cells, and what they were made with."""
+
+    cells: list[Cell]
+    settings: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+
+def suite_means(values: Mapping[str, float], mc: Sequence[str], gen: Sequence[str]) -> dict[str, float | None]:
+    """MC and GEN: plain means of the tasks' values; AVG: the mean of the two (METHOD.md, "Paper settings").
+
+    Returns:
+        {mc, gen, avg}; None where a suite has no such tasks, and avg where it lacks one of the two.
+    """
+    mc_mean = sum(values[name] for name in mc) / len(mc) if mc else None
+    gen_mean = sum(values[name] for name in gen) / len(gen) if gen else None
+    avg = (mc_mean + gen_mean) / 2 if mc_mean is not None and gen_mean is not None else None
+    return {"mc": mc_mean, "gen": gen_mean, "avg": avg}
+
+
+def mean_loss(losses: Mapping[str, Mapping[str, float]]) -> float | None:
+    """Plain mean of the sources' losses, None where there are none."""
+    return sum(loss["loss"] for loss in losses.values()) / len(losses) if losses else None
+
+
+def write_scores(path: str | Path, scores: Scores) -> None:
+    """Write a file of results as JSON, atomically."""
+    write_json(path, scores.model_dump())
+
+
+def read_scores(path: str | Path) -> Scores:
+    """Read a file of results.
+
+    Raises:
+        UserError: it is missing, not JSON, or not a file of results.
+    """
+    tree = read_json(path)
+    try:
+        return Scores.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is not a file of scores: {where}: {first['msg']}; evaluate again") from None

@@ -1,0 +1,75 @@
+"""What a task is run with, and what is refused before anything runs."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ream import params
+from ream.errors import UserError
+from ream.evaluation.pinned import PINNED
+
+VERSIONS = ("lm_eval", "torch", "transformers")
+
+
+def task_settings(
+    name: str, suite: params.Suite, evaluation: params.Evaluation, items: Path | None = None
+) -> dict[str, Any]:
+    """All that a task's score depends on beside the model: the suite's word, else the pinned one.
+
+    Returns:
+        JSON. None stands for the task's own; ``items`` is the digest of an own task's items and of the task files.
+    """
+    pinned = PINNED.get(name)
+    metric, _, chosen = suite.metric.get(name, "").partition(",")
+    if not metric and pinned is not None:
+        metric, chosen = pinned.metric, pinned.filter
+    return {
+        "metric": metric or ("acc" if name in suite.mc else None),
+        "filter": chosen or None,
+        "num_fewshot": suite.num_fewshot.get(name, pinned.num_fewshot if pinned is not None else None),
+        "generation": dict(pinned.generation) if pinned is not None else {},
+        "limit": suite.limit,
+        "max_length": evaluation.max_length,
+        "backend": evaluation.backend,
+        "seed": evaluation.seed,
+        "items": _digest(items / f"{name}.jsonl", Path(evaluation.include)) if items is not None else None,
+        "versions": {package: importlib.metadata.version(package) for package in VERSIONS},
+    }
+
+
+def check_code_execution(name: str, evaluation: params.Evaluation) -> None:
+    """Refuse a task that runs what the model writes unless that was asked for.
+
+    Raises:
+        UserError: it wasn't.
+    """
+    if not evaluation.allow_code_execution:
+        raise UserError(
+            f"task '{name}' executes code that the model writes; leave it out, or set "
+            "evaluation.allow_code_execution: true on a machine that has nothing to lose"
+        )
+
+
+def check_backend(model: Any, evaluation: params.Evaluation) -> None:
+    """Refuse a backend that is not installed, and a model that is not what the backend takes.
+
+    Raises:
+        UserError: says what to do.
+    """
+    if evaluation.backend != "vllm":
+        return
+    if importlib.util.find_spec("vllm") is None:
+        raise UserError("evaluation.backend: vllm is not installed; pip install vllm, or set the backend to hf")
+    if not isinstance(model, str | Path):
+        raise UserError("evaluation.backend: vllm reads a checkpoint; export the model first, or set the backend to hf")
+
+
+def _digest(rows: Path, include: Path) -> str | None:
+    if not rows.is_file():
+        return None
+    digest = hashlib.sha256(rows.read_bytes())
+    for path in sorted(path for path in include.iterdir() if path.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""Held-out text as windows of tokens: made once for the graph, read by every evaluation."""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from ream.calibration.builtin import Document
+from ream.errors import UserError
+from ream.evaluation.held_out import held_out_documents
+from ream.files import replacing
+
+PADDING = -1
+Windows = Int32[np.ndarray, "n tokens"]
+
+
+def held_out_windows(
+    encode: Callable[[str], list[int]],
+    eos_id: int | None,
+    source: str,
+    sequences: int,
+    tokens: int,
+    documents: Iterable[Document] | None = None,
+) -> Windows:
+    """The first windows of a source's held-out text, documents one after the other.
+
+    Args:
+        encode: text to token ids, nothing added.
+        eos_id: put after each document; None for nothing.
+        source: one of ``general``, ``math``, ``code``.
+        sequences: n, windows wanted.
+        tokens: of a window.
+        documents: the source's held-out documents, where they have been read already.
+
+    Returns:
+        [n, tokens] token ids; where the text ends within the last window, PADDING stands after it.
+
+    Raises:
+        UserError: the text fills fewer windows.
+    """
+    wanted, stream = sequences * tokens, list[int]()
+    for document in held_out_documents(source) if documents is None else documents:
+        stream += encode(document.text)
+        if eos_id is not None:
+            stream.append(eos_id)
+        if len(stream) >= wanted:
+            break
+    if len(stream) <= wanted - tokens:
+        full = len(stream) // tokens
+        raise UserError(
+            f"the held-out text of '{source}' fills {full} windows of {tokens} tokens and {sequences} are wanted; "
+            "lower the suite's loss_sequences or loss_tokens"
+        )
+    windows = np.full(wanted, PADDING, dtype=np.int32)
+    windows[: len(stream)] = list(islice(stream, wanted))
+    return windows.reshape(sequences, tokens)
+
+
+def write_windows(path: Path, windows: Mapping[str, Windows]) -> None:
+    """Write the windows of some sources as safetensors, a tensor a source; the same windows give the same bytes."""
+    content = save({source: np.ascontiguousarray(windows[source]) for source in sorted(windows)})
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_windows(path: Path) -> dict[str, Windows]:
+    """The windows that `write_windows` wrote.
+
+    Raises:
+        UserError: the file is missing or not safetensors.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run the items stage, which writes it") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a safetensors file ({error}); run the items stage again") from None

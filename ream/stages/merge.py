@@ -1,0 +1,46 @@
+"""Stage merge: write the checkpoint that a recipe describes."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ream.params import Params
+from ream.stages.workspace import Workspace
+
+
+def run(params: Params, workspace: Workspace, export: str, out: Path) -> str:
+    """Write one export of params.yaml.
+
+    Raises:
+        UserError: no such export, or see `write_checkpoint`.
+    """
+    from ream.compress.output import check_recipe, write_checkpoint
+    from ream.compress.recipe_file import load_recipe
+    from ream.errors import unknown
+    from ream.stages.original import open_original
+
+    if export not in params.exports:
+        raise unknown("export", export, params.exports, "params 'exports'")
+    cell = params.exports[export]
+    original = open_original(workspace)
+    recipe = load_recipe(workspace.recipe(cell.mix, cell.method, cell.experts))
+    check_recipe(recipe, original.manifest.digest, original.manifest.path)
+    if out.exists():  # DVC hands the stage a folder of its own
+        shutil.rmtree(out)
+    scores = known_scores(workspace, cell.mix, cell.method, cell.experts)
+    parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, out, scores)
+    return f"{out}: {parameters:,} parameters of the original's {original.manifest.parameters:,}"
+
+
+def known_scores(workspace: Workspace, mix: str, method: str, experts: int) -> dict[str, Any] | None:
+    """Mean held-out loss, MC, GEN and AVG of a cell, where it has been evaluated."""
+    from ream.evaluation.scores import read_scores
+
+    path = workspace.evaluation(mix, method)
+    if not path.exists():
+        return None
+    for cell in read_scores(path).cells:
+        if cell.experts == experts:
+            values = {"held-out loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen, "AVG": cell.avg}
+            return {name: round(value, 4) for name, value in values.items() if value is not None}
+    return None

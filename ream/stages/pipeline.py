@@ -1,0 +1,136 @@
+"""`ream compress`: the stages of one cell of the graph, one after the other, without DVC."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ream.errors import UserError
+from ream.params import Params, load_params, parse_params
+from ream.stages.workspace import Workspace
+
+DEFAULT_GROUP_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for; None leaves a setting to the params file.
+
+    Attributes:
+        model: hub id or folder. out: folder to write.
+        experts: K. method: of the params file.
+        mix: ratios ``a=0.3,b=0.7`` or the name of a mix.
+        calibration: Parquet file of own tokens.
+        group_size: C.
+        overrides: section to key to value.
+    """
+
+    model: str
+    out: Path
+    experts: int
+    method: str
+    mix: str | None
+    calibration: Path | None
+    group_size: int | None
+    overrides: Mapping[str, Mapping[str, Any]]
+
+
+def compress_model(request: Request, params_path: Path, say: Callable[[str], None]) -> None:
+    """Compress a model and write it; an interrupted run goes on when asked again in the same words.
+
+    Raises:
+        UserError: see the stages.
+    """
+    from ream.calibration.corpus import read_corpus
+    from ream.compress.output import check_output, write_checkpoint
+    from ream.compress.recipe_file import load_recipe
+    from ream.stages import alignment, calibration, grouping, model, saliency, sequential, statistics
+    from ream.stages.original import open_original
+
+    check_output(request.out)
+    params, mix = requested(request, params_path)
+    workspace = Workspace(request.out.with_name(f".{request.out.name}.ream"))
+    say(model.run(params, workspace))
+    original = open_original(workspace)
+    sources = [source for source, ratio in params.mix(mix).items() if ratio > 0]
+    for source in sources:
+        say(calibration.run(params, source, workspace.calibration(source), str(original.checkpoint.folder), None))
+    if request.calibration is not None and request.mix is None:  # pooled: all that is there
+        count = len(read_corpus(workspace.calibration(sources[0])).sequences)
+        params = parse_params(_with(params.model_dump(), "calibration", {"sequences": count}))
+    if params.method(request.method).sequential:
+        say(sequential.run(params, workspace, mix, request.method, request.experts, discard_stale=False))
+    else:
+        for source in sources:
+            say(statistics.run(params, workspace, source, discard_stale=False))
+        say(saliency.run(params, workspace, mix))
+        say(grouping.run(params, workspace, mix, request.method, request.experts))
+        say(alignment.run(params, workspace, mix, request.method, request.experts))
+    recipe = load_recipe(workspace.recipe(mix, request.method, request.experts))
+    parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, request.out)
+    shutil.rmtree(workspace.root)
+    before = original.manifest.parameters
+    say(
+        f"{request.out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), card and recipe beside them"
+    )
+
+
+def requested(request: Request, params_path: Path) -> tuple[Params, str]:
+    """The params of a request, and the name of its mix.
+
+    Raises:
+        UserError: an unknown method, mix or source, or a ratio that is no number.
+    """
+    base = load_params(params_path)
+    method = base.method(request.method)
+    tree = yaml.safe_load(params_path.read_text(encoding="utf-8"))
+    tree["model"] = {**tree["model"], "path": request.model}
+    for section, values in request.overrides.items():
+        tree = _with(tree, section, {key: value for key, value in values.items() if value is not None})
+    mix, ratios = _mix(request, base)
+    if request.calibration is not None:
+        wanted = {source: source if request.mix else None for source in ratios}
+        tree["sources"] = {
+            source: {"kind": "tokens", "path": str(request.calibration), "source": rows}
+            for source, rows in wanted.items()
+        }
+    tree["mixes"] = {mix: ratios}
+    tree["run"] = {
+        "sources": list(ratios),
+        "mixes": [mix],
+        "one_shot": [] if method.sequential else [request.method],
+        "sequential": [request.method] if method.sequential else [],
+        "experts": [request.experts],
+    }
+    tree["exports"] = {}
+    tree["grouping"] = {"group_size": _group_size(request, base)}
+    return parse_params(tree, str(params_path)), mix
+
+
+def _mix(request: Request, base: Params) -> tuple[str, dict[str, float]]:
+    if request.mix is None:
+        return ("own", {"own": 1.0}) if request.calibration is not None else ("balanced", base.mix("balanced"))
+    if "=" not in request.mix:
+        return request.mix, dict(base.mix(request.mix))
+    ratios = {}
+    for part in request.mix.split(","):
+        source, _, number = part.partition("=")
+        try:
+            ratios[source.strip()] = float(number)
+        except ValueError:
+            raise UserError(f"--mix: '{part}' is not SOURCE=NUMBER, as in general=0.3,math=0.7") from None
+    return "custom", ratios
+
+
+def _group_size(request: Request, base: Params) -> int:
+    if request.group_size is not None:
+        return request.group_size
+    table = base.grouping.group_size
+    return table if isinstance(table, int) else table.get(request.experts, DEFAULT_GROUP_SIZE)
+
+
+def _with(tree: dict[str, Any], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**tree, section: {**tree.get(section, {}), **values}}

@@ -1,0 +1,61 @@
+"""From a stage's name to its function: the table behind `ream stage`."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ream.errors import UserError, unknown
+from ream.params import load_params
+from ream.stages.workspace import Workspace
+
+# Stage name to the options it needs; `evaluate` without any is the original's evaluation.
+STAGES: dict[str, tuple[str, ...]] = {
+    "model": (),
+    "calibration": ("source",),
+    "statistics": ("source",),
+    "saliency": ("mix",),
+    "grouping": ("mix", "method", "experts"),
+    "alignment": ("mix", "method", "experts"),
+    "sequential": ("mix", "method", "experts"),
+    "items": (),
+    "evaluate": ("mix", "method"),
+    "merge": ("export",),
+    "report": (),
+}
+
+
+def run_stage(name: str, given: Mapping[str, Any], params_path: Path, root: Path, reports: Path, models: Path) -> str:
+    """Run a stage by its name.
+
+    Args:
+        name: of STAGES.
+        given: options of the command line; None where not given.
+        params_path: the params file. root, reports, models: folders of the outputs.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        UserError: an unknown stage, a missing or superfluous option, or what the stage itself refuses.
+    """
+    if name not in STAGES:
+        raise unknown("stage", name, STAGES, "dvc.yaml")
+    options = {key: value for key, value in given.items() if value is not None}
+    needed = STAGES[name] if options or name != "evaluate" else ()
+    if set(options) != set(needed):
+        wanted = " ".join(f"--{option}" for option in STAGES[name]) or "no options"
+        raise UserError(f"stage {name} takes {wanted}; given: {' '.join(f'--{key}' for key in options) or 'none'}")
+    params, workspace = load_params(params_path), Workspace(root)
+    module = importlib.import_module(f"ream.stages.{name}")
+    if name == "calibration":
+        from ream.models.manifest import folder_of, load_manifest
+
+        if options["source"] not in params.sources:
+            raise unknown("source", options["source"], params.sources, "params 'sources'")
+        folder = folder_of(load_manifest(workspace.manifest))
+        result: str = module.run(params, options["source"], workspace.calibration(options["source"]), str(folder), None)
+        return result
+    extra = {"merge": {"out": models / options.get("export", "")}, "report": {"out": reports}}.get(name, {})
+    result = module.run(params, workspace, **options, **extra)
+    return result
