@@ -260,6 +260,9 @@ def main() -> None:
     }
     model.to(torch.bfloat16).save_pretrained(OUT, max_shard_size="4MB")
     tokenizer.save_pretrained(OUT)
+    config = json.loads((OUT / "config.json").read_text())
+    config["num_experts"] = config.pop("num_local_experts")  # the key that Qwen3-MoE checkpoints on the hub have
+    (OUT / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (OUT / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1))
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from ream.errors import UserError
 
 
@@ -25,8 +27,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}; free space or choose another folder") from error
+    except (OSError, SafetensorError) as error:  # safetensors gives a full disk an error of its own
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path} cannot be written: {reason}; free space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -129,8 +129,10 @@ def _boxes_and_more(r: random.Random) -> Problem:
     name, thing, container = r.choice(NAMES), r.choice(THINGS), r.choice(CONTAINERS)
     a, b, c = r.randint(2, 9), r.randint(2, 9), r.randint(2, 20)
     return Problem(
-        f"{name} fills {a} {container} with {b} {thing} each and has {c} {thing} left over. How many {thing} does {name} have?",
-        f"In the {container} there are {a} * {b} = {a * b} {thing}. With the {c} left over, {a * b} + {c} = {a * b + c}.",
+        f"{name} fills {a} {container} with {b} {thing} each and has {c} {thing} left over. "
+        f"How many {thing} does {name} have?",
+        f"In the {container} there are {a} * {b} = {a * b} {thing}. "
+        f"With the {c} left over, {a * b} + {c} = {a * b + c}.",
         a * b + c,
     )
 

@@ -1,4 +1,4 @@
-"""Sequential: each layer is compressed on what the layers before it, already compressed, make of the calibration text."""
+"""Sequential: each layer is compressed on what the compressed layers before it make of the calibration text."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -51,7 +51,7 @@ class WalkState:
                 self.next_layer = progress["next_layer"]
             elif not discard_stale:
                 raise UserError(
-                    f"{folder} holds an interrupted run with other settings; restore them to go on, or delete that folder"
+                    f"{folder} holds an interrupted run with other settings; restore them to go on, or delete it"
                 )
             else:
                 (folder / "progress.json").unlink()

@@ -20,10 +20,8 @@ class HeldOut:
     seed: int
     given: dict[str, list[Document]] = field(default_factory=dict)
 
-    def documents(self, name: str) -> Iterable[Document]:
-        """Documents of ``general``, ``math`` (endless) or ``code``."""
-        if name == "math":
-            return held_out_documents(name, self.seed)
+    def documents(self, name: str) -> list[Document]:
+        """All documents of ``general`` or ``code``."""
         if name not in self.given:
             self.given[name] = list(held_out_documents(name, self.seed))
         return self.given[name]
@@ -48,8 +46,10 @@ TASKS: dict[str, tuple[Maker, int]] = {
 }
 
 
-def build_items(folder: Path, seed: int, text: HeldOut | None = None) -> dict[str, int]:
-    """Write <task>.jsonl for every demo task, a row an item, from the held-out split of the built-in sources.
+def build_items(
+    folder: Path, seed: int, text: HeldOut | None = None, tasks: Iterable[str] = tuple(TASKS)
+) -> dict[str, int]:
+    """Write <task>.jsonl for demo tasks, a row an item, from the held-out split of the built-in sources.
 
     The same installation and seed give the same bytes. Number tasks draw from the held-out questions; of prose and code
     what other splits contain as well is left out.
@@ -58,13 +58,15 @@ def build_items(folder: Path, seed: int, text: HeldOut | None = None) -> dict[st
         folder: to write to.
         seed: of the items.
         text: the held-out text, where it has been read already.
+        tasks: to write, of TASKS.
 
     Returns:
         Task to number of items.
     """
     text = HeldOut(seed) if text is None else text
     counts = {}
-    for task, (make, count) in TASKS.items():
+    for task in tasks:
+        make, count = TASKS[task]
         rows = make(text, random.Random(f"{task}/{seed}"), count)
         write_rows(folder / f"{task}.jsonl", rows)
         counts[task] = len(rows)

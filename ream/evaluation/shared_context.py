@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,12 +43,17 @@ class SharedContextLM(HFLM):
             max_length=max_length,
             softmax_dtype="float32",
         )
+        self._encode = lru_cache(maxsize=16)(super().tok_encode)
         config = self.model.config
         self._shares = (
             config.model_type in PLAIN_ATTENTION
             and config._attn_implementation in MASKABLE
             and getattr(config, "sliding_window", None) is None
         )
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **options: Any) -> list[int]:
+        """As in HFLM; a question's context is encoded once for its choices."""
+        return list(self._encode(string, add_special_tokens, **options))
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         """As in HFLM; the progress bar shows on a terminal only."""

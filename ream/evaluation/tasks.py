@@ -42,7 +42,7 @@ def find_tasks(names: Iterable[str], include: Path, items: Path | None) -> dict[
         elif name in PINNED:
             found[name] = TaskManager(include_path=str(root / PINNED[name].folder), include_defaults=False)
         else:
-            everything = everything or TaskManager()
+            everything = everything or _everything()
             if name not in everything.task_index:
                 raise _unknown(name, [*own.all_tasks, *everything.all_tasks], include)
             found[name] = everything
@@ -96,6 +96,12 @@ def process_once(task: "ConfigurableTask | Any") -> None:
         fewshot.process_docs = None
         if hasattr(task, "sampler"):
             task.sampler.replace_df(list(task.fewshot_docs()))
+
+
+def _everything() -> "TaskManager":
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _forget_helpers() -> None:

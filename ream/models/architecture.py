@@ -97,7 +97,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """Read the numbers off config and tensor names, and check that every expert is there with the right shape.
 
     Raises:
-        UserError: no MoE, an unknown family, missing tensors or unexpected shapes.
+        UserError: no MoE, an unknown family, a missing number, missing tensors or unexpected shapes.
     """
     config, where = checkpoint.config, str(checkpoint.folder)
     family = family_of(config, where)
@@ -106,6 +106,9 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         raise UserError(
             f"{where}: config.json says {experts} experts under {family.experts_keys}: no Mixture-of-Experts"
         )
+    for key in ("num_hidden_layers", "hidden_size", family.top_k_key, family.width_key):
+        if key not in config:
+            raise UserError(f"{where}: config.json lacks {key}; fetch it again")
     roles = _roles(checkpoint, family)
     moe_layers = tuple(sorted({role.layer for role in roles.values()}))
     if not moe_layers:

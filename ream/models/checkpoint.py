@@ -53,7 +53,8 @@ class Checkpoint:
         """Read and check the headers of all shards.
 
         Raises:
-            UserError: no safetensors, a missing, truncated or corrupt shard, or one that contradicts the index.
+            UserError: no safetensors, an unknown dtype, or a shard that is missing, truncated, corrupt or not what the
+                index says.
         """
         self.folder = Path(folder)
         self.config: dict[str, Any] = read_json(self.folder / "config.json")
@@ -97,6 +98,8 @@ class Checkpoint:
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
             if end > size:
                 raise broken
+            if entry["dtype"] not in DTYPES:
+                raise UserError(f"{path}: {name} has dtype {entry['dtype']}; readable are {', '.join(DTYPES)}")
             self.tensors[name] = TensorInfo(name, shard, entry["dtype"], tuple(entry["shape"]), begin, end)
         if size != max((info.end for info in self.tensors.values() if info.shard == shard), default=8 + length):
             raise broken
@@ -119,11 +122,9 @@ class Checkpoint:
         """A tensor in its own dtype.
 
         Raises:
-            UserError: it is missing, its dtype is unknown, or it holds NaN or Inf.
+            UserError: it is missing, or it holds NaN or Inf.
         """
         info = self._info(name)
-        if info.dtype not in DTYPES:
-            raise UserError(f"{self.folder}: {name} has dtype {info.dtype}; readable are {', '.join(DTYPES)}")
         tensor = torch.frombuffer(self.raw(name), dtype=DTYPES[info.dtype]).reshape(info.shape)
         if tensor.is_floating_point() and tensor.element_size() > 1 and not torch.isfinite(tensor).all():
             raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
@@ -187,8 +188,8 @@ def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None 
     Raises:
         UserError: the disk is full.
     """
-    original = json.loads(like) if like else {}
-    header: dict[str, Any] = {"__metadata__": original.get("__metadata__", {"format": "pt"})}
+    original = json.loads(like) if like else {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {key: value for key, value in original.items() if key == "__metadata__"}
     offset = 0
     for tensor in tensors:
         header[tensor.name] = {

@@ -1,7 +1,7 @@
 """Running a model one decoder layer at a time, through transformers' own modelling code.
 
-The model is built without weights (on torch's meta device). To run layer l its tensors are read from the shards, and the
-model's own forward is called on the hidden states with every other layer passing its input through: masks, rotary
+The model is built without weights (on torch's meta device). To run layer l its tensors are read from the shards, and
+the model's own forward is called on the hidden states with every other layer passing its input through: masks, rotary
 embeddings and positions are whatever the model makes of them. The MoE block is replaced by a catcher that returns
 zeros, so that the layer gives the residual, attention runs once, and the block's input is at hand for the statistics.
 """
@@ -46,7 +46,7 @@ class MoEBlock:
         return function
 
     def route(self, x: Tensor, scores: str | None = None) -> Routing:
-        """What the model's own gate decides for inputs [T, H]; ``scores`` overrides the router's scoring of all experts."""
+        """What the model's own gate decides for inputs [T, H]; ``scores`` overrides its scoring of all experts."""
         logits, weights, indices = self.module.gate(x)
         return Routing(logits, SCORES[scores or self.scores](logits), indices, weights.float())
 

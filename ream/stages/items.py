@@ -46,18 +46,17 @@ def write_items(params: Params, out: Path, model_path: str) -> str:
     out.mkdir(parents=True, exist_ok=True)
     text = HeldOut(params.evaluation.seed)
     written = []
-    if set(TASKS) & {*suite.mc, *suite.gen}:
-        counts = build_items(out, params.evaluation.seed, text)
+    tasks = [task for task in TASKS if task in {*suite.mc, *suite.gen}]
+    if tasks:
+        counts = build_items(out, params.evaluation.seed, text, tasks)
         written.append(f"{sum(counts.values())} items of {len(counts)} tasks")
     if suite.loss:
         encode = load_encoder(model_path, None, params.model.trust_remote_code).encode
         end = end_token(Path(model_path))
-        windows = {
-            source: held_out_windows(
-                encode, end, source, suite.loss_sequences, suite.loss_tokens, text.documents(source)
-            )
-            for source in suite.loss
-        }
+        windows = {}
+        for source in suite.loss:
+            documents = None if source == "math" else text.documents(source)  # math never ends
+            windows[source] = held_out_windows(encode, end, source, suite.loss_sequences, suite.loss_tokens, documents)
         write_windows(out / WINDOWS, windows)
         written.append(f"{suite.loss_sequences} windows of {suite.loss_tokens} tokens of {', '.join(suite.loss)}")
     return "; ".join(written) or "the suite needs neither items nor windows"

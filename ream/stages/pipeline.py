@@ -73,9 +73,8 @@ def compress_model(request: Request, params_path: Path, say: Callable[[str], Non
     parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, request.out)
     shutil.rmtree(workspace.root)
     before = original.manifest.parameters
-    say(
-        f"{request.out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), card and recipe beside them"
-    )
+    share = f"{parameters:,} of {before:,} parameters ({parameters / before:.0%})"
+    say(f"{request.out}: {share}, card and recipe beside them")
 
 
 def requested(request: Request, params_path: Path) -> tuple[Params, str]:

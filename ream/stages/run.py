@@ -1,7 +1,7 @@
 """From a stage's name to its function: the table behind `ream stage`."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,11 @@ def run_stage(name: str, given: Mapping[str, Any], params_path: Path, root: Path
         wanted = " ".join(f"--{option}" for option in STAGES[name]) or "no options"
         raise UserError(f"stage {name} takes {wanted}; given: {' '.join(f'--{key}' for key in options) or 'none'}")
     params, workspace = load_params(params_path), Workspace(root)
-    module = importlib.import_module(f"ream.stages.{name}")
+    run: Callable[..., str] = importlib.import_module(f"ream.stages.{name}").run
     if name == "calibration":
         from ream.models.manifest import folder_of, load_manifest
 
-        if options["source"] not in params.sources:
-            raise unknown("source", options["source"], params.sources, "params 'sources'")
         folder = folder_of(load_manifest(workspace.manifest))
-        result: str = module.run(params, options["source"], workspace.calibration(options["source"]), str(folder), None)
-        return result
+        return run(params, options["source"], workspace.calibration(options["source"]), str(folder), None)
     extra = {"merge": {"out": models / options.get("export", "")}, "report": {"out": reports}}.get(name, {})
-    result = module.run(params, workspace, **options, **extra)
-    return result
+    return run(params, workspace, **options, **extra)

@@ -1,6 +1,5 @@
 """Stage statistics: one pass of the original over one source, kept as sums and probe inputs of every layer."""
 
-import os
 import shutil
 
 from tqdm import tqdm
@@ -56,7 +55,7 @@ def run(params: Params, workspace: Workspace, source: str, discard_stale: bool =
     out.mkdir(parents=True)
     for index in original.architecture.moe_layers:
         path = state.layer_path(index)
-        os.replace(path, out / path.name)
+        shutil.copyfile(path, out / path.name)  # moved, they would be gone for a run killed before the last
     write_json(out / "facts.json", facts)
     state.clear()
     return f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"

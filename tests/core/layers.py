@@ -98,11 +98,12 @@ def plain(expert):
 
 
 def sums_of(**given):
-    """Sums with the given fields, and ones elsewhere, for N experts and H = 2."""
+    """Sums with the given fields, and ones elsewhere; H = 2 where no output sums are given."""
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in given.items()}
     count = next(len(value) for value in arrays.values() if value.ndim)
+    outputs = next((value.shape for name, value in arrays.items() if name.endswith("output_sum")), (count, 2))
     shapes = dict.fromkeys(FIELDS, (count,)) | {
-        "tokens": (), "output_sum": (count, 2), "gated_output_sum": (count, 2), "logit_gram": (count, count),
+        "tokens": (), "output_sum": outputs, "gated_output_sum": outputs, "logit_gram": (count, count),
     }  # fmt: skip
     return Sums(**{name: arrays.get(name, np.ones(shapes[name])) for name in FIELDS})
 

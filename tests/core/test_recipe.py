@@ -58,7 +58,7 @@ def test_kept_experts_that_are_no_ascending_indices_are_refused(layer, kept):
 
 @pytest.mark.parametrize(
     "group",
-    [[0, 0, 2, 1, 3], [0, 0, -2, 1, 2], [0, 1, 2, 1, 2], [0, -1, 2, 1, 2], [0, 0, 2, 2, 1]],
+    [[0, 0, 3, 1, 2], [0, 0, -2, 1, 2], [0, 1, 2, 1, 2], [0, -1, 2, 1, 2], [0, 0, 2, 2, 1]],
     ids=["too many", "below -1", "centroid elsewhere", "centroid dropped", "centroids swapped"],
 )
 def test_groups_that_do_not_match_the_kept_experts_are_refused(layer, group):

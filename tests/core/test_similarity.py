@@ -101,6 +101,16 @@ def test_parallel_logits_are_similar(rng):
     assert gate_logits(sums_of(logit_gram=logits.T @ logits)).tolist() == np.ones((5, 5)).tolist()
 
 
+def test_rounding_leaves_outputs_within_zero_and_one(rng):
+    # The cosine of parallel vectors may come out as 1 + 2e-16.
+    for _ in range(20):
+        vector = rng.normal(size=16)
+        values = output(sums_of(output_sum=[vector, 3.0 * vector, -vector, -0.7 * vector]))
+        assert values.min() >= 0.0
+        assert values.max() <= 1.0
+        np.testing.assert_allclose(values, np.kron(np.eye(2), np.ones((2, 2))), atol=1e-12)
+
+
 def test_zero_logits_stand_at_right_angles_to_all():
     # z_0 = 0 has cosine 0, so D = sqrt 2, with (1, 0) and (1, 1); these have D = sqrt(2 - sqrt 2).
     logits = np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])

@@ -166,6 +166,16 @@ def test_running_totals_do_not_lose_small_terms():
         assert getattr(sums, name).item() == 1e8 + 1000, name
 
 
+def test_bfloat16_tokens_are_summed_in_more_than_bfloat16():
+    # E(x) = 1 for each of 1001 tokens. The nearest number with 8 bits of significand is 1000.
+    experts = ExpertStack(torch.ones(1, 2, 1, dtype=torch.bfloat16), torch.ones(1, 1, 1, dtype=torch.bfloat16))
+    ones = torch.ones(1001, 1, dtype=torch.bfloat16)
+    statistics = LayerStatistics(experts, torch.nn.Identity())
+    statistics.update(ones, Routing(ones, ones.float(), torch.zeros(1001, 1, dtype=torch.int64), ones))
+    for name, value in statistics.result().arrays().items():
+        assert value.item() == 1001.0, name
+
+
 def test_result_is_a_snapshot(rng):
     layer = random_layer(rng)
     statistics = LayerStatistics(layer.experts, silu)

@@ -1,0 +1,40 @@
+# `make repro` and `make test` do all their own set-up in a fresh clone; a second call re-uses the environment.
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_DISABLE_TELEMETRY = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: help repro test test-all lint format clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+# torch comes first and by its exact version: any other way of asking may fetch gigabytes of CUDA libraries.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+repro: .venv/installed ## the whole demo graph: models, scores, report
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@cat reports/results.md
+	@echo "Results: reports/results.md   metrics: dvc metrics show   compressed model: models/"
+
+test: .venv/installed ## the default tests: no network, no GPU, under 5 minutes
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+test-all: .venv/installed ## with the slow tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not gpu'
+
+lint: .venv/installed ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed ## rewrite what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove results, keep the environment
+	rm -rf artifacts models reports

@@ -1,0 +1,185 @@
+"""Stage evaluate: score the original, or one method's models of all sizes on one mix."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ream import __version__
+from ream.core.recipe import Recipe
+from ream.errors import unknown
+from ream.evaluation.scores import Cell, Scores, mean_loss, write_scores
+from ream.params import Params, Suite, load_params, parse_params
+from ream.stages.original import Original, open_original
+from ream.stages.workspace import Workspace, file_digest
+
+LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
+
+
+def run(params: Params, workspace: Workspace, mix: str | None = None, method: str | None = None) -> str:
+    """Evaluate the original (no mix, no method) or the recipes of a mix and method, one for each number of experts.
+
+    The sizes share a process: importing the libraries takes longer than scoring a small model. A task that was finished
+    before a kill is not run again.
+
+    Raises:
+        UserError: see `evaluate_model` and `load_recipe`.
+    """
+    from ream.compress.output import check_recipe
+    from ream.compress.recipe_file import load_recipe
+
+    original = open_original(workspace)
+    if mix is None or method is None:
+        cells, out = [evaluate_cell(params, workspace, original, None)], workspace.original_evaluation
+        state = workspace.state("evaluate", "original")
+    else:
+        cells, out = [], workspace.evaluation(mix, method)
+        state = workspace.state("evaluate", mix, method)
+        for experts in tqdm(params.run.experts, desc=f"evaluate {mix} {method}", unit="model", mininterval=1):
+            path = workspace.recipe(mix, method, experts)
+            recipe = load_recipe(path)
+            check_recipe(recipe, original.manifest.digest, original.manifest.path)
+            cells.append(evaluate_cell(params, workspace, original, recipe, state / str(experts), file_digest(path)))
+    write_scores(out, Scores(cells=cells, settings=settings_of(params), versions=versions()))
+    shutil.rmtree(state, ignore_errors=True)
+    return "; ".join(summary(cell) for cell in cells)
+
+
+def evaluate_cell(
+    params: Params,
+    workspace: Workspace,
+    original: Original,
+    recipe: Recipe | None,
+    state: Path | None = None,
+    identity: str = "original",
+) -> Cell:
+    """Held-out loss and all tasks of the suite for one model.
+
+    Args:
+        params: all settings. workspace: with the items of the suite.
+        original: the model; recipe: what becomes of it, None for nothing.
+        state: folder for the results of finished tasks. identity: of the recipe.
+    """
+    from transformers import AutoTokenizer
+
+    from ream.compress.load import load_model
+    from ream.evaluation.harness import evaluate_model
+    from ream.evaluation.loss import window_loss
+    from ream.evaluation.store import ResultStore
+    from ream.evaluation.windows import read_windows
+    from ream.models.decoder import device_of, dtype_of
+    from ream.stages.items import WINDOWS
+
+    suite = params.suites[params.evaluation.suite]
+    device = device_of(params.compute.device)
+    dtype = dtype_of(params.compute.dtype, device)
+    started = time.monotonic()
+    folder, trust = original.checkpoint.folder, params.model.trust_remote_code
+    model = load_model(original.checkpoint, original.architecture, recipe, device, dtype, trust)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    losses = {}
+    if suite.loss:
+        windows = read_windows(workspace.items / WINDOWS)
+        losses = {source: window_loss(model, windows[source], params.compute.batch_tokens) for source in suite.loss}
+    own = workspace.items if workspace.items.exists() else None
+    store = (
+        None if state is None else ResultStore(state, f"{original.manifest.digest}/{identity}/{device.type}/{dtype}")
+    )
+    scores = evaluate_model(model, tokenizer, suite, params.evaluation, own, store)
+    facts = {} if recipe is None else recipe.facts
+    return Cell(
+        mix=facts.get("mix"),
+        method=facts.get("method"),
+        experts=facts.get("experts", original.manifest.experts),
+        loss=losses,
+        mean_loss=mean_loss(losses),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        seconds=round(time.monotonic() - started, 2),
+        **scores,
+    )
+
+
+def settings_of(params: Params) -> dict[str, Any]:
+    """The sections that scores depend on, as plain values."""
+    return {
+        "suite": params.evaluation.suite,
+        "tasks": params.suites[params.evaluation.suite].model_dump(),
+        "evaluation": params.evaluation.model_dump(),
+        "compute": params.compute.model_dump(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of ream and of the libraries that scores depend on."""
+    return {"ream": __version__} | {name: version(name) for name in LIBRARIES}
+
+
+def summary(cell: Cell) -> str:
+    """A cell's scores in a line."""
+    name = f"{cell.mix} {cell.method}" if cell.method else "original"
+    values = {"loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen}
+    shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
+    return f"{name} {cell.experts} experts: {shown}"
+
+
+def evaluate_alone(
+    params_path: Path,
+    model: str,
+    suite: str | None,
+    recipe: Path | None,
+    out: Path | None,
+    backend: str | None,
+    limit: int | None,
+    allow_code_execution: bool,
+    say: Callable[[str], None],
+) -> None:
+    """`ream evaluate`: score one model outside the graph.
+
+    Raises:
+        UserError: an unknown suite, or what the stages refuse.
+    """
+    from ream.compress.output import check_recipe
+    from ream.compress.recipe_file import load_recipe
+    from ream.models.manifest import manifest_of
+    from ream.stages import items
+
+    base = load_params(params_path)
+    name = suite or base.evaluation.suite
+    if name not in base.suites:
+        raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
+    tree = base.model_dump()
+    tree["model"]["path"] = model
+    tree["evaluation"] |= {
+        "suite": name,
+        "allow_code_execution": allow_code_execution or base.evaluation.allow_code_execution,
+    }
+    tree["evaluation"] |= {"backend": backend} if backend else {}
+    tree["suites"][name] |= {"limit": limit} if limit else {}
+    params = parse_params(tree, str(params_path))
+    loaded = None if recipe is None else load_recipe(recipe)
+    manifest = manifest_of(model)
+    if loaded is not None:
+        check_recipe(loaded, manifest.digest, model)
+    with tempfile.TemporaryDirectory(prefix="ream-evaluate-") as folder:
+        workspace = Workspace(Path(folder))
+        manifest.save(workspace.manifest)
+        if _needs_items(params.suites[name], Path(params.evaluation.include)):
+            say(items.run(params, workspace))
+        cell = evaluate_cell(params, workspace, open_original(workspace), loaded)
+    say(summary(cell))
+    scores = Scores(cells=[cell], settings=settings_of(params), versions=versions())
+    if out is None:
+        say(json.dumps(scores.model_dump(), indent=1))
+    else:
+        write_scores(out, scores)
+        say(f"results: {out}")
+
+
+def _needs_items(suite: Suite, include: Path) -> bool:
+    return bool(suite.loss) or any((include / f"{task}.yaml").exists() for task in (*suite.mc, *suite.gen))

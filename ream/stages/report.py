@@ -1,0 +1,23 @@
+"""Stage report: all scores of the grid in a table, as metrics and as a plot's data."""
+
+from pathlib import Path
+
+from ream.analysis.results import flat_csv, markdown, metrics, ordered
+from ream.evaluation.scores import read_scores
+from ream.files import replacing, write_json
+from ream.params import Params
+from ream.stages.workspace import Workspace
+
+
+def run(params: Params, workspace: Workspace, out: Path) -> str:
+    """Write results.md, results.csv and metrics.json from the evaluations of the run's grid."""
+    methods = params.run.one_shot + params.run.sequential
+    paths = [workspace.original_evaluation]
+    paths += [workspace.evaluation(mix, method) for mix in params.run.mixes for method in methods]
+    cells = [cell for path in paths for cell in read_scores(path).cells]
+    rows = ordered(cells, params.run.mixes, methods, params.run.experts)
+    for name, text in (("results.md", markdown(rows, "dvc repro")), ("results.csv", flat_csv(rows))):
+        with replacing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_json(out / "metrics.json", metrics(rows))
+    return f"{len(rows)} models: {out / 'results.md'}"

@@ -1,0 +1,196 @@
+"""The walk layer by layer against the transformers model's own forward."""
+
+import pytest
+import torch
+
+from ream.errors import UserError
+from ream.models.activations import ACTIVATIONS, activation_of
+from ream.models.architecture import architecture_of
+from ream.models.checkpoint import Checkpoint
+from ream.models.decoder import Decoder, device_of, dtype_of
+from tests.models.test_checkpoint import refused, rewrite
+from tests.tiny import EXPERTS, HIDDEN, TOP_K, VOCABULARY, damaged
+
+CPU = torch.device("cpu")
+
+
+def decoder_of(folder, dtype=torch.float32):
+    checkpoint = Checkpoint(folder)
+    return Decoder(checkpoint, architecture_of(checkpoint), CPU, dtype)
+
+
+def loaded(folder, dtype=torch.float32):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+
+def batch(padded):
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(VOCABULARY, (5, 12), generator=generator)
+    lengths = torch.tensor([12, 7, 1, 10, 12] if padded else [12] * 5)
+    return ids, torch.arange(12)[None] < lengths[:, None]
+
+
+@torch.no_grad()
+def walked(decoder, ids, mask, rows=5):
+    """Hidden states after every layer, residual + block(x)."""
+    hidden, after = decoder.embed(ids), []
+    for index in range(decoder.architecture.layers):
+        parts = []
+        with decoder.layer(index) as layer:
+            block = decoder.block(index) if index in decoder.architecture.moe_layers else None
+            for start in range(0, len(ids), rows):
+                out, x = layer(hidden[start : start + rows], mask[start : start + rows])
+                assert (x is None) == (block is None)
+                parts.append(out if block is None else out + block(x))
+        hidden = torch.cat(parts)
+        after.append(hidden)
+    return after
+
+
+@torch.no_grad()
+def own(model, ids, mask):
+    """Hidden states after every layer, caught in the model's own forward."""
+    caught = []
+    hooks = [layer.register_forward_hook(lambda *a: caught.append(a[2])) for layer in model.model.layers]
+    model(ids, attention_mask=mask.long(), use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    return [tensor[0] if isinstance(tensor, tuple) else tensor for tensor in caught]
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("which", ["checkpoint", "mixed_depth"])
+def test_walk_equals_the_models_own_forward(which, padded, request):
+    folder = request.getfixturevalue(which)
+    ids, mask = batch(padded)
+    mine, theirs = walked(decoder_of(folder), ids, mask), own(loaded(folder), ids, mask)
+    assert len(mine) == len(theirs) == 3
+    for index in range(3):
+        torch.testing.assert_close(mine[index][mask], theirs[index][mask], rtol=1e-5, atol=1e-5)
+    assert (theirs[2] - theirs[0])[mask].abs().max() > 0.1  # the layers do something
+
+
+def test_walk_in_bfloat16(brain):
+    ids, mask = batch(True)
+    mine, theirs = walked(decoder_of(brain, torch.bfloat16), ids, mask), own(loaded(brain, torch.bfloat16), ids, mask)
+    assert mine[2].dtype == torch.bfloat16
+    torch.testing.assert_close(mine[2][mask], theirs[2][mask], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_batch_size_changes_nothing(checkpoint, rows):
+    ids, mask = batch(True)
+    decoder = decoder_of(checkpoint)
+    whole, parts = walked(decoder, ids, mask)[2], walked(decoder, ids, mask, rows)[2]
+    torch.testing.assert_close(parts[mask], whole[mask], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_block_equals_the_models_block_and_its_gate(checkpoint):
+    decoder, model = decoder_of(checkpoint), loaded(checkpoint)
+    x = torch.randn(2, 7, HIDDEN, generator=torch.Generator().manual_seed(0))
+    flat = x.reshape(-1, HIDDEN)
+    for index in range(3):
+        block, theirs = decoder.block(index), model.model.layers[index].mlp
+        torch.testing.assert_close(block(x), theirs(x), rtol=1e-6, atol=1e-6)
+        logits, weights, indices = theirs.gate(flat)
+        routing = block.route(flat)
+        assert torch.equal(routing.logits, logits)
+        assert torch.equal(routing.weights, weights.float())
+        assert torch.equal(routing.indices, indices)
+        assert routing.indices.shape == (14, TOP_K)
+        plain = flat @ theirs.gate.weight.T
+        torch.testing.assert_close(routing.scores, torch.softmax(plain, -1))
+        top = torch.topk(torch.softmax(plain, -1), TOP_K)
+        assert torch.equal(top.indices, indices)
+        torch.testing.assert_close(routing.weights, top.values / top.values.sum(-1, keepdim=True))
+        torch.testing.assert_close(block.route(flat, "sigmoid").scores, torch.sigmoid(plain))
+        assert len(block.experts) == EXPERTS
+
+
+@torch.no_grad()
+def test_block_of_fewer_experts_from_tensors_given(checkpoint):
+    decoder = decoder_of(checkpoint)
+    kept = [1, 4, 6]
+
+    def read(name):
+        if name.endswith("gate.weight"):
+            return decoder.checkpoint.read(name)[kept]
+        head, _, tail = name.partition(".experts.")
+        number, _, rest = tail.partition(".")
+        return decoder.checkpoint.read(f"{head}.experts.{kept[int(number)]}.{rest}")
+
+    small, whole = decoder.block(0, read, experts=3), decoder.block(0)
+    x = torch.randn(1, 9, HIDDEN, generator=torch.Generator().manual_seed(0))
+    expected = torch.zeros(9, HIDDEN)
+    for token in range(9):
+        scores = torch.softmax(whole.module.gate.weight[kept] @ x[0, token], 0)
+        top = torch.topk(scores, TOP_K)
+        for weight, place in zip(top.values / top.values.sum(), top.indices, strict=True):
+            expert = whole.experts[kept[int(place)]]
+            h = torch.nn.functional.silu(expert.gate @ x[0, token]) * (expert.up @ x[0, token])
+            expected[token] += weight * (expert.down @ h)
+    torch.testing.assert_close(small(x)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_activations_by_name_equal_the_modules_own(checkpoint):
+    from transformers.activations import ACT2FN
+
+    x = torch.linspace(-6, 6, 101)
+    for name, function in ACTIVATIONS.items():
+        torch.testing.assert_close(function(x), ACT2FN[name](x), rtol=1e-6, atol=1e-6)
+    block = decoder_of(checkpoint).block(0)
+    assert torch.equal(activation_of("silu")(x), block.activation(x))
+    refused(lambda: activation_of("swoosh"), "swoosh", "silu")
+
+
+def test_weights_are_freed_after_use(mixed_depth):
+    decoder = decoder_of(mixed_depth)
+    assert all(parameter.is_meta for parameter in decoder.skeleton.parameters())
+    for index in range(3):
+        with decoder.layer(index):
+            real = {name for name, parameter in decoder.skeleton.named_parameters() if not parameter.is_meta}
+            assert real
+            assert all(name.startswith(f"layers.{index}.") for name in real)
+            assert any("mlp" in name for name in real) == (index == 1)
+        assert all(parameter.is_meta for parameter in decoder.skeleton.parameters())
+
+
+def test_weights_are_freed_when_the_block_fails(checkpoint):
+    decoder = decoder_of(checkpoint)
+    ids, mask = batch(False)
+    before = walked(decoder, ids, mask)[2]
+    with pytest.raises(RuntimeError, match="stop"), decoder.layer(1):
+        raise RuntimeError("stop")
+    assert all(parameter.is_meta for parameter in decoder.skeleton.parameters())
+    assert torch.equal(walked(decoder, ids, mask)[2], before)
+
+
+def test_overflow_is_one_line(checkpoint, tmp_path):
+    folder = damaged(checkpoint, tmp_path / "x")
+    rewrite(folder, "model.layers.1.self_attn.o_proj.weight", lambda tensor: tensor.fill_(3e38))
+    ids, mask = batch(False)
+    refused(lambda: walked(decoder_of(folder), ids, mask), "layer 1", "NaN or Inf")
+
+
+def test_a_tensor_the_modelling_code_does_not_know(checkpoint, tmp_path):
+    folder = damaged(checkpoint, tmp_path / "x")
+    name = "model.layers.1.self_attn.q_norm.weight"
+    wrong = name.replace("q_norm", "x_norm")
+    for path in [*folder.glob("*.safetensors"), folder / "model.safetensors.index.json"]:
+        path.write_bytes(path.read_bytes().replace(name.encode(), wrong.encode()))
+    ids, mask = batch(False)
+    refused(lambda: walked(decoder_of(folder), ids, mask), "_norm.weight", "do not match")
+
+
+def test_devices_and_dtypes():
+    assert dtype_of("auto", CPU) == torch.float32
+    assert dtype_of("auto", torch.device("cuda")) == torch.bfloat16
+    assert dtype_of("bfloat16", CPU) == torch.bfloat16
+    assert device_of("cpu") == CPU
+    if not torch.cuda.is_available():
+        assert device_of("auto") == CPU
+        with pytest.raises(UserError, match="cuda:1"):
+            device_of("cuda:1")
