@@ -128,7 +128,7 @@ def _as_list(value: Any) -> Any:
 
 
 class Method(Section):
-    """A composition of saliency, grouping, similarity and alignment (METHOD.md, "Methods as compositions")."""
+    """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods as compositions")."""
 
     saliency: SaliencyKind
     grouping: GroupingKind

@@ -1,4 +1,4 @@
-"""Drawing a mix of sources: round(r_s · n) sequences of each, n in total (METHOD.md, "Mixing")."""
+"""Drawing a mix of sources: round(r_s · n) sequences of each, n in total (docs/method.md, "Mixing")."""
 
 from collections.abc import Mapping
 from fractions import Fraction

@@ -15,7 +15,7 @@ from ream.params import Method
 
 
 def absorbed_at_most(method: Method, group_size: int) -> int:
-    """C as METHOD.md counts it; the released code counts the centroid, too.
+    """C as docs/method.md counts it; the released code counts the centroid, too.
 
     Raises:
         UserError: nothing could be absorbed.

@@ -55,7 +55,7 @@ def read_probes(folder: Path, index: int) -> Tensor:
 
 
 def mixed_probes(folders: dict[str, Path], ratios: dict[str, float], probes: int, index: int) -> Tensor:
-    """The first round(r_s · S) probes of each source, one after the other (METHOD.md, "Mixing").
+    """The first round(r_s · S) probes of each source, one after the other (docs/method.md, "Mixing").
 
     Args:
         folders: statistics of each source.

@@ -41,20 +41,34 @@ class WalkState:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(folder / "lock", "w")  # noqa: SIM115 - held while the walk lasts
         try:
+            self.next_layer = self._open(discard_stale)
+        except UserError:
+            self._lock.close()
+            raise
+
+    def _open(self, discard_stale: bool) -> int:
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"{folder} is in use by another run; wait for it or choose another output") from None
-        self.next_layer = 0
-        if (folder / "progress.json").exists():
-            progress = read_json(folder / "progress.json")
-            if progress["identity"] == identity:
-                self.next_layer = progress["next_layer"]
-            elif not discard_stale:
-                raise UserError(
-                    f"{folder} holds an interrupted run with other settings; restore them to go on, or delete it"
-                )
-            else:
-                (folder / "progress.json").unlink()
+            raise UserError(f"{self.folder} is in use by another run; wait for it or choose another output") from None
+        if not (self.folder / "progress.json").exists():
+            return 0
+        progress = read_json(self.folder / "progress.json")
+        if progress["identity"] == self.identity:
+            return int(progress["next_layer"])
+        if not discard_stale:
+            raise UserError(
+                f"{self.folder} holds an interrupted run with other settings; restore them to go on, or delete it"
+            )
+        (self.folder / "progress.json").unlink()
+        return 0
+
+    def __enter__(self) -> "WalkState":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let others use the folder; what is committed stays."""
+        self._lock.close()
 
     def hidden(self) -> Tensor:
         """Hidden states entering `next_layer`."""

@@ -1,4 +1,4 @@
-"""One dense pass over the experts of a layer, as sums over tokens (METHOD.md, "Statistics").
+"""One dense pass over the experts of a layer, as sums over tokens (docs/method.md, "Statistics").
 
 W_down is linear, so sum E_j(x) = W_down · sum h_j(x): outputs are computed only for the tokens an expert is routed,
 whose norms are needed; for all other tokens the D neuron activations are summed and the down projection is applied

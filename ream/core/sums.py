@@ -46,7 +46,7 @@ class Sums:
 
 
 def mixed(sums: Mapping[str, Sums], ratios: Mapping[str, float]) -> Sums:
-    """Statistics of a mix: sum over sources s of r_s · sums_s / tokens_s (METHOD.md, "Mixing").
+    """Statistics of a mix: sum over sources s of r_s · sums_s / tokens_s (docs/method.md, "Mixing").
 
     Args:
         sums: of each source. Sources with a zero ratio may be left out.

@@ -79,7 +79,7 @@ class Scores(_Record):
 
 
 def suite_means(values: Mapping[str, float], mc: Sequence[str], gen: Sequence[str]) -> dict[str, float | None]:
-    """MC and GEN: plain means of the tasks' values; AVG: the mean of the two (METHOD.md, "Paper settings").
+    """MC and GEN: plain means of the tasks' values; AVG: the mean of the two (docs/method.md, "Paper settings").
 
     Returns:
         {mc, gen, avg}; None where a suite has no such tasks, and avg where it lacks one of the two.

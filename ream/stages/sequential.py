@@ -46,15 +46,16 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
             "batch_tokens": params.compute.batch_tokens,
         }
     )
-    state = WalkState(workspace.state("sequential", mix, method, str(experts)), identity, discard_stale)
-    decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
-    probes = Probes(data, params.statistics.probes, params.calibration.seed)
-    with tqdm(
-        total=len(data) * original.architecture.layers, desc=f"sequential {mix}", unit="batch", mininterval=1
-    ) as bar:
-        recipe = compress_sequentially(
-            decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts
-        )
-    save_recipe(workspace.recipe(mix, method, experts), recipe)
-    state.clear()
+    folder = workspace.state("sequential", mix, method, str(experts))
+    with WalkState(folder, identity, discard_stale) as state:
+        decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+        probes = Probes(data, params.statistics.probes, params.calibration.seed)
+        with tqdm(
+            total=len(data) * original.architecture.layers, desc=f"sequential {mix}", unit="batch", mininterval=1
+        ) as bar:
+            recipe = compress_sequentially(
+                decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts
+            )
+        save_recipe(workspace.recipe(mix, method, experts), recipe)
+        state.clear()
     return f"sequential {mix} {method}: {experts} of {original.manifest.experts} experts, {int(mask.sum()):,} tokens"

@@ -43,19 +43,19 @@ def run(params: Params, workspace: Workspace, source: str, discard_stale: bool =
         "batch_tokens": params.compute.batch_tokens,
         "ream": __version__,
     }
-    state = WalkState(workspace.state("statistics", source), fingerprint(facts), discard_stale)
-    decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
-    probes = Probes(data, params.statistics.probes, params.calibration.seed)
-    total = len(data) * original.architecture.layers
-    with tqdm(total=total, desc=f"statistics {source}", unit="batch", mininterval=1) as bar:
-        collect(decoder, data, probes, state, bar)
-    out = workspace.statistics(source)
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    for index in original.architecture.moe_layers:
-        path = state.layer_path(index)
-        shutil.copyfile(path, out / path.name)  # moved, they would be gone for a run killed before the last
-    write_json(out / "facts.json", facts)
-    state.clear()
+    with WalkState(workspace.state("statistics", source), fingerprint(facts), discard_stale) as state:
+        decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+        probes = Probes(data, params.statistics.probes, params.calibration.seed)
+        total = len(data) * original.architecture.layers
+        with tqdm(total=total, desc=f"statistics {source}", unit="batch", mininterval=1) as bar:
+            collect(decoder, data, probes, state, bar)
+        out = workspace.statistics(source)
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+        for index in original.architecture.moe_layers:
+            path = state.layer_path(index)
+            shutil.copyfile(path, out / path.name)  # moved, they would be gone for a run killed before the last
+        write_json(out / "facts.json", facts)
+        state.clear()
     return f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"

@@ -1,4 +1,4 @@
-"""The method in nested loops and float64, written from METHOD.md: the truth that the tests hold the core against.
+"""The method in nested loops and float64, written from docs/method.md: the truth that the tests hold the core against.
 
 Imports nothing of ours. Arguments are nested sequences of numbers (or float64 arrays), results are lists of floats.
 One letter an axis: T tokens, N experts, K kept experts, H hidden size, D expert width, S probes.
@@ -83,7 +83,7 @@ def route(x, router, top_k, scores="softmax", renormalise=True, scale=1.0, bias=
 
 
 def statistics(x, gate, up, down, logits, scores, indices, weights, mask=None):
-    """The table of METHOD.md, "Statistics", by its names."""
+    """The table of docs/method.md, "Statistics", by its names."""
     N, H = len(gate), len(down[0])
     sums = {
         "tokens": 0.0,

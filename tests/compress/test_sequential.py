@@ -1,0 +1,120 @@
+"""The sequential walk against a plain one: the transformers model in memory, replaced layer after layer."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ream.compress.output import write_checkpoint
+from ream.compress.sequential import compress_sequentially
+from ream.core.alignment import align
+from ream.core.experts import Expert
+from ream.core.grouping import Experts, grouped, merge_weights
+from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.saliency import SALIENCIES
+from ream.core.similarity import similarity
+from ream.core.sums import Sums
+from ream.params import load_params
+from tests.compress.walks import (
+    Quiet,
+    decoder_of,
+    experts_of,
+    loaded,
+    logits,
+    loops,
+    moe_inputs,
+    opened,
+    pieces,
+    random_recipe,
+    replaced,
+    sequences,
+)
+from tests.tiny import EXPERTS, ROOT
+
+METHODS = load_params(ROOT / "params.yaml").methods
+KEPT, GROUP_SIZE, PROBES = 4, 3, 40
+
+
+def plainly(model, name, layers):
+    """Layer recipes, each decided on the model with its earlier layers compressed; the model ends compressed."""
+    released = name == "ream-released"
+    decided = {}
+    for index in layers:
+        block = model.model.layers[index].mlp
+        x = moe_inputs(model, index, sequences())
+        probes = x[torch.from_numpy(np.random.default_rng(0).permutation(len(x))[:PROBES])]
+        sums = Sums(**loops(block, x))
+        saliency = SALIENCIES["released" if released else "reap"](sums)
+        alike = similarity(["gate-logits", "gated-output"], sums)
+        groups = grouped("pseudo-pruning", Experts(saliency, alike), KEPT, GROUP_SIZE - released)
+        gate, up, down = experts_of(block)
+        permutations = {
+            j: align(
+                Expert(gate[c], up[c], down[c]), Expert(gate[j], up[j], down[j]), ["activations", "weights"], probes,
+                torch.nn.functional.silu,
+            )
+            for j in range(EXPERTS)
+            if (c := int(groups.kept[groups.group[j]])) != j
+        }  # fmt: skip
+        decided[index] = LayerRecipe(groups, merge_weights(saliency, groups), saliency, permutations)
+        replaced(block, decided[index])
+    return decided
+
+
+def walked(folder, name, tmp_path, batch_tokens=30):
+    facts = random_recipe(opened(folder)[1], KEPT).facts
+    method = METHODS[name]
+    with pieces(tmp_path, PROBES, batch_tokens) as (data, probes, state):
+        return compress_sequentially(
+            decoder_of(folder), data, probes, method, KEPT, GROUP_SIZE, state, Quiet(), facts | {"method": name}
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "which"), [("ream", "checkpoint"), ("ream", "mixed_depth"), ("ream-released", "checkpoint")]
+)
+def test_recipe_and_checkpoint_equal_a_plain_loop(name, which, request, tmp_path):
+    folder = request.getfixturevalue(which)
+    recipe = walked(folder, name, tmp_path)
+    model = loaded(folder)
+    expected = plainly(model, name, recipe.layers)
+    for index, layer in expected.items():
+        mine = recipe.layers[index]
+        assert np.array_equal(mine.groups.kept, layer.groups.kept)
+        assert np.array_equal(mine.groups.group, layer.groups.group)
+        np.testing.assert_allclose(mine.saliency, layer.saliency, rtol=1e-4)
+        np.testing.assert_allclose(mine.weights, layer.weights, rtol=1e-4)
+        assert set(mine.permutations) == set(layer.permutations)
+        assert all(np.array_equal(mine.permutations[j], layer.permutations[j]) for j in layer.permutations)
+        assert len(layer.permutations) == EXPERTS - KEPT
+    write_checkpoint(*opened(folder), recipe, tmp_path / "out")
+    torch.testing.assert_close(logits(loaded(tmp_path / "out")), logits(model), rtol=1e-5, atol=1e-5)
+
+
+def test_later_layers_see_the_compressed_ones(checkpoint, tmp_path):
+    """Deciding layer 2 on the original's hidden states would give other saliencies."""
+    recipe, model = walked(checkpoint, "ream", tmp_path), loaded(checkpoint)
+    original = SALIENCIES["reap"](Sums(**loops(model.model.layers[2].mlp, moe_inputs(model, 2, sequences()))))
+    assert np.abs(recipe.layers[2].saliency / original - 1).max() > 0.02
+
+
+def test_micro_batches_change_no_decision(checkpoint, tmp_path):
+    few, many = (walked(checkpoint, "ream", tmp_path / str(size), size) for size in (10_000, 1))
+    for index, layer in few.layers.items():
+        assert np.array_equal(layer.groups.group, many.layers[index].groups.group)
+        np.testing.assert_allclose(layer.saliency, many.layers[index].saliency, rtol=1e-4)
+
+
+def test_state_holds_no_more_than_the_next_layer_needs(checkpoint, tmp_path):
+    walked(checkpoint, "ream", tmp_path)
+    names = sorted(path.name for path in (tmp_path / "state").iterdir())
+    assert names == [*(f"layer-{index:03d}.safetensors" for index in range(3)), "lock", "progress.json"]
+    assert set(load_file(tmp_path / "state" / "layer-001.safetensors")) == {
+        "kept", "group", "weights", "saliency", "absorbed", "permutations"
+    }  # fmt: skip
+
+
+def test_a_recipe_is_what_the_walk_returns(checkpoint, tmp_path):
+    recipe = walked(checkpoint, "ream", tmp_path)
+    assert isinstance(recipe, Recipe)
+    assert (recipe.facts["method"], sorted(recipe.layers)) == ("ream", [0, 1, 2])

@@ -1,0 +1,129 @@
+"""What the tests of walks share: tokens, a walk's pieces, the transformers model and what its MoE layers are given."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from ream.calibration.packing import pad
+from ream.compress.state import WalkState
+from ream.compress.walk import Probes, batches
+from ream.core.grouping import Groups
+from ream.core.recipe import LayerRecipe, Recipe
+from ream.models.architecture import architecture_of
+from ream.models.checkpoint import Checkpoint
+from ream.models.decoder import Decoder
+from tests.core import reference
+from tests.tiny import EXPERTS, TOP_K, VOCABULARY, WIDTH
+
+
+class Quiet:
+    """Progress that only counts."""
+
+    def __init__(self):
+        self.done = 0
+
+    def update(self, n):
+        self.done += n
+
+
+def sequences(count=7, seed=5):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(VOCABULARY, size=rng.integers(3, 13)).tolist() for _ in range(count)]
+
+
+def opened(folder):
+    checkpoint = Checkpoint(folder)
+    return checkpoint, architecture_of(checkpoint)
+
+
+def decoder_of(folder):
+    return Decoder(*opened(folder), torch.device("cpu"), torch.float32)
+
+
+@contextmanager
+def pieces(tmp_path, probes=40, batch_tokens=30, seed=0, texts=None):
+    """(data, probes, state) of a walk."""
+    data = batches(*pad(texts or sequences(), pad_id=0), batch_tokens)
+    with WalkState(tmp_path / "state", "x", discard_stale=False) as state:
+        yield data, Probes(data, probes, seed), state
+
+
+def loaded(folder, dtype=torch.float32):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+
+@torch.no_grad()
+def moe_inputs(model, layer, texts):
+    """What the model's own forward gives the MoE block of a layer for real tokens, one sequence at a time: [T, H]."""
+    caught = []
+    hook = model.model.layers[layer].mlp.register_forward_hook(lambda module, given, out: caught.append(given[0][0]))
+    for ids in texts:
+        model(torch.tensor([ids]), use_cache=False)
+    hook.remove()
+    return torch.cat(caught)
+
+
+def experts_of(block):
+    """(gate, up, down) of a transformers block, each [N, ...]."""
+    gate_up = block.experts.gate_up_proj.detach()
+    return gate_up[:, :WIDTH], gate_up[:, WIDTH:], block.experts.down_proj.detach()
+
+
+def loops(block, x, scores="softmax"):
+    """The table of docs/method.md, "Statistics", in nested loops and float64; p as ``scores`` says, routing the model's."""
+    router, weights = block.gate.weight.detach().double(), experts_of(block)
+    z, _, chosen, combine = reference.route(x.double().tolist(), router.tolist(), TOP_K)
+    p = [reference.softmax(row) if scores == "softmax" else reference.sigmoid(row) for row in z]
+    sums = reference.statistics(x.double().tolist(), *(w.double().tolist() for w in weights), z, p, chosen, combine)
+    return {name: np.array(value, dtype=np.float64) for name, value in sums.items()}
+
+
+def random_recipe(architecture, kept, seed=0, merge=True, digest="d"):
+    """Kept experts, groups, weights and permutations by lot, with the facts that a card tells."""
+    rng = np.random.default_rng(seed)
+    layers = {}
+    for index in architecture.moe_layers:
+        chosen = np.sort(rng.permutation(EXPERTS)[:kept])
+        group = rng.integers(kept, size=EXPERTS) if merge else np.full(EXPERTS, -1)
+        group[chosen] = np.arange(kept)
+        weights = np.where(group < 0, 0.0, rng.random(EXPERTS) + 0.1)
+        for position in range(kept):
+            weights[group == position] /= weights[group == position].sum()
+        absorbed = [int(j) for j in range(EXPERTS) if group[j] >= 0 and j not in chosen]
+        layers[index] = LayerRecipe(
+            Groups(chosen, group), weights, rng.random(EXPERTS), {j: rng.permutation(WIDTH) for j in absorbed}
+        )
+    facts = {
+        "model": "tiny", "digest": digest, "method": "by-lot", "mix": "half", "ratios": {"a": 0.5, "b": 0.5},
+        "experts": kept, "original_experts": EXPERTS, "tokens": 24, "seed": 0, "ream": "0",
+    }  # fmt: skip
+    return Recipe(layers, facts)
+
+
+@torch.no_grad()
+def replaced(block, layer):
+    """A transformers block with a layer's recipe applied in memory, by plain means."""
+    gate, up, down = experts_of(block)
+    gate_up, downs = [], []
+    for position in range(len(layer.groups.kept)):
+        total = [torch.zeros(WIDTH, gate.shape[-1]), torch.zeros(WIDTH, gate.shape[-1]), torch.zeros(down.shape[1:])]
+        for j in np.flatnonzero(layer.groups.group == position):
+            order = layer.permutations.get(int(j), np.arange(WIDTH))
+            total[0] += float(layer.weights[j]) * gate[j][order]
+            total[1] += float(layer.weights[j]) * up[j][order]
+            total[2] += float(layer.weights[j]) * down[j][:, order]
+        gate_up.append(torch.cat(total[:2]))
+        downs.append(total[2])
+    block.experts.gate_up_proj = torch.nn.Parameter(torch.stack(gate_up))
+    block.experts.down_proj = torch.nn.Parameter(torch.stack(downs))
+    block.gate.weight = torch.nn.Parameter(block.gate.weight[torch.from_numpy(layer.groups.kept)].clone())
+    block.experts.num_experts = block.gate.num_experts = len(downs)
+
+
+@torch.no_grad()
+def logits(model):
+    ids = torch.randint(VOCABULARY, (3, 11), generator=torch.Generator().manual_seed(9))
+    return model(ids, use_cache=False).logits

@@ -1,0 +1,196 @@
+import json
+import os
+
+import lm_eval.api.model
+import pytest
+import torch
+
+from ream import params
+from ream.errors import UserError
+from ream.evaluation import harness
+from ream.evaluation.harness import evaluate_model, headline
+from ream.evaluation.settings import task_settings
+from ream.evaluation.store import ResultStore
+
+NUMBERS = params.Suite(mc=["demo_result"], gen=["demo_arithmetic", "demo_solution"])
+
+
+class Lookup(lm_eval.api.model.LM):
+    """Answers from a table; what isn't in it is answered with nothing."""
+
+    def __init__(self, generated=None, likelihood=None):
+        super().__init__()
+        self.generated, self.likelihood, self.asked = generated or {}, likelihood, 0
+
+    def loglikelihood(self, requests):
+        self.asked += len(requests)
+        return [(self.likelihood(*request.args), False) for request in requests]
+
+    def generate_until(self, requests):
+        self.asked += len(requests)
+        return [self.generated.get(request.args[0], "") for request in requests]
+
+    def loglikelihood_rolling(self, requests):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Puts an LM in the place of the model."""
+
+    def put(lm):
+        monkeypatch.setattr(harness, "_language_model", lambda *_: lm)
+        return lm
+
+    return put
+
+
+def rows(folder, task):
+    return [json.loads(line) for line in (folder / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_model_that_knows_all_scores_100_and_one_that_knows_nothing_0(number_items, evaluation, use):
+    suite = params.Suite(gen=["demo_arithmetic", "demo_solution"])
+    known = {row["context"]: f" {row['answer']}.\nAnswer: x" for row in rows(number_items, "demo_arithmetic")}
+    known |= {row["context"]: f" So be it.\nAnswer: {row['answer']}" for row in rows(number_items, "demo_solution")}
+    use(Lookup(known))
+    perfect = evaluate_model(None, None, suite, evaluation, number_items, None)
+    assert [perfect["tasks"][task]["value"] for task in suite.gen] == [100, 100]
+    assert (perfect["mc"], perfect["gen"], perfect["avg"]) == (None, 100, None)
+    assert perfect["tasks"]["demo_solution"]["metric"] == "exact_match,none"
+    use(Lookup())
+    assert evaluate_model(None, None, suite, evaluation, number_items, None)["gen"] == 0
+
+
+def test_means_over_the_suite(number_items, evaluation, use):
+    # the MC task right in all cases, one GEN task in half of its items, the other in none: MC 100, GEN 25, AVG 62.5
+    half = rows(number_items, "demo_arithmetic")[::2]
+    right = {(row["context"], row["choices"][row["label"]]) for row in rows(number_items, "demo_result")}
+    table = {row["context"]: f" {row['answer']}." for row in half}
+    use(Lookup(table, likelihood=lambda *pair: 0.0 if pair in right else -1.0))
+    result = evaluate_model(None, None, NUMBERS, evaluation, number_items, None)
+    assert (result["mc"], result["gen"], result["avg"]) == (100, 25, 62.5)
+    assert result["tasks"]["demo_arithmetic"]["items"] == 100
+    assert result["tasks"]["demo_arithmetic"]["stderr"] == pytest.approx(100 * (0.25 / 99) ** 0.5)
+
+
+def test_a_uniform_model_is_at_chance(number_items, evaluation, use):
+    use(Lookup(likelihood=lambda context, continuation: -float(len(continuation))))
+    suite = params.Suite(mc=["demo_result"])
+    result = evaluate_model(None, None, suite, evaluation, number_items, None)
+    assert 15 < result["mc"] < 35  # 200 items: 25 with a standard error of 3
+
+
+def test_a_multiple_choice_score_is_that_of_a_plain_loop(model, tokenizer, evaluation, choice_items):
+    folder, questions = choice_items
+    right = 0
+    for row in questions:
+        scores = []
+        for choice in row["choices"]:
+            context, whole = tokenizer.encode(row["context"]), tokenizer.encode(row["context"] + choice)
+            with torch.no_grad():
+                logits = model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
+            scores.append(sum(logits[i - 1, whole[i]].item() for i in range(len(context), len(whole))))
+        right += scores.index(max(scores)) == row["label"]
+    result = evaluate_model(model, tokenizer, params.Suite(mc=["demo_prose"]), evaluation, folder, None)
+    assert 0 < right < len(questions)
+    assert result["tasks"]["demo_prose"]["value"] == pytest.approx(100 * right / len(questions))
+    assert result["tasks"]["demo_prose"]["items"] == len(questions)
+
+
+def test_generation_runs_the_model(model, tokenizer, evaluation, number_items):
+    suite = params.Suite(gen=["demo_arithmetic"], limit=5)
+    result = evaluate_model(model, tokenizer, suite, evaluation, number_items, None)
+    assert result["tasks"]["demo_arithmetic"]["items"] == 5
+    assert 0 <= result["gen"] <= 100
+
+
+def test_a_task_finished_before_a_kill_is_not_run_again(number_items, evaluation, use, tmp_path):
+    store = ResultStore(tmp_path, "model")
+
+    class Killed(Lookup):
+        def generate_until(self, requests):
+            if self.asked:  # the second generative task
+                raise KeyboardInterrupt
+            return super().generate_until(requests)
+
+    use(Killed())
+    suite = params.Suite(gen=NUMBERS.gen)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_model(None, None, suite, evaluation, number_items, store)
+    lm = use(Lookup())
+    first = evaluate_model(None, None, suite, evaluation, number_items, store)
+    assert lm.asked == len(rows(number_items, "demo_solution"))
+    lm = use(Lookup())
+    assert evaluate_model(None, None, suite, evaluation, number_items, store) == first
+    assert lm.asked == 0
+    evaluate_model(None, None, suite.model_copy(update={"limit": 3}), evaluation, number_items, store)
+    assert lm.asked == 6
+
+
+def test_tasks_that_run_code_need_leave(evaluation, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
+    suite = params.Suite(gen=["humaneval"])
+    with pytest.raises(UserError, match="evaluation.allow_code_execution"):
+        evaluate_model(None, None, suite, evaluation, None, None)
+    seen = []
+    monkeypatch.setattr(harness, "_prepared", lambda *_: seen.append(os.environ.get("HF_ALLOW_CODE_EVAL")))
+    monkeypatch.setattr(harness, "_language_model", lambda *_: None)
+    monkeypatch.setattr(harness, "_run", lambda *_: {"value": 1.0})
+    allowed = evaluation.model_copy(update={"allow_code_execution": True})
+    evaluate_model(None, None, suite, allowed, None, None)
+    evaluate_model(None, None, params.Suite(gen=["gsm8k"]), evaluation, None, None)
+    assert seen == ["1", None]
+    assert "HF_ALLOW_CODE_EVAL" not in os.environ
+
+
+def test_vllm_has_to_be_installed(evaluation):
+    with pytest.raises(UserError, match="pip install vllm"):
+        evaluate_model("folder", None, NUMBERS, evaluation.model_copy(update={"backend": "vllm"}), None, None)
+
+
+def test_an_unknown_metric_is_refused_before_the_model_runs(number_items, evaluation, use):
+    lm = use(Lookup())
+    suite = params.Suite(mc=["demo_result"], metric={"demo_result": "f1"})
+    with pytest.raises(UserError, match="metric 'f1' of task 'demo_result' is unknown; it has: acc"):
+        evaluate_model(None, None, suite, evaluation, number_items, None)
+    assert lm.asked == 0
+
+
+METRICS = {
+    "alias": "t",
+    "em,strict": 0.25,
+    "em_stderr,strict": 0.1,
+    "em,loose": 0.5,
+    "em_stderr,loose": "N/A",
+    "ppl,loose": 9.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "chosen", "expected"),
+    [
+        (None, None, (0.25, 0.1, "em,strict")),
+        ("em", None, (0.25, 0.1, "em,strict")),
+        ("em", "loose", (0.5, None, "em,loose")),
+    ],
+)
+def test_the_headline_is_of_the_metric_and_filter(metric, chosen, expected):
+    assert headline("t", METRICS, metric, chosen) == expected
+
+
+def test_a_headline_is_a_share():
+    with pytest.raises(UserError, match="'ppl,loose' of task 't' is 9.0, not a share of 1"):
+        headline("t", METRICS, "ppl", None)
+    with pytest.raises(UserError, match="'acc,none' of task 't' is unknown; it has: em,strict"):
+        headline("t", METRICS, "acc", "none")
+
+
+def test_settings_are_the_suites_else_the_pinned(evaluation):
+    suite = params.Suite(gen=["gsm8k", "ifeval"], num_fewshot={"gsm8k": 8}, metric={"ifeval": "inst_level_loose_acc"})
+    gsm8k, ifeval = (task_settings(name, suite, evaluation) for name in suite.gen)
+    assert (gsm8k["metric"], gsm8k["filter"], gsm8k["num_fewshot"]) == ("exact_match", "flexible-extract", 8)
+    assert (ifeval["metric"], ifeval["filter"], ifeval["num_fewshot"]) == ("inst_level_loose_acc", None, 0)
+    assert ifeval["generation"]["max_gen_toks"] == 1280
+    assert task_settings("other", params.Suite(mc=["other"]), evaluation)["metric"] == "acc"
+    assert task_settings("other", params.Suite(gen=["other"]), evaluation)["metric"] is None

@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from ream.errors import UserError
+from ream.evaluation.windows import read_windows
+from ream.params import Params, parse_params
+from ream.stages.items import end_token, write_items
+
+
+def settings(suite) -> Params:
+    return parse_params(
+        {
+            "model": {"path": "unset"},
+            "calibration": {"sequences": 1, "tokens": 8},
+            "sources": {"math": {"kind": "builtin", "name": "math"}},
+            "mixes": {},
+            "methods": {},
+            "suites": {"small": suite},
+            "evaluation": {"suite": "small"},
+            "run": {"sources": ["math"], "mixes": [], "one_shot": [], "sequential": [], "experts": [1]},
+        }
+    )
+
+
+@pytest.fixture
+def original(tokenizer, tmp_path):
+    folder = tmp_path / "original"
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": [256, 7]}))
+    return folder
+
+
+def test_the_suites_own_tasks_and_windows_are_written_the_same_each_time(original, tmp_path):
+    suite = {"mc": ["demo_result", "arc_easy"], "loss": ["math", "code"], "loss_sequences": 2, "loss_tokens": 16}
+    line = write_items(settings(suite), tmp_path / "a", str(original))
+    write_items(settings(suite), tmp_path / "b", str(original))
+    assert line == "200 items of 1 tasks; 2 windows of 16 tokens of math, code"
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert set(files) == {"demo_result.jsonl", "windows.safetensors"}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    windows = read_windows(tmp_path / "a" / "windows.safetensors")
+    assert bytes(windows["math"][0, :8].tolist()).decode("latin-1") != ""
+    assert {name: array.shape for name, array in windows.items()} == {"math": (2, 16), "code": (2, 16)}
+
+
+def test_a_suite_of_downloaded_tasks_needs_nothing(original, tmp_path):
+    assert "neither" in write_items(settings({"mc": ["arc_easy"]}), tmp_path / "out", str(original))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_unknown_loss_source_is_refused(original, tmp_path):
+    with pytest.raises(UserError, match=r"suites.small.loss: source 'maths' is unknown; did you mean 'math'"):
+        write_items(settings({"loss": ["maths"]}), tmp_path / "out", str(original))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [({"eos_token_id": 5}, 5), ({"eos_token_id": [7, 8]}, 7), ({"text_config": {"eos_token_id": 9}}, 9), ({}, None)],
+)
+def test_the_end_token_is_the_configs_first(tmp_path, config, expected):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert end_token(tmp_path) == expected
