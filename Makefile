@@ -28,9 +28,7 @@ test-all: .venv/installed ## with the slow tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not gpu'
 
 lint: .venv/installed ## formatting, lint and types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 format: .venv/installed ## rewrite what ruff can
 	$(BIN)/ruff format .

@@ -11,6 +11,8 @@ class UserError(Exception):
 def unknown(kind: str, name: str, allowed: Iterable[str], where: str) -> UserError:
     """An error for a name that is not one of ``allowed``, with the nearest valid one."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    # of names that share a dotted path, only the last parts are compared
+    last = {known.rsplit(".", 1)[-1]: known for known in names}
+    near = [last[part] for part in difflib.get_close_matches(name.rsplit(".", 1)[-1], last, n=1, cutoff=0.5)]
     hint = f"did you mean '{near[0]}'? " if near else ""
     return UserError(f"{kind} '{name}' is unknown; {hint}{where} has: {', '.join(names) or 'none'}")

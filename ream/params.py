@@ -195,7 +195,15 @@ class Run(Section):
     mixes: list[str]
     one_shot: list[str]
     sequential: list[str]
-    experts: list[int] = Field(min_length=1)
+    experts: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _once(self) -> "Run":
+        for name in type(self).model_fields:
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} lists an entry twice: {values}")
+        return self
 
 
 class Params(Section):

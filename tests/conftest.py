@@ -1,4 +1,4 @@
-"""For all tests: no network, two threads, fixed seeds, and the core's shape annotations checked on every call."""
+"""For all tests: no network, one thread a worker, fixed seeds, the core's shape annotations checked on every call."""
 
 import os
 import sys
@@ -9,9 +9,10 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny tensors: more threads only wait for each other; also for child processes
 assert not {"ream.core", "huggingface_hub"} & sys.modules.keys(), "both must be imported after the lines here"
 install_import_hook("ream.core", "beartype.beartype")
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """dvc.yaml: its params exist, and a change runs exactly what depends on it."""
 
+import json
 import os
 import re
 import shutil
@@ -37,7 +38,7 @@ def ran(output: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository's own dvc.yaml on a tiny model: two local sources, two mixes, a one-shot and a sequential method."""
+    """The repository's own dvc.yaml on a tiny model, two local sources, two mixes, one method of each kind."""
     folder = tmp_path_factory.mktemp("graph")
     shutil.copy(ROOT / "dvc.yaml", folder)
     build(folder / "model")
@@ -52,8 +53,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "statistics": {"probes": 32},
         "mixes": {"even": {"prose": 0.5, "code": 0.5}, "wordy": {"prose": 0.8, "code": 0.2}},
         "grouping": {"group_size": 4},
-        "suites": {"none": {}},
-        "evaluation": {"suite": "none"},
+        "suites": {"tiny": {"loss": ["code"], "loss_sequences": 4, "loss_tokens": 16}},
+        "evaluation": {"suite": "tiny"},
         "run": {
             "sources": ["prose", "code"],
             "mixes": ["even", "wordy"],
@@ -94,7 +95,9 @@ def test_a_change_runs_exactly_what_depends_on_it(graph: Path) -> None:
     (graph / "params.yaml").write_text(params)
     assert ran(dvc(graph, "repro")) == set(), "going back is taken from DVC's cache"
     assert (graph / "artifacts/recipes/wordy/reap/4.safetensors").read_bytes() == before
-    assert "original" in dvc(graph, "metrics", "show", "--json")
+    scores = json.loads(dvc(graph, "metrics", "show", "--json"))[""]["data"]["reports/metrics.json"]["data"]
+    assert scores["wordy"]["reap"]["4"]["mean_loss"] != scores["even"]["reap"]["4"]["mean_loss"]
+    assert scores["original"]["mean_loss"] > 0
     assert (graph / "models/small/config.json").exists()
 
 

@@ -1,5 +1,6 @@
 """Four choices that are alike in everything but which one is right."""
 
+import heapq
 import math
 import random
 import re
@@ -38,8 +39,8 @@ class Rarity:
 
 def nearest(right: str, others: Sequence[tuple[str, float]], rarity: float, count: int) -> list[str]:
     """The ``count`` different texts whose rarity is nearest to ``rarity``, ``right`` apart; ties by the text."""
-    ranked = sorted({(abs(other - rarity), text) for text, other in others if text != right})
-    return [text for _, text in ranked[:count]]
+    ranked = heapq.nsmallest(count, {(abs(other - rarity), text) for text, other in others if text != right})
+    return [text for _, text in ranked]
 
 
 def with_distractors(

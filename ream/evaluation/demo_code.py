@@ -78,20 +78,21 @@ def code_items(documents: Sequence[Document], seen: Set[str], draw: random.Rando
     """
     rarity = Rarity(document.text for document in documents)
     found = [excerpt for excerpt in excerpts(documents) if len(excerpt.line.strip()) in LINE_CHARS]
-    costs = [rarity(excerpt.line) for excerpt in found]
-    pool = list(zip(found, costs, strict=True))
+    alike = defaultdict[int, list[tuple[Excerpt, float]]](list)
+    for excerpt in found:
+        alike[excerpt.indentation].append((excerpt, rarity(excerpt.line)))
     rows: list[dict] = []
     used = defaultdict[str, int](int)
-    for excerpt, cost in draw.sample(pool, len(pool)):
+    for excerpt in draw.sample(found, len(found)):
         if len(rows) == count:
             break
         if used[excerpt.document] == 3 or not _names(excerpt.context) & _names(excerpt.line):
             continue
         if not shingles(f"{excerpt.context}\n{excerpt.line}").isdisjoint(seen):
             continue
-        others = [(o.line, c) for o, c in pool if o.indentation == excerpt.indentation and o.file != excerpt.file]
-        alike = nearest(excerpt.line, others, cost, NEAREST)
-        row = with_distractors(excerpt.context, excerpt.line, alike, draw, prefix="\n")
+        others = [(o.line, cost) for o, cost in alike[excerpt.indentation] if o.file != excerpt.file]
+        near = nearest(excerpt.line, others, rarity(excerpt.line), NEAREST)
+        row = with_distractors(excerpt.context, excerpt.line, near, draw, prefix="\n")
         if row is not None:
             rows.append(row)
             used[excerpt.document] += 1

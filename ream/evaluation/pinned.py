@@ -68,7 +68,7 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
             "gpqa/n_shot",
             "acc",
             5,
-            "docs/method.md: 5-shot without chain of thought; (A) to (D) are scored by log-likelihood, nothing is written",
+            "docs/method.md: 5-shot without chain of thought; (A) to (D) are scored by log-likelihood",
         ),
         "humaneval": Pinned(
             "humaneval",

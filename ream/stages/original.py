@@ -1,14 +1,16 @@
 """Opening the original model that the manifest stands for, and describing how a recipe was made."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ream import __version__
-from ream.models.architecture import Architecture, architecture_of
-from ream.models.checkpoint import Checkpoint
 from ream.models.manifest import Manifest, folder_of, load_manifest
 from ream.params import Params
 from ream.stages.workspace import Workspace, file_digest
+
+if TYPE_CHECKING:  # both import torch, which the stages that only describe a recipe do without
+    from ream.models.architecture import Architecture
+    from ream.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Original:
     """The original model: its manifest, its checkpoint on disk, and what it is."""
 
     manifest: Manifest
-    checkpoint: Checkpoint
-    architecture: Architecture
+    checkpoint: "Checkpoint"
+    architecture: "Architecture"
 
 
 def open_original(workspace: Workspace) -> Original:
@@ -26,6 +28,9 @@ def open_original(workspace: Workspace) -> Original:
     Raises:
         UserError: it has changed, or is not all there.
     """
+    from ream.models.architecture import architecture_of
+    from ream.models.checkpoint import Checkpoint
+
     manifest = load_manifest(workspace.manifest)
     checkpoint = Checkpoint(folder_of(manifest))
     return Original(manifest, checkpoint, architecture_of(checkpoint))

@@ -114,11 +114,13 @@ def _mix(request: Request, base: Params) -> tuple[str, dict[str, float]]:
         return ("own", {"own": 1.0}) if request.calibration is not None else ("balanced", base.mix("balanced"))
     if "=" not in request.mix:
         return request.mix, dict(base.mix(request.mix))
-    ratios = {}
+    ratios: dict[str, float] = {}
     for part in request.mix.split(","):
-        source, _, number = part.partition("=")
+        source, _, number = (word.strip() for word in part.partition("="))
+        if source in ratios:
+            raise UserError(f"--mix: {source} is given twice; give each source one ratio")
         try:
-            ratios[source.strip()] = float(number)
+            ratios[source] = float(number)
         except ValueError:
             raise UserError(f"--mix: '{part}' is not SOURCE=NUMBER, as in general=0.3,math=0.7") from None
     return "custom", ratios

@@ -22,7 +22,7 @@ def run(params: Params, workspace: Workspace, mix: str) -> str:
             {source: _source_sums(workspace, source, index) for source, ratio in ratios.items() if ratio > 0}, ratios
         )
         for name, array in sums.arrays().items():
-            arrays[f"layers.{index}.{name}"] = np.ascontiguousarray(array)
+            arrays[f"layers.{index}.{name}"] = np.asarray(array, order="C")  # ascontiguousarray makes [] into [1]
         for kind, saliency in SALIENCIES.items():
             arrays[f"layers.{index}.saliency.{kind}"] = np.ascontiguousarray(saliency(sums))
     with replacing(workspace.saliency(mix)) as temporary:

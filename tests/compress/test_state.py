@@ -1,4 +1,4 @@
-"""The state of a walk: what is committed stays, what is not is done again, and nobody else uses the folder meanwhile."""
+"""The state of a walk: what is committed stays, the rest is done again, and nobody else uses the folder meanwhile."""
 
 import pytest
 import torch

@@ -73,7 +73,7 @@ def experts_of(block):
 
 
 def loops(block, x, scores="softmax"):
-    """The table of docs/method.md, "Statistics", in nested loops and float64; p as ``scores`` says, routing the model's."""
+    """The table of docs/method.md, "Statistics", in loops and float64; p as ``scores`` says."""
     router, weights = block.gate.weight.detach().double(), experts_of(block)
     z, _, chosen, combine = reference.route(x.double().tolist(), router.tolist(), TOP_K)
     p = [reference.softmax(row) if scores == "softmax" else reference.sigmoid(row) for row in z]

@@ -131,7 +131,7 @@ def test_a_task_finished_before_a_kill_is_not_run_again(number_items, evaluation
 def test_tasks_that_run_code_need_leave(evaluation, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
     suite = params.Suite(gen=["humaneval"])
-    with pytest.raises(UserError, match="evaluation.allow_code_execution"):
+    with pytest.raises(UserError, match=r"evaluation\.allow_code_execution"):
         evaluate_model(None, None, suite, evaluation, None, None)
     seen = []
     monkeypatch.setattr(harness, "_prepared", lambda *_: seen.append(os.environ.get("HF_ALLOW_CODE_EVAL")))
@@ -180,7 +180,7 @@ def test_the_headline_is_of_the_metric_and_filter(metric, chosen, expected):
 
 
 def test_a_headline_is_a_share():
-    with pytest.raises(UserError, match="'ppl,loose' of task 't' is 9.0, not a share of 1"):
+    with pytest.raises(UserError, match=r"'ppl,loose' of task 't' is 9\.0, not a share of 1"):
         headline("t", METRICS, "ppl", None)
     with pytest.raises(UserError, match="'acc,none' of task 't' is unknown; it has: em,strict"):
         headline("t", METRICS, "acc", "none")

@@ -40,7 +40,6 @@ def test_the_suites_own_tasks_and_windows_are_written_the_same_each_time(origina
     assert set(files) == {"demo_result.jsonl", "windows.safetensors"}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
     windows = read_windows(tmp_path / "a" / "windows.safetensors")
-    assert bytes(windows["math"][0, :8].tolist()).decode("latin-1") != ""
     assert {name: array.shape for name, array in windows.items()} == {"math": (2, 16), "code": (2, 16)}
 
 

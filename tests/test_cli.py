@@ -1,0 +1,320 @@
+"""The command line: a user's error is one line and exit code 2; compress, apply, own tokens, kill -9 and going on."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ream import cli
+from ream.calibration.corpus import read_corpus
+from ream.calibration.mixing import mix_sequences
+from ream.compress.recipe_file import load_recipe
+from tests import tiny
+from tests.models.test_checkpoint import FIRST, rewrite, shard_of
+
+ROOT = Path(cli.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.build(tmp_path_factory.mktemp("cli") / "tiny", dense=[1], layers=4)
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    return tiny.write_params(tmp_path_factory.mktemp("cli-params"))
+
+
+@pytest.fixture
+def ream(monkeypatch, capsys, tmp_path):
+    """Runs `ream ...` in this process, in an empty folder: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ream", *map(str, arguments)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+def compress(model, out, params, *more, experts=4):
+    return ["compress", model, out, "--experts", experts, "--params", params, *more]
+
+
+def one_line(answer, *words):
+    code, _, err = answer
+    assert code == 2
+    assert "Traceback" not in err
+    errors = [line for line in re.split(r"[\r\n]+", err) if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert err.endswith(errors[0] + "\n")
+    for word in words:
+        assert word in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--method", "raem"], ["method 'raem' is unknown", "did you mean 'ream'"]),
+        (["--mix", "balanecd"], ["mix 'balanecd' is unknown", "balanced"]),
+        (["--mix", "a=1,x=2"], ["source 'x' is unknown", "a, b"]),
+        (["--mix", "a=0,b=0"], ["all ratios are zero"]),
+        (["--mix", "a=1,b=-0.5"], ["ratio of b is -0.5", "not negative"]),
+        (["--mix", "a=nan"], ["ratio of a is nan"]),
+        (["--mix", "a=much"], ["--mix: 'a=much' is not SOURCE=NUMBER"]),
+        (["--mix", "a=1,b"], ["--mix: 'b' is not SOURCE=NUMBER"]),
+        (["--mix", "a=1,a=2"], ["--mix", "a", "twice"]),
+        (["--experts", "1"], ["1 is fewer than the 2", "keep at least 2"]),
+        (["--experts", "9"], ["9 is more than the model's 8"]),
+        (["--experts", "3", "--group-size", "1"], ["group size 1", "use at least 2"]),
+        (["--tokens", "3"], ["calibration.tokens"]),
+        (["--device", "tpu"], ["compute.device"]),
+        (["--calibration", "none.parquet"], ["none.parquet"]),
+        (["--params", "none.yaml"], ["none.yaml does not exist"]),
+    ],
+    ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
+)
+def test_bad_options(ream, model, params, options, words):
+    one_line(ream(*compress(model, "out", params, *options)), *words)
+    assert not Path("out").exists()
+
+
+def dense(folder):
+    tiny.rewrite_config(
+        folder, lambda config: {k: v for k, v in config.items() if "expert" not in k} | {"model_type": "qwen3"}
+    )
+
+
+def without_tensors(folder):
+    for path in folder.glob("model*"):
+        path.write_bytes(path.read_bytes().replace(FIRST.encode(), FIRST.replace("up", "xx").encode()))
+
+
+def truncated(folder):
+    path = shard_of(folder, FIRST)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def with_nan(folder):
+    rewrite(folder, FIRST, lambda tensor: tensor.fill_(float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (dense, ["'qwen3'", "no Mixture-of-Experts"]),
+        (without_tensors, [FIRST, "missing"]),
+        (truncated, ["truncated or corrupt"]),
+        (with_nan, [FIRST, "NaN or Inf"]),
+    ],
+)
+def test_bad_models(ream, model, params, tmp_path, damage, words):
+    folder = tiny.damaged(model, tmp_path / "bad")
+    damage(folder)
+    one_line(ream(*compress(folder, "out", params)), *words)
+    assert not Path("out").exists()
+
+
+def test_bad_output_model_stage_and_recipe(ream, model, params, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    one_line(ream(*compress(model, "full", params)), "full", "not empty")
+    assert tiny.files(tmp_path / "full") == {"x": b"mine"}
+    one_line(ream(*compress("nowhere", "out", params)), "nowhere", "neither a folder")
+    one_line(ream("stage", "groping", "--params", params), "stage 'groping' is unknown", "grouping")
+    one_line(ream("stage", "saliency", "--params", params), "--mix")
+    one_line(ream("apply", model, "none.safetensors", "out"), "none.safetensors", "does not exist")
+    one_line(ream("inspect", tmp_path / "full"), "config.json")
+
+
+def test_compress_then_apply(ream, model, params, tmp_path):
+    code, out, _ = ream(*compress(model, "out", params, "--mix", "leaning"))
+    assert code == 0
+    assert "4 of 8 experts" in out
+    recipe = load_recipe(tmp_path / "out" / "recipe.safetensors")
+    assert (recipe.facts["method"], recipe.facts["mix"], recipe.facts["experts"]) == ("ream", "leaning", 4)
+    assert recipe.facts["ratios"] == {"a": 0.75, "b": 0.25}
+    assert sorted(recipe.layers) == [0, 2, 3]
+    assert ream("apply", model, "out/recipe.safetensors", "again")[0] == 0
+    assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "out"]
+    other = tiny.build(tmp_path / "other", seed=1, dense=[1], layers=4)
+    one_line(ream("apply", other, "out/recipe.safetensors", "no"), "another model")
+
+
+@pytest.mark.parametrize("method", ["reap", "m-smoe", "hc-smoe", "ream"])
+def test_all_experts_kept_gives_the_original_byte_for_byte(ream, model, params, tmp_path, method):
+    assert ream(*compress(model, "out", params, "--method", method, experts=8))[0] == 0
+    before, after = tiny.files(model), tiny.files(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Own tokens of two sources, of different lengths."""
+    rows = [("p" if row % 3 else "q", [(7 * row + i * i) % 250 for i in range(6 + row)]) for row in range(12)]
+    sources, ids = zip(*rows, strict=True)
+    pq.write_table(pa.table({"source": sources, "input_ids": ids}), tmp_path / "own.parquet")
+    return rows
+
+
+def test_own_tokens_are_pooled(ream, model, params, own, monkeypatch):
+    import ream.calibration.mixing as mixing
+
+    assert ream(*compress(model, "out", params, "--calibration", "own.parquet", "--sequences", 3))[0] == 0
+    facts = load_recipe("out/recipe.safetensors").facts
+    assert (facts["mix"], facts["ratios"], facts["sequences"]) == ("own", {"own": 1.0}, len(own))
+    assert mixing.mix_sequences({"own": [ids for _, ids in own]}, {"own": 1.0}, 12) == [("own", ids) for _, ids in own]
+    code, out, _ = ream(*compress(model, "one-shot", params, "--calibration", "own.parquet", "--method", "reap"))
+    assert code == 0
+    assert f"{sum(len(ids) for _, ids in own):,} tokens" in out
+
+
+def test_own_tokens_are_weighed_by_a_mix(ream, model, params, own):
+    options = ["--calibration", "own.parquet", "--mix", "p=3,q=1", "--sequences", 4]
+    code, out, _ = ream(*compress(model, "out", params, *options))
+    assert code == 0
+    by_source = {name: [ids for source, ids in own if source == name] for name in ("p", "q")}
+    drawn = by_source["p"][:3] + by_source["q"][:1]
+    assert [ids for _, ids in mix_sequences(by_source, {"p": 3, "q": 1}, 4)] == drawn
+    assert f"4 of 8 experts, {sum(map(len, drawn))} tokens" in out
+    facts = load_recipe("out/recipe.safetensors").facts
+    assert (facts["ratios"], facts["sequences"]) == ({"p": 0.75, "q": 0.25}, 4)
+    one_line(ream(*compress(model, "no", params, *options[:2], "--mix", "p=1,z=1")), "'z'", "p, q")
+
+
+STALLED = """
+import sys, time
+from ream import cli
+from ream.models.decoder import LoadedLayer
+calls, run = [], LoadedLayer.__call__
+def stalled(self, *given):
+    calls.append(self.index)
+    if calls.count(2) == 2:
+        time.sleep(600)
+    return run(self, *given)
+LoadedLayer.__call__ = stalled
+cli.main()
+"""
+
+
+def killed(arguments, progress, folder):
+    """Start `ream` in a process of its own that stalls within layer 2, and kill -9 it there."""
+    command = [sys.executable, "-c", STALLED, *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not progress.exists() or json.loads(progress.read_text())["next_layer"] < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("method", "walk"), [("ream", "sequential-balanced-ream-4"), ("hc-smoe", "statistics-a")], ids=["ream", "hc-smoe"]
+)
+def test_kill_and_go_on(ream, model, tmp_path, monkeypatch, method, walk):
+    from ream.models.decoder import Decoder
+
+    params = tiny.write_params(tmp_path / "p", sequences=6, batch_tokens=48)
+    arguments = compress(model, "out", params, "--method", method)
+    killed(arguments, tmp_path / ".out.ream" / ".state" / walk / "progress.json", tmp_path)
+    assert not (tmp_path / "out").exists()
+    one_line(ream(*arguments, "--probes", 7), "other settings")
+
+    begun, layer = [], Decoder.layer
+    monkeypatch.setattr(Decoder, "layer", lambda self, index: begun.append(index) or layer(self, index))
+    assert ream(*arguments)[0] == 0
+    assert begun == ([2, 3] if method == "ream" else [2, 3, 0, 1, 2, 3])  # hc-smoe: then source b
+    assert ream(*compress(model, "whole", params, "--method", method))[0] == 0
+    assert tiny.files(tmp_path / "out") == tiny.files(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "p", "whole"]
+
+
+def test_two_runs_at_once(ream, model, params, tmp_path):
+    from ream.compress.state import WalkState
+
+    with WalkState(tmp_path / ".out.ream" / ".state" / "sequential-balanced-ream-4", "x", discard_stale=False):
+        one_line(ream(*compress(model, "out", params)), "in use by another run")
+
+
+def test_inspect_and_estimate(ream, model, params):
+    code, out, _ = ream("inspect", model)
+    assert code == 0
+    assert "4, of them 3 with routed experts" in out
+    assert "8 a layer, 2 active" in out
+    code, out, _ = ream("estimate", model, "--experts", 4, "--params", params)
+    assert code == 0
+    before = sum(parameter.numel() for parameter in loaded(model).parameters())
+    assert f"{before:,} -> {before - 3 * 4 * (3 * tiny.WIDTH + 1) * tiny.HIDDEN:,}" in out
+    one_line(ream("estimate", model, "--experts", 1, "--params", params), "keep at least 2")
+
+
+def loaded(folder):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+def test_help_lists_every_command_and_option(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    runner = CliRunner()
+    text = runner.invoke(cli.app, ["--help"]).output
+    for command in ("inspect", "estimate", "compress", "apply", "evaluate", "stage"):
+        assert command in text
+    text = runner.invoke(cli.app, ["compress", "--help"], color=False).output
+    for option in (
+        "experts", "method", "mix", "calibration", "group-size", "sequences", "tokens", "seed", "probes", "device",
+        "dtype", "batch-tokens", "params",
+    ):  # fmt: skip
+        assert f"--{option}" in re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def imported(code):
+    code += "\nimport json, sys\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def test_help_and_light_stages_import_nothing_heavy():
+    code = (
+        "import sys; from ream import cli\nsys.argv = ['ream', '--help']\ntry:\n    cli.main()\nexcept SystemExit: pass"
+    )
+    assert not imported(code) & {"torch", "transformers", "dvc", "lm_eval", "datasets", "scipy"}
+    light = imported("import ream.stages.grouping, ream.stages.saliency, ream.stages.run")
+    assert "ream.compress.decide" in light
+    assert not light & {"transformers", "dvc", "lm_eval", "datasets"}
+    assert "torch" not in light
+
+
+def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path):
+    """The graph's stages, called one after the other as dvc.yaml does, against `ream compress`."""
+    import yaml
+
+    params = tiny.write_params(tmp_path / "p", model)
+    tree = yaml.safe_load(params.read_text())
+    tree["exports"] = {"small": {"mix": "balanced", "method": "reap", "experts": 4}}
+    params.write_text(yaml.safe_dump(tree, sort_keys=False))
+    cell = ["--mix", "balanced", "--method", "reap", "--experts", 4]
+    for stage in (
+        ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["statistics", "--source", "a"],
+        ["statistics", "--source", "b"], ["saliency", "--mix", "balanced"], ["grouping", *cell], ["alignment", *cell],
+        ["merge", "--export", "small"],
+    ):  # fmt: skip
+        assert ream("stage", *stage, "--params", params)[0] == 0
+    assert len(read_corpus(tmp_path / "artifacts/calibration/a.parquet").sequences) == 8
+    assert ream(*compress(model, "out", params, "--method", "reap", "--group-size", 8))[0] == 0
+    assert tiny.files(tmp_path / "models" / "small") == tiny.files(tmp_path / "out")
