@@ -1,5 +1,6 @@
 """Writing files so that a reader sees the old content or the new, never half of it."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -32,6 +33,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {reason}; free space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; it is made where it is missing.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder} is in use by another run; wait for it or choose another output") from None
+        yield
 
 
 def write_json(path: str | Path, value: Any) -> None:

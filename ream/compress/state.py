@@ -3,11 +3,11 @@
 A layer is committed by renaming ``progress.json``; whatever a kill leaves half-done before that is written again.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ream.errors import UserError
-from ream.files import read_json, replacing, write_json
+from ream.files import locked, read_json, replacing, write_json
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
@@ -38,19 +38,15 @@ class WalkState:
             UserError: another process is using the folder, or its state is of other settings.
         """
         self.folder, self.identity = folder, identity
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(folder / "lock", "w")  # noqa: SIM115 - held while the walk lasts
+        self._held = ExitStack()
+        self._held.enter_context(locked(folder))
         try:
-            self.next_layer = self._open(discard_stale)
+            self.next_layer = self._stands_at(discard_stale)
         except UserError:
-            self._lock.close()
+            self._held.close()
             raise
 
-    def _open(self, discard_stale: bool) -> int:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{self.folder} is in use by another run; wait for it or choose another output") from None
+    def _stands_at(self, discard_stale: bool) -> int:
         if not (self.folder / "progress.json").exists():
             return 0
         progress = read_json(self.folder / "progress.json")
@@ -68,7 +64,7 @@ class WalkState:
 
     def __exit__(self, *error: object) -> None:
         """Let others use the folder; what is committed stays."""
-        self._lock.close()
+        self._held.close()
 
     def hidden(self) -> Tensor:
         """Hidden states entering `next_layer`."""
@@ -98,5 +94,5 @@ class WalkState:
 
     def clear(self) -> None:
         """Remove the folder."""
-        self._lock.close()
+        self._held.close()
         shutil.rmtree(self.folder)

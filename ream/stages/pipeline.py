@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ream.errors import UserError
+from ream.files import locked
 from ream.params import Params, load_params, parse_params
 from ream.stages.workspace import Workspace
 
@@ -53,25 +54,26 @@ def compress_model(request: Request, params_path: Path, say: Callable[[str], Non
     check_output(request.out)
     params, mix = requested(request, params_path)
     workspace = Workspace(request.out.with_name(f".{request.out.name}.ream"))
-    say(model.run(params, workspace))
-    original = open_original(workspace)
-    sources = [source for source, ratio in params.mix(mix).items() if ratio > 0]
-    for source in sources:
-        say(calibration.run(params, source, workspace.calibration(source), str(original.checkpoint.folder), None))
-    if request.calibration is not None and request.mix is None:  # pooled: all that is there
-        count = len(read_corpus(workspace.calibration(sources[0])).sequences)
-        params = parse_params(_with(params.model_dump(), "calibration", {"sequences": count}))
-    if params.method(request.method).sequential:
-        say(sequential.run(params, workspace, mix, request.method, request.experts, discard_stale=False))
-    else:
+    with locked(workspace.root):
+        say(model.run(params, workspace))
+        original = open_original(workspace)
+        sources = [source for source, ratio in params.mix(mix).items() if ratio > 0]
         for source in sources:
-            say(statistics.run(params, workspace, source, discard_stale=False))
-        say(saliency.run(params, workspace, mix))
-        say(grouping.run(params, workspace, mix, request.method, request.experts))
-        say(alignment.run(params, workspace, mix, request.method, request.experts))
-    recipe = load_recipe(workspace.recipe(mix, request.method, request.experts))
-    parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, request.out)
-    shutil.rmtree(workspace.root)
+            say(calibration.run(params, source, workspace.calibration(source), str(original.checkpoint.folder), None))
+        if request.calibration is not None and request.mix is None:  # pooled: all that is there
+            count = len(read_corpus(workspace.calibration(sources[0])).sequences)
+            params = parse_params(_with(params.model_dump(), "calibration", {"sequences": count}))
+        if params.method(request.method).sequential:
+            say(sequential.run(params, workspace, mix, request.method, request.experts, discard_stale=False))
+        else:
+            for source in sources:
+                say(statistics.run(params, workspace, source, discard_stale=False))
+            say(saliency.run(params, workspace, mix))
+            say(grouping.run(params, workspace, mix, request.method, request.experts))
+            say(alignment.run(params, workspace, mix, request.method, request.experts))
+        recipe = load_recipe(workspace.recipe(mix, request.method, request.experts))
+        parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, request.out)
+        shutil.rmtree(workspace.root)
     before = original.manifest.parameters
     share = f"{parameters:,} of {before:,} parameters ({parameters / before:.0%})"
     say(f"{request.out}: {share}, card and recipe beside them")

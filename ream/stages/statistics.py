@@ -7,7 +7,7 @@ from tqdm import tqdm
 from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
-from ream.files import write_json
+from ream.files import read_json, write_json
 from ream.params import Params
 from ream.stages.original import open_original
 from ream.stages.workspace import Workspace, file_digest
@@ -43,13 +43,16 @@ def run(params: Params, workspace: Workspace, source: str, discard_stale: bool =
         "batch_tokens": params.compute.batch_tokens,
         "ream": __version__,
     }
+    out = workspace.statistics(source)
+    done = f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"
+    if (out / "facts.json").exists() and read_json(out / "facts.json") == facts:  # written last: all layers are there
+        return done
     with WalkState(workspace.state("statistics", source), fingerprint(facts), discard_stale) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed)
         total = len(data) * original.architecture.layers
         with tqdm(total=total, desc=f"statistics {source}", unit="batch", mininterval=1) as bar:
             collect(decoder, data, probes, state, bar)
-        out = workspace.statistics(source)
         if out.exists():
             shutil.rmtree(out)
         out.mkdir(parents=True)
@@ -58,4 +61,4 @@ def run(params: Params, workspace: Workspace, source: str, discard_stale: bool =
             shutil.copyfile(path, out / path.name)  # moved, they would be gone for a run killed before the last
         write_json(out / "facts.json", facts)
         state.clear()
-    return f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"
+    return done
