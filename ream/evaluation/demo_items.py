@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ream.calibration import builtin
 from ream.calibration.builtin import Document
 from ream.evaluation import demo_code, demo_numbers, demo_prose
-from ream.evaluation.held_out import held_out_documents, seen_shingles
+from ream.evaluation.held_out import seen_shingles
 from ream.files import replacing
 
 
@@ -23,7 +24,7 @@ class HeldOut:
     def documents(self, name: str) -> list[Document]:
         """All documents of ``general`` or ``code``."""
         if name not in self.given:
-            self.given[name] = list(held_out_documents(name, self.seed))
+            self.given[name] = list(builtin.documents(name, "held-out", self.seed))
         return self.given[name]
 
     @cached_property

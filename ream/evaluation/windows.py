@@ -9,9 +9,9 @@ from jaxtyping import Int32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from ream.calibration import builtin
 from ream.calibration.builtin import Document
 from ream.errors import UserError
-from ream.evaluation.held_out import held_out_documents
 from ream.files import replacing
 
 PADDING = -1
@@ -43,7 +43,7 @@ def held_out_windows(
         UserError: the text fills fewer windows.
     """
     wanted, stream = sequences * tokens, list[int]()
-    for document in held_out_documents(source) if documents is None else documents:
+    for document in builtin.documents(source, "held-out") if documents is None else documents:
         stream += encode(document.text)
         if eos_id is not None:
             stream.append(eos_id)

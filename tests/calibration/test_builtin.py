@@ -68,3 +68,23 @@ def test_documents_follow_the_seed(name):
     assert first == again == texts(name, "calibration", seed=1, count=5)
     assert first != other
     assert resolved_revision(source) is None
+
+
+COPIED = "Get the parameters of this estimator and of its parts, if there are any."
+
+
+def test_a_sentence_is_found_in_source_however_its_lines_break():
+    source = f'class A:\n    def get(self):\n        """{COPIED[:26]}\n        {COPIED[27:]}\n        """\n'
+    assert builtin.long_sentences(COPIED) <= builtin.long_sentences(source)
+    assert builtin.long_sentences("Too short. Far too short.") == set()
+
+
+def test_a_paragraph_of_a_training_file_is_left_out_of_the_other_splits(monkeypatch):
+    """Every page has a paragraph of its own and one that all share: it may be in one split alone."""
+    own = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(60)]
+    pages = [(f"page/{i}", f"{text}\n\n{COPIED}") for i, text in enumerate(own)]
+    monkeypatch.setattr(builtin, "_general_files", lambda: list(pages))
+    found = {split: "\n\n".join(texts("general", split)).split("\n\n") for split in SPLITS}
+    assert COPIED in found["train"]
+    assert all(len(found[split]) >= 3 for split in SPLITS), "pages of their own are in every split"
+    assert COPIED not in found["calibration"] + found["held-out"]

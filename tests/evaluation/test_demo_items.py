@@ -11,7 +11,8 @@ from ream.calibration.problems import Problem, split_of_question
 from ream.evaluation import demo_code, demo_numbers, demo_prose
 from ream.evaluation.choices import Rarity, nearest, with_distractors
 from ream.evaluation.demo_items import TASKS, HeldOut, build_items
-from ream.evaluation.held_out import held_out_documents, long_sentences, seen_shingles, shingles
+from ream.calibration.builtin import long_sentences
+from ream.evaluation.held_out import seen_shingles, shingles
 
 MC = ("demo_prose", "demo_code", "demo_result", "demo_word_problem")
 NUMBERS = ("demo_result", "demo_word_problem", "demo_arithmetic", "demo_solution")
@@ -22,7 +23,7 @@ def text():
     """Held-out code, and for prose the language topics: reading all documentation takes long."""
     topics = pydoc_data.topics.topics
     prose = [Document(key, "\n\n".join(builtin.prose(topics[key]))) for key in sorted(topics)]
-    return HeldOut(0, {"general": prose, "code": list(held_out_documents("code"))})
+    return HeldOut(0, {"general": prose, "code": list(builtin.documents("code", "held-out"))})
 
 
 @pytest.fixture(scope="module")
