@@ -29,7 +29,10 @@ CACHE = ROOT.parent / ".cache" / "train-demo"
 OUT = ROOT / "demo-model"
 END = "<|endoftext|>"
 # Qwen's own splitting rule: words with their leading space, single digits, runs of punctuation, line ends.
-PATTERN = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 VOCABULARY, LENGTH, BATCH = 4096, 512, 8
 LEARNING_RATE, WARMUP, WEIGHT_DECAY = 3e-3, 200, 0.1
 BALANCE, Z_LOSS = 0.01, 1e-4

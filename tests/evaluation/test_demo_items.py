@@ -6,12 +6,11 @@ import re
 import pytest
 
 from ream.calibration import builtin
-from ream.calibration.builtin import Document
+from ream.calibration.builtin import Document, long_sentences
 from ream.calibration.problems import Problem, split_of_question
 from ream.evaluation import demo_code, demo_numbers, demo_prose
 from ream.evaluation.choices import Rarity, nearest, with_distractors
 from ream.evaluation.demo_items import TASKS, HeldOut, build_items
-from ream.calibration.builtin import long_sentences
 from ream.evaluation.held_out import seen_shingles, shingles
 
 MC = ("demo_prose", "demo_code", "demo_result", "demo_word_problem")
