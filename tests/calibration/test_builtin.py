@@ -81,7 +81,7 @@ def test_a_sentence_is_found_in_source_however_its_lines_break():
 
 def test_a_paragraph_of_a_training_file_is_left_out_of_the_other_splits(monkeypatch):
     """Every page has a paragraph of its own and one that all share: it may be in one split alone."""
-    own = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(60)]
+    own = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(150)]
     pages = [(f"page/{i}", f"{COPIED}\n\n{text}") for i, text in enumerate(own)]
     monkeypatch.setattr(builtin, "_general_files", lambda: list(pages))
     found = {split: "\n\n".join(texts("general", split)).split("\n\n") for split in SPLITS}

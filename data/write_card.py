@@ -1,0 +1,105 @@
+"""Write the demo model's card from its training facts and the graph's results.
+
+python data/write_card.py          # after data/train_demo.py and dvc repro
+"""
+
+import json
+import platform
+from pathlib import Path
+
+from ream.evaluation.scores import read_scores
+from ream.stages.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [moe, qwen3_moe, demo]
+---
+
+# The demo model
+
+A small Qwen3-MoE, trained for this repository so that compressing it costs something: {parameters:,} parameters,
+{layers} layers of {experts} experts, {top_k} active, hidden size {hidden}, expert width {width}, byte-level BPE of
+{vocabulary} tokens. It is written by transformers in the layout of the Qwen3-MoE checkpoints on the hub (one tensor an
+expert and projection, several shards, bfloat16). It is good for showing what compression does and for nothing else.
+
+## Data
+
+Equal thirds of three sources (`ream/calibration/builtin.py`), read at run time and not part of this repository:
+`general`, reference documentation found in the Python installation; `math`, generated word problems with worked
+solutions; `code`, the sources of the standard library. Files are split by hash into train, calibration and held-out;
+paragraphs that training files contain are left out of the other two.
+
+| source | training tokens |
+| --- | --- |
+{tokens}
+
+## Training
+
+`python data/train_demo.py --steps {steps} --decay {decay}`: {steps:,} steps of 8 sequences of 512 tokens
+({seen:.1f} M tokens), AdamW at 0.003 with 200 steps of warm-up and a linear fall over the last {decay:,}, float32 on
+one or two CPU cores, load balancing by the Switch loss a layer at a time (0.01) and a z-loss (0.0001).
+
+| source | held-out loss (nats a token) |
+| --- | --- |
+{losses}
+| mean | {mean:.3f} |
+
+Use of the experts on mixed held-out text, as a share of an equal share, by layer:
+
+| layer | least used | most used |
+| --- | --- | --- |
+{usage}
+
+## What removing experts costs
+
+Held-out loss of the suite `demo` (mix `balanced`, made by `dvc repro`):
+
+| | mean loss | increase |
+| --- | --- | --- |
+| original | {original:.3f} | |
+{pruned}
+
+Environment of the text: Python {python}; package versions as in constraints.txt.
+"""
+
+
+def main() -> None:
+    facts = json.loads((ROOT / "demo-training.json").read_text())
+    config = json.loads((ROOT / "demo-model" / "config.json").read_text())
+    workspace = Workspace(ROOT.parent / "artifacts")
+    (original,) = read_scores(workspace.original_evaluation).cells
+    assert original.mean_loss is not None
+    rows = []
+    for method in ("reap", "frequency"):
+        for cell in read_scores(workspace.evaluation("balanced", method)).cells:
+            assert cell.mean_loss is not None
+            increase = cell.mean_loss - original.mean_loss
+            rows.append(f"| {method}, {cell.experts} experts kept | {cell.mean_loss:.3f} | +{increase:.3f} |")
+    least, most = facts["least_used_expert"], facts["most_used_expert"]
+    losses = facts["held_out_loss"]
+    card = CARD.format(
+        parameters=original.parameters,
+        layers=config["num_hidden_layers"],
+        experts=config["num_experts"],
+        top_k=config["num_experts_per_tok"],
+        hidden=config["hidden_size"],
+        width=config["moe_intermediate_size"],
+        vocabulary=config["vocab_size"],
+        tokens="\n".join(f"| {name} | {count:,} |" for name, count in facts["train_tokens"].items()),
+        steps=facts["steps"],
+        decay=facts["decay"],
+        seen=facts["tokens_seen"] / 1e6,
+        losses="\n".join(f"| {name} | {loss:.3f} |" for name, loss in losses.items()),
+        mean=sum(losses.values()) / len(losses),
+        usage="\n".join(f"| {i} | {a:.2f} | {b:.2f} |" for i, (a, b) in enumerate(zip(least, most, strict=True))),
+        original=original.mean_loss,
+        pruned="\n".join(rows),
+        python=platform.python_version(),
+    )
+    (ROOT / "demo-model" / "README.md").write_text(card)
+
+
+if __name__ == "__main__":
+    main()
