@@ -266,7 +266,7 @@ def main() -> None:
     config = json.loads((OUT / "config.json").read_text())
     config["num_experts"] = config.pop("num_local_experts")  # the key that Qwen3-MoE checkpoints on the hub have
     (OUT / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    (OUT / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (ROOT / "demo-training.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1))
 
 
