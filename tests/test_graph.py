@@ -76,8 +76,7 @@ def of_mix(mix: str) -> set[str]:
         f"grouping@{mix}-reap-4",
         f"alignment@{mix}-reap-4",
         f"sequential@{mix}-ream-4",
-        f"evaluate@{mix}-reap",
-        f"evaluate-sequential@{mix}-ream",
+        f"evaluate@{mix}",
     }
 
 

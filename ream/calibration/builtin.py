@@ -13,6 +13,7 @@ import importlib.util
 import random
 import re
 import sysconfig
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
@@ -188,9 +189,20 @@ def _paragraphs(data: bytes) -> list[str]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return list(dict.fromkeys(prose(text)))
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    strings = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
-    return list(dict.fromkeys(paragraph for string in strings for paragraph in prose(string)))
+    return list(dict.fromkeys(paragraph for string in _docstrings(tree) for paragraph in prose(string)))
+
+
+def _docstrings(tree: ast.Module) -> Iterator[str]:
+    """Docstrings of a module and of all that it defines, level by level as in ast.walk, but past all expressions."""
+    nodes: deque[ast.AST] = deque([tree])
+    while nodes:
+        node = nodes.popleft()
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            children = getattr(node, name, None)
+            if isinstance(children, list):
+                nodes.extend(children)
 
 
 def _code_files() -> list[tuple[str, Path | str]]:

@@ -24,7 +24,7 @@ COMMON_NAMES = frozenset(keyword.kwlist) | {"self"}
 IDENTIFIER = re.compile(r"[a-z]+(?:_[a-z]+)*")
 SIGNATURE = re.compile(r"^ *def \w+\(([\w, ]*)\):$", re.MULTILINE)
 CLASS = re.compile(r"^class ([A-Z]\w+)", re.MULTILINE)
-PARAMETERS = (2, 3)
+PARAMETERS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -104,27 +104,26 @@ def _names(code: str) -> set[str]:
 
 
 def assignment_items(documents: Sequence[Document], draw: random.Random, count: int) -> list[dict]:
-    """Generation: the rest of a constructor that stores its parameters, of which the first is stored already.
+    """Generation: the body of a constructor that stores its parameters, from within its signature on.
 
-    Class names and parameters are those of held-out code, in new combinations. A whole constructor goes before.
+    Class names and parameters are those of held-out code, in new combinations.
 
     Returns:
-        Rows {context, parameters: those still to be stored}.
+        Rows {context, parameters: those to be stored}.
     """
     names = sorted({name for document in documents for name in _parameters(document.text)})
     classes = sorted({name for document in documents for name in CLASS.findall(document.text)})
     rows: list[dict] = []
     for _ in range(count):
-        shown, asked = (draw.sample(names, 1 + draw.choice(PARAMETERS)) for _ in range(2))
-        example = _constructor(draw.choice(classes), shown, stored=shown)
-        question = _constructor(draw.choice(classes), asked, stored=asked[:1])
-        rows.append({"context": f"{example}\n\n\n{question}", "parameters": asked[1:]})
+        asked = draw.sample(names, draw.choice(PARAMETERS))
+        signature = ", ".join(["self", *asked])
+        rows.append(
+            {
+                "context": f"class {draw.choice(classes)}:\n\n    def __init__({signature}",
+                "parameters": asked,
+            }
+        )
     return rows
-
-
-def _constructor(name: str, parameters: Sequence[str], stored: Sequence[str]) -> str:
-    body = "".join(f"\n        self.{parameter} = {parameter}" for parameter in stored)
-    return f"class {name}:\n\n    def __init__({', '.join(['self', *parameters])}):{body}"
 
 
 def _parameters(code: str) -> Iterator[str]:

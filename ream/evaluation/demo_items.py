@@ -36,14 +36,14 @@ Maker = Callable[[HeldOut, random.Random, int], list[dict]]
 
 # Items of each task. One evaluation of the demo suite is meant to take seconds: the graph runs it for every cell.
 TASKS: dict[str, tuple[Maker, int]] = {
-    "demo_prose": (lambda text, draw, n: demo_prose.prose_items(text.documents("general"), draw, n), 160),
-    "demo_code": (lambda text, draw, n: demo_code.code_items(text.documents("code"), text.seen_code, draw, n), 160),
-    "demo_result": (lambda text, draw, n: demo_numbers.result_items(draw, n), 200),
-    "demo_word_problem": (lambda text, draw, n: demo_numbers.word_problem_items(draw, n), 200),
-    "demo_arithmetic": (lambda text, draw, n: demo_numbers.arithmetic_items(draw, n), 100),
-    "demo_solution": (lambda text, draw, n: demo_numbers.solution_items(draw, n), 64),
-    "demo_last_word": (lambda text, draw, n: demo_prose.last_word_items(text.documents("general"), draw, n), 100),
-    "demo_assignments": (lambda text, draw, n: demo_code.assignment_items(text.documents("code"), draw, n), 64),
+    "demo_prose": (lambda text, draw, n: demo_prose.prose_items(text.documents("general"), draw, n), 64),
+    "demo_code": (lambda text, draw, n: demo_code.code_items(text.documents("code"), text.seen_code, draw, n), 64),
+    "demo_result": (lambda text, draw, n: demo_numbers.result_items(draw, n), 80),
+    "demo_word_problem": (lambda text, draw, n: demo_numbers.word_problem_items(draw, n), 64),
+    "demo_arithmetic": (lambda text, draw, n: demo_numbers.arithmetic_items(draw, n), 48),
+    "demo_solution": (lambda text, draw, n: demo_numbers.solution_items(draw, n), 24),
+    "demo_last_word": (lambda text, draw, n: demo_prose.last_word_items(text.documents("general"), draw, n), 48),
+    "demo_assignments": (lambda text, draw, n: demo_code.assignment_items(text.documents("code"), draw, n), 24),
 }
 
 

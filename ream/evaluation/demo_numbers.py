@@ -42,13 +42,12 @@ def word_problem_items(draw: random.Random, count: int) -> list[dict]:
     """Multiple choice: the end of a word problem's solution with its answer, right or with another number.
 
     What the four solutions have in common up to the number is part of the context: it would add the same to all four
-    log-likelihoods. The other numbers are near misses of the answer and the numbers of the problem itself.
+    log-likelihoods. The other numbers are near misses with as many digits.
     """
     rows = []
     for problem in different(draw, WORD_PROBLEMS):
         context, number, end = split_result(problem)
-        given = [int(digits) for digits in re.findall(r"\d+", problem.question)]
-        numbers = {n for n in [*near_misses(problem.answer), *given] if len(str(n)) == len(number)}
+        numbers = [n for n in near_misses(problem.answer) if len(str(n)) == len(number)]
         others = [f"{n}{end}\nAnswer: {n}" for n in numbers]
         row = with_distractors(context, f"{number}{end}\nAnswer: {number}", others, draw, prefix=" ")
         if row is not None:

@@ -53,41 +53,43 @@ def word(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
 
 
 def assignments(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 where the next lines store each remaining parameter in ``self`` (`assigned`)."""
+    """1 where the next lines store each parameter asked for in ``self`` (`assigned`)."""
     return {
         "exact_match": float(assigned(row["context"], results[0], len(row["parameters"])) >= set(row["parameters"]))
     }
 
 
 def assigned(context: str, generated: str, lines: int) -> set[str]:
-    """Parameters that generated lines of a constructor's body store under their own name: ``self.size = size``.
+    """Parameters that a constructor stores under their own name, ``self.size = size``, in given and generated lines.
 
-    Only the first ``lines`` lines count and only up to an empty or less indented one; what follows isn't read. They are
-    parsed as Python, together with the context, and never run.
+    Of what was generated, the rest of the context's last line counts and ``lines`` lines after it, up to one that is
+    empty or not indented more than the constructor; what follows isn't read. All is parsed as Python and never run.
 
     Args:
-        context: code that ends within a constructor, without the last line's end.
-        generated: what follows, from that line end on.
+        context: code that ends within a constructor or its signature.
+        generated: what follows.
         lines: how many to read.
 
     Returns:
-        The names; none where the lines are not Python.
+        The names; none where the code is not Python.
     """
-    head = context.split("\n")
-    indentation = len(head[-1]) - len(head[-1].lstrip(" "))
-    body: list[str] = []
-    for line in generated.split("\n")[1 : lines + 1]:
-        if not line.strip() or len(line) - len(line.lstrip(" ")) < indentation:
-            break
-        body.append(line)
-    if not generated.startswith("\n") or not body:
-        return set()
+    given = context.count("\n") + 1
+    code = f"{context}{generated}".split("\n")
+    start = max((n for n, line in enumerate(code[:given]) if line.lstrip().startswith("def ")), default=0)
+    end = given
+    while end < min(given + lines, len(code)) and _indentation(code[end]) > _indentation(code[start]):
+        end += 1
     try:
-        tree = ast.parse("\n".join([*head, *body]))
+        tree = ast.parse("\n".join(code[:end]))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # what ast.parse raises on text that isn't Python
         return set()
     constructor = max((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)), key=lambda n: n.lineno)
     return {name for statement in constructor.body if (name := _stored(statement)) is not None}
+
+
+def _indentation(line: str) -> int:
+    """Of a line in spaces; -1 for an empty one."""
+    return len(line) - len(line.lstrip(" ")) if line.strip() else -1
 
 
 def _stored(statement: ast.stmt) -> str | None:

@@ -1,7 +1,6 @@
-"""Stage evaluate: score the original, or one method's models of all sizes on one mix."""
+"""Stage evaluate: score the original, or all models of one calibration mix."""
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,11 +21,12 @@ from ream.stages.workspace import Workspace, file_digest
 LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
 
 
-def run(params: Params, workspace: Workspace, mix: str | None = None, method: str | None = None) -> str:
-    """Evaluate the original (no mix, no method) or the recipes of a mix and method, one for each number of experts.
+def run(params: Params, workspace: Workspace, mix: str | None = None) -> str:
+    """Evaluate the original (no mix), or the recipes of a mix: every method of the run with every number of experts.
 
-    The sizes share a process: importing the libraries takes longer than scoring a small model. A task that was finished
-    before a kill is not run again.
+    The models of a mix share a process: importing the libraries takes longer than scoring a small one. A result that
+    was made with the same recipe, settings and versions before, by a run that was killed or for other cells of the mix,
+    is not made again.
 
     Raises:
         UserError: see `evaluate_model` and `load_recipe`.
@@ -35,19 +35,18 @@ def run(params: Params, workspace: Workspace, mix: str | None = None, method: st
     from ream.compress.recipe_file import load_recipe
 
     original = open_original(workspace)
-    if mix is None or method is None:
+    if mix is None:
         cells, out = [evaluate_cell(params, workspace, original, None)], workspace.original_evaluation
-        state = workspace.state("evaluate", "original")
     else:
-        cells, out = [], workspace.evaluation(mix, method)
-        state = workspace.state("evaluate", mix, method)
-        for experts in tqdm(params.run.experts, desc=f"evaluate {mix} {method}", unit="model", mininterval=1):
+        cells, out = [], workspace.evaluation(mix)
+        grid = [(method, size) for method in params.run.one_shot + params.run.sequential for size in params.run.experts]
+        for method, experts in tqdm(grid, desc=f"evaluate {mix}", unit="model", mininterval=1):
             path = workspace.recipe(mix, method, experts)
             recipe = load_recipe(path)
             check_recipe(recipe, original.manifest.digest, original.manifest.path)
-            cells.append(evaluate_cell(params, workspace, original, recipe, state / str(experts), file_digest(path)))
+            state = workspace.state("evaluate", mix, method, str(experts))
+            cells.append(evaluate_cell(params, workspace, original, recipe, state, file_digest(path)))
     write_scores(out, Scores(cells=cells, settings=settings_of(params), versions=versions()))
-    shutil.rmtree(state, ignore_errors=True)
     return "; ".join(summary(cell) for cell in cells)
 
 

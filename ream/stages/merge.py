@@ -36,11 +36,11 @@ def known_scores(workspace: Workspace, mix: str, method: str, experts: int) -> d
     """Mean held-out loss, MC, GEN and AVG of a cell, where it has been evaluated."""
     from ream.evaluation.scores import read_scores
 
-    path = workspace.evaluation(mix, method)
+    path = workspace.evaluation(mix)
     if not path.exists():
         return None
     for cell in read_scores(path).cells:
-        if cell.experts == experts:
+        if (cell.method, cell.experts) == (method, experts):
             values = {"held-out loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen, "AVG": cell.avg}
             return {name: round(value, 4) for name, value in values.items() if value is not None}
     return None

@@ -13,7 +13,7 @@ def run(params: Params, workspace: Workspace, out: Path) -> str:
     """Write results.md, results.csv and metrics.json from the evaluations of the run's grid."""
     methods = params.run.one_shot + params.run.sequential
     paths = [workspace.original_evaluation]
-    paths += [workspace.evaluation(mix, method) for mix in params.run.mixes for method in methods]
+    paths += [workspace.evaluation(mix) for mix in params.run.mixes]
     cells = [cell for path in paths for cell in read_scores(path).cells]
     rows = ordered(cells, params.run.mixes, methods, params.run.experts)
     for name, text in (("results.md", markdown(rows, "dvc repro")), ("results.csv", flat_csv(rows))):

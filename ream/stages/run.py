@@ -19,7 +19,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "alignment": ("mix", "method", "experts"),
     "sequential": ("mix", "method", "experts"),
     "items": (),
-    "evaluate": ("mix", "method"),
+    "evaluate": ("mix",),
     "merge": ("export",),
     "report": (),
 }

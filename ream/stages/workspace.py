@@ -34,12 +34,12 @@ class Workspace:
     def items(self) -> Path:
         return self.root / "items"
 
-    def evaluation(self, mix: str, method: str) -> Path:
-        return self.root / "evaluation" / mix / f"{method}.json"
+    def evaluation(self, mix: str) -> Path:
+        return self.root / "evaluation" / f"{mix}.json"
 
     @property
     def original_evaluation(self) -> Path:
-        return self.root / "evaluation" / "original.json"
+        return self.root / "evaluation-original" / "original.json"
 
     def state(self, *names: str) -> Path:
         """Folder for what an unfinished stage has done so far; no stage's output."""

@@ -38,11 +38,19 @@ def test_all_remaining_parameters_assigned(generated):
         "\n        self.b = b\n        if c:\n            self.c = c",  # too late, and not a plain assignment
         "\n        self.b = b\n        self.c = (c",  # no Python
         "\n        self.b = b\n        self.c = c\0",  # not even text
-        "x\n        self.b = b\n        self.c = c",  # goes on with the line before
+        "x +\n        self.b = b\n        self.c = c",  # breaks the line before
     ],
 )
 def test_anything_else_is_wrong(generated):
     assert score(generated) == 0
+
+
+def test_the_signature_may_be_left_to_the_model():
+    head = "class A:\n\n    def __init__(self, a, b"
+    assert assigned(head, "):\n        self.b = b\n        self.a = a\n        self.c = 1", 2) == {"a", "b"}
+    assert assigned(head, ", c=None):\n        self.a = a\n    x = 1", 2) == {"a"}
+    assert assigned(head, ")\n        self.a = a", 2) == set()
+    assert assigned(head, "", 2) == set()
 
 
 def test_only_the_last_constructor_counts():
