@@ -73,8 +73,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def of_mix(mix: str) -> set[str]:
     return {
         f"saliency@{mix}",
-        f"grouping@{mix}-reap-4",
-        f"alignment@{mix}-reap-4",
+        f"grouping@{mix}-reap",
+        f"alignment@{mix}-reap",
         f"sequential@{mix}-ream-4",
         f"evaluate@{mix}",
     }

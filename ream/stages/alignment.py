@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from ream.core.experts import Activation, Expert
 
 
-def run(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> str:
-    """Align the members of every group and write the recipe; a pruning method has nothing to align."""
-    layers, facts = read_grouping(workspace, mix, method, experts)
-    composition = params.method(method)
-    absorbed = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
-    if absorbed:
-        layers = _aligned(params, workspace, mix, composition, layers)
-    save_recipe(workspace.recipe(mix, method, experts), Recipe(layers, facts))
+def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
+    """Align the members of every group and write the recipes; a pruning method has nothing to align."""
+    composition, absorbed = params.method(method), 0
+    for experts in params.run.experts:
+        layers, facts = read_grouping(workspace, mix, method, experts)
+        merged = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
+        if merged:
+            layers = _aligned(params, workspace, mix, composition, layers)
+        save_recipe(workspace.recipe(mix, method, experts), Recipe(layers, facts))
+        absorbed += merged
     terms = " and ".join(composition.alignment) or "nothing"
-    return f"alignment {mix} {method} {experts}: {absorbed} experts aligned by {terms}"
+    return f"alignment {mix} {method}: {absorbed} experts aligned by {terms}"
 
 
 def _aligned(

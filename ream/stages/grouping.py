@@ -16,8 +16,8 @@ from ream.stages.saliency import read_mixed
 from ream.stages.workspace import Workspace
 
 
-def run(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> str:
-    """Group the experts of every layer by a one-shot method and write the decisions as JSON.
+def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
+    """Group the experts of every layer by a one-shot method, for every number of experts, and write JSON.
 
     Raises:
         UserError: the method is sequential, or needs scores that the one-shot statistics do not hold.
@@ -28,27 +28,24 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
         raise UserError(f"method '{method}' is sequential: it groups layer by layer in the stage sequential")
     if composition.scores == "softmax" and manifest.scores != "softmax":
         raise UserError(f"method '{method}': scores: softmax on a {manifest.family} router needs sequential: true")
-    layers: dict[str, Any] = {}
-    for index in manifest.moe_layers:
-        sums, saliencies = read_mixed(workspace, mix, index)
-        layer = group_layer(
-            composition,
-            sums,
-            experts,
-            params.grouping.size_for(experts),
-            manifest.router_groups,
-            saliencies[composition.saliency],
-        )
-        layers[str(index)] = {
-            "kept": layer.groups.kept.tolist(),
-            "group": layer.groups.group.tolist(),
-            "weights": layer.weights.tolist(),
-            "saliency": layer.saliency.tolist(),
-        }
-    facts = recipe_facts(params, workspace, manifest, mix, method, experts)
-    write_json(workspace.grouping(mix, method, experts), {"facts": facts, "layers": layers})
-    largest = max(max(np.bincount(np.array(layer["group"]) + 1)[1:]) for layer in layers.values())
-    return f"grouping {mix} {method}: {experts} of {manifest.experts} experts stay; largest group {largest}"
+    mixed = {index: read_mixed(workspace, mix, index) for index in manifest.moe_layers}
+    largest = 0
+    for experts in params.run.experts:
+        layers: dict[str, Any] = {}
+        for index, (sums, saliencies) in mixed.items():
+            size, saliency = params.grouping.size_for(experts), saliencies[composition.saliency]
+            layer = group_layer(composition, sums, experts, size, manifest.router_groups, saliency)
+            layers[str(index)] = {
+                "kept": layer.groups.kept.tolist(),
+                "group": layer.groups.group.tolist(),
+                "weights": layer.weights.tolist(),
+                "saliency": layer.saliency.tolist(),
+            }
+            largest = max(largest, int(np.bincount(layer.groups.group + 1)[1:].max()))
+        facts = recipe_facts(params, workspace, manifest, mix, method, experts)
+        write_json(workspace.grouping(mix, method, experts), {"facts": facts, "layers": layers})
+    kept = ", ".join(map(str, params.run.experts))
+    return f"grouping {mix} {method}: {kept} of {manifest.experts} experts stay; largest group {largest}"
 
 
 def read_grouping(workspace: Workspace, mix: str, method: str, experts: int) -> tuple[dict[int, LayerRecipe], Any]:

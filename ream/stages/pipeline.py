@@ -69,8 +69,8 @@ def compress_model(request: Request, params_path: Path, say: Callable[[str], Non
             for source in sources:
                 say(statistics.run(params, workspace, source, discard_stale=False))
             say(saliency.run(params, workspace, mix))
-            say(grouping.run(params, workspace, mix, request.method, request.experts))
-            say(alignment.run(params, workspace, mix, request.method, request.experts))
+            say(grouping.run(params, workspace, mix, request.method))
+            say(alignment.run(params, workspace, mix, request.method))
         recipe = load_recipe(workspace.recipe(mix, request.method, request.experts))
         parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, request.out)
         shutil.rmtree(workspace.root)
