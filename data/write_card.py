@@ -40,6 +40,7 @@ paragraphs that training files contain are left out of the other two.
 `python data/train_demo.py --steps {steps} --decay {decay}`: {steps:,} steps of 8 sequences of 512 tokens
 ({seen:.1f} M tokens), AdamW at 0.003 with 200 steps of warm-up and a linear fall over the last {decay:,}, float32 on
 one or two CPU cores, load balancing by the Switch loss a layer at a time (0.01) and a z-loss (0.0001).
+The run was interrupted and continued from saved states; after step 1,500 the documents came in another order.
 
 | source | held-out loss (nats a token) |
 | --- | --- |
