@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from ream.compress.state import WalkState
+from ream.compress.statistics_file import layer_file
 from ream.compress.walk import Batches, Probes, Progress, walk
 from ream.core.statistics import LayerStatistics
-from ream.core.sums import Sums
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 
 
@@ -34,17 +33,6 @@ def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, p
         }
 
     walk(decoder, data, state, moe_layer, progress)
-
-
-def layer_file(folder: Path, index: int) -> Path:
-    """The file of a layer in a source's folder of statistics."""
-    return folder / f"layer-{index:03d}.safetensors"
-
-
-def read_sums(folder: Path, index: int) -> Sums:
-    """The Sums of one layer and source, without its probes."""
-    with safe_open(layer_file(folder, index), framework="numpy") as file:
-        return Sums(**{name: np.asarray(file.get_tensor(name)) for name in Sums.__annotations__})
 
 
 def read_probes(folder: Path, index: int) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from ream.compress.statistics_file import read_sums
 from ream.core.saliency import SALIENCIES
 from ream.core.sums import Sums, mixed
 from ream.files import replacing
@@ -19,7 +20,8 @@ def run(params: Params, workspace: Workspace, mix: str) -> str:
     arrays: dict[str, np.ndarray] = {}
     for index in layers:
         sums = mixed(
-            {source: _source_sums(workspace, source, index) for source, ratio in ratios.items() if ratio > 0}, ratios
+            {source: read_sums(workspace.statistics(source), index) for source, ratio in ratios.items() if ratio > 0},
+            ratios,
         )
         for name, array in sums.arrays().items():
             arrays[f"layers.{index}.{name}"] = np.asarray(array, order="C")  # ascontiguousarray makes [] into [1]
@@ -36,9 +38,3 @@ def read_mixed(workspace: Workspace, mix: str, index: int) -> tuple[Sums, dict[s
     with safe_open(workspace.saliency(mix), framework="numpy") as file:
         sums = Sums(**{name: np.asarray(file.get_tensor(f"layers.{index}.{name}")) for name in Sums.__annotations__})
         return sums, {kind: file.get_tensor(f"layers.{index}.saliency.{kind}") for kind in SALIENCIES}
-
-
-def _source_sums(workspace: Workspace, source: str, index: int) -> Sums:
-    path = workspace.statistics(source) / f"layer-{index:03d}.safetensors"
-    with safe_open(path, framework="numpy") as file:
-        return Sums(**{name: np.asarray(file.get_tensor(name)) for name in Sums.__annotations__})

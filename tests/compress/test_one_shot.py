@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ream.compress.one_shot import collect, mixed_probes, read_probes, read_sums
+from ream.compress.one_shot import collect, mixed_probes, read_probes
+from ream.compress.statistics_file import read_sums
 from ream.compress.walk import check_ids
 from ream.errors import UserError
 from tests.compress.walks import Quiet, decoder_of, loaded, loops, moe_inputs, pieces, sequences

@@ -1,0 +1,19 @@
+"""The files of one source's statistics: light to read where no model is run."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from ream.core.sums import Sums
+
+
+def layer_file(folder: Path, index: int) -> Path:
+    """The file of a layer in a source's folder of statistics."""
+    return folder / f"layer-{index:03d}.safetensors"
+
+
+def read_sums(folder: Path, index: int) -> Sums:
+    """The Sums of one layer and source, without its probes."""
+    with safe_open(layer_file(folder, index), framework="numpy") as file:
+        return Sums(**{name: np.asarray(file.get_tensor(name)) for name in Sums.__annotations__})
