@@ -26,3 +26,27 @@ def _seeds():
 def rng():
     """A generator of the test's own."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A tiny Qwen3-MoE, built once: float32, all layers with experts."""
+    from tests import tiny
+
+    return tiny.build(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def mixed_depth(tmp_path_factory):
+    """float32, the middle layer dense."""
+    from tests import tiny
+
+    return tiny.build(tmp_path_factory.mktemp("models") / "dense-layer", dense=[1])
+
+
+@pytest.fixture(scope="session")
+def brain(tmp_path_factory):
+    """bfloat16, under the key transformers 5 writes."""
+    from tests import tiny
+
+    return tiny.build(tmp_path_factory.mktemp("models") / "brain", torch.bfloat16, hub_key=False)

@@ -10,7 +10,6 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
-import random
 import re
 import sysconfig
 from collections import deque
@@ -119,11 +118,21 @@ def long_sentences(text: str) -> set[str]:
 
 
 def _of_split(files: list[tuple[str, Path | str]], split: Split, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Label and content of the files of a split, in seeded order."""
-    for label, path in random.Random(seed).sample(files, len(files)):
-        data = path.read_bytes() if isinstance(path, Path) else path.encode("utf-8")
+    """Label and content of the files of a split, in an order that follows from the seed and each file's content.
+
+    A file more, as another version of a library brings, leaves the order of all others as it is.
+    """
+    ranked: list[tuple[bytes, str, Path | str]] = []
+    for label, path in files:
+        data = _content(path)
         if split_of(data) == split:
-            yield label, data
+            ranked.append((hashlib.sha256(f"{seed}/".encode() + data).digest(), label, path))
+    for _, label, path in sorted(ranked, key=lambda item: item[:2]):
+        yield label, _content(path)
+
+
+def _content(path: Path | str) -> bytes:
+    return path.read_bytes() if isinstance(path, Path) else path.encode("utf-8")
 
 
 def pieces(text: str, at_definitions: bool) -> list[str]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.spatial.distance import pdist, squareform
 
 from ream.core.saliency import ranked
 
@@ -88,7 +87,9 @@ def hierarchical(experts: Experts, kept: int, group_size: int) -> Groups:
 
     The centroid is the member nearest to its cluster's mean; ties go to the lower index.
     """
-    from scipy.cluster.hierarchy import cut_tree, linkage  # half a second that the other groupings need not wait for
+    # Half a second that the other groupings need not wait for
+    from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.spatial.distance import pdist, squareform
 
     assert experts.means is not None
     count = len(experts.saliency)

@@ -1,11 +1,15 @@
 """Four choices that are alike in everything but which one is right."""
 
+import hashlib
 import heapq
 import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 CHOICES = 4
 WORD = re.compile(r"[A-Za-z]+|[^A-Za-z\s]")
@@ -35,6 +39,11 @@ class Rarity:
             cost -= math.log((self._documents[word] + 0.1) / self._total)
             cost += 0.0 if word.isalpha() else SIGN_COST
         return cost
+
+
+def in_order(texts: Iterable[Item], seed: str, text: Callable[[Item], str]) -> list[Item]:
+    """The items in a random order that follows from the seed and each one's text: one more leaves the others' as is."""
+    return sorted(texts, key=lambda item: hashlib.sha256(f"{seed}/{text(item)}".encode()).digest())
 
 
 def nearest(right: str, others: Sequence[tuple[str, float]], rarity: float, count: int) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from ream.calibration.builtin import Document
-from ream.evaluation.choices import Rarity, nearest, with_distractors
+from ream.evaluation.choices import Rarity, in_order, nearest, with_distractors
 from ream.evaluation.held_out import shingles
 
 CONTEXT_LINES = range(3, 9)
@@ -24,7 +24,7 @@ COMMON_NAMES = frozenset(keyword.kwlist) | {"self"}
 IDENTIFIER = re.compile(r"[a-z]+(?:_[a-z]+)*")
 SIGNATURE = re.compile(r"^ *def \w+\(([\w, ]*)\):$", re.MULTILINE)
 CLASS = re.compile(r"^class ([A-Z]\w+)", re.MULTILINE)
-PARAMETERS = (1, 2)
+PARAMETERS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def excerpts(documents: Sequence[Document]) -> Iterator[Excerpt]:
                 yield Excerpt(document.id, "\n".join(before).lstrip("\n"), lines[index])
 
 
-def code_items(documents: Sequence[Document], seen: Set[str], draw: random.Random, count: int) -> list[dict]:
+def code_items(documents: Sequence[Document], seen: Set[str], seed: str, count: int) -> list[dict]:
     """Multiple choice: the next line, among lines of other files that are indented alike and of words about as rare.
 
     The right line has a name in common with the context: there must be something to tell it by.
@@ -70,7 +70,7 @@ def code_items(documents: Sequence[Document], seen: Set[str], draw: random.Rando
     Args:
         documents: of the held-out split of ``code``.
         seen: shingles of the other splits (`ream.evaluation.held_out`); items that share one are left out.
-        draw: picks items and distractors.
+        seed: picks items and distractors.
         count: of items at most; three at most are of one document.
 
     Returns:
@@ -83,7 +83,7 @@ def code_items(documents: Sequence[Document], seen: Set[str], draw: random.Rando
         alike[excerpt.indentation].append((excerpt, rarity(excerpt.line)))
     rows: list[dict] = []
     used = defaultdict[str, int](int)
-    for excerpt in draw.sample(found, len(found)):
+    for excerpt in in_order(found, seed, lambda excerpt: excerpt.context + excerpt.line):
         if len(rows) == count:
             break
         if used[excerpt.document] == 3 or not _names(excerpt.context) & _names(excerpt.line):
@@ -92,6 +92,7 @@ def code_items(documents: Sequence[Document], seen: Set[str], draw: random.Rando
             continue
         others = [(o.line, cost) for o, cost in alike[excerpt.indentation] if o.file != excerpt.file]
         near = nearest(excerpt.line, others, rarity(excerpt.line), NEAREST)
+        draw = random.Random(f"{seed}/{excerpt.context}")
         row = with_distractors(excerpt.context, excerpt.line, near, draw, prefix="\n")
         if row is not None:
             rows.append(row)
@@ -104,25 +105,21 @@ def _names(code: str) -> set[str]:
 
 
 def assignment_items(documents: Sequence[Document], draw: random.Random, count: int) -> list[dict]:
-    """Generation: the body of a constructor that stores its parameters, from within its signature on.
+    """Generation: the value of a constructor's first assignment, ``self.<first parameter> =``.
 
-    Class names and parameters are those of held-out code, in new combinations.
+    Class names and parameters are those of held-out code, in new combinations. A model of a few million parameters
+    stores the first parameter and hardly ever the others; for those the task would be 0 whatever the model.
 
     Returns:
-        Rows {context, parameters: those to be stored}.
+        Rows {context, parameters: the first}.
     """
     names = sorted({name for document in documents for name in _parameters(document.text)})
     classes = sorted({name for document in documents for name in CLASS.findall(document.text)})
     rows: list[dict] = []
     for _ in range(count):
-        asked = draw.sample(names, draw.choice(PARAMETERS))
-        signature = ", ".join(["self", *asked])
-        rows.append(
-            {
-                "context": f"class {draw.choice(classes)}:\n\n    def __init__({signature}",
-                "parameters": asked,
-            }
-        )
+        parameters = draw.sample(names, draw.choice(PARAMETERS))
+        head = f"class {draw.choice(classes)}:\n\n    def __init__({', '.join(['self', *parameters])}):"
+        rows.append({"context": f"{head}\n        self.{parameters[0]} =", "parameters": parameters[:1]})
     return rows
 
 

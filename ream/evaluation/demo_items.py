@@ -32,18 +32,21 @@ class HeldOut:
         return seen_shingles()
 
 
-Maker = Callable[[HeldOut, random.Random, int], list[dict]]
+Maker = Callable[[HeldOut, str, int], list[dict]]
 
 # Items of each task. One evaluation of the demo suite is meant to take seconds: the graph runs it for every cell.
 TASKS: dict[str, tuple[Maker, int]] = {
-    "demo_prose": (lambda text, draw, n: demo_prose.prose_items(text.documents("general"), draw, n), 64),
-    "demo_code": (lambda text, draw, n: demo_code.code_items(text.documents("code"), text.seen_code, draw, n), 64),
-    "demo_result": (lambda text, draw, n: demo_numbers.result_items(draw, n), 80),
-    "demo_word_problem": (lambda text, draw, n: demo_numbers.word_problem_items(draw, n), 64),
-    "demo_arithmetic": (lambda text, draw, n: demo_numbers.arithmetic_items(draw, n), 48),
-    "demo_solution": (lambda text, draw, n: demo_numbers.solution_items(draw, n), 24),
-    "demo_last_word": (lambda text, draw, n: demo_prose.last_word_items(text.documents("general"), draw, n), 48),
-    "demo_assignments": (lambda text, draw, n: demo_code.assignment_items(text.documents("code"), draw, n), 24),
+    "demo_prose": (lambda text, seed, n: demo_prose.prose_items(text.documents("general"), seed, n), 64),
+    "demo_code": (lambda text, seed, n: demo_code.code_items(text.documents("code"), text.seen_code, seed, n), 64),
+    "demo_result": (lambda text, seed, n: demo_numbers.result_items(random.Random(seed), n), 80),
+    "demo_word_problem": (lambda text, seed, n: demo_numbers.word_problem_items(random.Random(seed), n), 64),
+    "demo_arithmetic": (lambda text, seed, n: demo_numbers.arithmetic_items(random.Random(seed), n), 48),
+    "demo_solution": (lambda text, seed, n: demo_numbers.solution_items(random.Random(seed), n), 24),
+    "demo_last_word": (lambda text, seed, n: demo_prose.last_word_items(text.documents("general"), seed, n), 48),
+    "demo_assignments": (
+        lambda text, seed, n: demo_code.assignment_items(text.documents("code"), random.Random(seed), n),
+        48,
+    ),
 }
 
 
@@ -68,7 +71,7 @@ def build_items(
     counts = {}
     for task in tasks:
         make, count = TASKS[task]
-        rows = make(text, random.Random(f"{task}/{seed}"), count)
+        rows = make(text, f"{task}/{seed}", count)
         write_rows(folder / f"{task}.jsonl", rows)
         counts[task] = len(rows)
     return counts

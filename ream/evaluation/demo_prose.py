@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ream.calibration.builtin import Document
-from ream.evaluation.choices import Rarity, nearest, with_distractors
+from ream.evaluation.choices import Rarity, in_order, nearest, with_distractors
 
 SENTENCE_END = re.compile(r"(?<=[a-z`'\")][.!?]) (?=[A-Z`])")
 RUNNING_TEXT = re.compile(r"[A-Za-z][A-Za-z ,'-]+[.!?]")
@@ -45,7 +45,7 @@ def passages(documents: Sequence[Document]) -> Iterator[Passage]:
             before = f"{before[:-1]}\n\n"
 
 
-def prose_items(documents: Sequence[Document], draw: random.Random, count: int) -> list[dict]:
+def prose_items(documents: Sequence[Document], seed: str, count: int) -> list[dict]:
     """Multiple choice: the last six words of a sentence among the last six of sentences of other documents.
 
     The distractors are drawn from those whose words are about as rare (`Rarity`).
@@ -63,24 +63,23 @@ def prose_items(documents: Sequence[Document], draw: random.Random, count: int) 
         if RUNNING_TEXT.fullmatch(ending) and len(context.split()) in CONTEXT_WORDS:
             found.append((passage.document, context, ending))
             pool.append((passage.document, ending, rarity(ending)))
-    draw.shuffle(found)
     rows: list[dict] = []
     used = defaultdict[str, int](int)
-    for document, context, ending in found:
+    for document, context, ending in in_order(found, seed, lambda item: item[1] + item[2]):
         if len(rows) == count:
             break
         if used[document] == 2:
             continue
         others = [(text, cost) for source, text, cost in pool if source != document]
         alike = nearest(ending, others, rarity(ending), NEAREST)
-        row = with_distractors(context, ending, alike, draw, prefix=" ")
+        row = with_distractors(context, ending, alike, random.Random(f"{seed}/{context}"), prefix=" ")
         if row is not None:
             rows.append(row)
             used[document] += 1
     return rows
 
 
-def last_word_items(documents: Sequence[Document], draw: random.Random, count: int) -> list[dict]:
+def last_word_items(documents: Sequence[Document], seed: str, count: int) -> list[dict]:
     """Generation: the last word of a sentence, given the text before it, in which that word has occurred already.
 
     After LAMBADA (Paperno et al. 2016): the word can be told from the passage rather than from its sentence alone. Here
@@ -91,10 +90,9 @@ def last_word_items(documents: Sequence[Document], draw: random.Random, count: i
         Up to ``count`` rows {context, answer}, at most two from a document.
     """
     found = [passage for passage in passages(documents) if " " in passage.sentence and passage.sentence[-1] in ".!?"]
-    draw.shuffle(found)
     rows: list[dict] = []
     used = defaultdict[str, int](int)
-    for passage in found:
+    for passage in in_order(found, seed, lambda passage: passage.before + passage.sentence):
         if len(rows) == count:
             break
         context, last = passage.cut(1)

@@ -15,7 +15,7 @@ from ream.errors import UserError
 from ream.evaluation import tasks
 from ream.evaluation.pinned import PINNED
 from ream.evaluation.scores import suite_means
-from ream.evaluation.settings import check_backend, check_code_execution, task_settings
+from ream.evaluation.settings import check_backend, check_code_execution, check_model, task_settings
 from ream.evaluation.store import ResultStore
 
 if TYPE_CHECKING:
@@ -23,6 +23,74 @@ if TYPE_CHECKING:
     from lm_eval.tasks.manager import TaskDict
 
 BOOTSTRAP = 1000
+
+
+class Harness:
+    """The tasks of a suite, found and loaded once for all models that are scored on them."""
+
+    def __init__(self, suite: params.Suite, evaluation: params.Evaluation, items: Path | None) -> None:
+        """Find the tasks and refuse what can't run.
+
+        Args:
+            suite: its ``mc`` and ``gen``; ``loss`` is `ream.evaluation.loss`'s.
+            evaluation: how to run it.
+            items: folder of the own tasks' items (stage items), None where the suite has none of them.
+
+        Raises:
+            UserError: a task is unknown or runs code without evaluation.allow_code_execution; or vllm is asked for and
+                missing.
+        """
+        check_backend(evaluation)
+        self.suite, self.evaluation = suite, evaluation
+        self.names = list(dict.fromkeys([*suite.mc, *suite.gen]))
+        with _quiet():
+            self._managers = tasks.find_tasks(self.names, Path(evaluation.include), items)
+            for name in self.names:
+                if tasks.runs_code(name, self._managers[name]):
+                    check_code_execution(name, evaluation)
+        self.settings = {name: task_settings(name, suite, evaluation, items) for name in self.names}
+        self._loaded: dict[str, TaskDict] = {}
+        self._encodings: dict[Any, list[int]] = {}
+
+    def score(self, model: Any, tokenizer: Any, progress: ResultStore | None) -> dict[str, Any]:
+        """Scores of a model in the tasks of the suite.
+
+        All tasks are loaded before the model runs for the first time, so that what can't work fails early.
+
+        Args:
+            model: a transformers causal language model; for the backend vllm a checkpoint folder or hub id.
+            tokenizer: of the model, from transformers, the same for all models; None for the backend vllm, which reads
+                the checkpoint's.
+            progress: results of tasks finished before, which are taken from there, and where new ones are put.
+
+        Returns:
+            {tasks: {name: {value, stderr, items, num_fewshot, version, metric, settings}}, mc, gen, avg}. Scores are in
+            percent. mc and gen are plain means over their tasks, avg the mean of the two; None where there are none.
+
+        Raises:
+            UserError: a task lacks data or packages, or has no such metric; or vllm gets a model in memory.
+        """
+        check_model(model, self.evaluation)
+        results: dict[str, dict[str, Any]] = {}
+        for name in self.names:
+            done = progress.read(name, self.settings[name]) if progress is not None else None
+            if done is not None:
+                results[name] = done
+        missing = [name for name in self.names if name not in results]
+        with _quiet(), _code_execution(self.evaluation.allow_code_execution):
+            for name in missing:
+                if name not in self._loaded:
+                    self._loaded[name] = _prepared(name, self._managers[name], self.settings[name], self.evaluation)
+            lm = _language_model(model, tokenizer, self.evaluation, self._encodings) if missing else None
+            for name in missing:
+                results[name] = _run(lm, name, self._loaded[name], self.settings[name], self.evaluation)
+                if progress is not None:
+                    progress.write(name, self.settings[name], results[name])
+        values = {name: result["value"] for name, result in results.items()}
+        return {
+            "tasks": {name: results[name] for name in self.names},
+            **suite_means(values, self.suite.mc, self.suite.gen),
+        }
 
 
 def evaluate_model(
@@ -33,49 +101,8 @@ def evaluate_model(
     items: Path | None,
     progress: ResultStore | None,
 ) -> dict[str, Any]:
-    """Scores of a model in the tasks of a suite.
-
-    All tasks are found and loaded before the model runs for the first time, so that what can't work fails early.
-
-    Args:
-        model: a transformers causal language model; for the backend vllm a checkpoint folder or hub id.
-        tokenizer: of the model, from transformers; None for the backend vllm, which reads the checkpoint's.
-        suite: its ``mc`` and ``gen``; ``loss`` is `ream.evaluation.loss`'s.
-        evaluation: how to run it.
-        items: folder of the own tasks' items (stage items), None where the suite has none of them.
-        progress: results of tasks finished before, which are taken from there, and where new ones are put.
-
-    Returns:
-        {tasks: {name: {value, stderr, items, num_fewshot, version, metric, settings}}, mc, gen, avg}. Scores are in
-        percent. mc and gen are plain means over their tasks, avg the mean of the two; None where there are none.
-
-    Raises:
-        UserError: a task is unknown, lacks data or packages, runs code without evaluation.allow_code_execution, or has
-            no such metric; or vllm is asked for and missing.
-    """
-    check_backend(model, evaluation)
-    names = list(dict.fromkeys([*suite.mc, *suite.gen]))
-    results: dict[str, dict[str, Any]] = {}
-    with _quiet(), _code_execution(evaluation.allow_code_execution):
-        managers = tasks.find_tasks(names, Path(evaluation.include), items)
-        for name in names:
-            if tasks.runs_code(name, managers[name]):
-                check_code_execution(name, evaluation)
-        settings = {name: task_settings(name, suite, evaluation, items) for name in names}
-        loaded = {}
-        for name in names:
-            done = progress.read(name, settings[name]) if progress is not None else None
-            if done is not None:
-                results[name] = done
-            else:
-                loaded[name] = _prepared(name, managers[name], settings[name], evaluation)
-        lm = _language_model(model, tokenizer, evaluation) if loaded else None
-        for name, task in loaded.items():
-            results[name] = _run(lm, name, task, settings[name], evaluation)
-            if progress is not None:
-                progress.write(name, settings[name], results[name])
-    values = {name: result["value"] for name, result in results.items()}
-    return {"tasks": {name: results[name] for name in names}, **suite_means(values, suite.mc, suite.gen)}
+    """Scores of one model: `Harness`, used once; see there for arguments, result and errors."""
+    return Harness(suite, evaluation, items).score(model, tokenizer, progress)
 
 
 def _prepared(name: str, manager: Any, settings: dict[str, Any], evaluation: params.Evaluation) -> "TaskDict":
@@ -95,14 +122,14 @@ def _prepared(name: str, manager: Any, settings: dict[str, Any], evaluation: par
     return loaded
 
 
-def _language_model(model: Any, tokenizer: Any, evaluation: params.Evaluation) -> "LM":
+def _language_model(model: Any, tokenizer: Any, evaluation: params.Evaluation, encodings: dict[Any, list[int]]) -> "LM":
     if evaluation.backend == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
         return VLLM(pretrained=str(model), max_model_len=evaluation.max_length, seed=evaluation.seed)
     from ream.evaluation.shared_context import SharedContextLM
 
-    return SharedContextLM(model, tokenizer, evaluation.batch_size, evaluation.max_length)
+    return SharedContextLM(model, tokenizer, evaluation.batch_size, evaluation.max_length, encodings)
 
 
 def _run(
@@ -112,6 +139,8 @@ def _run(
     from lm_eval.evaluator import evaluate
 
     _seed(evaluation.seed)
+    for task in loaded["tasks"].values():
+        task.set_fewshot_seed(evaluation.seed)  # as if no model had been scored on it before
     report = evaluate(
         lm=lm,
         task_dict=loaded,

@@ -54,7 +54,6 @@ class Cell(_Record):
         tasks: task to score.
         mc, gen, avg: `suite_means`, in percent.
         parameters: of the model.
-        seconds: the evaluation took.
     """
 
     mix: str | None
@@ -67,7 +66,6 @@ class Cell(_Record):
     gen: float | None = None
     avg: float | None = None
     parameters: int = Field(ge=1)
-    seconds: float = Field(ge=0)
 
 
 class Scores(_Record):

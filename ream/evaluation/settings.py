@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def task_settings(
         "backend": evaluation.backend,
         "seed": evaluation.seed,
         "items": _digest(items / f"{name}.jsonl", Path(evaluation.include)) if items is not None else None,
-        "versions": {package: importlib.metadata.version(package) for package in VERSIONS},
+        "versions": {package: _version(package) for package in VERSIONS},
     }
 
 
@@ -52,18 +53,29 @@ def check_code_execution(name: str, evaluation: params.Evaluation) -> None:
         )
 
 
-def check_backend(model: Any, evaluation: params.Evaluation) -> None:
-    """Refuse a backend that is not installed, and a model that is not what the backend takes.
+def check_backend(evaluation: params.Evaluation) -> None:
+    """Refuse a backend that is not installed.
 
     Raises:
         UserError: says what to do.
     """
-    if evaluation.backend != "vllm":
-        return
-    if importlib.util.find_spec("vllm") is None:
+    if evaluation.backend == "vllm" and importlib.util.find_spec("vllm") is None:
         raise UserError("evaluation.backend: vllm is not installed; pip install vllm, or set the backend to hf")
-    if not isinstance(model, str | Path):
+
+
+def check_model(model: Any, evaluation: params.Evaluation) -> None:
+    """Refuse a model that is not what the backend takes.
+
+    Raises:
+        UserError: says what to do.
+    """
+    if evaluation.backend == "vllm" and not isinstance(model, str | Path):
         raise UserError("evaluation.backend: vllm reads a checkpoint; export the model first, or set the backend to hf")
+
+
+@cache
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def _digest(rows: Path, include: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from lm_eval.models.huggingface import HFLM
 # Families whose attention is plain and causal in every layer, each compared with lm-eval's own path in the tests.
 PLAIN_ATTENTION = frozenset({"deepseek_v3", "ernie4_5_moe", "glm4_moe", "mixtral", "olmoe", "qwen3_moe"})
 MASKABLE = frozenset({"eager", "sdpa"})
+ENCODINGS = 20_000  # texts whose tokens are kept
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 Answer = tuple[float, bool]
@@ -33,9 +33,17 @@ class SharedContextLM(HFLM):
         tokenizer: of the model.
         batch_size: requests that are run at once; a context with four choices is four.
         max_length: of context and continuation together, in tokens; the model's own where None.
+        encodings: what has been encoded so far, by this tokenizer: for several models on the same questions.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int, max_length: int | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int,
+        max_length: int | None,
+        encodings: dict[Any, list[int]] | None = None,
+    ) -> None:
         super().__init__(
             pretrained=model,
             tokenizer=tokenizer,
@@ -43,7 +51,7 @@ class SharedContextLM(HFLM):
             max_length=max_length,
             softmax_dtype="float32",
         )
-        self._encode = lru_cache(maxsize=16)(super().tok_encode)
+        self._encodings = {} if encodings is None else encodings
         config = self.model.config
         self._shares = (
             config.model_type in PLAIN_ATTENTION
@@ -52,8 +60,13 @@ class SharedContextLM(HFLM):
         )
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **options: Any) -> list[int]:
-        """As in HFLM; a question's context is encoded once for its choices."""
-        return list(self._encode(string, add_special_tokens, **options))
+        """As in HFLM; a question's context is encoded once for its choices, and for all models that it is put to."""
+        key = (string, add_special_tokens, *sorted(options.items()))
+        if key not in self._encodings:
+            if len(self._encodings) >= ENCODINGS:
+                self._encodings.clear()
+            self._encodings[key] = super().tok_encode(string, add_special_tokens, **options)
+        return list(self._encodings[key])
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         """As in HFLM; the progress bar shows on a terminal only."""

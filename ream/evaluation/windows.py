@@ -28,6 +28,8 @@ def held_out_windows(
 ) -> Windows:
     """The first windows of a source's held-out text, documents one after the other.
 
+    Of a document at most a window's worth is taken, so that no long one decides the loss.
+
     Args:
         encode: text to token ids, nothing added.
         eos_id: put after each document; None for nothing.
@@ -44,7 +46,7 @@ def held_out_windows(
     """
     wanted, stream = sequences * tokens, list[int]()
     for document in builtin.documents(source, "held-out") if documents is None else documents:
-        stream += encode(document.text)
+        stream += encode(document.text)[:tokens]
         if eos_id is not None:
             stream.append(eos_id)
         if len(stream) >= wanted:

@@ -2,8 +2,8 @@
 
 import json
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,15 @@ def run(params: Params, workspace: Workspace, mix: str | None = None) -> str:
     is not made again.
 
     Raises:
-        UserError: see `evaluate_model` and `load_recipe`.
+        UserError: see `Harness` and `load_recipe`.
     """
     from ream.compress.output import check_recipe
     from ream.compress.recipe_file import load_recipe
 
     original = open_original(workspace)
+    bench = Bench(params, workspace, original)
     if mix is None:
-        cells, out = [evaluate_cell(params, workspace, original, None)], workspace.original_evaluation
+        cells, out = [bench.score(None)], workspace.original_evaluation
     else:
         cells, out = [], workspace.evaluation(mix)
         grid = [(method, size) for method in params.run.one_shot + params.run.sequential for size in params.run.experts]
@@ -45,63 +46,84 @@ def run(params: Params, workspace: Workspace, mix: str | None = None) -> str:
             recipe = load_recipe(path)
             check_recipe(recipe, original.manifest.digest, original.manifest.path)
             state = workspace.state("evaluate", mix, method, str(experts))
-            cells.append(evaluate_cell(params, workspace, original, recipe, state, file_digest(path)))
+            cells.append(bench.score(recipe, state, file_digest(path)))
     write_scores(out, Scores(cells=cells, settings=settings_of(params), versions=versions()))
     return "; ".join(summary(cell) for cell in cells)
 
 
-def evaluate_cell(
-    params: Params,
-    workspace: Workspace,
-    original: Original,
-    recipe: Recipe | None,
-    state: Path | None = None,
-    identity: str = "original",
-) -> Cell:
-    """Held-out loss and all tasks of the suite for one model.
+class Bench:
+    """A suite's tasks and held-out text, and the original: made once for all models that are scored."""
 
-    Args:
-        params: all settings. workspace: with the items of the suite.
-        original: the model; recipe: what becomes of it, None for nothing.
-        state: folder for the results of finished tasks. identity: of the recipe.
-    """
-    from transformers import AutoTokenizer
+    def __init__(self, params: Params, workspace: Workspace, original: Original) -> None:
+        """Args:
+        params: all settings. workspace: with the items of the suite. original: the model.
+        """
+        from transformers import AutoTokenizer
 
-    from ream.compress.load import load_model
-    from ream.evaluation.harness import evaluate_model
-    from ream.evaluation.loss import window_loss
-    from ream.evaluation.store import ResultStore
-    from ream.evaluation.windows import read_windows
-    from ream.models.decoder import device_of, dtype_of
-    from ream.stages.items import WINDOWS
+        from ream.evaluation.harness import Harness
+        from ream.evaluation.windows import read_windows
+        from ream.models.decoder import device_of, dtype_of
+        from ream.stages.items import WINDOWS
 
-    suite = params.suites[params.evaluation.suite]
-    device = device_of(params.compute.device)
-    dtype = dtype_of(params.compute.dtype, device)
-    started = time.monotonic()
-    folder, trust = original.checkpoint.folder, params.model.trust_remote_code
-    model = load_model(original.checkpoint, original.architecture, recipe, device, dtype, trust)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    losses = {}
-    if suite.loss:
-        windows = read_windows(workspace.items / WINDOWS)
-        losses = {source: window_loss(model, windows[source], params.compute.batch_tokens) for source in suite.loss}
-    own = workspace.items if workspace.items.exists() else None
-    store = (
-        None if state is None else ResultStore(state, f"{original.manifest.digest}/{identity}/{device.type}/{dtype}")
-    )
-    scores = evaluate_model(model, tokenizer, suite, params.evaluation, own, store)
-    facts = {} if recipe is None else recipe.facts
-    return Cell(
-        mix=facts.get("mix"),
-        method=facts.get("method"),
-        experts=facts.get("experts", original.manifest.experts),
-        loss=losses,
-        mean_loss=mean_loss(losses),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        seconds=round(time.monotonic() - started, 2),
-        **scores,
-    )
+        self.params, self.original = params, original
+        self.device = device_of(params.compute.device)
+        self.dtype = dtype_of(params.compute.dtype, self.device)
+        suite = params.suites[params.evaluation.suite]
+        stored = read_windows(workspace.items / WINDOWS) if suite.loss else {}
+        self.windows = {source: stored[source] for source in suite.loss}
+        self.harness = Harness(suite, params.evaluation, workspace.items if workspace.items.exists() else None)
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            original.checkpoint.folder, trust_remote_code=params.model.trust_remote_code
+        )
+
+    def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
+        """Held-out loss and all tasks of the suite for one model.
+
+        Args:
+            recipe: what becomes of the original, None for nothing.
+            state: folder for the results of finished tasks. identity: of the recipe.
+        """
+        from ream.compress.load import load_model
+        from ream.evaluation.loss import window_loss
+        from ream.evaluation.store import ResultStore
+
+        params, original = self.params, self.original
+        trust = params.model.trust_remote_code
+        model = load_model(original.checkpoint, original.architecture, recipe, self.device, self.dtype, trust)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        losses = {
+            source: window_loss(model, windows, params.compute.batch_tokens) for source, windows in self.windows.items()
+        }
+        made_with = f"{original.manifest.digest}/{identity}/{self.device.type}/{self.dtype}"
+        store = None if state is None else ResultStore(state, made_with)
+        if params.evaluation.backend == "vllm":
+            del model  # vLLM wants the device's memory
+            with self._checkpoint(recipe) as folder:
+                scores = self.harness.score(folder, None, store)
+        else:
+            scores = self.harness.score(model, self.tokenizer, store)
+        facts = {} if recipe is None else recipe.facts
+        return Cell(
+            mix=facts.get("mix"),
+            method=facts.get("method"),
+            experts=facts.get("experts", original.manifest.experts),
+            loss=losses,
+            mean_loss=mean_loss(losses),
+            parameters=parameters,
+            **scores,
+        )
+
+    @contextmanager
+    def _checkpoint(self, recipe: Recipe | None) -> Iterator[Path]:
+        """The model as a folder of files: the original's own, or one that is written and removed again."""
+        from ream.compress.output import write_checkpoint
+
+        if recipe is None:
+            yield self.original.checkpoint.folder
+            return
+        with tempfile.TemporaryDirectory(prefix="ream-vllm-") as folder:
+            write_checkpoint(self.original.checkpoint, self.original.architecture, recipe, Path(folder) / "model")
+            yield Path(folder) / "model"
 
 
 def settings_of(params: Params) -> dict[str, Any]:
@@ -170,7 +192,7 @@ def evaluate_alone(
         manifest.save(workspace.manifest)
         if _needs_items(params.suites[name], Path(params.evaluation.include)):
             say(items.run(params, workspace))
-        cell = evaluate_cell(params, workspace, open_original(workspace), loaded)
+        cell = Bench(params, workspace, open_original(workspace)).score(loaded)
     say(summary(cell))
     scores = Scores(cells=[cell], settings=settings_of(params), versions=versions())
     if out is None:

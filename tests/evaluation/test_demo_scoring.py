@@ -53,6 +53,15 @@ def test_the_signature_may_be_left_to_the_model():
     assert assigned(head, "", 2) == set()
 
 
+@pytest.mark.parametrize(
+    ("generated", "right"), [(" size", 1), (" size or 1", 0), (" None", 0), (" sizes", 0), (" (size", 0), ("", 0)]
+)
+def test_the_value_of_an_assignment(generated, right):
+    context = "class A:\n\n    def __init__(self, size, name):\n        self.size ="
+    row = {"context": context, "parameters": ["size"]}
+    assert demo_scoring.assignments(row, [generated]) == {"exact_match": right}
+
+
 def test_only_the_last_constructor_counts():
     example = HEAD.replace("class A", "class Z") + "\n        self.b = b\n        self.c = c\n\n\n"
     assert assigned(example + HEAD, "\n        self.b = b\n        pass", 2) == {"a", "b"}

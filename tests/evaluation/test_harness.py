@@ -4,11 +4,12 @@ import os
 import lm_eval.api.model
 import pytest
 import torch
+from lm_eval.models.huggingface import HFLM
 
 from ream import params
 from ream.errors import UserError
 from ream.evaluation import harness
-from ream.evaluation.harness import evaluate_model, headline
+from ream.evaluation.harness import Harness, evaluate_model, headline
 from ream.evaluation.settings import task_settings
 from ream.evaluation.store import ResultStore
 
@@ -146,7 +147,16 @@ def test_tasks_that_run_code_need_leave(evaluation, tmp_path, monkeypatch):
 
 def test_vllm_has_to_be_installed(evaluation):
     with pytest.raises(UserError, match="pip install vllm"):
-        evaluate_model("folder", None, NUMBERS, evaluation.model_copy(update={"backend": "vllm"}), None, None)
+        Harness(NUMBERS, evaluation.model_copy(update={"backend": "vllm"}), None)
+
+
+def test_several_models_share_the_tasks_and_their_encodings(number_items, evaluation, model, tokenizer, monkeypatch):
+    suite = params.Suite(mc=["demo_result"], gen=["demo_arithmetic"], num_fewshot={"demo_result": 2}, limit=4)
+    once = evaluate_model(model, tokenizer, suite, evaluation, number_items, None)
+    shared = Harness(suite, evaluation, number_items)
+    assert shared.score(model, tokenizer, None) == once
+    monkeypatch.setattr(HFLM, "tok_encode", lambda *_, **__: pytest.fail("encoded again"))
+    assert shared.score(model, tokenizer, None) == once
 
 
 def test_an_unknown_metric_is_refused_before_the_model_runs(number_items, evaluation, use):

@@ -35,7 +35,7 @@ def cell(**changes):
     loss = SourceLoss(loss=2.0, stderr=0.1, tokens=63, sequences=1)
     values = {
         "mix": "balanced", "method": "ream", "experts": 4, "loss": {"math": loss}, "mean_loss": 2.0,
-        "tasks": {"t": task}, "mc": 50.0, "gen": None, "avg": None, "parameters": 10, "seconds": 1.25,
+        "tasks": {"t": task}, "mc": 50.0, "gen": None, "avg": None, "parameters": 10,
     }  # fmt: skip
     return Cell(**(values | changes))
 

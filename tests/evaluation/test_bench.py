@@ -1,0 +1,53 @@
+"""What the stage evaluate hands to a backend that reads checkpoints."""
+
+import json
+
+import pytest
+
+from ream.evaluation import harness
+from ream.models.manifest import manifest_of
+from ream.params import parse_params
+from ream.stages.evaluate import Bench
+from ream.stages.original import open_original
+from ream.stages.workspace import Workspace
+from tests.compress.walks import random_recipe
+from tests.evaluation.test_harness import Lookup, rows
+
+KEPT = 3
+
+
+@pytest.fixture
+def bench(checkpoint, number_items, tmp_path, monkeypatch, evaluation):
+    tree = {
+        "model": {"path": str(checkpoint)},
+        "calibration": {"sequences": 4, "tokens": 32},
+        "sources": {"math": {"kind": "builtin", "name": "math"}},
+        "mixes": {"only": {"math": 1}},
+        "methods": {"reap": {"saliency": "reap", "grouping": "pruning"}},
+        "suites": {"small": {"gen": ["demo_arithmetic"]}},
+        "evaluation": evaluation.model_dump() | {"suite": "small", "backend": "vllm"},
+        "run": {"sources": ["math"], "mixes": ["only"], "one_shot": ["reap"], "sequential": [], "experts": [KEPT]},
+    }
+    workspace = Workspace(tmp_path / "artifacts")
+    manifest_of(str(checkpoint)).save(workspace.manifest)
+    workspace.items.symlink_to(number_items)
+    monkeypatch.setattr(harness, "check_backend", lambda evaluation: None)  # as if vLLM were installed
+    return Bench(parse_params(tree, "test"), workspace, open_original(workspace))
+
+
+def test_vllm_reads_a_checkpoint_that_is_gone_afterwards(bench, checkpoint, number_items, monkeypatch):
+    known = {row["context"]: f" {row['answer']}" for row in rows(number_items, "demo_arithmetic")}
+    seen = []
+
+    def stand_in(model, tokenizer, *_):
+        seen.append((model, json.loads((model / "config.json").read_text())["num_experts"], tokenizer))
+        return Lookup(known)
+
+    monkeypatch.setattr(harness, "_language_model", stand_in)
+    recipe = random_recipe(bench.original.architecture, KEPT, digest=bench.original.manifest.digest)
+    cell, original = bench.score(recipe), bench.score(None)
+    (folder, kept, tokenizer), (given, all_experts, _) = seen
+    assert (kept, tokenizer, folder.exists()) == (KEPT, None, False)
+    assert (given, all_experts) == (checkpoint, bench.original.manifest.experts)
+    assert cell.gen == original.gen == 100
+    assert cell.parameters < original.parameters
