@@ -1,8 +1,10 @@
 """Writing files so that a reader sees the old content or the new, never half of it."""
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ream.errors import UserError
+
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
@@ -33,6 +37,29 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {reason}; free space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(folder: str | Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` that takes its place, whatever it held, when the block ends well.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; ``folder`` is then as it was.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:  # of what the block read, perhaps
+            raise
+        raise UserError(f"{folder} cannot be written: {error.strerror}; free space or choose another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ream.compress.state import WalkState
 from ream.compress.statistics_file import layer_file
-from ream.compress.walk import Batches, Probes, Progress, walk
+from ream.compress.walk import Batches, Probes, walk
 from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+from ream.progress import Progress
 
 
 def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:

@@ -12,12 +12,13 @@ from ream.compress.apply import CompressedLayer
 from ream.compress.decide import align_layer, group_layer
 from ream.compress.recipe_file import pack_layer, unpack_layer
 from ream.compress.state import WalkState
-from ream.compress.walk import Batches, Probes, Progress, walk
+from ream.compress.walk import Batches, Probes, walk
 from ream.core.alignment import align
 from ream.core.recipe import Recipe
 from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 from ream.params import Method
+from ream.progress import Progress
 
 
 def compress_sequentially(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,12 +11,7 @@ from ream.compress.state import WalkState
 from ream.core.statistics import probe_positions
 from ream.errors import UserError
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
-
-
-class Progress(Protocol):
-    """What a walk tells of its progress: tqdm, or anything like it."""
-
-    def update(self, n: int) -> object: ...
+from ream.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer,
     """
     last = decoder.architecture.layers - 1
     first = state.next_layer
-    progress.update(first * len(data))
+    progress.skip(first * len(data))
     hidden = decoder.embed(data.ids) if first == 0 else state.hidden() if first <= last else torch.empty(0)
     for index in range(first, last + 1):
         result = None

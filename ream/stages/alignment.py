@@ -5,12 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ream.compress.decide import align_layer
 from ream.compress.recipe_file import save_recipe
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.files import building
 from ream.params import AlignmentTerm, Method, Params
+from ream.progress import Progress
 from ream.stages.grouping import read_grouping
 from ream.stages.workspace import Workspace
 
@@ -20,22 +21,35 @@ if TYPE_CHECKING:
     from ream.core.experts import Activation, Expert
 
 
+QUIET_SECONDS = 3
+
+
 def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
     """Align the members of every group and write the recipes; a pruning method has nothing to align."""
     composition, absorbed = params.method(method), 0
-    for experts in params.run.experts:
-        layers, facts = read_grouping(workspace, mix, method, experts)
-        merged = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
-        if merged:
-            layers = _aligned(params, workspace, mix, composition, layers)
-        save_recipe(workspace.recipe(mix, method, experts), Recipe(layers, facts))
-        absorbed += merged
+    groupings = {experts: read_grouping(workspace, mix, method, experts) for experts in params.run.experts}
+    total = sum(len(layers) for layers, _ in groupings.values())
+    with (
+        building(workspace.recipes(mix, method)) as folder,
+        Progress(total, f"alignment {mix}", "layer", delay=QUIET_SECONDS) as progress,
+    ):
+        for experts, (layers, facts) in groupings.items():
+            merged = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
+            if merged:
+                layers = _aligned(params, workspace, mix, composition, layers, progress)
+            save_recipe(folder / workspace.recipe(mix, method, experts).name, Recipe(layers, facts))
+            absorbed += merged
     terms = " and ".join(composition.alignment) or "nothing"
     return f"alignment {mix} {method}: {absorbed} experts aligned by {terms}"
 
 
 def _aligned(
-    params: Params, workspace: Workspace, mix: str, method: Method, layers: dict[int, LayerRecipe]
+    params: Params,
+    workspace: Workspace,
+    mix: str,
+    method: Method,
+    layers: dict[int, LayerRecipe],
+    progress: Progress,
 ) -> dict[int, LayerRecipe]:
     import torch
 
@@ -50,7 +64,7 @@ def _aligned(
     folders = {source: workspace.statistics(source) for source in ratios}
     device = device_of(params.compute.device)
     result = {}
-    for index, layer in tqdm(layers.items(), desc=f"alignment {mix}", unit="layer", mininterval=1):
+    for index, layer in layers.items():
         probes = None
         if "activations" in method.alignment:
             probes = mixed_probes(folders, ratios, params.statistics.probes, index).to(device)
@@ -63,6 +77,7 @@ def _aligned(
         }
         permutation = partial(_permutation, weights, method.alignment, probes, activation)
         result[index] = replace(layer, permutations=align_layer(layer, permutation))
+        progress.update()
     return result
 
 

@@ -1,9 +1,8 @@
 """Stage calibration@source: text or tokens of one source to artifacts/calibration/<source>.parquet."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
 from ream.calibration.sampling import draw
@@ -11,6 +10,7 @@ from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
 from ream.params import Calibration, HubSource, Params, TokensSource
+from ream.progress import Progress
 
 QUIET_SECONDS = 3
 
@@ -59,6 +59,12 @@ def _own(source: TokensSource, encoder: Encoder) -> tuple[list[tuple[str, list[i
     return rows, {"dataset": source.path, "revision": None, "seed": None, "counts": counts}
 
 
+def _told(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+    for text in texts:
+        progress.update()
+        yield text
+
+
 def _drawn(
     name: str, source: TextSource, encoder: Encoder, calibration: Calibration
 ) -> tuple[list[tuple[str, list[int]]], dict[str, Any]]:
@@ -67,8 +73,8 @@ def _drawn(
     if revision is not None:
         source = source.model_copy(update={"revision": revision})
     texts = iter_texts(source, calibration.seed)
-    with tqdm(texts, desc=f"calibration@{name}", unit=" documents", delay=QUIET_SECONDS, mininterval=1) as documents:
-        drawn = draw(documents, encoder.encode, calibration)
+    with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
+        drawn = draw(_told(texts, progress), encoder.encode, calibration)
     counts = {
         "documents_read": drawn.documents_read,
         "documents_too_short": drawn.documents_too_short,

@@ -8,13 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ream import __version__
 from ream.core.recipe import Recipe
 from ream.errors import unknown
 from ream.evaluation.scores import Cell, Scores, mean_loss, write_scores
 from ream.params import Params, Suite, load_params, parse_params
+from ream.progress import Progress
 from ream.stages.original import Original, open_original
 from ream.stages.workspace import Workspace, file_digest
 
@@ -41,12 +40,14 @@ def run(params: Params, workspace: Workspace, mix: str | None = None) -> str:
     else:
         cells, out = [], workspace.evaluation(mix)
         grid = [(method, size) for method in params.run.one_shot + params.run.sequential for size in params.run.experts]
-        for method, experts in tqdm(grid, desc=f"evaluate {mix}", unit="model", mininterval=1):
-            path = workspace.recipe(mix, method, experts)
-            recipe = load_recipe(path)
-            check_recipe(recipe, original.manifest.digest, original.manifest.path)
-            state = workspace.state("evaluate", mix, method, str(experts))
-            cells.append(bench.score(recipe, state, file_digest(path)))
+        with Progress(len(grid), f"evaluate {mix}", "model") as progress:
+            for method, experts in grid:
+                path = workspace.recipe(mix, method, experts)
+                recipe = load_recipe(path)
+                check_recipe(recipe, original.manifest.digest, original.manifest.path)
+                state = workspace.state("evaluate", mix, method, str(experts))
+                cells.append(bench.score(recipe, state, file_digest(path)))
+                progress.update()
     write_scores(out, Scores(cells=cells, settings=settings_of(params), versions=versions()))
     return "; ".join(summary(cell) for cell in cells)
 

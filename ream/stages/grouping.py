@@ -8,7 +8,7 @@ from ream.compress.decide import group_layer
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
 from ream.errors import UserError
-from ream.files import read_json, write_json
+from ream.files import building, read_json, write_json
 from ream.models.manifest import load_manifest
 from ream.params import Params
 from ream.stages.original import recipe_facts
@@ -30,20 +30,21 @@ def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
         raise UserError(f"method '{method}': scores: softmax on a {manifest.family} router needs sequential: true")
     mixed = {index: read_mixed(workspace, mix, index) for index in manifest.moe_layers}
     largest = 0
-    for experts in params.run.experts:
-        layers: dict[str, Any] = {}
-        for index, (sums, saliencies) in mixed.items():
-            size, saliency = params.grouping.size_for(experts), saliencies[composition.saliency]
-            layer = group_layer(composition, sums, experts, size, manifest.router_groups, saliency)
-            layers[str(index)] = {
-                "kept": layer.groups.kept.tolist(),
-                "group": layer.groups.group.tolist(),
-                "weights": layer.weights.tolist(),
-                "saliency": layer.saliency.tolist(),
-            }
-            largest = max(largest, int(np.bincount(layer.groups.group + 1)[1:].max()))
-        facts = recipe_facts(params, workspace, manifest, mix, method, experts)
-        write_json(workspace.grouping(mix, method, experts), {"facts": facts, "layers": layers})
+    with building(workspace.groupings(mix, method)) as folder:
+        for experts in params.run.experts:
+            layers: dict[str, Any] = {}
+            for index, (sums, saliencies) in mixed.items():
+                size, saliency = params.grouping.size_for(experts), saliencies[composition.saliency]
+                layer = group_layer(composition, sums, experts, size, manifest.router_groups, saliency)
+                layers[str(index)] = {
+                    "kept": layer.groups.kept.tolist(),
+                    "group": layer.groups.group.tolist(),
+                    "weights": layer.weights.tolist(),
+                    "saliency": layer.saliency.tolist(),
+                }
+                largest = max(largest, int(np.bincount(layer.groups.group + 1)[1:].max()))
+            facts = recipe_facts(params, workspace, manifest, mix, method, experts)
+            write_json(folder / workspace.grouping(mix, method, experts).name, {"facts": facts, "layers": layers})
     kept = ", ".join(map(str, params.run.experts))
     return f"grouping {mix} {method}: {kept} of {manifest.experts} experts stay; largest group {largest}"
 

@@ -7,7 +7,7 @@ from ream.calibration.tokenizer import load_encoder
 from ream.errors import unknown
 from ream.evaluation.demo_items import TASKS, HeldOut, build_items
 from ream.evaluation.windows import held_out_windows, write_windows
-from ream.files import read_json
+from ream.files import building, read_json
 from ream.models.manifest import folder_of, load_manifest
 from ream.params import BuiltinSource, Params
 from ream.stages.workspace import Workspace
@@ -43,22 +43,24 @@ def write_items(params: Params, out: Path, model_path: str) -> str:
     for source in suite.loss:
         if source not in SOURCES:
             raise unknown(f"suites.{params.evaluation.suite}.loss: source", source, SOURCES, "the built-in text")
-    out.mkdir(parents=True, exist_ok=True)
-    text = HeldOut(params.evaluation.seed)
-    written = []
-    tasks = [task for task in TASKS if task in {*suite.mc, *suite.gen}]
-    if tasks:
-        counts = build_items(out, params.evaluation.seed, text, tasks)
-        written.append(f"{sum(counts.values())} items of {len(counts)} tasks")
-    if suite.loss:
-        encode = load_encoder(model_path, None, params.model.trust_remote_code).encode
-        end = end_token(Path(model_path))
-        windows = {}
-        for source in suite.loss:
-            documents = None if source == "math" else text.documents(source)  # math never ends
-            windows[source] = held_out_windows(encode, end, source, suite.loss_sequences, suite.loss_tokens, documents)
-        write_windows(out / WINDOWS, windows)
-        written.append(f"{suite.loss_sequences} windows of {suite.loss_tokens} tokens of {', '.join(suite.loss)}")
+    with building(out) as folder:
+        text = HeldOut(params.evaluation.seed)
+        written = []
+        tasks = [task for task in TASKS if task in {*suite.mc, *suite.gen}]
+        if tasks:
+            counts = build_items(folder, params.evaluation.seed, text, tasks)
+            written.append(f"{sum(counts.values())} items of {len(counts)} tasks")
+        if suite.loss:
+            encode = load_encoder(model_path, None, params.model.trust_remote_code).encode
+            end = end_token(Path(model_path))
+            windows = {}
+            for source in suite.loss:
+                documents = None if source == "math" else text.documents(source)  # math never ends
+                windows[source] = held_out_windows(
+                    encode, end, source, suite.loss_sequences, suite.loss_tokens, documents
+                )
+            write_windows(folder / WINDOWS, windows)
+            written.append(f"{suite.loss_sequences} windows of {suite.loss_tokens} tokens of {', '.join(suite.loss)}")
     return "; ".join(written) or "the suite needs neither items nor windows"
 
 

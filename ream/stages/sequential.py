@@ -1,12 +1,11 @@
 """Stage sequential: statistics, saliency, grouping, alignment, merge and propagation, layer by layer, to a recipe."""
 
-from tqdm import tqdm
-
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import mix_sequences
 from ream.calibration.packing import pad
 from ream.errors import UserError
 from ream.params import Params
+from ream.progress import Progress
 from ream.stages.original import open_original, recipe_facts
 from ream.stages.workspace import Workspace
 
@@ -50,9 +49,8 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
     with WalkState(folder, identity, discard_stale) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed)
-        with tqdm(
-            total=len(data) * original.architecture.layers, desc=f"sequential {mix}", unit="batch", mininterval=1
-        ) as bar:
+        layers = original.architecture.layers
+        with Progress(len(data) * layers, f"sequential {mix}", "batch", layers, int(mask.sum())) as bar:
             recipe = compress_sequentially(
                 decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts
             )

@@ -2,13 +2,12 @@
 
 import shutil
 
-from tqdm import tqdm
-
 from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
-from ream.files import read_json, write_json
+from ream.files import building, read_json, write_json
 from ream.params import Params
+from ream.progress import Progress
 from ream.stages.original import open_original
 from ream.stages.workspace import Workspace, file_digest
 
@@ -45,20 +44,18 @@ def run(params: Params, workspace: Workspace, source: str, discard_stale: bool =
     }
     out = workspace.statistics(source)
     done = f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"
-    if (out / "facts.json").exists() and read_json(out / "facts.json") == facts:  # written last: all layers are there
+    if (out / "facts.json").exists() and read_json(out / "facts.json") == facts:
         return done
     with WalkState(workspace.state("statistics", source), fingerprint(facts), discard_stale) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed)
-        total = len(data) * original.architecture.layers
-        with tqdm(total=total, desc=f"statistics {source}", unit="batch", mininterval=1) as bar:
+        layers = original.architecture.layers
+        with Progress(len(data) * layers, f"statistics {source}", "batch", layers, facts["tokens"]) as bar:
             collect(decoder, data, probes, state, bar)
-        if out.exists():
-            shutil.rmtree(out)
-        out.mkdir(parents=True)
-        for index in original.architecture.moe_layers:
-            path = state.layer_path(index)
-            shutil.copyfile(path, out / path.name)  # moved, they would be gone for a run killed before the last
-        write_json(out / "facts.json", facts)
+        with building(out) as folder:
+            for index in original.architecture.moe_layers:
+                path = state.layer_path(index)
+                shutil.copyfile(path, folder / path.name)  # moved, they would be gone for a run killed before the last
+            write_json(folder / "facts.json", facts)
         state.clear()
     return done

@@ -24,11 +24,17 @@ class Workspace:
     def saliency(self, mix: str) -> Path:
         return self.root / "saliency" / f"{mix}.safetensors"
 
+    def groupings(self, mix: str, method: str) -> Path:
+        return self.root / "grouping" / mix / method
+
     def grouping(self, mix: str, method: str, experts: int) -> Path:
-        return self.root / "grouping" / mix / method / f"{experts}.json"
+        return self.groupings(mix, method) / f"{experts}.json"
+
+    def recipes(self, mix: str, method: str) -> Path:
+        return self.root / "recipes" / mix / method
 
     def recipe(self, mix: str, method: str, experts: int) -> Path:
-        return self.root / "recipes" / mix / method / f"{experts}.safetensors"
+        return self.recipes(mix, method) / f"{experts}.safetensors"
 
     @property
     def items(self) -> Path:

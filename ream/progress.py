@@ -1,0 +1,92 @@
+"""How far a long stage is: a bar for people, and lines of JSON for a program that runs the stage."""
+
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+# Environment variable: a file to which events are appended instead of showing a bar.
+EVENTS = "REAM_PROGRESS"
+INTERVAL_SECONDS = 0.5
+
+
+class Progress:
+    """A progress bar on stderr or, where EVENTS names a file, lines of JSON in it.
+
+    An event has done, total (null where unknown), unit, elapsed (seconds), eta (seconds left, null where unknown) and,
+    for a walk, layers_done, layers and tokens_per_second: tokens times the layers that they went through.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        desc: str,
+        unit: str,
+        layers: int | None = None,
+        tokens: int | None = None,
+        delay: float = 0,
+    ) -> None:
+        """Args:
+        total: units of work; None where unknown.
+        desc: what is done.
+        unit: of the work.
+        layers: over which the work is spread evenly, one after the other.
+        tokens: that go through every layer.
+        delay: seconds before the bar shows.
+        """
+        events = os.environ.get(EVENTS)
+        self._path = Path(events) if events else None
+        self._bar: tqdm = tqdm(
+            total=total, desc=desc, unit=unit, mininterval=1, delay=delay, disable=self._path is not None
+        )
+        self._facts = {"desc": desc, "unit": unit, "total": total}
+        self._total, self._layers, self._tokens = total, layers, tokens
+        self._done = self._first = 0
+        self._started, self._told = time.monotonic(), float("-inf")
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._tell(at_once=True)
+
+    def update(self, n: int = 1) -> None:
+        """So many units more are done."""
+        self._done += n
+        self._bar.update(n)
+        self._tell(at_once=self._done == self._total)
+
+    def skip(self, n: int) -> None:
+        """So many units were done by an earlier run: they count, but not for the speed."""
+        self._first += n
+        self.update(n)
+
+    def event(self) -> dict[str, object]:
+        """What is told at this moment."""
+        elapsed = time.monotonic() - self._started
+        speed = (self._done - self._first) / elapsed if elapsed > 0 else 0.0
+        known = self._total is not None and speed > 0
+        event = self._facts | {"done": self._done, "elapsed": round(elapsed, 2)}
+        event["eta"] = round((self._total - self._done) / speed, 2) if known and self._total is not None else None
+        if self._layers is not None and self._total:
+            event |= {"layers": self._layers, "layers_done": self._layers * self._done // self._total}
+            if self._tokens is not None:
+                event["tokens_per_second"] = round(speed * self._tokens * self._layers / self._total)
+        return event
+
+    def _tell(self, at_once: bool) -> None:
+        now = time.monotonic()
+        if self._path is None or not (at_once or now - self._told >= INTERVAL_SECONDS):
+            return
+        self._told = now
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(self.event()) + "\n")
+        except OSError:  # nobody is left to read it; the work itself goes on
+            self._path = None
