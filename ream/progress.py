@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -67,12 +68,12 @@ class Progress:
         self._first += n
         self.update(n)
 
-    def event(self) -> dict[str, object]:
+    def event(self) -> dict[str, Any]:
         """What is told at this moment."""
         elapsed = time.monotonic() - self._started
         speed = (self._done - self._first) / elapsed if elapsed > 0 else 0.0
         known = self._total is not None and speed > 0
-        event = self._facts | {"done": self._done, "elapsed": round(elapsed, 2)}
+        event: dict[str, Any] = self._facts | {"done": self._done, "elapsed": round(elapsed, 2)}
         event["eta"] = round((self._total - self._done) / speed, 2) if known and self._total is not None else None
         if self._layers is not None and self._total:
             event |= {"layers": self._layers, "layers_done": self._layers * self._done // self._total}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ream.calibration.builtin import Document
 from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
 from ream.calibration.sampling import draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
@@ -59,7 +60,7 @@ def _own(source: TokensSource, encoder: Encoder) -> tuple[list[tuple[str, list[i
     return rows, {"dataset": source.path, "revision": None, "seed": None, "counts": counts}
 
 
-def _told(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+def _told(texts: Iterable[Document], progress: Progress) -> Iterator[Document]:
     for text in texts:
         progress.update()
         yield text

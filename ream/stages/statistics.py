@@ -1,6 +1,7 @@
 """Stage statistics: one pass of the original over one source, kept as sums and probe inputs of every layer."""
 
 import shutil
+from typing import Any
 
 from ream import __version__
 from ream.calibration.corpus import read_corpus
@@ -29,7 +30,7 @@ def run(params: Params, workspace: Workspace, source: str, discard_stale: bool =
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
     check_ids(ids, original.checkpoint.config["vocab_size"])
     data = batches(ids, mask, params.compute.batch_tokens)
-    facts = {
+    facts: dict[str, Any] = {
         "model": original.manifest.digest,
         "source": source,
         "corpus": file_digest(workspace.calibration(source)),
