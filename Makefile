@@ -1,10 +1,12 @@
 # `make repro` and `make test` do all their own set-up in a fresh clone; a second call re-uses the environment.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
+PORT ?= 4200
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help repro test test-all lint format clean
+.PHONY: help repro flow ui test test-all lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,6 +22,12 @@ repro: .venv/installed ## the whole demo graph: models, scores, report
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@cat reports/results.md
 	@echo "Results: reports/results.md   metrics: dvc metrics show   compressed model: models/"
+
+flow: .venv/installed ## the same graph as a Prefect flow: WORKERS stages at once (2), seen at the address it prints
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows run --workers $(WORKERS)
+
+ui: .venv/installed ## a Prefect server on this machine (PORT) where the graph can be started and watched
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows ui --port $(PORT)
 
 test: .venv/installed ## the default tests: no network, no GPU, under 5 minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest

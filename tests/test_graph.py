@@ -1,11 +1,7 @@
 """dvc.yaml: its params exist, and a change runs exactly what depends on it."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,61 +9,12 @@ import yaml
 
 from ream.params import Params, load_params
 from ream.stages.run import STAGES
-from tests.tiny import build
-
-ROOT = Path(__file__).parent.parent
-
-
-def dvc(folder: Path, *arguments: str) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    result = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def ran(output: str) -> set[str]:
-    return set(re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE))
+from tests.graphs import ROOT, build_graph, dvc, ran
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository's own dvc.yaml on a tiny model, two local sources, two mixes, one method of each kind."""
-    folder = tmp_path_factory.mktemp("graph")
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    build(folder / "model")
-    for source, words in (("prose", "the cat sat on a mat and saw "), ("code", "def f(x): return x + 1; ")):
-        for index in range(12):
-            (folder / f"{source}-{index}.txt").write_text(f"{index} {words * 12}")
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tree |= {
-        "model": {"path": "model"},
-        "calibration": {"sequences": 6, "tokens": 16},
-        "sources": {name: {"kind": "files", "paths": [f"{name}-*.txt"]} for name in ("prose", "code")},
-        "statistics": {"probes": 32},
-        "mixes": {"even": {"prose": 0.5, "code": 0.5}, "wordy": {"prose": 0.8, "code": 0.2}},
-        "grouping": {"group_size": 4},
-        "suites": {"tiny": {"loss": ["code"], "loss_sequences": 4, "loss_tokens": 16}},
-        "evaluation": {"suite": "tiny"},
-        "run": {
-            "sources": ["prose", "code"],
-            "mixes": ["even", "wordy"],
-            "one_shot": ["reap"],
-            "sequential": ["ream"],
-            "experts": [4],
-        },
-        "exports": {"small": {"mix": "even", "method": "reap", "experts": 4}},
-    }
-    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    dvc(folder, "init", "-q")
-    return folder
+    return build_graph(tmp_path_factory.mktemp("graph"))
 
 
 def of_mix(mix: str) -> set[str]:

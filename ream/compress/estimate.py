@@ -50,6 +50,11 @@ class Estimate:
         }
 
 
+def expert_parameters(manifest: Manifest, experts: int) -> int:
+    """Parameters of ``experts`` routed experts in every layer: gate, up and down, and the router's row."""
+    return len(manifest.moe_layers) * experts * (3 * manifest.width + 1) * manifest.hidden
+
+
 def estimate_run(
     manifest: Manifest,
     experts: int,
@@ -71,19 +76,21 @@ def estimate_run(
         compute_bytes: of the compute dtype.
     """
     layers, hidden, width = len(manifest.moe_layers), manifest.hidden, manifest.width
-    expert = (3 * width + 1) * hidden  # gate, up and down, and the router's row
-    after = manifest.parameters - layers * (manifest.experts - experts) * expert
+    routed, gone = (
+        expert_parameters(manifest, manifest.experts),
+        expert_parameters(manifest, manifest.experts - experts),
+    )
     stored = DTYPES[manifest.dtype].itemsize
     everything = sequences * tokens
     sums = 8 * manifest.experts * (2 * hidden + manifest.experts + 4)
     hidden_bytes = everything * hidden * compute_bytes
-    other = (manifest.parameters - layers * manifest.experts * expert) // manifest.layers
+    other = (manifest.parameters - routed) // manifest.layers
     return Estimate(
         parameters_before=manifest.parameters,
-        parameters_after=after,
-        disk_output=sum(manifest.shards.values()) - layers * (manifest.experts - experts) * expert * stored,
+        parameters_after=manifest.parameters - gone,
+        disk_output=sum(manifest.shards.values()) - gone * stored,
         disk_work=2 * hidden_bytes if sequential else layers * (sums + probes * hidden * compute_bytes),
-        memory_layer=2 * (manifest.experts * expert + other) * compute_bytes,
+        memory_layer=2 * (routed // layers + other) * compute_bytes,
         memory_hidden=hidden_bytes * (2 if sequential else 1),
         memory_batch=batch_tokens * (6 * hidden + 4 * width) * compute_bytes,
         flops_statistics=4.0 * layers * manifest.experts * hidden * width * everything,

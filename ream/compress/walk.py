@@ -33,6 +33,27 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.ids) // self.rows)
 
+    def shard(self, number: int, shards: int) -> slice:
+        """The sequences of one of ``shards`` parts of about equal size; micro-batches are not cut, so sums stay alike.
+
+        Args:
+            number: from 0. shards: at most as many as there are micro-batches.
+
+        Raises:
+            UserError: there are fewer micro-batches.
+        """
+        if not 0 <= number < shards <= len(self):
+            raise UserError(
+                f"shard {number} of {shards}: there are {len(self)} micro-batches to share out; shards count from "
+                "0, and there are at most as many; lower compute.batch_tokens for more"
+            )
+        first, last = number * len(self) // shards, (number + 1) * len(self) // shards
+        return slice(first * self.rows, min(last * self.rows, len(self.ids)))
+
+    def part(self, rows: slice) -> "Batches":
+        """The same with these sequences alone."""
+        return Batches(self.ids[rows], self.mask[rows], self.rows)
+
 
 def batches(ids: np.ndarray, mask: np.ndarray, batch_tokens: int) -> Batches:
     """Micro-batches of at most ``batch_tokens`` tokens, padding included, and at least one sequence."""
@@ -55,10 +76,19 @@ def check_ids(ids: np.ndarray, vocabulary: int) -> None:
 class Probes:
     """Collects the MoE inputs of the probe tokens of one layer, in the probes' random order."""
 
-    def __init__(self, data: Batches, probes: int, seed: int) -> None:
+    def __init__(self, data: Batches, probes: int, seed: int, rows: slice = slice(None)) -> None:
+        """Args:
+        data: all sequences, which the probes are sampled from.
+        probes: S. seed: of the sample.
+        rows: the sequences that the walk is given, the first of which it counts as 0.
+        """
         real = np.flatnonzero(data.mask.numpy().reshape(-1))
-        self.places = real[probe_positions(len(real), probes, seed)]
+        places = real[probe_positions(len(real), probes, seed)]
         self.length = data.ids.shape[1]
+        start, stop, _ = rows.indices(len(data.ids))
+        here = (places >= start * self.length) & (places < stop * self.length)
+        self.order = np.flatnonzero(here)  # of all probes, those of these rows
+        self.places = places[here] - start * self.length
         self.inputs: Tensor | None = None
 
     def take(self, part: slice, x: Tensor) -> None:

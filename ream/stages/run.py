@@ -23,6 +23,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "merge": ("export",),
     "report": (),
 }
+OPTIONAL = {"statistics": ("shard", "shards")}  # all of them or none
 
 
 def run_stage(name: str, given: Mapping[str, Any], params_path: Path, root: Path, reports: Path, models: Path) -> str:
@@ -43,8 +44,10 @@ def run_stage(name: str, given: Mapping[str, Any], params_path: Path, root: Path
         raise unknown("stage", name, STAGES, "dvc.yaml")
     options = {key: value for key, value in given.items() if value is not None}
     needed = STAGES[name] if options or name != "evaluate" else ()
+    if any(option in options for option in OPTIONAL.get(name, ())):
+        needed += OPTIONAL[name]
     if set(options) != set(needed):
-        wanted = " ".join(f"--{option}" for option in STAGES[name]) or "no options"
+        wanted = " ".join(f"--{option}" for option in needed or STAGES[name]) or "no options"
         raise UserError(f"stage {name} takes {wanted}; given: {' '.join(f'--{key}' for key in options) or 'none'}")
     params, workspace = load_params(params_path), Workspace(root)
     run: Callable[..., str] = importlib.import_module(f"ream.stages.{name}").run

@@ -1,7 +1,9 @@
 """Stage statistics: one pass of the original over one source, kept as sums and probe inputs of every layer."""
 
 import shutil
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ream import __version__
 from ream.calibration.corpus import read_corpus
@@ -12,12 +14,26 @@ from ream.progress import Progress
 from ream.stages.original import open_original
 from ream.stages.workspace import Workspace, file_digest
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def run(params: Params, workspace: Workspace, source: str, discard_stale: bool = True) -> str:
+
+def run(
+    params: Params,
+    workspace: Workspace,
+    source: str,
+    shard: int | None = None,
+    shards: int | None = None,
+    discard_stale: bool = True,
+) -> str:
     """Collect the statistics of a source; goes on where a killed run stood.
 
+    With ``shard`` and ``shards``, only that part of its sequences (several processes, several machines with one
+    workspace): the sums stay in the workspace's state until a run without shards finds all of them and adds them up
+    instead of walking.
+
     Raises:
-        UserError: see `open_original`, `read_corpus`, `Decoder`.
+        UserError: see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
     """
     from ream.compress.one_shot import collect
     from ream.compress.state import WalkState, fingerprint
@@ -43,20 +59,88 @@ def run(params: Params, workspace: Workspace, source: str, discard_stale: bool =
         "batch_tokens": params.compute.batch_tokens,
         "ream": __version__,
     }
-    out = workspace.statistics(source)
-    done = f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"
+    out, layers = workspace.statistics(source), original.architecture.moe_layers
+    done = f"statistics of {source}: {facts['tokens']:,} tokens, {len(layers)} layers"
     if (out / "facts.json").exists() and read_json(out / "facts.json") == facts:
         return done
-    with WalkState(workspace.state("statistics", source), fingerprint(facts), discard_stale) as state:
+    rows, desc, identity = slice(None), f"statistics {source}", fingerprint(facts)
+    state_folder = workspace.state("statistics", source)
+    if shard is not None and shards is not None:
+        rows, desc = data.shard(shard, shards), f"{desc} {shard}/{shards}"
+        state_folder, identity = _shard(workspace, source, facts, shard, shards)
+    else:
+        count = _complete(workspace, source, facts, original.architecture.layers)
+        if count:
+            folders = [_shard(workspace, source, facts, number, count)[0] for number in range(count)]
+            orders = [Probes(data, facts["probes"], facts["seed"], data.shard(i, count)).order for i in range(count)]
+            with building(out) as folder:
+                for index in layers:
+                    add_up(folders, orders, index, folder)
+                write_json(folder / "facts.json", facts)
+            for shard_folder in folders:
+                shutil.rmtree(shard_folder)
+            return f"{done}, from {count} shards"
+    with WalkState(state_folder, identity, discard_stale) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
-        probes = Probes(data, params.statistics.probes, params.calibration.seed)
-        layers = original.architecture.layers
-        with Progress(len(data) * layers, f"statistics {source}", "batch", layers, facts["tokens"]) as bar:
-            collect(decoder, data, probes, state, bar)
+        probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
+        part, depth = data.part(rows), original.architecture.layers
+        with Progress(len(part) * depth, desc, "batch", depth, int(part.mask.sum())) as bar:
+            collect(decoder, part, probes, state, bar)
+        if shard is not None:
+            return f"{desc}: {int(part.mask.sum()):,} of {facts['tokens']:,} tokens"
         with building(out) as folder:
-            for index in original.architecture.moe_layers:
+            for index in layers:
                 path = state.layer_path(index)
                 shutil.copyfile(path, folder / path.name)  # moved, they would be gone for a run killed before the last
             write_json(folder / "facts.json", facts)
         state.clear()
     return done
+
+
+def _shard(workspace: Workspace, source: str, facts: dict[str, Any], shard: int, shards: int) -> tuple[Path, str]:
+    """Where a shard's walk keeps its state, and the identity of that."""
+    from ream.compress.state import fingerprint
+
+    folder = workspace.state("statistics", source, "shard", str(shard), "of", str(shards))
+    return folder, fingerprint(facts | {"shard": shard, "shards": shards})
+
+
+def _complete(workspace: Workspace, source: str, facts: dict[str, Any], depth: int) -> int:
+    """Into how many shards the source has been split that have all been walked with these facts; 0 for none."""
+    for first in sorted(workspace.states.glob(f"statistics-{source}-shard-0-of-*")):
+        shards = int(first.name.rpartition("-")[2])
+        found = 0
+        for shard in range(shards):
+            folder, identity = _shard(workspace, source, facts, shard, shards)
+            path = folder / "progress.json"
+            found += path.exists() and read_json(path) == {"identity": identity, "next_layer": depth}
+        if found == shards:
+            return shards
+    return 0
+
+
+def add_up(folders: Sequence[Path], orders: Sequence["np.ndarray"], index: int, out: Path) -> None:
+    """Write a layer's statistics as the sum over shards.
+
+    Args:
+        folders: of the shards' states.
+        orders: of each shard, which of all probes are its own.
+        index: of the layer.
+        out: folder for the layer's file.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from ream.compress.statistics_file import layer_file
+
+    total: dict[str, torch.Tensor] = {}
+    probes = None
+    for folder, order in zip(folders, orders, strict=True):
+        part = load_file(layer_file(folder, index))
+        mine = part.pop("probes")
+        if probes is None:
+            probes = torch.empty(sum(map(len, orders)), mine.shape[1], dtype=mine.dtype)
+        probes[torch.from_numpy(order)] = mine
+        total = {name: total[name] + value if total else value for name, value in part.items()}
+    assert probes is not None
+    save_file({**total, "probes": probes}, layer_file(out, index))

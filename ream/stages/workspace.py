@@ -47,9 +47,13 @@ class Workspace:
     def original_evaluation(self) -> Path:
         return self.root / "evaluation-original" / "original.json"
 
+    @property
+    def states(self) -> Path:
+        return self.root / ".state"
+
     def state(self, *names: str) -> Path:
         """Folder for what an unfinished stage has done so far; no stage's output."""
-        return self.root / ".state" / "-".join(names)
+        return self.states / "-".join(names)
 
 
 def file_digest(path: Path) -> str:

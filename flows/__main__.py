@@ -1,0 +1,81 @@
+"""`python -m flows`: run the graph here, or serve it with a UI."""
+
+import atexit
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from flows.server import Server
+from flows.settings import PORT, change_params, check_server, parse_assignments, prepare, repository
+from ream.errors import UserError
+
+app = typer.Typer(
+    help="Run the graph of dvc.yaml with Prefect.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set-param", "-S", help="NAME=VALUE in params.yaml; may be given several times.")
+]
+
+
+@app.command()
+def run(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages or kinds of stages [default: all].")] = None,
+    set_param: Assignments = None,
+    workers: Annotated[int, typer.Option(min=1, help="Stages at once.")] = 2,
+    models: Annotated[int | None, typer.Option(min=1, help="Stages at once that hold the model.")] = None,
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler whose workers run the stages.")] = None,
+) -> None:
+    """Bring the graph up to date. Progress is in the UI of PREFECT_API_URL, else Prefect starts a server for itself."""
+    root = repository()
+    prepare(root)
+    check_server()
+    values = parse_assignments(set_param or [])
+    if values:
+        change_params(root / "params.yaml", values)
+    server = None if os.environ.get("PREFECT_API_URL") else Server(root, light=True)
+    if server is not None:
+        atexit.register(server.stop)  # before Prefect's own, and so after them: they send what is not sent yet
+        os.environ["PREFECT_API_URL"] = server.api
+    from flows.graph import read_graph, select  # the server starts meanwhile
+
+    select(read_graph(root), targets or [])
+    from flows.pipeline import pipeline
+
+    if server is not None:
+        server.ready()
+        typer.echo(f"to be watched at {server.address} while it runs")
+    state = pipeline(targets or [], None, workers, models, return_state=True)
+    if state.is_completed():
+        typer.echo(f"{state.message}; results: {root / 'reports' / 'results.md'}")
+        return
+    typer.echo(f"error: {state.message}", err=True)
+    raise typer.Exit(1)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Of the server, on this machine alone.")] = PORT) -> None:
+    """Start a Prefect server and serve the graph there: to be started with parameters, and watched, in a browser."""
+    root = repository()
+    prepare(root)
+    from flows.ui import serve
+
+    serve(root, port, typer.echo)
+
+
+def main() -> None:
+    """Run the command line: a user's error is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The repository's own dvc.yaml on a tiny model, for tests that run the graph."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.tiny import build
+
+ROOT = Path(__file__).parent.parent
+
+
+def environment() -> dict[str, str]:
+    """The stages' commands are those of this Python."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """A command in a folder, whatever becomes of it."""
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """What a DVC command that must succeed says."""
+    result = run(folder, sys.executable, "-m", "dvc", *arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def ran(output: str) -> set[str]:
+    """The stages that `dvc repro` has run."""
+    return set(re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE))
+
+
+def build_graph(folder: Path) -> Path:
+    """dvc.yaml on a tiny model, two local sources, two mixes, one method of each kind; a git and DVC repository."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    build(folder / "model")
+    for source, words in (("prose", "the cat sat on a mat and saw "), ("code", "def f(x): return x + 1; ")):
+        for index in range(12):
+            (folder / f"{source}-{index}.txt").write_text(f"{index} {words * 12}")
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree |= {
+        "model": {"path": "model"},
+        "calibration": {"sequences": 6, "tokens": 16},
+        "sources": {name: {"kind": "files", "paths": [f"{name}-*.txt"]} for name in ("prose", "code")},
+        "statistics": {"probes": 32},
+        "mixes": {"even": {"prose": 0.5, "code": 0.5}, "wordy": {"prose": 0.8, "code": 0.2}},
+        "grouping": {"group_size": 4},
+        "suites": {"tiny": {"loss": ["code"], "loss_sequences": 4, "loss_tokens": 16}},
+        "evaluation": {"suite": "tiny"},
+        "run": {
+            "sources": ["prose", "code"],
+            "mixes": ["even", "wordy"],
+            "one_shot": ["reap"],
+            "sequential": ["ream"],
+            "experts": [4],
+        },
+        "exports": {"small": {"mix": "even", "method": "reap", "experts": 4}},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    (folder / ".gitignore").write_text("/artifacts\n/reports\n/models\n/.prefect\n")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    dvc(folder, "init", "-q")
+    (folder / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
+    return folder
