@@ -6,7 +6,7 @@ PORT ?= 4200
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help repro flow ui test test-all lint format clean
+.PHONY: help repro flow ui test test-flow test-all lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,6 +31,9 @@ ui: .venv/installed ## a Prefect server on this machine (PORT) where the graph c
 
 test: .venv/installed ## the default tests: no network, no GPU, under 5 minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+test-flow: .venv/installed ## the tests with Prefect servers, and in a browser where there is chromium
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m 'flow or browser'
 
 test-all: .venv/installed ## with the slow tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not gpu'

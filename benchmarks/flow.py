@@ -2,7 +2,7 @@
 
     python benchmarks/flow.py [--workers 2] [--folder FOLDER]
 
-Both clones use this repository's .venv. Prints a table, and whether the two left the same dvc.lock and the same outputs.
+Both clones use this repository's .venv. Prints a table, and whether both left the same dvc.lock and outputs.
 """
 
 import argparse

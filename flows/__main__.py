@@ -3,7 +3,7 @@
 import atexit
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,9 @@ def run(
     set_param: Assignments = None,
     workers: Annotated[int, typer.Option(min=1, help="Stages at once.")] = 2,
     models: Annotated[int | None, typer.Option(min=1, help="Stages at once that hold the model.")] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Parts of each source's statistics, made at once.")] = 1,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler whose workers run the stages.")] = None,
+    clones: Annotated[bool, typer.Option(help="With --dask: each worker runs in a clone of its own.")] = False,
 ) -> None:
     """Bring the graph up to date. Progress is in the UI of PREFECT_API_URL, else Prefect starts a server for itself."""
     root = repository()
@@ -45,12 +47,14 @@ def run(
     from flows.graph import read_graph, select  # the server starts meanwhile
 
     select(read_graph(root), targets or [])
-    from flows.pipeline import pipeline
+    from flows.pipeline import check_request, pipeline
 
+    check_request(root, workers, models, shards, clones)
+    flow = pipeline if dask is None else pipeline.with_options(task_runner=dask_runner(dask))
     if server is not None:
         server.ready()
         typer.echo(f"to be watched at {server.address} while it runs")
-    state = pipeline(targets or [], None, workers, models, return_state=True)
+    state = flow(targets or [], None, workers, models, shards, clones, return_state=True)
     if state.is_completed():
         typer.echo(f"{state.message}; results: {root / 'reports' / 'results.md'}")
         return
@@ -66,6 +70,24 @@ def ui(port: Annotated[int, typer.Option(help="Of the server, on this machine al
     from flows.ui import serve
 
     serve(root, port, typer.echo)
+
+
+def dask_runner(address: str) -> Any:
+    """A task runner that hands stages to a Dask scheduler.
+
+    Raises:
+        UserError: prefect-dask is not installed, or nobody answers at the address.
+    """
+    try:
+        from distributed import Client
+        from prefect_dask import DaskTaskRunner
+    except ImportError:
+        raise UserError("--dask needs prefect-dask; pip install 'ream[dask]'") from None
+    try:
+        Client(address, timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`") from None
+    return DaskTaskRunner(address=address)
 
 
 def main() -> None:

@@ -111,13 +111,41 @@ class Children:
 CHILDREN = Children()
 
 
-def reproduce(
-    name: str, root: Path, environment: Mapping[str, str], say: Say, tell: Tell, children: Children = CHILDREN
+def open_children() -> None:
+    """Let this process start children (again)."""
+    CHILDREN.open()
+
+
+def stop_children() -> None:
+    """Stop all children of this process."""
+    CHILDREN.stop()
+
+
+def reproduce(name: str, root: Path, environment: Mapping[str, str], say: Say, tell: Tell) -> None:
+    """Run `dvc repro --single-item` for a stage: `run`."""
+    run(name, [*dvc_command(environment), "repro", "--single-item", name], root, environment, say, tell)
+
+
+def dvc_command(environment: Mapping[str, str]) -> list[str]:
+    """DVC as a stage's environment has it first in its PATH (`flows.warm`), else this Python's."""
+    first = Path(environment.get("PATH", "").partition(os.pathsep)[0]) / "dvc"
+    return [str(first)] if environment.get("PATH") and first.exists() else [sys.executable, "-m", "dvc"]
+
+
+def run(
+    name: str,
+    command: list[str],
+    root: Path,
+    environment: Mapping[str, str],
+    say: Say,
+    tell: Tell,
+    children: Children = CHILDREN,
 ) -> None:
-    """Run `dvc repro --single-item` for a stage.
+    """Run a stage's process to its end.
 
     Args:
         name: of the stage.
+        command: of DVC, or the stage's own.
         root: of the repository.
         environment: on top of this process's.
         say: gets every line of output.
@@ -125,9 +153,8 @@ def reproduce(
         children: knows the process while it runs.
 
     Raises:
-        StageError: DVC or the stage failed; says why in a line.
+        StageError: it failed; says why in a line.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", name]
     with tempfile.TemporaryDirectory(prefix="ream-stage-") as folder:
         events = Path(folder) / "progress"
         child = children.start(command, root, {**environment, EVENTS: str(events)})

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,12 +25,14 @@ class Stage:
         command: what it runs.
         needs: names of the stages whose outputs it reads.
         outputs: paths, relative to the repository.
+        part_of: for a shard of a stage, which DVC does not know, that stage.
     """
 
     name: str
     command: str
     needs: tuple[str, ...]
     outputs: tuple[str, ...]
+    part_of: str | None = None
 
     @property
     def kind(self) -> str:
@@ -98,6 +100,29 @@ def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Sta
                 wanted.add(name)
                 found += stages[name].needs
     return {name: stage for name, stage in stages.items() if name in wanted}
+
+
+def with_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
+    """The statistics of each source in so many parts, which can run at once; the stage itself then adds them up."""
+    if shards == 1:
+        return dict(stages)
+    found: dict[str, Stage] = {}
+    for name, stage in stages.items():
+        if stage.kind == "statistics":
+            parts = [
+                replace(
+                    stage,
+                    name=f"{name}-shard-{shard}-of-{shards}",
+                    command=f"{stage.command} --shard {shard} --shards {shards}",
+                    outputs=(),
+                    part_of=name,
+                )
+                for shard in range(shards)
+            ]
+            found |= {part.name: part for part in parts}
+            stage = replace(stage, needs=(*stage.needs, *(part.name for part in parts)))
+        found[name] = stage
+    return found
 
 
 Reason = Literal["itself", "needs"]

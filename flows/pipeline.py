@@ -2,9 +2,11 @@
 
 import concurrent.futures
 import queue
+import shlex
+import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows import artifacts
-from flows.child import CHILDREN, StageError, reproduce
-from flows.graph import BusyError, Stage, outdated, read_graph, select
+from flows.child import StageError, open_children, reproduce, run, stop_children
+from flows.clones import Snapshot, check_remote, merge_entry, pull, reproduce_in_clone, snapshot
+from flows.graph import BusyError, Stage, outdated, read_graph, select, with_shards
 from flows.resources import Devices, models_at_once
 from flows.settings import change_params, repository
+from flows.warm import Warm
 from ream.errors import UserError
 
 CACHED = "Cached"
@@ -49,15 +53,16 @@ def worth_another_try(task: Task, run: TaskRun, state: State) -> bool:
     retry_delay_seconds=RETRY_SECONDS,
     retry_condition_fn=worth_another_try,
 )
-def run_stage(stage: Stage, root: str, environment: dict[str, str]) -> float:
+def run_stage(stage: Stage, root: str, environment: dict[str, str], given: Snapshot | None = None) -> str | None:
     """Run one stage through DVC.
 
     Args:
         stage: to run. root: of the repository.
         environment: of its process, on top of this one's.
+        given: what this process's own clone, which is then used instead of ``root``, must agree on.
 
     Returns:
-        Seconds it took.
+        The stage's entry of dvc.lock where it ran in another clone.
 
     Raises:
         StageError: it failed.
@@ -70,11 +75,18 @@ def run_stage(stage: Stage, root: str, environment: dict[str, str]) -> float:
         with _only_told(logger):
             progress.tell(event)
 
-    reproduce(stage.name, Path(root), environment, logger.info, tell)
-    seconds = time.monotonic() - started
+    where, entry = Path(root), None
+    if given is not None:
+        where = repository()
+        entry = reproduce_in_clone(stage, given, environment, logger.info, tell)
+    elif stage.part_of is not None:
+        command = [sys.executable, "-m", "ream.cli", *shlex.split(stage.command)[1:]]
+        run(stage.name, command, where, environment, logger.info, tell)
+    else:
+        reproduce(stage.name, where, environment, logger.info, tell)
     with _only_told(logger):
-        artifacts.stage_table(stage, Path(root), seconds)
-    return seconds
+        artifacts.stage_table(stage, where, time.monotonic() - started)
+    return entry
 
 
 @contextmanager
@@ -92,6 +104,8 @@ def pipeline(
     set_params: dict[str, Any] | None = None,
     workers: int = 2,
     models: int | None = None,
+    shards: int = 1,
+    clones: bool = False,
 ) -> State:
     """Bring the graph of dvc.yaml, or the targets in it, up to date.
 
@@ -102,21 +116,21 @@ def pipeline(
         workers: stages that run at once.
         models: stages among them that hold the model; by default as many as there are GPUs, without any as many as the
             memory takes.
+        shards: parts into which the statistics of each source are split, to be made at once and added up.
+        clones: each worker (of a Dask cluster) has a clone of its own instead of sharing this workspace; results go
+            through DVC's default remote.
     """
     root = repository()
-    if workers < 1 or (models is not None and models < 1):
-        raise UserError(f"workers ({workers}) and models ({models}) must be at least 1")
+    check_request(root, workers, models, shards, clones)
     if set_params:
         change_params(root / "params.yaml", set_params)
-    stages = select(read_graph(root), targets or [])
+    stages = with_shards(select(read_graph(root), targets or []), shards)
     limit = min(workers, models or models_at_once(root))
     set_tag_limit(MODEL_TAG, limit)
-    CHILDREN.open()
-    try:
-        states = Schedule(root, stages, workers, limit).run()
-    finally:
-        CHILDREN.stop()
+    states = Schedule(root, stages, workers, limit, clones).run()
     done = [stage for name, stage in stages.items() if states[name].is_completed()]
+    if clones:
+        pull(root, [stage.name for stage in done])
     evaluations = [root / path for stage in done if stage.kind.startswith("evaluate") for path in stage.outputs]
     reports = [
         root / path for stage in done if stage.kind == "report" for path in stage.outputs if path.endswith(".md")
@@ -126,6 +140,21 @@ def pipeline(
         if any(states[stage.name].name != CACHED for stage in done):
             artifacts.main_figure(evaluations)
     return ended(states)
+
+
+def check_request(root: Path, workers: int, models: int | None, shards: int, clones: bool) -> None:
+    """Refuse what can't be run; arguments as of `pipeline`.
+
+    Raises:
+        UserError: a number below 1, shards and clones at once, clones without a remote or of uncommitted code.
+    """
+    if min(workers, 1 if models is None else models, shards) < 1:
+        raise UserError(f"workers ({workers}), models ({models}) and shards ({shards}) must be at least 1")
+    if clones and shards > 1:
+        raise UserError("shards add up in one workspace; give either shards or clones")
+    if clones:
+        check_remote(root)
+        snapshot(root)
 
 
 def ended(states: Mapping[str, State]) -> State:
@@ -144,11 +173,14 @@ def ended(states: Mapping[str, State]) -> State:
 class Schedule:
     """Submits each stage when all that it needs has ended, in the order of `dvc repro` where several could start."""
 
-    def __init__(self, root: Path, stages: Mapping[str, Stage], workers: int, models: int) -> None:
-        self.root, self.stages, self.workers, self.models = root, stages, workers, models
+    def __init__(self, root: Path, stages: Mapping[str, Stage], workers: int, models: int, clones: bool) -> None:
+        self.root, self.stages, self.workers, self.models, self.clones = root, stages, workers, models, clones
         self.devices = Devices()
         self.outdated = outdated(root, list(stages))
         self._decided: dict[str, bool] = {}
+        self._cached: set[str] = set()
+        self._opened = ExitStack()
+        self._warm: Warm | None = None
         self.futures: dict[str, PrefectFuture[Any]] = {}
         self.states: dict[str, State] = {}
         self.running: dict[str, str | None] = {}  # name to GPU
@@ -156,6 +188,14 @@ class Schedule:
 
     def run(self) -> dict[str, State]:
         """All stages' last states."""
+        everywhere(open_children)
+        with self._opened:
+            try:
+                return self._run()
+            finally:
+                everywhere(stop_children)
+
+    def _run(self) -> dict[str, State]:
         while len(self.states) < len(self.stages):
             for stage in self._ready():
                 self._submit(stage)
@@ -163,6 +203,8 @@ class Schedule:
             future = self.futures[name]
             future.wait()
             self.states[name] = future.state
+            if self.clones and self.states[name].is_completed() and name not in self._cached:
+                merge_entry(self.root, name, future.result())
             self.devices.give_back(self.running.pop(name))
         return self.states
 
@@ -185,22 +227,31 @@ class Schedule:
         return ready
 
     def _submit(self, stage: Stage) -> None:
-        needed = [self.futures[need] for need in self._needs(stage)]
         if self._current(stage):
-            self.futures[stage.name] = cached_run(stage, needed)
+            self.futures[stage.name] = cached_run(stage, [self.futures[need] for need in self._needs(stage)])
+            self._cached.add(stage.name)
             self.running[stage.name] = None
             self._ended.put(stage.name)
             return
-        device = self.devices.take() if stage.loads_model else None
-        environment = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-        if self.workers > 1:
-            environment |= SHARED_CORES
+        device = self.devices.take() if stage.loads_model and not on_dask() else None
+        environment = self._environment() | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
         tags = {stage.kind, MODEL_TAG} if stage.loads_model else {stage.kind}
         runner: Any = run_stage.with_options(name=stage.name, task_run_name=stage.name, tags=tags)
+        # Dask would have to send the futures of cached stages, which are of this process, to its workers.
+        needed = [self.futures[need] for need in self._needs(stage) if not (on_dask() and need in self._cached)]
+        given = snapshot(self.root) if self.clones else None
         self.running[stage.name] = device
-        future = runner.submit(stage, str(self.root), environment, wait_for=needed)
+        future = runner.submit(stage, str(self.root), environment, given, wait_for=needed)
         self.futures[stage.name] = future
         future.add_done_callback(lambda _, name=stage.name: self._ended.put(name))
+
+    def _environment(self) -> dict[str, str]:
+        """Of a stage's process."""
+        if on_dask():
+            return dict(SHARED_CORES)
+        if self._warm is None:  # with the first stage: a flow with nothing to do has no use for it
+            self._warm = self._opened.enter_context(Warm(SHARED_CORES))
+        return SHARED_CORES | self._warm.environment()
 
     def _needs(self, stage: Stage) -> Iterable[str]:
         return (need for need in stage.needs if need in self.stages)
@@ -216,11 +267,12 @@ class Schedule:
         return self._decided[stage.name]
 
     def _unchanged(self, stage: Stage) -> bool:
-        reason = self.outdated.get(stage.name)
+        name = stage.part_of or stage.name
+        reason = self.outdated.get(name)
         if reason == "itself" or all(self.states[need].name == CACHED for need in self._needs(stage)):
             return reason is None
         try:
-            return not outdated(self.root, [stage.name])  # what it needs has run since: DVC looks again
+            return not outdated(self.root, [name])  # what it needs has run since: DVC looks again
         except BusyError:
             return False  # its process will look
 
@@ -248,6 +300,25 @@ def cached_run(stage: Stage, needed: Sequence[PrefectFuture[Any]]) -> PrefectFut
     done: concurrent.futures.Future[Any] = concurrent.futures.Future()
     done.set_result(state)
     return PrefectConcurrentFuture(made.id, done)
+
+
+def on_dask() -> bool:
+    """Whether this flow run's tasks go to a Dask cluster."""
+    return dask_client() is not None
+
+
+def dask_client() -> Any:
+    """The client of the cluster that runs this flow run's tasks; None where they are threads of this process."""
+    context = FlowRunContext.get()
+    return None if context is None else getattr(context.task_runner, "client", None)
+
+
+def everywhere(action: Callable[[], None]) -> None:
+    """Do something in this process and in those of all Dask workers."""
+    action()
+    client = dask_client()
+    if client is not None:
+        client.run(action)
 
 
 def set_tag_limit(tag: str, limit: int) -> None:

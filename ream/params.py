@@ -163,9 +163,17 @@ class Suite(Section):
     loss: list[str] = Field(default=[], description="built-in sources whose held-out loss is measured")
     num_fewshot: dict[str, int] = {}
     metric: dict[str, str] = Field(default={}, description="metric of a task; acc for MC and the task's first for GEN")
+    chat_template: list[str] = Field(default=[], description="tasks put to the model through its chat template")
     limit: int | None = Field(None, ge=1, description="items of each task")
     loss_sequences: int = Field(64, ge=1)
     loss_tokens: int = Field(512, ge=8)
+
+    @model_validator(mode="after")
+    def _chats(self) -> "Suite":
+        for task in self.chat_template:
+            if task not in (*self.mc, *self.gen):
+                raise ValueError(f"chat_template names '{task}', which is no task of the suite")
+        return self
 
 
 class Evaluation(Section):

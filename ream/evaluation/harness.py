@@ -15,7 +15,7 @@ from ream.errors import UserError
 from ream.evaluation import tasks
 from ream.evaluation.pinned import PINNED
 from ream.evaluation.scores import suite_means
-from ream.evaluation.settings import check_backend, check_code_execution, check_model, task_settings
+from ream.evaluation.settings import check_backend, check_chat, check_code_execution, check_model, task_settings
 from ream.evaluation.store import ResultStore
 
 if TYPE_CHECKING:
@@ -68,9 +68,11 @@ class Harness:
             percent. mc and gen are plain means over their tasks, avg the mean of the two; None where there are none.
 
         Raises:
-            UserError: a task lacks data or packages, or has no such metric; or vllm gets a model in memory.
+            UserError: a task lacks data or packages, or has no such metric; vllm gets a model in memory; the tokenizer
+                lacks a chat template.
         """
         check_model(model, self.evaluation)
+        check_chat(tokenizer, self.suite)
         results: dict[str, dict[str, Any]] = {}
         for name in self.names:
             done = progress.read(name, self.settings[name]) if progress is not None else None
@@ -145,6 +147,8 @@ def _run(
         lm=lm,
         task_dict=loaded,
         limit=settings["limit"],
+        apply_chat_template=settings["chat_template"],
+        fewshot_as_multiturn=settings["chat_template"],
         bootstrap_iters=BOOTSTRAP,
         log_samples=False,
         confirm_run_unsafe_code=evaluation.allow_code_execution,

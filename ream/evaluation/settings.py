@@ -31,6 +31,7 @@ def task_settings(
         "filter": chosen or None,
         "num_fewshot": suite.num_fewshot.get(name, pinned.num_fewshot if pinned is not None else None),
         "generation": dict(pinned.generation) if pinned is not None else {},
+        "chat_template": name in suite.chat_template,
         "limit": suite.limit,
         "max_length": evaluation.max_length,
         "backend": evaluation.backend,
@@ -76,6 +77,19 @@ def check_model(model: Any, evaluation: params.Evaluation) -> None:
 @cache
 def _version(package: str) -> str:
     return importlib.metadata.version(package)
+
+
+def check_chat(tokenizer: Any, suite: params.Suite) -> None:
+    """Refuse a tokenizer without a chat template where the suite wants one; None is vLLM's to find.
+
+    Raises:
+        UserError: names the tasks.
+    """
+    if suite.chat_template and tokenizer is not None and getattr(tokenizer, "chat_template", None) is None:
+        raise UserError(
+            f"the model's tokenizer has no chat template, which {', '.join(suite.chat_template)} would be put through; "
+            "take them out of the suite's chat_template"
+        )
 
 
 def _digest(rows: Path, include: Path) -> str | None:

@@ -1,5 +1,6 @@
 import json
 import os
+from typing import ClassVar
 
 import lm_eval.api.model
 import pytest
@@ -157,6 +158,33 @@ def test_several_models_share_the_tasks_and_their_encodings(number_items, evalua
     assert shared.score(model, tokenizer, None) == once
     monkeypatch.setattr(HFLM, "tok_encode", lambda *_, **__: pytest.fail("encoded again"))
     assert shared.score(model, tokenizer, None) == once
+
+
+def test_a_task_is_put_through_the_chat_template(number_items, evaluation, use):
+    class Chatting(Lookup):
+        tokenizer_name = "chatting"
+        prompts: ClassVar[list[str]] = []
+
+        def apply_chat_template(self, chat_history, add_generation_prompt=True):
+            return "".join(f"<{turn['role']}>{turn['content']}" for turn in chat_history) + "<assistant>"
+
+        def generate_until(self, requests):
+            self.prompts.extend(request.args[0] for request in requests)
+            return super().generate_until(requests)
+
+    lm = use(Chatting())
+    suite = params.Suite(gen=["demo_arithmetic", "demo_solution"], chat_template=["demo_arithmetic"], limit=2)
+    result = evaluate_model(None, None, suite, evaluation, number_items, None)
+    contexts = [row["context"] for row in rows(number_items, "demo_arithmetic")[:2]]
+    assert lm.prompts[:2] == [f"<user>{context}<assistant>" for context in contexts]
+    assert lm.prompts[2:] == [row["context"] for row in rows(number_items, "demo_solution")[:2]]
+    assert [result["tasks"][task]["settings"]["chat_template"] for task in suite.gen] == [True, False]
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(number_items, evaluation, model, tokenizer):
+    suite = params.Suite(gen=["demo_arithmetic"], chat_template=["demo_arithmetic"])
+    with pytest.raises(UserError, match="no chat template, which demo_arithmetic would be put through"):
+        evaluate_model(model, tokenizer, suite, evaluation, number_items, None)
 
 
 def test_an_unknown_metric_is_refused_before_the_model_runs(number_items, evaluation, use):

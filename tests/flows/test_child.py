@@ -1,0 +1,123 @@
+"""A stage's process: what it says, how it ended, whether to try again, and that it can be stopped."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from flows import child
+from flows.child import Children, StageError, failure, latest, run
+
+INTERRUPTIBLE = "import time\nprint('up', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('tidied')"
+STUBBORN = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Runs a Python program as a stage; what it said and told of."""
+
+    def go(program, children=None, **environment):
+        said, told = [], []
+        command = [sys.executable, "-c", program]
+        run("s@x", command, tmp_path, environment, said.append, told.append, children or Children())
+        return said, told
+
+    return go
+
+
+def test_lines_are_passed_on_and_noise_is_not(stage):
+    program = "print('one'); print(); print('Updating lock file \\'dvc.lock\\''); print('two', end='')"
+    said, told = stage(f"import sys; {program}; print('bar\\rbar', file=sys.stderr)")
+    assert [line for line in said if line != "bar"] == ["one", "two"]
+    assert said.count("bar") == 2
+    assert told == []
+
+
+def test_progress_is_told(stage):
+    program = (
+        "import json, os\nwith open(os.environ['REAM_PROGRESS'], 'a') as f: f.write(json.dumps({'done': 3}) + '\\n')"
+    )
+    assert stage(program)[1] == [{"done": 3}]
+
+
+def test_the_environment_is_on_top_of_this_ones(stage, monkeypatch):
+    monkeypatch.setenv("OF_THIS", "kept")
+    said, _ = stage("import os; print(os.environ['OF_THIS'], os.environ['ADDED'])", ADDED="new")
+    assert said == ["kept new"]
+
+
+def test_half_an_event_is_not_read(tmp_path):
+    path = tmp_path / "events"
+    assert latest(path) is None
+    path.write_text('{"done": 1}\n{"done"')
+    assert latest(path) == {"done": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "message", "again"),
+    [
+        (
+            255,
+            ["error: source 'x' is unknown", "ERROR: failed to reproduce 's@x': failed to run: r, exited with 2"],
+            "stage s@x: source 'x' is unknown",
+            False,
+        ),
+        (255, ["ERROR: failed to reproduce 's@x': failed to run: ream stage s, exited with 1"], "exited with 1", False),
+        (255, ["ERROR: failed to run: ream stage s, exited with -9"], "stage s@x was killed by SIGKILL", True),
+        (255, ["ERROR: failed to run: ream stage s, exited with 137"], "stage s@x was killed by SIGKILL", True),
+        (-15, [], "stage s@x was killed by SIGTERM", True),
+        (255, ["ERROR: Unable to acquire lock. Most likely"], "another DVC process held a lock", True),
+        (255, ["ERROR: '/a/b' is busy, it is being blocked by:"], "another DVC process held a lock", True),
+        (3, [], "stage s@x: exit status 3", False),
+    ],
+)  # fmt: skip
+def test_what_went_wrong_and_whether_to_try_again(code, lines, message, again):
+    error = failure("s@x", code, lines)
+    assert message in str(error)
+    assert "\n" not in str(error)
+    assert error.again is again
+
+
+def test_a_failed_process_raises(stage):
+    with pytest.raises(StageError, match=r"stage s@x: no such thing") as error:
+        stage("import sys; print('error: no such thing', file=sys.stderr); sys.exit(2)")
+    assert not error.value.again
+
+
+@pytest.mark.parametrize("program", [INTERRUPTIBLE, STUBBORN])
+def test_stopping_ends_the_whole_process_group(stage, program, monkeypatch):
+    monkeypatch.setattr(child, "STOP_SECONDS", 1.0)
+    children, up = Children(), threading.Event()
+    errors, said = [], []
+
+    def go():
+        try:
+            grandchild = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {program!r}]))"
+            run("s@x", [sys.executable, "-c", grandchild], os.getcwd(), {}, note, lambda event: None, children)
+        except StageError as error:
+            errors.append(error)
+
+    def note(line):
+        said.append(line)
+        if line == "up":
+            up.set()
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    assert up.wait(20)
+    (process,) = children._running
+    started = time.monotonic()
+    children.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert time.monotonic() - started < 15
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    assert ("tidied" in said) is (program is INTERRUPTIBLE), "an interrupt, so that it can tidy up"
+    with pytest.raises(StageError, match="not started"):
+        stage("print('too late')", children)
+    children.open()
+    assert stage("print('again')", children)[0] == ["again"]

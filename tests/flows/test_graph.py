@@ -1,0 +1,98 @@
+"""The graph as DVC has it, targets, shards, and which stages are out of date."""
+
+import subprocess
+
+import pytest
+
+from flows.graph import outdated, read_graph, select, with_shards
+from ream.errors import UserError
+from tests.graphs import build_graph, dvc
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build_graph(tmp_path_factory.mktemp("graph"))
+
+
+@pytest.fixture(scope="module")
+def stages(folder):
+    return read_graph(folder)
+
+
+def test_every_stage_comes_after_what_it_needs(stages):
+    order = list(stages)
+    assert len(order) == 19
+    for name, stage in stages.items():
+        assert all(order.index(need) < order.index(name) for need in stage.needs)
+    assert stages["evaluate@even"].needs == ("alignment@even-reap", "items", "model", "sequential@even-ream-4")
+    assert stages["statistics@prose"].command == "ream stage statistics --source prose"
+    assert stages["report"].outputs[0] == "reports/results.md"
+    assert {stage.kind for stage in stages.values() if stage.loads_model} == {
+        "statistics", "sequential", "evaluate", "evaluate-original"
+    }  # fmt: skip
+
+
+def test_targets_are_stages_or_kinds_with_all_they_need(stages):
+    assert select(stages, []) == stages
+    assert list(select(stages, ["saliency@even"])) == [
+        name for name in stages if name.startswith(("model", "calibration", "statistics", "saliency@even"))
+    ]
+    kinds = {stage.kind for stage in select(stages, ["calibration", "items"]).values()}
+    assert kinds == {"model", "calibration", "items"}
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("statistic", r"target 'statistic' is unknown; did you mean 'statistics'\? dvc.yaml has: .*saliency"),
+        ("statistics@pros", r"target 'statistics@pros' is unknown; did you mean 'statistics@prose'\?"),
+    ],
+)
+def test_an_unknown_target_names_the_nearest(stages, target, message):
+    with pytest.raises(UserError, match=message):
+        select(stages, [target])
+
+
+def test_shards_come_before_their_stage_and_need_what_it_needs(stages):
+    found = with_shards(select(stages, ["statistics"]), 2)
+    names = [name for name in found if name.startswith("statistics@prose")]
+    assert names == ["statistics@prose-shard-0-of-2", "statistics@prose-shard-1-of-2", "statistics@prose"]
+    part, whole = found[names[1]], found["statistics@prose"]
+    assert part.command == "ream stage statistics --source prose --shard 1 --shards 2"
+    assert (part.needs, part.kind, part.part_of) == (stages["statistics@prose"].needs, "statistics", "statistics@prose")
+    assert set(whole.needs) == {*part.needs, *names[:2]}
+    assert with_shards(stages, 1) == stages
+
+
+def test_what_is_out_of_date_and_why(tmp_path):
+    folder = build_graph(tmp_path / "own")
+    names = ["model", "calibration@prose", "calibration@code"]
+    assert outdated(folder, names) == dict.fromkeys(names, "itself"), "nothing is there yet"
+    dvc(folder, "repro", "calibration@prose")
+    assert outdated(folder, names) == {"calibration@code": "itself"}
+    manifest = folder / "artifacts" / "model" / "manifest.json"
+    text = manifest.read_text()
+    manifest.unlink()
+    manifest.write_text(text.replace("{", "{ ", 1))
+    assert outdated(folder, names) == {"model": "itself", "calibration@prose": "needs", "calibration@code": "itself"}
+    manifest.write_text(text)
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("prose-*.txt", "prose-1*.txt"))
+    assert outdated(folder, names) == {"calibration@prose": "itself", "calibration@code": "itself"}
+    assert outdated(folder, ["model"]) == {}
+
+
+def test_an_invalid_dvc_yaml_is_one_line(tmp_path):
+    folder = build_graph(tmp_path / "broken")
+    text = (folder / "dvc.yaml").read_text()
+    for broken in ("stages: {a: {cmd: x, dep: [y]}}\n", text.replace("${item.source}", "${item.sauce}"), "stages: [\n"):
+        (folder / "dvc.yaml").write_text(broken)
+        with pytest.raises(UserError, match=r"^DVC can't read the graph: .*; correct the file") as error:
+            read_graph(folder)
+        assert "\n" not in str(error.value)
+
+
+def test_no_repository(tmp_path):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(UserError, match=r"is no DVC repository; run this in the folder that has dvc.yaml"):
+        read_graph(tmp_path)

@@ -1,0 +1,229 @@
+"""The flow against `dvc repro`, side by side; failures, kills and cancelling."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+
+from tests.flows.conftest import flow_environment, ran_by_flow, states
+from tests.graphs import build_graph, dvc, ran
+
+pytestmark = [pytest.mark.flow, pytest.mark.timeout(600)]
+SMALL = ("statistics", "saliency")  # targets that take a few seconds
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return build_graph(tmp_path_factory.mktemp("graph") / "built")
+
+
+@pytest.fixture(scope="module")
+def by_flow(built, server, tmp_path_factory):
+    """A clone that the flow has brought up to date, and what it said."""
+    folder = shutil.copytree(built, tmp_path_factory.mktemp("flow") / "clone", symlinks=True)
+    command = [sys.executable, "-m", "flows", "run", "--workers", "2"]
+    result = subprocess.run(
+        command, cwd=folder, env=flow_environment(server), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder, result.stdout + result.stderr
+
+
+def outputs(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for name in ("artifacts", "reports", "models")
+        for path in sorted((folder / name).rglob("*"))
+        if path.is_file() and ".state" not in path.parts
+    }
+
+
+def leftovers(folder):
+    return [str(path) for path in folder.rglob(".*.tmp")] + [str(path) for path in folder.glob("artifacts/**/*.tmp")]
+
+
+def locks(folder):
+    """What DVC still holds."""
+    held = folder / ".dvc" / "tmp" / "rwlock"
+    return json.loads(held.read_text() or "{}") if held.exists() else {}
+
+
+def test_the_flow_and_dvc_leave_the_same(by_flow, built, flow):
+    folder, said = by_flow
+    assert "19 stages ran, 0 cached" in said
+    assert len(ran_by_flow(said)) == 19
+    assert set(states(said).values()) == {"Completed"}
+    by_dvc = built
+    dvc(by_dvc, "repro")
+    assert yaml.safe_load((folder / "dvc.lock").read_text()) == yaml.safe_load((by_dvc / "dvc.lock").read_text())
+    assert outputs(folder) == outputs(by_dvc)
+    assert len(outputs(folder)) > 30
+    # what one did, the other finds done
+    assert ran(dvc(folder, "repro")) == set()
+    code, said = flow(by_dvc)
+    assert code == 0
+    assert ran_by_flow(said) == set()
+    assert "0 stages ran, 19 cached" in said
+
+
+def test_a_changed_ratio_runs_its_mix_alone(by_flow, flow):
+    folder, _ = by_flow
+    code, said = flow(folder, "saliency", "grouping", "-S", "mixes.wordy.prose=0.3")
+    assert code == 0, said
+    assert ran_by_flow(said) == {"saliency@wordy", "grouping@wordy-reap"}
+    assert yaml.safe_load((folder / "params.yaml").read_text())["mixes"]["wordy"]["prose"] == 0.3
+    assert ran(dvc(folder, "repro", "saliency", "grouping")) == set()
+
+
+def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(by_flow, flow):
+    folder, _ = by_flow
+    before = (folder / "params.yaml").read_text()
+    values = ("-S", "sources.code.paths=[none-*.txt]", "-S", "calibration.seed=5")
+    code, said = flow(folder, *SMALL, "items", *values)
+    (folder / "params.yaml").write_text(before)
+    assert code == 1
+    found = states(said)
+    assert found["calibration@code"] == "Failed"
+    assert said.count("> ream stage calibration --source code") == 1, "bad input is not tried again"
+    assert (found["calibration@prose"], found["statistics@prose"]) == ("Completed", "Completed")
+    assert {found[name] for name in ("statistics@code", "saliency@even", "saliency@wordy")} == {"NotReady"}
+    last = said.strip().splitlines()[-1]
+    assert re.match(r"error: failed: calibration@code; not run: statistics@code, saliency@\w+, saliency@\w+; ", last)
+    assert "none-*.txt" in said
+
+
+def started(folder, server, *arguments):
+    """A flow that runs, once its stage `statistics@prose` has a process."""
+    command = [sys.executable, "-m", "flows", "run", "statistics@prose", *arguments]
+    process = subprocess.Popen(
+        command, cwd=folder, env=flow_environment(server), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found = stage_processes(folder)
+        if found:
+            return process, found
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail(f"no stage has started: {process.communicate()[0]}")
+
+
+def stage_processes(folder):
+    """Processes of `ream stage statistics` in a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or []
+        if process.info["cwd"] == str(folder) and "statistics" in command and "stage" in command:
+            found.append(process)
+    return found
+
+
+def test_a_killed_stage_is_run_again(by_flow, server):
+    folder, _ = by_flow
+    process, found = started(folder, server, "-S", "statistics.probes=21")
+    time.sleep(1)
+    for stage in found:
+        stage.kill()
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert "was killed by SIGKILL" in said
+    assert said.count("> ream stage statistics --source prose") == 2
+    assert ran(dvc(folder, "repro", "statistics@prose")) == set()
+
+
+def test_cancelling_leaves_no_process_lock_or_half_a_file(by_flow, server):
+    folder, _ = by_flow
+    process, _ = started(folder, server, "-S", "statistics.probes=22")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode != 0, said
+    assert stage_processes(folder) == []
+    assert locks(folder) in ({}, {"read": {}, "write": {}})
+    assert leftovers(folder) == []
+    assert ran(dvc(folder, "repro", "statistics@prose")) == {"statistics@prose"}, "the repository is free, and goes on"
+
+
+def test_shards_end_in_the_same_statistics(by_flow, flow):
+    folder, _ = by_flow
+    dvc(folder, "repro", "statistics@prose")
+    before = outputs(folder)
+    shutil.rmtree(folder / "artifacts" / "statistics" / "prose")
+    code, said = flow(
+        folder, "statistics@prose", "--shards", "2", "-S", "statistics.probes=23", "-S", "compute.batch_tokens=48"
+    )
+    assert code == 0, said
+    assert re.search(r"statistics of prose: \d+ tokens, 3 layers, from 2 shards", said)
+    assert {name for name in states(said) if "shard" in name} == {
+        "statistics@prose-shard-0-of-2", "statistics@prose-shard-1-of-2"
+    }  # fmt: skip
+    assert outputs(folder).keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluat",), "error: target 'evaluat' is unknown; did you mean 'evaluate'?"),
+        (("-S", "mixes.wordy.pros=1"), "error: "),
+        (("-S", "mixes"), "error: 'mixes' is not NAME=VALUE"),
+        (("--clones",), "error: clones exchange results through DVC's default remote and there is none"),
+    ],
+)
+def test_bad_input_is_one_line(by_flow, flow, arguments, message):
+    folder, _ = by_flow
+    before = (folder / "params.yaml").read_text()
+    code, said = flow(folder, *arguments)
+    last = said.strip().splitlines()[-1]
+    assert (code, last[: len(message)]) == (2, message), said
+    assert (folder / "params.yaml").read_text() == before
+
+
+def test_a_server_that_is_not_there_and_a_port_that_is_taken(by_flow, server):
+    folder, _ = by_flow
+    gone = flow_environment() | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    taken = [sys.executable, "-m", "flows", "ui", "--port", str(server.port)]
+    for command, env, message in (
+        ([sys.executable, "-m", "flows", "run"], gone, "error: Prefect's server at http://127.0.0.1:9/api can't be"),
+        (taken, flow_environment(), f"error: port {server.port} of 127.0.0.1 is taken; choose another: make ui PORT="),
+    ):
+        result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert result.returncode == 2
+        assert result.stderr.startswith(message)
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_server_has_what_the_ui_shows(by_flow, server):
+    """Runs with kinds as tags, and artifacts: figures of stages, scores, the figure, the report."""
+    import httpx
+
+    def ask(path, **body):
+        answer = httpx.post(f"{server.api}{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    runs = ask("/task_runs/filter", limit=200)
+    by_name = {run["name"]: run for run in runs}
+    assert set(by_name["statistics@code"]["tags"]) == {"statistics", "model"}
+    assert by_name["grouping@even-reap"]["tags"] == ["grouping"]
+    artifacts = {artifact["key"]: artifact for artifact in ask("/artifacts/latest/filter", limit=200)}
+    assert {"scores", "report", "report-file", "overview", "figures-sequential-even-ream-4"} <= set(artifacts)
+    assert artifacts["overview"]["data"].startswith("data:image/png;base64,")
+    rows = json.loads(artifacts["figures-sequential-even-ream-4"]["data"])
+    assert {"alone", "groups", "largest", "removed"} <= set(rows[0])
+    assert rows[-1]["seconds"] > 0
+    limits = ask("/v2/concurrency_limits/filter", limit=200)
+    assert [limit["name"] for limit in limits] == ["tag:model"]
+
+
+@pytest.fixture(autouse=True)
+def _no_stage_is_left():
+    yield
+    assert not [process for process in psutil.Process(os.getpid()).children() if "stage" in process.cmdline()]
