@@ -163,6 +163,8 @@ def run(
             code = child.wait()
         finally:
             children.ended(child)
+            if child.stdout is not None:
+                child.stdout.close()
     if code != 0:
         raise failure(name, code, errors)
 

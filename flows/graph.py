@@ -66,10 +66,10 @@ def _read_graph(root: Path, written: tuple[bytes | None, ...]) -> dict[str, Stag
         graph = repo.index.graph  # an edge leads from a stage to one that it needs
         order = list(nx.dfs_postorder_nodes(graph))
         return {
-            stage.addressing: Stage(
-                name=stage.addressing,
+            stage.name: Stage(
+                name=stage.name,
                 command=str(stage.cmd),
-                needs=tuple(sorted(needed.addressing for needed in graph.successors(stage))),
+                needs=tuple(sorted(needed.name for needed in graph.successors(stage))),
                 outputs=tuple(out.def_path for out in stage.outs),
             )
             for stage in order
@@ -148,13 +148,13 @@ def outdated(root: Path, names: Sequence[str]) -> dict[str, Reason]:
     wanted, found = set(names), dict[str, Reason]()
     with opened(root) as repo, repo.lock:
         for stage in repo.index.stages:
-            if stage.addressing not in wanted:
+            if stage.name not in wanted:
                 continue
             params = any(dep.status() for dep in stage.deps if isinstance(dep, ParamsDependency))
             if params or stage.changed_stage() or stage.changed_outs() or stage.always_changed:
-                found[stage.addressing] = "itself"
+                found[stage.name] = "itself"
             elif stage.changed_deps():
-                found[stage.addressing] = "needs"
+                found[stage.name] = "needs"
     return found
 
 

@@ -1,6 +1,5 @@
 """The command line. Heavy libraries are imported only by the commands that need them."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -210,9 +209,6 @@ def print_rows(rows: dict[str, str]) -> None:
 
 def main() -> None:
     """Run the command line: a user's error is one line and exit code 2."""
-    # How long a waiting thread of OpenMP spins. With its default, two processes that share their cores slow each other
-    # down fortyfold; alone, this takes no longer (measured on two cores: 0.8 s either way, 2 s against 40 s for two).
-    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         app()
     except UserError as error:

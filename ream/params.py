@@ -31,10 +31,15 @@ class Model(Section):
 
 
 class Compute(Section):
-    """Where and how the model runs. ``auto``: cuda where there is one, float32 on a CPU and bfloat16 on a GPU."""
+    """Where and how the model runs. ``auto``: cuda where there is one, float32 on a CPU and bfloat16 on a GPU.
+
+    Sums taken by another number of threads can differ in their last bit: a number in ``threads`` makes results
+    independent of the machine's cores, and lets several stages share them.
+    """
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="of a CPU; auto: all cores")
     batch_tokens: int = Field(8192, ge=1, description="upper bound on the tokens of one micro-batch")
 
 

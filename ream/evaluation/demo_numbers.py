@@ -14,6 +14,8 @@ Template = Callable[[random.Random], Problem]
 WORD_PROBLEMS = tuple(template for template in problems.TEMPLATES if template not in problems.ARITHMETIC)
 RESULT = re.compile(r"(.*) (\d+)(\D*)", re.DOTALL)
 
+SOLUTION_CHARS = 70  # 34 tokens of the demo model, end included: what a model that goes wrong is left to write
+
 
 def different(draw: random.Random, templates: tuple[Template, ...]) -> Iterator[Problem]:
     """Problems of the held-out split, each question once; endless while the templates have more."""
@@ -64,9 +66,9 @@ def arithmetic_items(draw: random.Random, count: int) -> list[dict]:
 
 
 def solution_items(draw: random.Random, count: int) -> list[dict]:
-    """Generation: the worked solution of a word problem and its answer. Rows {context, answer}."""
-    found = islice(different(draw, WORD_PROBLEMS), count)
-    return [{"context": f"Problem: {problem.question}\nSolution:", "answer": str(problem.answer)} for problem in found]
+    """Generation: the worked solution of a word problem and its answer, short ones. Rows {context, answer}."""
+    short = (p for p in different(draw, WORD_PROBLEMS) if len(f" {p.solution}\nAnswer: {p.answer}") <= SOLUTION_CHARS)
+    return [{"context": f"Problem: {p.question}\nSolution:", "answer": str(p.answer)} for p in islice(short, count)]
 
 
 def split_result(problem: Problem) -> tuple[str, str, str]:

@@ -20,6 +20,7 @@ from ream.core.routing import SCORES, Routing
 from ream.errors import UserError
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import Checkpoint
+from ream.params import Compute
 
 Read = Callable[[str], Tensor]
 
@@ -203,6 +204,18 @@ class LoadedLayer:
                     "try compute.dtype: float32 or check the checkpoint"
                 )
         return output, caught
+
+
+def runtime(compute: Compute) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype to compute with; sets the number of threads of this process.
+
+    Raises:
+        UserError: see `device_of`.
+    """
+    if compute.threads != "auto":
+        torch.set_num_threads(compute.threads)
+    device = device_of(compute.device)
+    return device, dtype_of(compute.dtype, device)
 
 
 def device_of(name: str) -> torch.device:

@@ -56,13 +56,13 @@ def _aligned(
     from ream.compress.apply import read_expert
     from ream.compress.one_shot import mixed_probes
     from ream.models.activations import activation_of
-    from ream.models.decoder import device_of
+    from ream.models.decoder import runtime
     from ream.stages.original import open_original
 
     original, ratios = open_original(workspace), params.mix(mix)
     activation = activation_of(original.checkpoint.config["hidden_act"])
     folders = {source: workspace.statistics(source) for source in ratios}
-    device = device_of(params.compute.device)
+    device, _ = runtime(params.compute)
     result = {}
     for index, layer in layers.items():
         probes = None

@@ -63,12 +63,11 @@ class Bench:
 
         from ream.evaluation.harness import Harness
         from ream.evaluation.windows import read_windows
-        from ream.models.decoder import device_of, dtype_of
+        from ream.models.decoder import runtime
         from ream.stages.items import WINDOWS
 
         self.params, self.original = params, original
-        self.device = device_of(params.compute.device)
-        self.dtype = dtype_of(params.compute.dtype, self.device)
+        self.device, self.dtype = runtime(params.compute)
         suite = params.suites[params.evaluation.suite]
         stored = read_windows(workspace.items / WINDOWS) if suite.loss else {}
         self.windows = {source: stored[source] for source in suite.loss}
@@ -95,7 +94,7 @@ class Bench:
         losses = {
             source: window_loss(model, windows, params.compute.batch_tokens) for source, windows in self.windows.items()
         }
-        made_with = f"{original.manifest.digest}/{identity}/{self.device.type}/{self.dtype}"
+        made_with = f"{original.manifest.digest}/{identity}/{self.device.type}/{self.dtype}/{params.compute.threads}"
         store = None if state is None else ResultStore(state, made_with)
         if params.evaluation.backend == "vllm":
             del model  # vLLM wants the device's memory

@@ -20,14 +20,13 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
     from ream.compress.sequential import compress_sequentially
     from ream.compress.state import WalkState, fingerprint
     from ream.compress.walk import Probes, batches, check_ids
-    from ream.models.decoder import Decoder, device_of, dtype_of
+    from ream.models.decoder import Decoder, runtime
 
     composition, ratios = params.method(method), params.mix(mix)
     if not composition.sequential:
         raise UserError(f"method '{method}' is one-shot; run it through the stages grouping and alignment")
     original = open_original(workspace)
-    device = device_of(params.compute.device)
-    dtype = dtype_of(params.compute.dtype, device)
+    device, dtype = runtime(params.compute)
     corpora = {
         source: read_corpus(workspace.calibration(source)).sequences for source, ratio in ratios.items() if ratio > 0
     }
@@ -42,6 +41,7 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
             "probes": params.statistics.probes,
             "device": device.type,
             "dtype": str(dtype),
+            "threads": params.compute.threads,
             "batch_tokens": params.compute.batch_tokens,
         }
     )

@@ -38,11 +38,10 @@ def run(
     from ream.compress.one_shot import collect
     from ream.compress.state import WalkState, fingerprint
     from ream.compress.walk import Probes, batches, check_ids
-    from ream.models.decoder import Decoder, device_of, dtype_of
+    from ream.models.decoder import Decoder, runtime
 
     original = open_original(workspace)
-    device = device_of(params.compute.device)
-    dtype = dtype_of(params.compute.dtype, device)
+    device, dtype = runtime(params.compute)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
     check_ids(ids, original.checkpoint.config["vocab_size"])
     data = batches(ids, mask, params.compute.batch_tokens)
@@ -56,6 +55,7 @@ def run(
         "seed": params.calibration.seed,
         "device": device.type,
         "dtype": str(dtype),
+        "threads": params.compute.threads,
         "batch_tokens": params.compute.batch_tokens,
         "ream": __version__,
     }

@@ -29,7 +29,7 @@ def stage(tmp_path):
 
 
 def test_lines_are_passed_on_and_noise_is_not(stage):
-    program = "print('one'); print(); print('Updating lock file \\'dvc.lock\\''); print('two', end='')"
+    program = "print('one'); print(); print('Updating lock file \\'dvc.lock\\''); print('two', flush=True)"
     said, told = stage(f"import sys; {program}; print('bar\\rbar', file=sys.stderr)")
     assert [line for line in said if line != "bar"] == ["one", "two"]
     assert said.count("bar") == 2
