@@ -20,6 +20,7 @@ POLL_SECONDS = 1.0
 STOP_SECONDS = 10.0
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
+MODULES = {"ream": "ream.cli", "dvc": "dvc"}
 KILLED = frozenset({128 + signal.SIGKILL, 128 + signal.SIGTERM})
 # What DVC says after every stage and is of no use in a log of many.
 NOISE = re.compile(
@@ -67,7 +68,7 @@ class Children:
             child = subprocess.Popen(
                 command,
                 cwd=root,
-                env={**os.environ, **environment},
+                env=with_programs({**os.environ, **environment}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -111,6 +112,11 @@ class Children:
 CHILDREN = Children()
 
 
+def with_programs(environment: dict[str, str]) -> dict[str, str]:
+    """An environment whose PATH ends with the folder of this Python's programs: a stage's command is `ream`."""
+    return environment | {"PATH": f"{environment.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"}
+
+
 def open_children() -> None:
     """Let this process start children (again)."""
     CHILDREN.open()
@@ -123,13 +129,17 @@ def stop_children() -> None:
 
 def reproduce(name: str, root: Path, environment: Mapping[str, str], say: Say, tell: Tell) -> None:
     """Run `dvc repro --single-item` for a stage: `run`."""
-    run(name, [*dvc_command(environment), "repro", "--single-item", name], root, environment, say, tell)
+    run(name, [*program("dvc", environment), "repro", "--single-item", name], root, environment, say, tell)
 
 
-def dvc_command(environment: Mapping[str, str]) -> list[str]:
-    """DVC as a stage's environment has it first in its PATH (`flows.warm`), else this Python's."""
-    first = Path(environment.get("PATH", "").partition(os.pathsep)[0]) / "dvc"
-    return [str(first)] if environment.get("PATH") and first.exists() else [sys.executable, "-m", "dvc"]
+def program(name: str, environment: Mapping[str, str]) -> list[str]:
+    """`ream` or `dvc` as a stage's environment has it first in its PATH (`flows.warm`), else this Python's."""
+    path = environment.get("PATH")
+    if path is not None:
+        first = Path(path.partition(os.pathsep)[0]) / name
+        if first.exists():
+            return [str(first)]
+    return [sys.executable, "-m", MODULES[name]]
 
 
 def run(

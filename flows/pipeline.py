@@ -3,7 +3,6 @@
 import concurrent.futures
 import queue
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows import artifacts
-from flows.child import StageError, open_children, reproduce, run, stop_children
+from flows.child import StageError, open_children, program, reproduce, run, stop_children
 from flows.clones import Snapshot, check_remote, merge_entry, pull, reproduce_in_clone, snapshot
 from flows.graph import BusyError, Stage, outdated, read_graph, select, with_shards
 from flows.resources import Devices, models_at_once
@@ -35,9 +34,10 @@ CACHED = "Cached"
 MODEL_TAG = "model"
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # how many stages run at once is the schedule's to say
 RETRY_SECONDS = [2.0, 10.0, 30.0]
-# Threads of a stage that wait for each other sleep at once instead of spinning: others want their cores. The number of
-# threads is left as it is, because sums taken in another order may differ in the last bit.
-SHARED_CORES = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+# Threads of a stage that wait for each other spin for a short while only: others want their cores. With OpenMP's own
+# setting two processes of two threads on two cores take forty times as long as one, with this twice; one alone takes a
+# tenth longer. How many threads is compute.threads' to say: sums in another order may differ in their last bit.
+SHARED_CORES = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 
 
 def worth_another_try(task: Task, run: TaskRun, state: State) -> bool:
@@ -80,8 +80,8 @@ def run_stage(stage: Stage, root: str, environment: dict[str, str], given: Snaps
         where = repository()
         entry = reproduce_in_clone(stage, given, environment, logger.info, tell)
     elif stage.part_of is not None:
-        command = [sys.executable, "-m", "ream.cli", *shlex.split(stage.command)[1:]]
-        run(stage.name, command, where, environment, logger.info, tell)
+        command = shlex.split(stage.command)
+        run(stage.name, [*program(command[0], environment), *command[1:]], where, environment, logger.info, tell)
     else:
         reproduce(stage.name, where, environment, logger.info, tell)
     with _only_told(logger):
@@ -219,7 +219,7 @@ class Schedule:
             if name in self.futures or not all(need in self.states for need in self._needs(stage)):
                 continue
             if not self._current(stage) and not self._hopeless(stage):
-                if free == 0 or (stage.loads_model and models == 0):
+                if free <= 0 or (stage.loads_model and models <= 0):
                     continue
                 free -= 1
                 models -= stage.loads_model
@@ -287,7 +287,7 @@ def cached_run(stage: Stage, needed: Sequence[PrefectFuture[Any]]) -> PrefectFut
     assert context is not None
     assert context.flow_run is not None
     run = run_stage.with_options(name=stage.name, tags={stage.kind})
-    state: State = Completed(name=CACHED, message="DVC finds the stage unchanged")
+    state: State = Completed(name=CACHED, message="DVC finds the stage unchanged", data=CACHED)
     with get_client(sync_client=True) as client:
         made = client.create_task_run(
             run,

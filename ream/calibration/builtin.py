@@ -90,13 +90,18 @@ def _prose_documents(split: Split, seed: int) -> Iterator[Document]:
     that occurs in a training file is left out of the other splits, and one of the calibration split of the held-out
     one. Pages are short: following pages of the same split join one that is.
     """
-    files = _general_files()
     seen: set[str] = set()
-    for earlier in SPLITS[: SPLITS.index(split)]:
-        for _, data in _of_split(files, earlier, seed):
+    own: list[tuple[str, Path | str]] = []
+    earlier = SPLITS[: SPLITS.index(split)]
+    for label, path in _general_files():
+        data = _content(path)
+        its = split_of(data)
+        if its == split:
+            own.append((label, path))
+        elif its in earlier:
             seen |= long_sentences(data.decode("utf-8", errors="replace"))
     short = ""
-    for label, data in _of_split(files, split, seed):
+    for label, data in _of_split(own, split, seed):
         kept = [paragraph for paragraph in _paragraphs(data) if seen.isdisjoint(long_sentences(paragraph))]
         text = "\n\n".join([short, *kept]).strip()
         if len(text) < MIN_CHARS:

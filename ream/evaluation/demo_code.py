@@ -12,7 +12,7 @@ from ream.evaluation.choices import Rarity, in_order, nearest, with_distractors
 from ream.evaluation.held_out import shingles
 
 CONTEXT_LINES = range(3, 9)
-CONTEXT_CHARS = 280
+CONTEXT_CHARS = 200
 LINE_CHARS = range(12, 41)
 NEAREST = 20
 STATEMENT = re.compile(

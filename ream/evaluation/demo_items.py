@@ -36,13 +36,13 @@ Maker = Callable[[HeldOut, str, int], list[dict]]
 
 # Items of each task. One evaluation of the demo suite is meant to take seconds: the graph runs it for every cell.
 TASKS: dict[str, tuple[Maker, int]] = {
-    "demo_prose": (lambda text, seed, n: demo_prose.prose_items(text.documents("general"), seed, n), 48),
-    "demo_code": (lambda text, seed, n: demo_code.code_items(text.documents("code"), text.seen_code, seed, n), 48),
-    "demo_result": (lambda text, seed, n: demo_numbers.result_items(random.Random(seed), n), 64),
-    "demo_word_problem": (lambda text, seed, n: demo_numbers.word_problem_items(random.Random(seed), n), 48),
-    "demo_arithmetic": (lambda text, seed, n: demo_numbers.arithmetic_items(random.Random(seed), n), 48),
+    "demo_prose": (lambda text, seed, n: demo_prose.prose_items(text.documents("general"), seed, n), 40),
+    "demo_code": (lambda text, seed, n: demo_code.code_items(text.documents("code"), text.seen_code, seed, n), 40),
+    "demo_result": (lambda text, seed, n: demo_numbers.result_items(random.Random(seed), n), 56),
+    "demo_word_problem": (lambda text, seed, n: demo_numbers.word_problem_items(random.Random(seed), n), 40),
+    "demo_arithmetic": (lambda text, seed, n: demo_numbers.arithmetic_items(random.Random(seed), n), 40),
     "demo_solution": (lambda text, seed, n: demo_numbers.solution_items(random.Random(seed), n), 24),
-    "demo_last_word": (lambda text, seed, n: demo_prose.last_word_items(text.documents("general"), seed, n), 48),
+    "demo_last_word": (lambda text, seed, n: demo_prose.last_word_items(text.documents("general"), seed, n), 40),
     "demo_assignments": (
         lambda text, seed, n: demo_code.assignment_items(text.documents("code"), random.Random(seed), n),
         48,

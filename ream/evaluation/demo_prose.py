@@ -11,7 +11,7 @@ from ream.evaluation.choices import Rarity, in_order, nearest, with_distractors
 
 SENTENCE_END = re.compile(r"(?<=[a-z`'\")][.!?]) (?=[A-Z`])")
 RUNNING_TEXT = re.compile(r"[A-Za-z][A-Za-z ,'-]+[.!?]")
-CONTEXT_WORDS = range(30, 51)
+CONTEXT_WORDS = range(20, 36)
 ENDING_WORDS = 6
 OPENING_WORDS = 4
 NEAREST = 20

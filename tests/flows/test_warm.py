@@ -1,0 +1,158 @@
+"""`ream` and `dvc` as forks of a process that has imported the libraries: as if they had been started themselves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from flows.warm import Warm
+from tests.flows.conftest import flow_environment
+from tests.graphs import ROOT
+from tests.tiny import build, write_params
+
+pytestmark = [pytest.mark.flow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def warm():
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    with Warm({}) as warm:
+        assert warm.ready()
+        yield warm
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def go(warm, tmp_path):
+    """Starts a program of the warm PATH."""
+
+    def start(*command, cwd=tmp_path, **added):
+        environment = flow_environment() | warm.environment() | added
+        return subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    return start
+
+
+def ended(process, seconds=60):
+    out, error = process.communicate(timeout=seconds)
+    return process.returncode, out, error
+
+
+def forks(warm):
+    return psutil.Process(warm._process.pid).children()
+
+
+def test_output_errors_and_exit_codes_are_the_programs(go):
+    code, out, error = ended(go("ream", "--help"))
+    assert (code, error) == (0, "")
+    assert "Shrink Mixture-of-Experts" in out
+    code, out, error = ended(go("ream", "stage", "nothing"))
+    assert (code, out) == (2, "")
+    assert error.startswith("error: stage 'nothing' is unknown")
+    code, out, error = ended(go("ream", "no-such-command"))
+    assert code == 2
+    assert "No such command" in error
+
+
+def test_a_heavy_stage_is_the_same_and_needs_no_imports(go, tmp_path):
+    """Folder, environment and random numbers are the client's own; two stages at once do not disturb each other."""
+    path = write_params(tmp_path, build(tmp_path / "model"))
+    for root in ("one", "two", "cold"):
+        assert ended(go("ream", "stage", "model", "--params", str(path), "--root", root))[0] == 0
+        for source in ("a", "b"):
+            ended(go("ream", "stage", "calibration", "--source", source, "--params", str(path), "--root", root))
+    stage = ("stage", "sequential", "--mix", "balanced", "--method", "ream", "--experts", "4", "--params", str(path))
+    started = time.monotonic()
+    both = [go("ream", *stage, "--root", root) for root in ("one", "two")]
+    assert [ended(process)[0] for process in both] == [0, 0]
+    assert time.monotonic() - started < 5, "imports alone take longer"
+    cold = [sys.executable, "-m", "ream.cli", *stage, "--root", "cold"]
+    subprocess.run(cold, cwd=tmp_path, env=flow_environment(), check=True, capture_output=True)
+    recipes = [
+        (tmp_path / root / "recipes/balanced/ream/4.safetensors").read_bytes() for root in ("one", "two", "cold")
+    ]
+    assert recipes[0] == recipes[1] == recipes[2]
+
+
+def test_dvc_too(go, tmp_path):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert ended(go("dvc", "init", "-q"))[0] == 0
+    code, _, error = ended(go("dvc", "repro", "nothing"))
+    assert code != 0
+    assert "nothing" in error
+
+
+def waiting(go, warm, tmp_path):
+    """A program that does not end by itself: it reads params from a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "params.yaml")
+    process = go("ream", "stage", "model", "--params", "params.yaml")
+    end = time.monotonic() + 20
+    while not forks(warm) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert len(forks(warm)) == 1
+    return process
+
+
+def gone(warm):
+    end = time.monotonic() + 10
+    while forks(warm) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not forks(warm)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_client_is_the_forks(go, warm, tmp_path, number):
+    process = waiting(go, warm, tmp_path)
+    process.send_signal(number)
+    code, _, _ = ended(process, 20)
+    assert code in ((1, 130) if number == signal.SIGINT else (-signal.SIGTERM,))
+    assert gone(warm)
+
+
+def test_a_killed_client_takes_its_fork_with_it(go, warm, tmp_path):
+    process = waiting(go, warm, tmp_path)
+    process.kill()
+    process.wait()
+    assert gone(warm)
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_killed_fork_looks_like_a_killed_program(go, warm, tmp_path):
+    process = waiting(go, warm, tmp_path)
+    forks(warm)[0].kill()
+    assert ended(process, 20)[0] == -signal.SIGKILL
+
+
+def test_without_the_process_the_real_program_runs(tmp_path):
+    with Warm({}) as warm:
+        environment = flow_environment() | warm.environment()
+        assert not warm.address.exists(), "it has only begun to import"
+        code = subprocess.run(["ream", "--help"], cwd=tmp_path, env=environment, capture_output=True).returncode
+    assert code == 0
+    assert not warm.path.exists()
+
+
+def test_the_end_of_the_process_is_the_end_of_its_forks(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with Warm({}) as warm:
+        assert warm.ready()
+        os.mkfifo(tmp_path / "params.yaml")
+        environment = flow_environment() | warm.environment()
+        process = subprocess.Popen(["ream", "stage", "model"], cwd=tmp_path, env=environment)
+        end = time.monotonic() + 20
+        while not forks(warm) and time.monotonic() < end:
+            time.sleep(0.05)
+        (fork,) = forks(warm)
+    assert process.wait(20) == -signal.SIGKILL
+    assert not fork.is_running()
