@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -101,12 +102,12 @@ class Children:
             running = list(self._running)
         for child in running:
             _signal(child, signal.SIGINT)
+        end = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < end and any(_group_lives(child) for child in running):
+            time.sleep(0.05)
         for child in running:
-            try:
-                child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                _signal(child, signal.SIGKILL)
-                child.wait()
+            _signal(child, signal.SIGKILL)
+            child.wait()
 
 
 CHILDREN = Children()
@@ -240,6 +241,16 @@ def _read(stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
     for line in stream:
         lines.put(line.rstrip())
     lines.put(None)
+
+
+def _group_lives(child: "subprocess.Popen[str]") -> bool:
+    """Whether a child, or anything that it has started in its process group, is still there."""
+    child.poll()
+    try:
+        os.killpg(child.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _signal(child: "subprocess.Popen[str]", number: int) -> None:

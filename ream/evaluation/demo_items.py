@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from ream.calibration import builtin
@@ -12,6 +13,8 @@ from ream.calibration.builtin import Document
 from ream.evaluation import demo_code, demo_numbers, demo_prose
 from ream.evaluation.held_out import seen_shingles
 from ream.files import replacing
+
+DOCUMENTS = 300
 
 
 @dataclass
@@ -22,9 +25,9 @@ class HeldOut:
     given: dict[str, list[Document]] = field(default_factory=dict)
 
     def documents(self, name: str) -> list[Document]:
-        """All documents of ``general`` or ``code``."""
+        """The first DOCUMENTS documents of ``general`` or ``code``: to take items from, and what goes with them."""
         if name not in self.given:
-            self.given[name] = list(builtin.documents(name, "held-out", self.seed))
+            self.given[name] = list(islice(builtin.documents(name, "held-out", self.seed), DOCUMENTS))
         return self.given[name]
 
     @cached_property
@@ -36,10 +39,10 @@ Maker = Callable[[HeldOut, str, int], list[dict]]
 
 # Items of each task. One evaluation of the demo suite is meant to take seconds: the graph runs it for every cell.
 TASKS: dict[str, tuple[Maker, int]] = {
-    "demo_prose": (lambda text, seed, n: demo_prose.prose_items(text.documents("general"), seed, n), 40),
-    "demo_code": (lambda text, seed, n: demo_code.code_items(text.documents("code"), text.seen_code, seed, n), 40),
-    "demo_result": (lambda text, seed, n: demo_numbers.result_items(random.Random(seed), n), 56),
-    "demo_word_problem": (lambda text, seed, n: demo_numbers.word_problem_items(random.Random(seed), n), 40),
+    "demo_prose": (lambda text, seed, n: demo_prose.prose_items(text.documents("general"), seed, n), 32),
+    "demo_code": (lambda text, seed, n: demo_code.code_items(text.documents("code"), text.seen_code, seed, n), 32),
+    "demo_result": (lambda text, seed, n: demo_numbers.result_items(random.Random(seed), n), 48),
+    "demo_word_problem": (lambda text, seed, n: demo_numbers.word_problem_items(random.Random(seed), n), 32),
     "demo_arithmetic": (lambda text, seed, n: demo_numbers.arithmetic_items(random.Random(seed), n), 40),
     "demo_solution": (lambda text, seed, n: demo_numbers.solution_items(random.Random(seed), n), 24),
     "demo_last_word": (lambda text, seed, n: demo_prose.last_word_items(text.documents("general"), seed, n), 40),

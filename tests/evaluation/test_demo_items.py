@@ -96,7 +96,7 @@ def test_a_last_word_has_followed_the_same_two_words_before(folder):
 
 def test_prose_choices_have_six_words(folder):
     items = rows(folder, "demo_prose")
-    assert len(items) == 40
+    assert len(items) == 32
     assert all(len(choice.split()) == 6 for item in items for choice in item["choices"])
 
 

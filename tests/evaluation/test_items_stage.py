@@ -35,7 +35,7 @@ def test_the_suites_own_tasks_and_windows_are_written_the_same_each_time(origina
     suite = {"mc": ["demo_result", "arc_easy"], "loss": ["math", "code"], "loss_sequences": 2, "loss_tokens": 16}
     line = write_items(settings(suite), tmp_path / "a", str(original))
     write_items(settings(suite), tmp_path / "b", str(original))
-    assert line == "56 items of 1 tasks; 2 windows of 16 tokens of math, code"
+    assert line == "48 items of 1 tasks; 2 windows of 16 tokens of math, code"
     files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert set(files) == {"demo_result.jsonl", "windows.safetensors"}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
