@@ -18,6 +18,8 @@ app = typer.Typer(
 ParamsFile = Annotated[
     Path | None, typer.Option("--params", help="Params file [default: params.yaml here, else the one ream ships].")
 ]
+# One model at a time: the graph's setting, by which stages share the cores, does not hold here.
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a CPU [default: all cores].")]
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
 
 
@@ -110,6 +112,7 @@ def compress(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: of the params file].")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16 [default: of the params file].")] = None,
+    threads: Threads = None,
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a micro-batch [default: of the params file].")
     ] = None,
@@ -130,7 +133,12 @@ def compress(
             overrides={
                 "calibration": {"sequences": sequences, "tokens": tokens, "seed": seed},
                 "statistics": {"probes": probes},
-                "compute": {"device": device, "dtype": dtype, "batch_tokens": batch_tokens},
+                "compute": {
+                    "device": device,
+                    "dtype": dtype,
+                    "threads": threads or "auto",
+                    "batch_tokens": batch_tokens,
+                },
             },
         ),
         params_file(params),
@@ -168,13 +176,16 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
     backend: Annotated[str | None, typer.Option(help="hf or vllm [default: of the params file].")] = None,
     limit: Annotated[int | None, typer.Option(help="Items of each task [default: of the suite].")] = None,
+    threads: Threads = None,
     allow_code_execution: Annotated[bool, typer.Option(help="Run generated code where a task asks for it.")] = False,
     params: ParamsFile = None,
 ) -> None:
     """Score a model on a suite: multiple-choice (MC), generative (GEN) and held-out loss."""
     from ream.stages.evaluate import evaluate_alone
 
-    evaluate_alone(params_file(params), model, suite, recipe, out, backend, limit, allow_code_execution, typer.echo)
+    evaluate_alone(
+        params_file(params), model, suite, recipe, out, backend, limit, threads, allow_code_execution, typer.echo
+    )
 
 
 @app.command()

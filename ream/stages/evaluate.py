@@ -157,6 +157,7 @@ def evaluate_alone(
     out: Path | None,
     backend: str | None,
     limit: int | None,
+    threads: int | None,
     allow_code_execution: bool,
     say: Callable[[str], None],
 ) -> None:
@@ -176,6 +177,7 @@ def evaluate_alone(
         raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
     tree = base.model_dump()
     tree["model"]["path"] = model
+    tree["compute"]["threads"] = threads or "auto"
     tree["evaluation"] |= {
         "suite": name,
         "allow_code_execution": allow_code_execution or base.evaluation.allow_code_execution,

@@ -1,0 +1,35 @@
+"""compute.threads: a number holds wherever the graph runs; a single model gets all cores."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ream.models.decoder import runtime
+from ream.params import Compute
+from ream.stages.pipeline import Request, requested
+from tests.graphs import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_number_of_threads_is_set_and_auto_leaves_it():
+    assert runtime(Compute(device="cpu", threads=2)) == (torch.device("cpu"), torch.float32)
+    assert torch.get_num_threads() == 2
+    runtime(Compute(device="cpu", dtype="bfloat16"))
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("given", "threads"), [("auto", "auto"), (3, 3)])
+def test_a_request_has_its_own(given, threads):
+    request = Request(
+        model="m", out=Path("o"), experts=16, method="reap", mix=None, calibration=None, group_size=None,
+        overrides={"compute": {"device": None, "threads": given}},
+    )  # fmt: skip
+    params, _ = requested(request, ROOT / "params.yaml")
+    assert params.compute.threads == threads
