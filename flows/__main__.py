@@ -54,7 +54,7 @@ def run(
     if server is not None:
         server.ready()
         typer.echo(f"to be watched at {server.address} while it runs")
-    state = flow(targets or [], None, workers, models, shards, clones, return_state=True)
+    state = flow(targets or [], {}, workers, models, shards, clones, return_state=True)
     if state.is_completed():
         typer.echo(f"{state.message}; results: {root / 'reports' / 'results.md'}")
         return

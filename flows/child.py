@@ -244,13 +244,23 @@ def _read(stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
 
 
 def _group_lives(child: "subprocess.Popen[str]") -> bool:
-    """Whether a child, or anything that it has started in its process group, is still there."""
+    """Whether a child, or anything that it has started in its process group, still runs; zombies do not."""
     child.poll()
     try:
         os.killpg(child.pid, 0)
     except ProcessLookupError:
         return False
-    return True
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    return not stats or any(_runs_in(child.pid, stat) for stat in stats)
+
+
+def _runs_in(group: int, stat: Path) -> bool:
+    """Whether a process, by its /proc/PID/stat, is of a process group and no zombie."""
+    try:
+        state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False  # gone meanwhile
+    return int(its_group) == group and state not in "ZX"
 
 
 def _signal(child: "subprocess.Popen[str]", number: int) -> None:

@@ -100,8 +100,8 @@ def _only_told(logger: Any) -> Iterator[None]:
 
 @flow(name="ream", persist_result=False, task_runner=THREADS)
 def pipeline(
-    targets: list[str] | None = None,
-    set_params: dict[str, Any] | None = None,
+    targets: list[str] = [],  # noqa: B006 - never changed; the browser's form shows an empty list and not "None"
+    set_params: dict[str, Any] = {},  # noqa: B006
     workers: int = 2,
     models: int | None = None,
     shards: int = 1,
@@ -124,7 +124,7 @@ def pipeline(
     check_request(root, workers, models, shards, clones)
     if set_params:
         change_params(root / "params.yaml", set_params)
-    stages = with_shards(select(read_graph(root), targets or []), shards)
+    stages = with_shards(select(read_graph(root), targets), shards)
     limit = min(workers, models or models_at_once(root))
     set_tag_limit(MODEL_TAG, limit)
     states = Schedule(root, stages, workers, limit, clones).run()

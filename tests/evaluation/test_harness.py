@@ -72,7 +72,7 @@ def test_means_over_the_suite(number_items, evaluation, use):
     use(Lookup(table, likelihood=lambda *pair: 0.0 if pair in right else -1.0))
     result = evaluate_model(None, None, NUMBERS, evaluation, number_items, None)
     assert (result["mc"], result["gen"], result["avg"]) == (100, 25, 62.5)
-    assert result["tasks"]["demo_arithmetic"]["items"] == 48
+    assert result["tasks"]["demo_arithmetic"]["items"] == 40
     assert result["tasks"]["demo_arithmetic"]["stderr"] == pytest.approx(100 * (0.25 / 47) ** 0.5)
 
 

@@ -1,5 +1,6 @@
 """The UI in a real browser: a run's page, and a run started from the deployment's page with another mix ratio."""
 
+import json
 import shutil
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import pytest
 
@@ -70,3 +72,54 @@ def ask(address, path, **body):
     answer = httpx.post(f"{address}/api{path}", json=body, timeout=30)
     answer.raise_for_status()
     return answer.json()
+
+
+def states(address, run):
+    """Task runs of a flow run by name: their states' names."""
+    found = ask(address, "/task_runs/filter", flow_runs={"id": {"any_": [run]}}, limit=200)
+    return {task["name"]: task["state"]["name"] for task in found}
+
+
+def submitted(address, deployment):
+    """The run of a deployment, once the server has it."""
+    end = time.monotonic() + WAIT / 1000
+    while time.monotonic() < end:
+        runs = ask(address, "/flow_runs/filter", deployments={"id": {"any_": [deployment]}})
+        if runs:
+            return runs[0]["id"]
+        time.sleep(0.2)
+    return pytest.fail("nothing was submitted")
+
+
+def test_the_page_of_a_run_shows_its_stages(address, folder):
+    command = [sys.executable, "-m", "flows", "run", "calibration@prose", "-S", "calibration.seed=1"]
+    environment = flow_environment() | {"PREFECT_API_URL": f"{address}/api"}
+    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "1 stages ran, 1 cached" in said
+    (run,) = ask(address, "/flow_runs/filter", limit=1, sort="START_TIME_DESC")
+    with page(f"{address}/runs/flow-run/{run['id']}") as opened:
+        opened.get_by_text("Task Runs", exact=True).first.click(timeout=WAIT)
+        for name, state in (("model", "Cached"), ("calibration@prose", "Completed")):
+            opened.get_by_text(name, exact=True).last.wait_for(timeout=WAIT)
+            opened.get_by_text(state, exact=True).first.wait_for(timeout=WAIT)
+    dvc(folder, "repro", "saliency")  # with the new seed
+
+
+def test_a_run_started_from_the_deployments_page_runs_its_mix_alone(address, folder):
+    (deployment,) = ask(address, "/deployments/filter")
+    values = {"targets": ["saliency"], "set_params": {"mixes.wordy.prose": 0.3}}
+    with page(f"{address}/deployments/deployment/{deployment['id']}") as opened:
+        opened.get_by_role("button", name="Run", exact=True).first.click(timeout=WAIT)
+        opened.get_by_text("Custom run").click(timeout=WAIT)
+        opened.wait_for_url("**/run?parameters=*", timeout=WAIT)
+        # the form, filled through its address as "Copy to new run" fills it
+        opened.goto(f"{opened.url.partition('?')[0]}?parameters={quote(quote(json.dumps(values)))}")
+        opened.get_by_text("mixes.wordy.prose").first.wait_for(timeout=WAIT)
+        opened.get_by_role("button", name="Submit").click(timeout=WAIT)
+        run = submitted(address, deployment["id"])
+        opened.goto(f"{address}/runs/flow-run/{run}")
+        opened.get_by_text("Completed", exact=True).first.wait_for(timeout=4 * WAIT)
+    found = states(address, run)
+    assert {name for name, state in found.items() if state == "Completed"} == {"saliency@wordy"}
+    assert {state for name, state in found.items() if name != "saliency@wordy"} == {"Cached"}
+    assert yaml.safe_load((folder / "params.yaml").read_text())["mixes"]["wordy"]["prose"] == 0.3

@@ -88,7 +88,7 @@ def test_dvc_too(go, tmp_path):
     assert ended(go("dvc", "init", "-q"))[0] == 0
     code, _, error = ended(go("dvc", "repro", "nothing"))
     assert code != 0
-    assert "nothing" in error
+    assert error.startswith("ERROR: ")
 
 
 def waiting(go, warm, tmp_path):
@@ -155,4 +155,4 @@ def test_the_end_of_the_process_is_the_end_of_its_forks(tmp_path, monkeypatch):
             time.sleep(0.05)
         (fork,) = forks(warm)
     assert process.wait(20) == -signal.SIGKILL
-    assert not fork.is_running()
+    assert not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE
