@@ -73,7 +73,7 @@ def test_means_over_the_suite(number_items, evaluation, use):
     result = evaluate_model(None, None, NUMBERS, evaluation, number_items, None)
     assert (result["mc"], result["gen"], result["avg"]) == (100, 25, 62.5)
     assert result["tasks"]["demo_arithmetic"]["items"] == 40
-    assert result["tasks"]["demo_arithmetic"]["stderr"] == pytest.approx(100 * (0.25 / 47) ** 0.5)
+    assert result["tasks"]["demo_arithmetic"]["stderr"] == pytest.approx(100 * (0.25 / 39) ** 0.5)
 
 
 def test_a_uniform_model_is_at_chance(number_items, evaluation, use):
