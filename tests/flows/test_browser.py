@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from tests.flows.conftest import flow_environment
 from tests.graphs import build_graph, dvc
@@ -116,6 +117,7 @@ def test_a_run_started_from_the_deployments_page_runs_its_mix_alone(address, fol
         opened.goto(f"{opened.url.partition('?')[0]}?parameters={quote(quote(json.dumps(values)))}")
         opened.get_by_text("mixes.wordy.prose").first.wait_for(timeout=WAIT)
         opened.get_by_role("button", name="Submit").click(timeout=WAIT)
+        opened.wait_for_url("**?tab=Runs*", timeout=WAIT)  # of the deployment, once the server has the run
         run = submitted(address, deployment["id"])
         opened.goto(f"{address}/runs/flow-run/{run}")
         opened.get_by_text("Completed", exact=True).first.wait_for(timeout=4 * WAIT)
