@@ -102,12 +102,11 @@ class Children:
             running = list(self._running)
         for child in running:
             _signal(child, signal.SIGINT)
-        end = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < end and any(_group_lives(child) for child in running):
-            time.sleep(0.05)
+        _await(running, STOP_SECONDS)
         for child in running:
             _signal(child, signal.SIGKILL)
             child.wait()
+        _await(running, STOP_SECONDS)
 
 
 CHILDREN = Children()
@@ -241,6 +240,13 @@ def _read(stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
     for line in stream:
         lines.put(line.rstrip())
     lines.put(None)
+
+
+def _await(children: "list[subprocess.Popen[str]]", seconds: float) -> None:
+    """Wait until all children and what they have started are gone, but not longer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(_group_lives(child) for child in children):
+        time.sleep(0.05)
 
 
 def _group_lives(child: "subprocess.Popen[str]") -> bool:
