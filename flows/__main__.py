@@ -2,13 +2,13 @@
 
 import atexit
 import os
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from flows.server import Server
 from flows.settings import PORT, change_params, check_server, parse_assignments, prepare, repository
+from ream.cli import main
 from ream.errors import UserError
 
 app = typer.Typer(
@@ -90,14 +90,5 @@ def dask_runner(address: str) -> Any:
     return DaskTaskRunner(address=address)
 
 
-def main() -> None:
-    """Run the command line: a user's error is one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    main(app)

@@ -218,10 +218,10 @@ def print_rows(rows: dict[str, str]) -> None:
         typer.echo(f"{name:<{wide}}  {value}")
 
 
-def main() -> None:
-    """Run the command line: a user's error is one line and exit code 2."""
+def main(application: typer.Typer = app) -> None:
+    """Run a command line, ream's own or another: a user's error is one line and exit code 2."""
     try:
-        app()
+        application()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,7 +1,9 @@
 """Stage statistics: one pass of the original over one source, kept as sums and probe inputs of every layer."""
 
+import operator
 import shutil
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,18 +131,15 @@ def add_up(folders: Sequence[Path], orders: Sequence["np.ndarray"], index: int, 
         out: folder for the layer's file.
     """
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    from ream.compress.statistics_file import layer_file
+    from ream.compress.one_shot import read_probes
+    from ream.compress.statistics_file import layer_file, read_sums
 
-    total: dict[str, torch.Tensor] = {}
-    probes = None
-    for folder, order in zip(folders, orders, strict=True):
-        part = load_file(layer_file(folder, index))
-        mine = part.pop("probes")
-        if probes is None:
-            probes = torch.empty(sum(map(len, orders)), mine.shape[1], dtype=mine.dtype)
-        probes[torch.from_numpy(order)] = mine
-        total = {name: total[name] + value if total else value for name, value in part.items()}
-    assert probes is not None
-    save_file({**total, "probes": probes}, layer_file(out, index))
+    total = reduce(operator.add, (read_sums(folder, index) for folder in folders))
+    parts = [read_probes(folder, index) for folder in folders]
+    probes = torch.empty(sum(map(len, parts)), parts[0].shape[1], dtype=parts[0].dtype)
+    for part, order in zip(parts, orders, strict=True):
+        probes[torch.from_numpy(order)] = part
+    sums = {name: torch.from_numpy(array) for name, array in total.arrays().items()}
+    save_file({**sums, "probes": probes}, layer_file(out, index))

@@ -1,7 +1,6 @@
 """The flow against `dvc repro`, side by side; failures, kills and cancelling."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -221,9 +220,3 @@ def test_the_server_has_what_the_ui_shows(by_flow, server):
     assert rows[-1]["seconds"] > 0
     limits = ask("/v2/concurrency_limits/filter", limit=200)
     assert [limit["name"] for limit in limits] == ["tag:model"]
-
-
-@pytest.fixture(autouse=True)
-def _no_stage_is_left():
-    yield
-    assert not [process for process in psutil.Process(os.getpid()).children() if "stage" in process.cmdline()]
