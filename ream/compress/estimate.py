@@ -76,10 +76,8 @@ def estimate_run(
         compute_bytes: of the compute dtype.
     """
     layers, hidden, width = len(manifest.moe_layers), manifest.hidden, manifest.width
-    routed, gone = (
-        expert_parameters(manifest, manifest.experts),
-        expert_parameters(manifest, manifest.experts - experts),
-    )
+    routed = expert_parameters(manifest, manifest.experts)
+    gone = expert_parameters(manifest, manifest.experts - experts)
     stored = DTYPES[manifest.dtype].itemsize
     everything = sequences * tokens
     sums = 8 * manifest.experts * (2 * hidden + manifest.experts + 4)

@@ -95,18 +95,6 @@ class Harness:
         }
 
 
-def evaluate_model(
-    model: Any,
-    tokenizer: Any,
-    suite: params.Suite,
-    evaluation: params.Evaluation,
-    items: Path | None,
-    progress: ResultStore | None,
-) -> dict[str, Any]:
-    """Scores of one model: `Harness`, used once; see there for arguments, result and errors."""
-    return Harness(suite, evaluation, items).score(model, tokenizer, progress)
-
-
 def _prepared(name: str, manager: Any, settings: dict[str, Any], evaluation: params.Evaluation) -> "TaskDict":
     _seed(evaluation.seed)
     loaded = tasks.load_task(name, manager)

@@ -10,11 +10,16 @@ from lm_eval.models.huggingface import HFLM
 from ream import params
 from ream.errors import UserError
 from ream.evaluation import harness
-from ream.evaluation.harness import Harness, evaluate_model, headline
+from ream.evaluation.harness import Harness, headline
 from ream.evaluation.settings import task_settings
 from ream.evaluation.store import ResultStore
 
 NUMBERS = params.Suite(mc=["demo_result"], gen=["demo_arithmetic", "demo_solution"])
+
+
+def evaluate_model(model, tokenizer, suite, evaluation, items, progress):
+    """Scores of one model."""
+    return Harness(suite, evaluation, items).score(model, tokenizer, progress)
 
 
 class Lookup(lm_eval.api.model.LM):
