@@ -10,7 +10,7 @@ import pytest
 from flows import child
 from flows.child import Children, StageError, failure, latest, run
 
-INTERRUPTIBLE = "import time\nprint('up', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('tidied')"
+INTERRUPTIBLE = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('tidied')"
 STUBBORN = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
 
 
@@ -86,7 +86,7 @@ def test_a_failed_process_raises(stage):
     assert not error.value.again
 
 
-@pytest.mark.parametrize("program", [INTERRUPTIBLE, STUBBORN])
+@pytest.mark.parametrize("program", [INTERRUPTIBLE, STUBBORN], ids=["interruptible", "stubborn"])
 def test_stopping_ends_the_whole_process_group(stage, program, monkeypatch):
     monkeypatch.setattr(child, "STOP_SECONDS", 4.0)
     children, up = Children(), threading.Event()
