@@ -94,7 +94,9 @@ def test_stopping_ends_the_whole_process_group(stage, program, monkeypatch):
 
     def go():
         try:
-            grandchild = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {program!r}]))"
+            # Leaves the interrupt to its own child; by itself, subprocess kills that a quarter of a second later.
+            waits = "import signal, subprocess, sys; signal.signal(signal.SIGINT, lambda *_: None)"
+            grandchild = f"{waits}; sys.exit(subprocess.call([sys.executable, '-c', {program!r}]))"
             run("s@x", [sys.executable, "-c", grandchild], os.getcwd(), {}, note, lambda event: None, children)
         except StageError as error:
             errors.append(error)
