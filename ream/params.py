@@ -24,10 +24,14 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    """The original: a hub id (``owner/name``, optional ``@revision``) or a folder, and whether its own code may run."""
+    """The original: a hub id (``owner/name``, optional ``@revision``) or a folder, and whether its own code may run.
+
+    ``multi_token``: layers that predict further tokens (MTP) are compressed as one more layer, or left out.
+    """
 
     path: str
     trust_remote_code: bool = False
+    multi_token: Literal["compress", "drop"] = "compress"
 
 
 class Compute(Section):

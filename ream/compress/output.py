@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ream.compress.apply import compressed_config, output_tensors
+from ream.compress.apply import compressed_config, drops_multi_token, output_tensors
 from ream.compress.recipe_file import save_recipe
 from ream.core.recipe import Recipe
 from ream.errors import UserError
@@ -69,7 +69,10 @@ def write_checkpoint(
     shards = output_tensors(checkpoint, architecture, recipe)
     kept = len(next(iter(recipe.layers.values())).groups.kept)
     config = compressed_config(
-        (checkpoint.folder / "config.json").read_text(encoding="utf-8"), architecture.family, kept
+        (checkpoint.folder / "config.json").read_text(encoding="utf-8"),
+        architecture.family,
+        kept,
+        drops_multi_token(architecture, recipe),
     )
     partial = out.with_name(f".{out.name}.partial")
     if partial.exists():

@@ -39,28 +39,30 @@ def compress_sequentially(
     """
     architecture, checkpoint = decoder.architecture, decoder.checkpoint
 
-    def moe_layer(index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor) -> dict[str, Tensor]:
-        statistics = LayerStatistics(block.experts, block.activation)
+    def moe_layer(
+        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, counted: Tensor
+    ) -> dict[str, Tensor]:
+        statistics = LayerStatistics(block.experts, block.unit)
         inputs = torch.empty_like(hidden)
         for part in data:
             residual, x = layer(hidden[part], data.mask[part])
             assert x is not None
-            probes.take(part, x)
+            probes.take(part, x, counted[part])
             flat = x.reshape(-1, x.shape[-1])
             with torch.no_grad():
                 routing = block.route(flat, "softmax" if method.scores == "softmax" else None)
-                statistics.update(flat, routing, data.mask[part].reshape(-1).to(flat.device))
+                statistics.update(flat, routing, counted[part].reshape(-1).to(flat.device))
             hidden[part], inputs[part] = residual.to(hidden.device), x.to(hidden.device)
             progress.update(1)
         decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
         experts, sample = block.experts, probes.result().to(decoder.device)
 
         def permutation(centroid: int, member: int) -> np.ndarray:
-            return align(experts[centroid], experts[member], method.alignment, sample, block.activation)
+            return align(experts[centroid], experts[member], method.alignment, sample, block.unit)
 
         with torch.no_grad():
             decided = replace(decided, permutations=align_layer(decided, permutation))
-            compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided).read, kept)
+            compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
             for part in data:
                 hidden[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in pack_layer(decided).items()}

@@ -91,9 +91,15 @@ class Probes:
         self.places = places[here] - start * self.length
         self.inputs: Tensor | None = None
 
-    def take(self, part: slice, x: Tensor) -> None:
-        """Take the probes among the inputs [B, L, H] of a micro-batch."""
-        flat = x.reshape(-1, x.shape[-1])
+    def take(self, part: slice, x: Tensor, counted: Tensor) -> None:
+        """Take the probes among the inputs [B, L, H] of a micro-batch.
+
+        Args:
+            part: rows of the micro-batch. x: its inputs.
+            counted: [B, L], False where a token is none of this layer's; its probe is all zeros, and so are the
+                activations of its neurons.
+        """
+        flat = (x * counted[..., None].to(x)).reshape(-1, x.shape[-1])
         if self.inputs is None:
             self.inputs = torch.empty(len(self.places), flat.shape[1], dtype=flat.dtype)
         local = self.places - part.start * self.length
@@ -107,7 +113,8 @@ class Probes:
         return inputs
 
 
-MoELayer = Callable[[int, LoadedLayer, MoEBlock, Tensor], dict[str, Tensor]]
+# Index, layer, its MoE block, the hidden states [n, L, H] that enter it, and which of the tokens [n, L] count.
+MoELayer = Callable[[int, LoadedLayer, MoEBlock, Tensor, Tensor], dict[str, Tensor]]
 
 
 def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer, progress: Progress) -> None:
@@ -117,21 +124,39 @@ def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer,
         decoder: of the original model.
         data: the tokens.
         state: what is done already.
-        moe_layer: handles a MoE layer: given its index, the layer, its MoE block and the hidden states [n, L, H] that
-            enter it, replaces these in place by those that leave it and returns what to keep of the layer.
+        moe_layer: handles a MoE layer: replaces the hidden states that enter it, in place, by those that leave it and
+            returns what to keep of the layer.
         progress: told of every micro-batch that has gone through a layer.
     """
-    last = decoder.architecture.layers - 1
-    first = state.next_layer
+    architecture = decoder.architecture
+    last, first = architecture.depth - 1, state.next_layer
     progress.skip(first * len(data))
     hidden = decoder.embed(data.ids) if first == 0 else state.hidden() if first <= last else torch.empty(0)
     for index in range(first, last + 1):
         result = None
+        counted, ahead = data.mask, index - architecture.layers + 1
+        if ahead > 0:
+            counted = followed(data.mask, ahead)
+            entry, following = decoder.multi_token_entry(index), data.ids.roll(-ahead, dims=1)
+            for part in data:
+                hidden[part] = entry(hidden[part], following[part])
         with decoder.layer(index) as layer:
-            if index in decoder.architecture.moe_layers:
-                result = moe_layer(index, layer, decoder.block(index), hidden)
+            if index in architecture.moe_layers:
+                result = moe_layer(index, layer, decoder.block(index), hidden, counted)
             else:
                 for part in data:
                     hidden[part] = layer(hidden[part], data.mask[part])[0].to(hidden.device)
                     progress.update(1)
         state.commit(index, result, hidden, last=index == last)
+
+
+def followed(mask: Tensor, ahead: int) -> Tensor:
+    """Which real tokens have a real token ``ahead`` positions after them: those that a multi-token layer counts.
+
+    Args:
+        mask: [n, L], True for real tokens, right-padded.
+        ahead: 1 for the first multi-token layer.
+    """
+    result = torch.zeros_like(mask)
+    result[:, :-ahead] = mask[:, ahead:]
+    return result

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,28 +104,30 @@ class Checkpoint:
         if size != max((info.end for info in self.tensors.values() if info.shard == shard), default=8 + length):
             raise broken
 
-    def raw(self, name: str) -> bytearray:
-        """The bytes of a tensor.
+    def raw(self, name: str, row: int | None = None) -> bytearray:
+        """The bytes of a tensor, or of one row along its first axis.
 
         Raises:
             UserError: the checkpoint has no such tensor, or the shard ends early.
         """
         info = self._info(name)
+        size = info.bytes if row is None else info.bytes // info.shape[0]
         with open(self.folder / info.shard, "rb") as file:
-            file.seek(info.begin)
-            data = bytearray(info.bytes)
-            if file.readinto(data) != info.bytes:
+            file.seek(info.begin + (row or 0) * size)
+            data = bytearray(size)
+            if file.readinto(data) != size:
                 raise UserError(f"{self.folder / info.shard} ends within {name}; fetch that shard again")
         return data
 
-    def read(self, name: str) -> Tensor:
-        """A tensor in its own dtype.
+    def read(self, name: str, row: int | None = None) -> Tensor:
+        """A tensor in its own dtype, or one row along its first axis.
 
         Raises:
             UserError: it is missing, or it holds NaN or Inf.
         """
         info = self._info(name)
-        tensor = torch.frombuffer(self.raw(name), dtype=DTYPES[info.dtype]).reshape(info.shape)
+        shape = info.shape if row is None else info.shape[1:]
+        tensor = torch.frombuffer(self.raw(name, row), dtype=DTYPES[info.dtype]).reshape(shape)
         if tensor.is_floating_point() and tensor.element_size() > 1 and not torch.isfinite(tensor).all():
             raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
         return tensor
@@ -160,12 +162,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to be written: its header entry and a function that makes its bytes when their turn comes."""
+    """A tensor to be written: its header entry and a function that makes its bytes, piece by piece, when their turn
+    comes."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    make: Callable[[], bytes | bytearray]
+    make: Callable[[], Iterable[bytes | bytearray]]
 
     @property
     def bytes(self) -> int:
@@ -178,7 +181,7 @@ def tensor_bytes(tensor: Tensor) -> bytes:
 
 
 def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> None:
-    """Write a safetensors file, atomically, one tensor in memory at a time.
+    """Write a safetensors file, atomically, one tensor (of stacked experts, one expert) in memory at a time.
 
     Args:
         path: of the file.
@@ -206,9 +209,11 @@ def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None 
         file.write(len(raw).to_bytes(8, "little"))
         file.write(raw)
         for tensor in tensors:
-            data = tensor.make()
-            if len(data) != tensor.bytes:
-                raise ValueError(f"{tensor.name}: {len(data)} bytes made, {tensor.bytes} announced")
-            file.write(data)
+            made = 0
+            for data in tensor.make():
+                file.write(data)
+                made += len(data)
+            if made != tensor.bytes:
+                raise ValueError(f"{tensor.name}: {made} bytes made, {tensor.bytes} announced")
         file.flush()
         os.fsync(file.fileno())

@@ -18,7 +18,7 @@ from ream.stages.workspace import Workspace
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ream.core.experts import Activation, Expert
+    from ream.core.experts import Expert, GatedUnit
 
 
 QUIET_SECONDS = 3
@@ -53,14 +53,15 @@ def _aligned(
 ) -> dict[int, LayerRecipe]:
     import torch
 
-    from ream.compress.apply import read_expert
     from ream.compress.one_shot import mixed_probes
-    from ream.models.activations import activation_of
+    from ream.models.activations import unit_of
     from ream.models.decoder import runtime
+    from ream.models.expert_weights import input_gates, read_expert
     from ream.stages.original import open_original
 
     original, ratios = open_original(workspace), params.mix(mix)
-    activation = activation_of(original.checkpoint.config["hidden_act"])
+    family = original.architecture.family
+    unit = unit_of(family.unit, family.numbers(original.checkpoint.config))
     folders = {source: workspace.statistics(source) for source in ratios}
     device, _ = runtime(params.compute)
     result = {}
@@ -69,13 +70,15 @@ def _aligned(
         if "activations" in method.alignment:
             probes = mixed_probes(folders, ratios, params.statistics.probes, index).to(device)
         members = [expert for expert in range(original.architecture.experts) if layer.groups.group[expert] >= 0]
+        gates = input_gates(original.checkpoint, original.architecture, index)
         weights = {
-            expert: read_expert(original.checkpoint, original.architecture, index, expert).to(
-                device, torch.float32 if probes is None else probes.dtype
-            )
+            expert: replace(
+                read_expert(original.checkpoint, original.architecture, index, expert),
+                input_gate=None if gates is None else gates[expert],
+            ).to(device, torch.float32 if probes is None else probes.dtype)
             for expert in members
         }
-        permutation = partial(_permutation, weights, method.alignment, probes, activation)
+        permutation = partial(_permutation, weights, method.alignment, probes, unit)
         result[index] = replace(layer, permutations=align_layer(layer, permutation))
         progress.update()
     return result
@@ -85,10 +88,10 @@ def _permutation(
     weights: dict[int, "Expert"],
     terms: list[AlignmentTerm],
     probes: "Tensor | None",
-    activation: "Activation",
+    unit: "GatedUnit",
     centroid: int,
     member: int,
 ) -> np.ndarray:
     from ream.core.alignment import align
 
-    return align(weights[centroid], weights[member], terms, probes, activation)
+    return align(weights[centroid], weights[member], terms, probes, unit)

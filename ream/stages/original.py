@@ -21,6 +21,12 @@ class Original:
     checkpoint: "Checkpoint"
     architecture: "Architecture"
 
+    @property
+    def vocabulary(self) -> int:
+        """Token ids are below it."""
+        size: int = self.architecture.family.numbers(self.checkpoint.config)["vocab_size"]
+        return size
+
 
 def open_original(workspace: Workspace) -> Original:
     """Open the model of the workspace's manifest.
@@ -28,12 +34,15 @@ def open_original(workspace: Workspace) -> Original:
     Raises:
         UserError: it has changed, or is not all there.
     """
-    from ream.models.architecture import architecture_of
+    from ream.models.architecture import architecture_of, without_multi_token
     from ream.models.checkpoint import Checkpoint
 
     manifest = load_manifest(workspace.manifest)
     checkpoint = Checkpoint(folder_of(manifest))
-    return Original(manifest, checkpoint, architecture_of(checkpoint))
+    architecture = architecture_of(checkpoint)
+    if manifest.multi_token == "drop":
+        architecture = without_multi_token(architecture)
+    return Original(manifest, checkpoint, architecture)
 
 
 def recipe_facts(

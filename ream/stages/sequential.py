@@ -32,7 +32,7 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
     }
     drawn = mix_sequences(corpora, ratios, params.calibration.sequences)
     ids, mask = pad([sequence for _, sequence in drawn], pad_id=0)
-    check_ids(ids, original.checkpoint.config["vocab_size"])
+    check_ids(ids, original.vocabulary)
     data = batches(ids, mask, params.compute.batch_tokens)
     facts = recipe_facts(params, workspace, original.manifest, mix, method, experts)
     identity = fingerprint(
@@ -49,7 +49,7 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
     with WalkState(folder, identity, discard_stale) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed)
-        layers = original.architecture.layers
+        layers = original.architecture.depth
         with Progress(len(data) * layers, f"sequential {mix}", "batch", layers, int(mask.sum())) as bar:
             recipe = compress_sequentially(
                 decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts

@@ -45,7 +45,7 @@ def run(
     original = open_original(workspace)
     device, dtype = runtime(params.compute)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
-    check_ids(ids, original.checkpoint.config["vocab_size"])
+    check_ids(ids, original.vocabulary)
     data = batches(ids, mask, params.compute.batch_tokens)
     facts: dict[str, Any] = {
         "model": original.manifest.digest,
@@ -71,7 +71,7 @@ def run(
         rows, desc = data.shard(shard, shards), f"{desc} {shard}/{shards}"
         state_folder, identity = _shard(workspace, source, facts, shard, shards)
     else:
-        count = _complete(workspace, source, facts, original.architecture.layers)
+        count = _complete(workspace, source, facts, original.architecture.depth)
         if count:
             folders = [_shard(workspace, source, facts, number, count)[0] for number in range(count)]
             orders = [Probes(data, facts["probes"], facts["seed"], data.shard(i, count)).order for i in range(count)]
@@ -85,7 +85,7 @@ def run(
     with WalkState(state_folder, identity, discard_stale) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
-        part, depth = data.part(rows), original.architecture.layers
+        part, depth = data.part(rows), original.architecture.depth
         with Progress(len(part) * depth, desc, "batch", depth, int(part.mask.sum())) as bar:
             collect(decoder, part, probes, state, bar)
         if shard is not None:

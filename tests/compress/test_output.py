@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from ream.compress.apply import compressed_config, state_dict
+from ream.compress.apply import compressed_config, text_state_dict
 from ream.compress.output import RECIPE, check_recipe, write_checkpoint
 from ream.compress.recipe_file import load_recipe
 from ream.models.checkpoint import INDEX, Checkpoint, tensor_bytes
@@ -106,10 +106,10 @@ def test_all_experts_kept_is_the_original_byte_for_byte(which, request, tmp_path
 @pytest.mark.parametrize("merge", [True, False])
 def test_state_dict_is_what_is_written(checkpoint, tmp_path, merge):
     recipe, _ = written(checkpoint, tmp_path / "out", merge)
-    tensors, after = state_dict(*opened(checkpoint), recipe), Checkpoint(tmp_path / "out")
+    tensors, after = text_state_dict(*opened(checkpoint), recipe), Checkpoint(tmp_path / "out")
     assert set(tensors) == set(after.tensors)
     assert all(tensor_bytes(tensor) == bytes(after.raw(name)) for name, tensor in tensors.items())
-    original = state_dict(*opened(checkpoint), None)
+    original = text_state_dict(*opened(checkpoint), None)
     expected = {}
     for shard in checkpoint.glob("*.safetensors"):
         expected |= load_file(shard)

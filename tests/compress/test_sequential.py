@@ -29,6 +29,7 @@ from tests.compress.walks import (
     replaced,
     sequences,
 )
+from tests.core.layers import silu_unit
 from tests.tiny import EXPERTS, ROOT
 
 METHODS = load_params(ROOT / "params.yaml").methods
@@ -51,7 +52,7 @@ def plainly(model, name, layers):
         permutations = {
             j: align(
                 Expert(gate[c], up[c], down[c]), Expert(gate[j], up[j], down[j]), ["activations", "weights"], probes,
-                torch.nn.functional.silu,
+                silu_unit,
             )
             for j in range(EXPERTS)
             if (c := int(groups.kept[groups.group[j]])) != j

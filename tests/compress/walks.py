@@ -83,13 +83,18 @@ def loops(block, x, scores="softmax"):
     return {name: np.array(value, dtype=np.float64) for name, value in sums.items()}
 
 
-def random_recipe(architecture, kept, seed=0, merge=True, digest="d"):
-    """Kept experts, groups, weights and permutations by lot, with the facts that a card tells."""
+def random_recipe(architecture, kept, seed=0, merge=True, digest="d", groups=1):
+    """Kept experts, groups, weights and permutations by lot, with the facts that a card tells.
+
+    ``groups``: of the router; each keeps as many experts and merges among its own.
+    """
     rng = np.random.default_rng(seed)
     layers = {}
     for index in architecture.moe_layers:
-        chosen = np.sort(rng.permutation(EXPERTS)[:kept])
-        group = rng.integers(kept, size=EXPERTS) if merge else np.full(EXPERTS, -1)
+        size, stay = EXPERTS // groups, kept // groups
+        chosen = np.concatenate([np.sort(rng.permutation(size)[:stay]) + g * size for g in range(groups)])
+        lots = np.concatenate([rng.integers(stay, size=size) + g * stay for g in range(groups)])
+        group = lots if merge else np.full(EXPERTS, -1)
         group[chosen] = np.arange(kept)
         weights = np.where(group < 0, 0.0, rng.random(EXPERTS) + 0.1)
         for position in range(kept):
