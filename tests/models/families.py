@@ -44,6 +44,7 @@ class Tiny:
         experts, top_k, groups: N, k, n_group.
         moe_layers: indices, of LAYERS.
         multi_token: number of such layers to add.
+        stacked: the experts of a layer lie in one tensor a projection, where transformers would write one an expert.
         json: replaces keys of the config.json that transformers writes; None removes one.
     """
 
@@ -56,11 +57,15 @@ class Tiny:
     groups: int = 1
     moe_layers: tuple[int, ...] = (0, 1, 2)
     multi_token: int = 0
+    stacked: bool = False
     json: dict = field(default_factory=dict)
 
 
 TINY = {
-    "qwen3_moe": Tiny("Qwen3MoeConfig", "Qwen3MoeForCausalLM", QWEN | {"mlp_only_layers": [1]}, moe_layers=(0, 2)),
+    "qwen3_moe": Tiny(
+        "Qwen3MoeConfig", "Qwen3MoeForCausalLM",
+        QWEN | {"mlp_only_layers": [1], "norm_topk_prob": True}, moe_layers=(0, 2),
+    ),
     "qwen2_moe": Tiny("Qwen2MoeConfig", "Qwen2MoeForCausalLM", QWEN | SHARED),
     "qwen3_next": Tiny("Qwen3NextConfig", "Qwen3NextForCausalLM", QWEN | SHARED | LINEAR, multi_token=1),
     "qwen3_5_moe_text": Tiny("Qwen3_5MoeTextConfig", "Qwen3_5MoeForCausalLM", QWEN | SHARED | LINEAR, multi_token=1),
@@ -72,6 +77,7 @@ TINY = {
             "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "patch_size": 4,
             "out_hidden_size": HIDDEN, "num_position_embeddings": 16,
         },
+        stacked=True,
     ),
     "glm4_moe": Tiny(
         "Glm4MoeConfig", "Glm4MoeForCausalLM", DEEPSEEK | {"n_group": 1, "topk_group": 1, "num_mtp_layers": 1},
@@ -158,9 +164,32 @@ def build(family: str, folder: Path, seed: int = 0) -> Path:
     text = json.loads((folder / "config.json").read_text())
     text = {key: value for key, value in (text | tiny.json).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(text, indent=2) + "\n")
+    if tiny.stacked:
+        _stack(folder)
     if tiny.multi_token:
         _add_multi_token(folder, family, tiny, seed)
     return folder
+
+
+def _stack(folder):
+    """One tensor for the gate and up rows of all experts of a layer and one for their down rows, as Qwen3.5 has them."""
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    tensors = {name: load_file(folder / shard)[name] for name, shard in index["weight_map"].items()}
+    parts = {}
+    for name in [name for name in tensors if ".experts." in name]:
+        prefix, _, rest = name.partition(".experts.")
+        number, projection, _ = rest.split(".")
+        parts.setdefault((prefix, projection), {})[int(number)] = tensors.pop(name)
+    stacks = {key: torch.stack([each[number] for number in sorted(each)]) for key, each in parts.items()}
+    for prefix, projection in stacks:
+        if projection == "down_proj":
+            tensors[f"{prefix}.experts.down_proj"] = stacks[prefix, projection]
+            gate_up = [stacks[prefix, "gate_proj"], stacks[prefix, "up_proj"]]
+            tensors[f"{prefix}.experts.gate_up_proj"] = torch.cat(gate_up, dim=1)
+    for shard in set(index["weight_map"].values()):
+        (folder / shard).unlink()
+    (folder / "model.safetensors.index.json").unlink()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def randomise(tensors, seed):
