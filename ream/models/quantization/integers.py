@@ -35,7 +35,7 @@ def symmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Te
     largest, smallest = groups.amax(-1).clamp(min=0), groups.amin(-1).clamp(max=0)
     choices = []
     for exact in (torch.maximum(largest, -smallest) / high, torch.maximum(largest / high, smallest / low)):
-        scale = _stored(exact, bits, dtype)
+        scale = _stored(exact, dtype, 1 - 0.5 / low)
         step = scale.float().unsqueeze(-1)
         codes = (groups / step).round().clamp(low, high)
         choices.append((codes, scale, (codes * step - groups).square().sum(-1, dtype=torch.float64)))
@@ -47,19 +47,19 @@ def symmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Te
 def asymmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Codes, scales and zero points by compressed-tensors' rule, with 0 counted among the weights of every group.
 
-    scale = (max w - min w) / (high - low), zero point = low - min w / scale, code = w / scale + zero point.
+    scale = (max w - min w) / (high - low), zero point = low - min w / scale, code = w / scale + zero point. The scale is
+    rounded up to its dtype, where theirs goes to the nearest: with 8 bits bfloat16's rounding is a whole step at the end.
     """
     low, high = limits(bits)
     largest, smallest = groups.amax(-1).clamp(min=0), groups.amin(-1).clamp(max=0)
-    scale = _stored((largest - smallest) / (high - low), bits, dtype)
+    scale = _stored((largest - smallest) / (high - low), dtype, 1.0)
     zero = (low - smallest / scale.float()).round().clamp(low, high)
     codes = (groups / scale.float().unsqueeze(-1)).round() + zero.unsqueeze(-1)
     return codes.clamp(low, high), scale, zero
 
 
-def _stored(exact: Tensor, bits: int, dtype: torch.dtype) -> Tensor:
-    low, _ = limits(bits)
-    scale = rounded(exact, dtype, 1 - 0.5 / low)
+def _stored(exact: Tensor, dtype: torch.dtype, slack: float) -> Tensor:
+    scale = rounded(exact, dtype, slack)
     return torch.where(scale == 0, torch.tensor(LEAST_SCALE, dtype=dtype, device=scale.device), scale)
 
 

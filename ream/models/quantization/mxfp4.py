@@ -73,7 +73,7 @@ class Mxfp4:
         """
         if weight.shape[-2] % BLOCK:
             raise UserError(f"{name} has {weight.shape[-2]} columns; mxfp4 needs a multiple of {BLOCK}")
-        values = weight.mT.unflatten(-1, (-1, BLOCK))
+        values = weight.mT.contiguous().unflatten(-1, (-1, BLOCK))
         largest = values.abs().amax(-1)
         _, exponent = torch.frexp(largest)  # largest = m * 2^exponent with m in [0.5, 1)
         scales = torch.where(largest == 0, 0, (exponent - 1 - LARGEST_EXPONENT + BIAS).clamp(0, 254))

@@ -94,8 +94,8 @@ class PackQuantized:
             part = stored[suffix]
             if part.shape != needed[suffix] or part.dtype not in (SCALES if suffix == "_scale" else (torch.int32,)):
                 raise UserError(
-                    f"{name + suffix} is {part.dtype} {list(part.shape)}, where {rows} x {columns} codes of {self.bits} "
-                    f"bits in groups of {self.group or columns} need {list(needed[suffix])}; correct "
+                    f"{name + suffix} is {part.dtype} {list(part.shape)}, where {rows} x {columns} codes of "
+                    f"{self.bits} bits in groups of {self.group or columns} need {list(needed[suffix])}; correct "
                     f"quantization_config or fetch the checkpoint again"
                 )
         return rows, columns

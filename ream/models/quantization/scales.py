@@ -13,7 +13,8 @@ def rounded(scale: Tensor, dtype: torch.dtype, slack: float) -> Tensor:
         scale: float32, not negative.
         dtype: one of ``SCALES``.
         slack: by how much the scale may be too small until the largest weight, which the exact scale maps to the
-            largest code, lies more than half a step beyond that code. Only float16's subnormal scales get there.
+            largest code, lies more than half a step beyond that code: only float16's subnormal scales get there. 1.0
+            to round up always.
     """
     nearest = scale.to(dtype)
     bits = nearest.view(torch.int16 if dtype.itemsize == 2 else torch.int32)
