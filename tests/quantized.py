@@ -28,7 +28,7 @@ Header = namedtuple("Header", "dtype shape")
 KIMI_IGNORE = [
     "lm_head", "re:.*self_attn.*", "re:.*shared_experts.*", r"re:.*mlp\.(gate|up|gate_up|down)_proj.*",
 ]  # fmt: skip
-ROUTER = r"re:.*mlp\.gate$"  # in Kimi's code no Linear, in Qwen's one
+ROUTER = r"re:.*\.(gate|router|shared_expert_gate)$"  # in Kimi's code no Linear, in Qwen's one
 
 
 def e4m3(code):
@@ -147,7 +147,7 @@ def packed_stored(weight, group, bits=4, dtype=torch.bfloat16, divisor=7.5, symm
     }
     if not symmetric:
         columns_of_zeros = [packed_words([z - low for z in column], bits) for column in zip(*zeros, strict=True)]
-        result["_zero_point"] = torch.tensor(columns_of_zeros, dtype=torch.int32).T.contiguous()
+        result["_zero_point"] = torch.tensor(list(zip(*columns_of_zeros, strict=True)), dtype=torch.int32)
     return result
 
 
@@ -197,7 +197,7 @@ def mxfp4_decode(stored):
         for octets, byte in zip(blocks, scales, strict=True):
             for code in (half for octet in octets for half in (octet & 15, octet >> 4)):
                 rows[-1].append((-1 if code & 8 else 1) * E2M1[code & 7] * 2.0 ** (byte - 127))
-    return torch.tensor(rows).T.contiguous()
+    return torch.tensor(list(zip(*rows, strict=True)))
 
 
 def headers(stored):

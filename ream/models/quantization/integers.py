@@ -47,8 +47,9 @@ def symmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Te
 def asymmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Codes, scales and zero points by compressed-tensors' rule, with 0 counted among the weights of every group.
 
-    scale = (max w - min w) / (high - low), zero point = low - min w / scale, code = w / scale + zero point. The scale is
-    rounded up to its dtype, where theirs goes to the nearest: with 8 bits bfloat16's rounding is a whole step at the end.
+    scale = (max w - min w) / (high - low), zero point = low - min w / scale, code = w / scale + zero point.
+    The scale is rounded up to its dtype, where theirs goes to the nearest: bfloat16's rounding is up to half a step of
+    255, which would come on top of a code's own.
     """
     low, high = limits(bits)
     largest, smallest = groups.amax(-1).clamp(min=0), groups.amin(-1).clamp(max=0)
@@ -63,6 +64,11 @@ def _stored(exact: Tensor, dtype: torch.dtype, slack: float) -> Tensor:
     return torch.where(scale == 0, torch.tensor(LEAST_SCALE, dtype=dtype, device=scale.device), scale)
 
 
+def compact(tensor: Tensor) -> Tensor:
+    """A row-major copy, where contiguous() leaves the stride of an axis of length 1, which view(dtype) then refuses."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
 def pack(codes: Tensor, bits: int) -> Tensor:
     """Codes [rows, n] of 4 or 8 bits, offset to start at 0, to int32 [rows, ceil(n * bits / 32)].
 
@@ -72,12 +78,12 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     octets = torch.nn.functional.pad((codes - low).to(torch.uint8), (0, -codes.shape[-1] % (32 // bits)))
     if bits == 4:
         octets = octets[..., 0::2] | octets[..., 1::2] << 4
-    return octets.contiguous().view(torch.int32)  # little-endian, as safetensors is
+    return compact(octets).view(torch.int32)  # little-endian, as safetensors is
 
 
 def unpack(words: Tensor, bits: int, count: int) -> Tensor:
     """The first ``count`` codes of every row of words, float32 [rows, count]."""
     low, _ = limits(bits)
-    octets = words.contiguous().view(torch.uint8)
+    octets = compact(words).view(torch.uint8)
     codes = octets if bits == 8 else torch.stack((octets & 15, octets >> 4), -1).flatten(-2)
     return codes[..., :count].float() + low

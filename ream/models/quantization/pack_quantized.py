@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ream.errors import UserError
 from ream.models.checkpoint import DTYPES
-from ream.models.quantization.integers import asymmetric, pack, symmetric, unpack
+from ream.models.quantization.integers import asymmetric, compact, pack, symmetric, unpack
 from ream.models.quantization.scales import SCALES, spread
 from ream.models.quantization.tensors import Header
 
@@ -73,7 +73,7 @@ class PackQuantized:
             codes, result["_scale"] = symmetric(groups, self.bits, dtype)
         else:
             codes, result["_scale"], zero = asymmetric(groups, self.bits, dtype)
-            result["_zero_point"] = pack(zero.T, self.bits).T.contiguous()
+            result["_zero_point"] = compact(pack(zero.T, self.bits).T)
         result["_packed"] = pack(codes.flatten(-2)[:, :columns], self.bits)
         return result
 

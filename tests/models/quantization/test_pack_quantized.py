@@ -183,3 +183,11 @@ def test_parts_that_do_not_fit_are_refused():
     ordered = stored | {"_g_idx": torch.zeros(32, dtype=torch.int32)}
     refused(lambda: PackQuantized(4, 8).decode(name, ordered), "a.weight_g_idx", "dequantise")
     refused(lambda: PackQuantized(4, 8).decode(name, stored | {"_shape": torch.tensor([1, 6, 32])}), "a.weight_shape")
+
+
+def test_of_two_exact_scales_the_symmetric_one_is_taken():
+    # -7 * 1 and -8 * 7/8 are both exact; 8/7 is no bfloat16, -8 * 1 is exact alone
+    weight = torch.tensor([[-7.0, 0.0, 0.0, 0.0, -8.0, 0.0, 0.0, 0.0]])
+    found = PackQuantized(4, 4).encode("x", weight, like())
+    assert found["_scale"].tolist() == [[1.0, 1.0]]
+    assert found["_packed"].tolist() == [[(0x8880 << 16 | 0x8881) - (1 << 32)]]
