@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -12,10 +13,14 @@ from ream.core.merging import merged
 from ream.core.recipe import LayerRecipe, Recipe, check_layer
 from ream.errors import UserError
 from ream.models.architecture import Architecture, Role
-from ream.models.checkpoint import DTYPES, Checkpoint, OutputTensor, TensorInfo, tensor_bytes
+from ream.models.checkpoint import Checkpoint, OutputTensor, TensorInfo, tensor_bytes
+from ream.models.dtypes import DTYPES
 from ream.models.expert_weights import read_expert
 from ream.models.families import Family, RouterTensor
-from ream.models.layout import ExpertTensor
+from ream.models.layout import ExpertTensor, unpacked
+from ream.models.quantization.tensors import logical_names, read_logical, requantised
+
+PLAIN = "BF16"  # of what is written without its quantisation
 
 
 class CompressedLayer:
@@ -31,14 +36,17 @@ class CompressedLayer:
             raise UserError(f"recipe, layer {layer}: {error}; it belongs to another model") from None
         self.checkpoint, self.architecture, self.layer, self.recipe = checkpoint, architecture, layer, recipe
         self.kept: list[int] = recipe.groups.kept.tolist()
-        self._merged: Callable[[int], Expert] = lru_cache(maxsize=2)(self._merge)
+        # An expert is written as three tensors or more, one after the other: it is made once for all of them.
+        self._merged: Callable[[int], Expert] = lru_cache(maxsize=1)(self._merge)
+        self._made: Callable[[int], Expert] = lru_cache(maxsize=1)(self._make)
+        self._stored: Callable[[int], dict[str, dict[str, Tensor]]] = lru_cache(maxsize=1)(self._store)
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def expert(self, position: int) -> Expert:
-        """Weights of a kept expert, in the checkpoint's dtype."""
-        return self._merged(position)
+        """Weights of a kept expert as they will be read from what is written."""
+        return self._made(position)
 
     def router(self, kind: RouterTensor) -> Tensor:
         """A router's tensor with the entries of the kept experts."""
@@ -49,23 +57,51 @@ class CompressedLayer:
         """Whether nothing is merged into the kept expert at that position."""
         return len(self.recipe.groups.members(position)) == 1
 
-    def share(self, kind: ExpertTensor, position: int) -> bytes | bytearray:
-        """The bytes of a kept expert in a tensor of the layout; those of the original where nothing is merged in."""
+    def name(self, kind: ExpertTensor, expert: int) -> str:
+        """Name of the tensor that holds an original expert's share."""
+        return self.architecture.tensor_name(self.layer, kind, None if kind.stacked else expert)
+
+    def share(self, kind: ExpertTensor, position: int, suffix: str = "") -> bytes | bytearray:
+        """The stored bytes of a kept expert; those of the original where nothing is merged in.
+
+        Args:
+            kind: of the layout. position: of the kept expert.
+            suffix: of what is stored, where the checkpoint is quantised.
+        """
         if not self.alone(position):
-            return tensor_bytes(kind.pack(self.expert(position)))
+            return tensor_bytes(self._stored(position)[kind.name][suffix])
         original = self.kept[position]
-        if kind.stacked:
-            return self.checkpoint.raw(self.architecture.tensor_name(self.layer, kind), row=original)
-        return self.checkpoint.raw(self.architecture.tensor_name(self.layer, kind, original))
+        row = original if kind.stacked else None
+        return self.checkpoint.raw(self.checkpoint.logical[self.name(kind, original)][suffix], row)
+
+    def values(self, kind: ExpertTensor, position: int) -> Tensor:
+        """A kept expert's share of a tensor, as it is without quantising it again."""
+        return kind.pack(self._merged(position))
+
+    def _store(self, position: int) -> dict[str, dict[str, Tensor]]:
+        """What is stored of a merged expert: name in the layout to suffix to tensor, in the checkpoint's own format."""
+        expert, form = self._merged(position), self.checkpoint.form
+        result = {}
+        for kind in self.architecture.layout:
+            name = self.name(kind, self.kept[position])
+            result[kind.name] = requantised(form, name, kind.pack(expert), self.checkpoint.headers_of(name))
+        return result
+
+    def _make(self, position: int) -> Expert:
+        if self.alone(position):
+            return read_expert(self.checkpoint, self.architecture, self.layer, self.kept[position])
+        form, read = self.checkpoint.form, {}
+        for name, stored in self._stored(position).items():
+            quantised = form is not None and form.key in stored
+            parts = {suffix: suffix for suffix in stored}
+            read[name] = read_logical(form, name, parts, stored.__getitem__) if quantised else stored[""]
+        return Expert(**unpacked(self.architecture.layout, read))
 
     def _merge(self, position: int) -> Expert:
         members = self.recipe.groups.members(position).tolist()
-        experts = [read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members]
-        if len(experts) == 1:
-            return experts[0]
         permutations = [self.recipe.permutations.get(member) for member in members]
         return merged(
-            experts,
+            [read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members],
             self.recipe.weights[members].tolist(),
             [None if permutation is None else torch.from_numpy(permutation) for permutation in permutations],
         )
@@ -95,42 +131,60 @@ def drops_multi_token(architecture: Architecture, recipe: Recipe) -> bool:
     return architecture.multi_token + architecture.dropped > 0 and max(recipe.layers) < architecture.layers
 
 
-def output_tensors(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> dict[str, list[OutputTensor]]:
-    """What to write, by the original's shards and in their order; a kept expert takes its new index's name."""
+def output_tensors(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe, unquantised: bool = False
+) -> dict[str, list[OutputTensor]]:
+    """What to write, by the original's shards and in their order; a kept expert takes its new index's name.
+
+    Args:
+        checkpoint: the original. architecture: what it is. recipe: what becomes of its experts.
+        unquantised: write what is quantised in bfloat16 instead of in the original's format.
+    """
     layers = compressed_layers(checkpoint, architecture, recipe)
     left_out = multi_token_tensors(checkpoint, architecture) if drops_multi_token(architecture, recipe) else set()
+    owners = {stored: (name, suffix) for name, parts in checkpoint.logical.items() for suffix, stored in parts.items()}
     shards: dict[str, list[OutputTensor]] = {}
     for info in checkpoint.tensors.values():
-        role = architecture.roles.get(info.name)
-        if info.name in left_out:
+        name, suffix = owners[info.name]
+        if name in left_out:
             continue
+        plain = unquantised and checkpoint.quantised(name)
+        if plain:
+            if info.name != next(iter(checkpoint.logical[name].values())):
+                continue  # the tensor is written where the first of its parts lies
+            info = replace(info, name=name, dtype=PLAIN, shape=checkpoint.shape(name))
+        role = architecture.roles.get(name)
         if role is None:
-            made: OutputTensor | None = OutputTensor(info.name, info.dtype, info.shape, _copy(checkpoint, info.name))
+            make = _plain_copy(checkpoint, name) if plain else _copy(checkpoint, info.name)
+            made: OutputTensor | None = OutputTensor(info.name, info.dtype, info.shape, make)
         else:
-            made = _changed(layers[role.layer], role, info)
+            made = _changed(layers[role.layer], role, info, suffix, plain)
         if made is not None:
             shards.setdefault(info.shard, []).append(made)
     return shards
 
 
-def _changed(layer: CompressedLayer, role: Role, info: TensorInfo) -> OutputTensor | None:
-    """A tensor of experts or router after the recipe; None where it is of an expert that goes."""
+def _changed(layer: CompressedLayer, role: Role, info: TensorInfo, suffix: str, plain: bool) -> OutputTensor | None:
+    """A stored tensor of experts or router after the recipe; None where it is of an expert that goes."""
     kind = role.kind
     if isinstance(kind, RouterTensor):
         shape = tuple(len(layer) if axis == kind.axis else size for axis, size in enumerate(info.shape))
-        return OutputTensor(info.name, info.dtype, shape, lambda: [tensor_bytes(layer.router(kind))])
+        dtype = DTYPES[info.dtype]
+        return OutputTensor(info.name, info.dtype, shape, lambda: [tensor_bytes(layer.router(kind).to(dtype))])
+
+    def share(position: int) -> bytes | bytearray:
+        if plain:
+            return tensor_bytes(layer.values(kind, position).to(DTYPES[PLAIN]))
+        return layer.share(kind, position, suffix)
+
     if role.expert is None:
-        return OutputTensor(
-            info.name,
-            info.dtype,
-            (len(layer), *info.shape[1:]),
-            lambda: (layer.share(kind, position) for position in range(len(layer))),
-        )
+        positions = range(len(layer))
+        return OutputTensor(info.name, info.dtype, (len(layer), *info.shape[1:]), lambda: map(share, positions))
     if role.expert not in layer.kept:
         return None
     position = layer.kept.index(role.expert)
-    name = layer.architecture.tensor_name(role.layer, kind, position)
-    return OutputTensor(name, info.dtype, info.shape, lambda: [layer.share(kind, position)])
+    name = layer.architecture.tensor_name(role.layer, kind, position) + ("" if plain else suffix)
+    return OutputTensor(name, info.dtype, info.shape, lambda: [share(position)])
 
 
 def multi_token_tensors(checkpoint: Checkpoint, architecture: Architecture) -> set[str]:
@@ -141,7 +195,7 @@ def multi_token_tensors(checkpoint: Checkpoint, architecture: Architecture) -> s
     layers = range(architecture.layers, architecture.depth + architecture.dropped)
     own = {architecture.multi_token_name(layer, name) for layer in layers for name in extra.own}
     prefixes = tuple(architecture.layer_prefix(layer) for layer in layers)
-    return {name for name in checkpoint.tensors if name in own or name.startswith(prefixes)}
+    return {name for name in checkpoint.logical if name in own or name.startswith(prefixes)}
 
 
 def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> dict[str, Tensor]:
@@ -161,12 +215,22 @@ def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: 
 
 def _tensors(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> Iterator[tuple[str, Tensor]]:
     if recipe is None:
-        yield from ((name, checkpoint.read(name)) for name in checkpoint.tensors)
+        yield from ((name, checkpoint.read(name)) for name in checkpoint.logical)
         return
-    for tensors in output_tensors(checkpoint, architecture, recipe).values():
-        for tensor in tensors:
-            data = bytearray().join(tensor.make())
-            yield tensor.name, torch.frombuffer(data, dtype=DTYPES[tensor.dtype]).reshape(tensor.shape)
+    written = {
+        tensor.name: tensor
+        for tensors in output_tensors(checkpoint, architecture, recipe).values()
+        for tensor in tensors
+    }
+
+    def read(name: str) -> Tensor:
+        tensor = written[name]
+        data = bytearray().join(tensor.make())
+        return torch.frombuffer(data, dtype=DTYPES[tensor.dtype]).reshape(tensor.shape)
+
+    form = checkpoint.form
+    for name, parts in logical_names(form, written).items():
+        yield name, read(name) if set(parts) == {""} else read_logical(form, name, parts, read)
 
 
 def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bool = False) -> str:
@@ -187,6 +251,10 @@ def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bo
     changed = dict(numbers) | changes
     config = {**config, family.text: changed} if family.text else changed
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain_copy(checkpoint: Checkpoint, name: str) -> Callable[[], Iterable[bytes]]:
+    return lambda: [tensor_bytes(checkpoint.read(name).to(DTYPES[PLAIN]))]
 
 
 def _copy(checkpoint: Checkpoint, name: str) -> Callable[[], Iterable[bytearray]]:

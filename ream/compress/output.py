@@ -17,6 +17,7 @@ from ream.errors import UserError
 from ream.files import write_json
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import INDEX, Checkpoint, write_shard
+from ream.models.quantization.config import unquantised_config
 
 RECIPE = "recipe.safetensors"
 # What transformers, vLLM and converters look for beside the weights.
@@ -50,6 +51,7 @@ def write_checkpoint(
     recipe: Recipe,
     out: Path,
     scores: Mapping[str, Any] | None = None,
+    unquantised: bool = False,
 ) -> int:
     """Write the compressed model into a new folder; nothing is left at ``out`` unless all of it is.
 
@@ -58,6 +60,7 @@ def write_checkpoint(
         recipe: what becomes of its experts.
         out: a folder that does not exist or is empty.
         scores: evaluation of this very model, for its card.
+        unquantised: write a quantised original's tensors in bfloat16.
 
     Returns:
         Parameters of the compressed model.
@@ -66,7 +69,7 @@ def write_checkpoint(
         UserError: the folder is not empty, the recipe does not fit, a tensor is damaged, or the disk is full.
     """
     check_output(out)
-    shards = output_tensors(checkpoint, architecture, recipe)
+    shards = output_tensors(checkpoint, architecture, recipe, unquantised)
     kept = len(next(iter(recipe.layers.values())).groups.kept)
     config = compressed_config(
         (checkpoint.folder / "config.json").read_text(encoding="utf-8"),
@@ -74,6 +77,8 @@ def write_checkpoint(
         kept,
         drops_multi_token(architecture, recipe),
     )
+    if unquantised and checkpoint.form is not None:
+        config = unquantised_config(config)
     partial = out.with_name(f".{out.name}.partial")
     if partial.exists():
         shutil.rmtree(partial)

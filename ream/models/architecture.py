@@ -165,8 +165,8 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         if key not in config:
             raise UserError(f"{where}: config.json lacks {key}; fetch it again")
     layers = config["num_hidden_layers"]
-    layout = _layout(checkpoint.tensors, family)
-    roles = _roles(checkpoint.tensors, family, layout, layers)
+    layout = _layout(checkpoint.logical, family)
+    roles = _roles(checkpoint.logical, family, layout, layers)
     moe_layers = tuple(sorted({role.layer for role in roles.values()}))
     if not moe_layers:
         named = " or ".join(each[0].name for each in family.layouts)
@@ -263,17 +263,17 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
             else:
                 for expert in range(experts):
                     expected[architecture.tensor_name(layer, kind, expert)] = shape
-    missing = [name for name in (*routers, *expected) if name not in checkpoint.tensors]
+    missing = [name for name in (*routers, *expected) if name not in checkpoint.logical]
     if missing:
         raise UserError(
             f"{checkpoint.folder}: {len(missing)} tensors are missing, the first is {missing[0]}; fetch it again"
         )
     for name, shape in expected.items():
-        found = checkpoint.tensors[name].shape
+        found = checkpoint.shape(name)
         if found != shape:
             raise UserError(f"{checkpoint.folder}: {name} has shape {list(found)}, its config says {list(shape)}")
     for name, axis in routers.items():
-        found = checkpoint.tensors[name].shape
+        found = checkpoint.shape(name)
         if len(found) <= axis or found[axis] != experts:
             raise UserError(
                 f"{checkpoint.folder}: {name} has shape {list(found)}, its config says {experts} experts"

@@ -19,14 +19,12 @@ from torch import Tensor
 
 from ream.errors import UserError
 from ream.files import read_json, replacing
+from ream.models.dtypes import DTYPES
+from ream.models.quantization.config import format_of
+from ream.models.quantization.tensors import logical_names, logical_shape, read_logical
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
 HASHED_BYTES = 2 * 1024**3
 
 
@@ -47,7 +45,13 @@ class TensorInfo:
 
 
 class Checkpoint:
-    """The tensors of a folder of safetensors shards; headers are read at once, tensors when asked for."""
+    """The tensors of a folder of safetensors shards; headers are read at once, tensors when asked for.
+
+    Attributes:
+        tensors: what is stored, by name.
+        form: of quantised tensors; None where config.json says nothing of quantisation.
+        logical: the model's tensors, quantised or not: name to suffixes and the names of what is stored for it.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Read and check the headers of all shards.
@@ -68,6 +72,8 @@ class Checkpoint:
                 raise UserError(
                     f"{self.folder}: {INDEX} places {name} in {shard}, which lacks it; fetch that shard again"
                 )
+        self.form = format_of(self.config, str(self.folder / "config.json"))
+        self.logical = logical_names(self.form, self.tensors)
 
     def _weight_map(self) -> dict[str, str]:
         if (self.folder / INDEX).exists():
@@ -119,12 +125,51 @@ class Checkpoint:
                 raise UserError(f"{self.folder / info.shard} ends within {name}; fetch that shard again")
         return data
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor of the model.
+
+        Raises:
+            UserError: the checkpoint has no such tensor.
+        """
+        return logical_shape(self.form, self.headers_of(name))
+
+    def headers_of(self, name: str) -> dict[str, TensorInfo]:
+        """What is stored for a tensor of the model, by suffix.
+
+        Raises:
+            UserError: the checkpoint has no such tensor.
+        """
+        if name not in self.logical:
+            raise UserError(f"{self.folder}: tensor {name} is missing; fetch the checkpoint again")
+        return {suffix: self.tensors[stored] for suffix, stored in self.logical[name].items()}
+
     def read(self, name: str, row: int | None = None) -> Tensor:
-        """A tensor in its own dtype, or one row along its first axis.
+        """A tensor of the model in its own dtype (float32 where it is quantised), or one row along its first axis.
 
         Raises:
             UserError: it is missing, or it holds NaN or Inf.
         """
+        if self.quantised(name):
+            return read_logical(self.form, name, self.logical[name], lambda stored: self._stored(stored, row))
+        return self._stored(name, row)
+
+    def quantised(self, name: str) -> bool:
+        """Whether a tensor of the model is stored with fewer bits and scales.
+
+        Raises:
+            UserError: the checkpoint has no such tensor, or it has 8-bit floats without scales.
+        """
+        headers = self.headers_of(name)
+        if self.form is not None and self.form.key in headers:
+            return True
+        if headers[""].dtype.startswith("F8"):
+            raise UserError(
+                f"{self.folder}: {name} is {headers[''].dtype} and config.json has no scales for it; dequantise the "
+                "checkpoint to bfloat16 first"
+            )
+        return False
+
+    def _stored(self, name: str, row: int | None) -> Tensor:
         info = self._info(name)
         shape = info.shape if row is None else info.shape[1:]
         tensor = torch.frombuffer(self.raw(name, row), dtype=DTYPES[info.dtype]).reshape(shape)
@@ -144,7 +189,8 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        return sum(math.prod(info.shape) for info in self.tensors.values())
+        """Of the model: what scales and zero points add to quantised tensors is not counted."""
+        return sum(math.prod(self.shape(name)) for name in self.logical)
 
     def digest(self) -> str:
         """SHA-256 over names, sizes and headers of the shards and, up to 2 GiB in all, over their content."""

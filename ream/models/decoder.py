@@ -136,7 +136,7 @@ class Decoder:
         extra = self.architecture.family.multi_token if index >= self.architecture.layers else None
         tensors = {
             tensor[len(prefix) :]: self._place(self.checkpoint.read(tensor), tensor)
-            for tensor in self.checkpoint.tensors
+            for tensor in self.checkpoint.logical
             if tensor.startswith(prefix)
             and not (moe and tensor.startswith(inside))
             and not tensor.endswith(COMPUTED)
@@ -204,7 +204,7 @@ class Decoder:
         """Tensors of the block by the names and in the layout of the module in transformers."""
         architecture, inside = self.architecture, self.architecture.block_prefix(index)
         family = architecture.family
-        for tensor in self.checkpoint.tensors:
+        for tensor in self.checkpoint.logical:
             if tensor.startswith(inside) and tensor not in architecture.roles:
                 yield tensor[len(inside) :], self._place(self.checkpoint.read(tensor), tensor)
         for router in family.router:

@@ -127,7 +127,7 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
         multi_token=multi_token,
         scores=architecture.family.scores,
         parameters=checkpoint.parameters,
-        dtype=checkpoint.tensors[first].dtype,
+        dtype=next(iter(checkpoint.headers_of(first).values())).dtype,
         shards=checkpoint.shards,
         digest=checkpoint.digest(),
     )

@@ -83,10 +83,10 @@ def loops(block, x, scores="softmax"):
     return {name: np.array(value, dtype=np.float64) for name, value in sums.items()}
 
 
-def random_recipe(architecture, kept, seed=0, merge=True, digest="d", groups=1):
+def random_recipe(architecture, kept, seed=0, merge=True, digest="d", groups=1, width=WIDTH):
     """Kept experts, groups, weights and permutations by lot, with the facts that a card tells.
 
-    ``groups``: of the router; each keeps as many experts and merges among its own.
+    ``groups``: of the router; each keeps as many experts and merges among its own. ``width``: of the experts.
     """
     rng = np.random.default_rng(seed)
     layers = {}
@@ -101,7 +101,7 @@ def random_recipe(architecture, kept, seed=0, merge=True, digest="d", groups=1):
             weights[group == position] /= weights[group == position].sum()
         absorbed = [int(j) for j in range(EXPERTS) if group[j] >= 0 and j not in chosen]
         layers[index] = LayerRecipe(
-            Groups(chosen, group), weights, rng.random(EXPERTS), {j: rng.permutation(WIDTH) for j in absorbed}
+            Groups(chosen, group), weights, rng.random(EXPERTS), {j: rng.permutation(width) for j in absorbed}
         )
     facts = {
         "model": "tiny", "digest": digest, "method": "by-lot", "mix": "half", "ratios": {"a": 0.5, "b": 0.5},

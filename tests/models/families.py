@@ -148,14 +148,14 @@ TINY = {
 }  # fmt: skip
 
 
-def build(family: str, folder: Path, seed: int = 0) -> Path:
-    """Write a tiny checkpoint of a family in float32, in the layout of real ones."""
+def build(family: str, folder: Path, seed: int = 0, values: dict | None = None) -> Path:
+    """Write a tiny checkpoint of a family in float32, in the layout of real ones; ``values`` go into its config."""
     import transformers
 
     tiny = TINY[family]
     config_class = getattr(transformers, tiny.config)
     if tiny.vision is None:
-        config = config_class(**COMMON | tiny.values)
+        config = config_class(**COMMON | tiny.values | (values or {}))
     else:
         config = config_class(text_config=COMMON | tiny.values, vision_config=tiny.vision)
     model = getattr(transformers, tiny.model)(config).float()
@@ -172,7 +172,7 @@ def build(family: str, folder: Path, seed: int = 0) -> Path:
 
 
 def _stack(folder):
-    """One tensor for the gate and up rows of all experts of a layer and one for their down rows, as Qwen3.5 has them."""
+    """One tensor for the gate and up rows of all experts of a layer, one for their down rows: as Qwen3.5 has them."""
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     tensors = {name: load_file(folder / shard)[name] for name, shard in index["weight_map"].items()}
     parts = {}

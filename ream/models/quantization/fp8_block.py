@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
-from ream.models.checkpoint import DTYPES
+from ream.models.dtypes import DTYPES
 from ream.models.quantization.scales import SCALES, rounded, spread
 from ream.models.quantization.tensors import Header
 

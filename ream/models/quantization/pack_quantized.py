@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
-from ream.models.checkpoint import DTYPES
+from ream.models.dtypes import DTYPES
 from ream.models.quantization.integers import asymmetric, compact, pack, symmetric, unpack
 from ream.models.quantization.scales import SCALES, spread
 from ream.models.quantization.tensors import Header

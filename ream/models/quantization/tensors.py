@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
-from ream.models.checkpoint import DTYPES
+from ream.models.dtypes import DTYPES
 
 
 class Header(Protocol):
