@@ -4,7 +4,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ream.compress.apply import compressed_config, output_tensors
 from ream.compress.recipe_file import save_recipe
 from ream.core.recipe import Recipe
 from ream.errors import UserError
-from ream.files import write_json
+from ream.files import claimed, sync, write_json
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import INDEX, Checkpoint, write_shard
 
@@ -71,33 +72,51 @@ def write_checkpoint(
     config = compressed_config(
         (checkpoint.folder / "config.json").read_text(encoding="utf-8"), architecture.family, kept
     )
-    partial = out.with_name(f".{out.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    try:
-        partial.mkdir(parents=True)
+    weight_map = {tensor.name: shard for shard, tensors in shards.items() for tensor in tensors}
+    parameters = sum(math.prod(tensor.shape) for tensors in shards.values() for tensor in tensors)
+    with _taking_the_place_of(out) as partial:
         for shard, tensors in shards.items():
             write_shard(partial / shard, tensors, checkpoint.headers[shard])
         _copy_companions(checkpoint.folder, partial)
         (partial / "config.json").write_text(config, encoding="utf-8")
-        weight_map = {tensor.name: shard for shard, tensors in shards.items() for tensor in tensors}
-        parameters = sum(math.prod(tensor.shape) for tensors in shards.values() for tensor in tensors)
-        if (checkpoint.folder / INDEX).exists():
-            size = sum(tensor.bytes for tensors in shards.values() for tensor in tensors)
-            _write_index(checkpoint.folder / INDEX, partial / INDEX, weight_map, size, parameters)
         save_recipe(partial / RECIPE, recipe)
         (partial / "README.md").write_text(
             model_card(recipe, checkpoint.parameters, parameters, scores), encoding="utf-8"
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            out.rmdir()
-        os.replace(partial, out)
+        if (checkpoint.folder / INDEX).exists():
+            size = sum(tensor.bytes for tensors in shards.values() for tensor in tensors)
+            _write_index(checkpoint.folder / INDEX, partial / INDEX, weight_map, size, parameters)
+    return parameters
+
+
+@contextmanager
+def _taking_the_place_of(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out``, this process's own, that becomes ``out`` when the block ends well.
+
+    Its name is the same for every process, unlike in `files.building`: what a killed run has left of a model of
+    hundreds of GB is removed by the next one.
+
+    Raises:
+        UserError: another run is writing it, or the disk is full; nothing is left then.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        with claimed(partial):
+            try:
+                for path in partial.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                yield partial
+                for path in partial.rglob("*"):
+                    sync(path)
+                sync(partial)
+                if out.exists():
+                    out.rmdir()
+                os.replace(partial, out)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}; free space or choose another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return parameters
 
 
 def _copy_companions(source: Path, out: Path) -> None:

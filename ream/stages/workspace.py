@@ -12,6 +12,11 @@ class Workspace:
     root: Path
 
     @property
+    def request(self) -> Path:
+        """What `ream compress` was asked for."""
+        return self.root / "request.json"
+
+    @property
     def manifest(self) -> Path:
         return self.root / "model" / "manifest.json"
 
