@@ -1,5 +1,6 @@
 """Writing the compressed checkpoint: the original's layout with fewer experts, its card and its recipe beside it."""
 
+import hashlib
 import json
 import math
 import os
@@ -12,10 +13,11 @@ from typing import Any
 import yaml
 
 from ream.compress.apply import compressed_config, output_tensors
+from ream.compress.contents import CONTENTS, Written, write_contents
 from ream.compress.recipe_file import save_recipe
 from ream.core.recipe import Recipe
 from ream.errors import UserError
-from ream.files import claimed, sync, write_json
+from ream.files import claimed, file_digest, sync
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import INDEX, Checkpoint, write_shard
 
@@ -75,17 +77,25 @@ def write_checkpoint(
     weight_map = {tensor.name: shard for shard, tensors in shards.items() for tensor in tensors}
     parameters = sum(math.prod(tensor.shape) for tensors in shards.values() for tensor in tensors)
     with _taking_the_place_of(out) as partial:
+        written = {}
         for shard, tensors in shards.items():
-            write_shard(partial / shard, tensors, checkpoint.headers[shard])
+            sha256 = write_shard(partial / shard, tensors, checkpoint.headers[shard])
+            written[shard] = Written((partial / shard).stat().st_size, sha256)
         _copy_companions(checkpoint.folder, partial)
         (partial / "config.json").write_text(config, encoding="utf-8")
         save_recipe(partial / RECIPE, recipe)
+        written[RECIPE] = Written((partial / RECIPE).stat().st_size, file_digest(partial / RECIPE))
         (partial / "README.md").write_text(
             model_card(recipe, checkpoint.parameters, parameters, scores), encoding="utf-8"
         )
         if (checkpoint.folder / INDEX).exists():
             size = sum(tensor.bytes for tensors in shards.values() for tensor in tensors)
-            _write_index(checkpoint.folder / INDEX, partial / INDEX, weight_map, size, parameters)
+            index = _index(checkpoint.folder / INDEX, weight_map, size, parameters).encode()
+            written[INDEX] = Written(len(index), hashlib.sha256(index).hexdigest())
+            write_contents(partial, len(weight_map), parameters, written)
+            (partial / INDEX).write_bytes(index)
+        else:
+            write_contents(partial, len(weight_map), parameters, written)
     return parameters
 
 
@@ -122,7 +132,7 @@ def _taking_the_place_of(out: Path) -> Iterator[Path]:
 def _copy_companions(source: Path, out: Path) -> None:
     for pattern in COMPANIONS:
         for path in sorted(source.glob(pattern)):
-            if path.name in (INDEX, "config.json"):
+            if path.name in (INDEX, "config.json", CONTENTS):
                 continue
             if path.is_dir():
                 shutil.copytree(path, out / path.name)
@@ -130,16 +140,16 @@ def _copy_companions(source: Path, out: Path) -> None:
                 shutil.copyfile(path, out / path.name)
 
 
-def _write_index(original: Path, path: Path, weight_map: dict[str, str], size: int, parameters: int) -> None:
+def _index(original: Path, weight_map: dict[str, str], size: int, parameters: int) -> str:
     text = original.read_text(encoding="utf-8")
     index = json.loads(text)
     if index["weight_map"] == weight_map:
-        path.write_text(text, encoding="utf-8")
-        return
+        return text
     metadata = index.get("metadata", {}) | {"total_size": size}
     if "total_parameters" in metadata:
         metadata["total_parameters"] = parameters
-    write_json(path, {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))})
+    index = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
+    return json.dumps(index, indent=1, ensure_ascii=False) + "\n"
 
 
 def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any] | None) -> str:
@@ -196,6 +206,8 @@ def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any
         "```",
         f"ream apply {facts['model']} {RECIPE} OUT",
         "```",
+        "",
+        f"`ream verify OUT` tells whether all of it is as it was written ({CONTENTS} has the hashes).",
         "",
         f"Made by ream {facts['ream']}; the original's shards have digest `{facts['digest']}`.",
         "",

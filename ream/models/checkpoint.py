@@ -177,13 +177,16 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
-def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> None:
+def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> str:
     """Write a safetensors file, atomically, one tensor in memory at a time.
 
     Args:
         path: of the file.
         tensors: in the order of their data.
         like: header of the original shard; its ``__metadata__`` and, where nothing differs, its bytes are kept.
+
+    Returns:
+        SHA-256 of the file.
 
     Raises:
         UserError: the disk is full.
@@ -203,12 +206,16 @@ def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None 
     if like is not None and original == header:
         raw = like
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(len(raw).to_bytes(8, "little"))
-        file.write(raw)
+        digest = hashlib.sha256()
+        for start in (len(raw).to_bytes(8, "little"), raw):
+            digest.update(start)
+            file.write(start)
         for tensor in tensors:
             data = tensor.make()
             if len(data) != tensor.bytes:
                 raise ValueError(f"{tensor.name}: {len(data)} bytes made, {tensor.bytes} announced")
+            digest.update(data)
             file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -9,11 +9,11 @@ import numpy as np
 from ream.compress.decide import align_layer
 from ream.compress.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.core.recipe import LayerRecipe, Recipe
-from ream.files import building, read_json
+from ream.files import building, file_digest, read_json
 from ream.params import AlignmentTerm, Method, Params
 from ream.progress import Progress
 from ream.stages.grouping import read_grouping
-from ream.stages.workspace import Workspace, file_digest
+from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ream import __version__
+from ream.files import file_digest
 from ream.models.manifest import Manifest, folder_of, load_manifest
 from ream.params import Params
-from ream.stages.workspace import Workspace, file_digest
+from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:  # both import torch, which the stages that only describe a recipe do without
     from ream.models.architecture import Architecture

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
-from ream.files import building, read_json, replacing, write_json
+from ream.files import building, file_digest, read_json, replacing, write_json
 from ream.params import Params
 from ream.progress import Progress
 from ream.stages.original import open_original
-from ream.stages.workspace import Workspace, file_digest
+from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np

@@ -118,6 +118,7 @@ IMPORTED = [
     "ream.compress.output",
     "ream.compress.one_shot",
     "ream.compress.sequential",
+    "ream.compress.contents",
     "ream.stages.pipeline",
     *(f"ream.stages.{name}" for name in ("alignment", "calibration", "grouping", "model", "saliency")),
     *(f"ream.stages.{name}" for name in ("resume", "sequential", "statistics")),

@@ -26,7 +26,7 @@ MOMENTS = {
     "dropping old hidden states": r"remove .*/hidden-",
     "writing the recipe": r"rename .*\.4\.safetensors",
     "writing a shard": r"write .*partial/\.model-",
-    "writing the index": r"rename .*index\.json",
+    "writing the index": r"write .*partial/model.*index\.json",
     "writing the card": r"write .*README",
     "putting the output in its place": r"rename \.out\.partial$",
     "cleaning up": r"remove .*manifest",
