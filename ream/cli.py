@@ -169,6 +169,14 @@ def apply(
 
 
 @app.command()
+def verify(out: Annotated[Path, typer.Argument(help="A folder that ream has written.")]) -> None:
+    """Check a written model: config, index, recipe, shapes, dtypes, finite values, and every file's SHA-256."""
+    from ream.compress.verify import verify as verified
+
+    print_rows(verified(out))
+
+
+@app.command()
 def evaluate(
     model: ModelArgument,
     suite: Annotated[str | None, typer.Option(help="A suite of the params file [default: evaluation.suite].")] = None,

@@ -150,6 +150,12 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     assert ream("apply", model, "out/recipe.safetensors", "again")[0] == 0
     assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "out"]
+    code, out, _ = ream("verify", "out")
+    assert code == 0
+    assert "4 in each of 3 layers" in out
+    shard = min((tmp_path / "again").glob("model-*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    one_line(ream("verify", "again"), shard.name, "has changed since it was written", "ream apply")
     other = tiny.build(tmp_path / "other", seed=1, dense=[1], layers=4)
     one_line(ream("apply", other, "out/recipe.safetensors", "no"), "another model")
 
@@ -273,7 +279,7 @@ def test_help_lists_every_command_and_option(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     runner = CliRunner()
     text = runner.invoke(cli.app, ["--help"]).output
-    for command in ("inspect", "estimate", "compress", "apply", "evaluate", "stage"):
+    for command in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage"):
         assert command in text
     text = runner.invoke(cli.app, ["compress", "--help"], color=False).output
     for option in (

@@ -1,6 +1,7 @@
 """The one function by which a recipe becomes tensors: what is evaluated is what would be written."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -162,6 +163,24 @@ def output_tensors(
         if made is not None:
             shards.setdefault(info.shard, []).append(made)
     return shards
+
+
+def output_parameters(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> int:
+    """Parameters of the compressed model; what scales and zero points add to quantised tensors is not counted."""
+    kept = len(next(iter(recipe.layers.values())).groups.kept)
+    left_out = multi_token_tensors(checkpoint, architecture) if drops_multi_token(architecture, recipe) else set()
+    total = 0
+    for name in checkpoint.logical:
+        size, role = math.prod(checkpoint.shape(name)), architecture.roles.get(name)
+        if name in left_out:
+            continue
+        if role is None:
+            total += size
+        elif role.expert is None:
+            total += size // architecture.experts * kept
+        elif role.expert < kept:
+            total += size
+    return total
 
 
 def _changed(layer: CompressedLayer, role: Role, info: TensorInfo, suffix: str, plain: bool) -> OutputTensor | None:

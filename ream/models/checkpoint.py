@@ -150,8 +150,8 @@ class Checkpoint:
             UserError: it is missing, or it holds NaN or Inf.
         """
         if self.quantised(name):
-            return read_logical(self.form, name, self.logical[name], lambda stored: self._stored(stored, row))
-        return self._stored(name, row)
+            return read_logical(self.form, name, self.logical[name], lambda stored: self.read_stored(stored, row))
+        return self.read_stored(name, row)
 
     def quantised(self, name: str) -> bool:
         """Whether a tensor of the model is stored with fewer bits and scales.
@@ -169,7 +169,12 @@ class Checkpoint:
             )
         return False
 
-    def _stored(self, name: str, row: int | None) -> Tensor:
+    def read_stored(self, name: str, row: int | None = None) -> Tensor:
+        """What is stored under a name, in its own dtype, or one row of it along its first axis.
+
+        Raises:
+            UserError: as `read`.
+        """
         info = self._info(name)
         shape = info.shape if row is None else info.shape[1:]
         tensor = torch.frombuffer(self.raw(name, row), dtype=DTYPES[info.dtype]).reshape(shape)
@@ -226,13 +231,16 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
-def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> None:
+def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> str:
     """Write a safetensors file, atomically, one tensor (of stacked experts, one expert) in memory at a time.
 
     Args:
         path: of the file.
         tensors: in the order of their data.
         like: header of the original shard; its ``__metadata__`` and, where nothing differs, its bytes are kept.
+
+    Returns:
+        SHA-256 of the file.
 
     Raises:
         UserError: the disk is full.
@@ -252,14 +260,18 @@ def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None 
     if like is not None and original == header:
         raw = like
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(len(raw).to_bytes(8, "little"))
-        file.write(raw)
+        digest = hashlib.sha256()
+        for start in (len(raw).to_bytes(8, "little"), raw):
+            digest.update(start)
+            file.write(start)
         for tensor in tensors:
             made = 0
             for data in tensor.make():
+                digest.update(data)
                 file.write(data)
                 made += len(data)
             if made != tensor.bytes:
                 raise ValueError(f"{tensor.name}: {made} bytes made, {tensor.bytes} announced")
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ream import __version__
+from ream.files import file_digest
 from ream.models.manifest import Manifest, folder_of, load_manifest
 from ream.params import Params
-from ream.stages.workspace import Workspace, file_digest
+from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:  # both import torch, which the stages that only describe a recipe do without
     from ream.models.architecture import Architecture
@@ -49,7 +50,16 @@ def recipe_facts(
     params: Params, workspace: Workspace, manifest: Manifest, mix: str, method: str, experts: int
 ) -> dict[str, Any]:
     """Provenance of a recipe: model, method, mix, sizes, calibration text and version."""
-    ratios = params.mix(mix)
+    drawn = {source: workspace.calibration(source) for source, ratio in params.mix(mix).items() if ratio > 0}
+    return {
+        **asked_facts(params, manifest, mix, method, experts),
+        "calibration": {source: file_digest(path) for source, path in drawn.items()},
+        "ream": __version__,
+    }
+
+
+def asked_facts(params: Params, manifest: Manifest, mix: str, method: str, experts: int) -> dict[str, Any]:
+    """The facts of a recipe that are known before any text is drawn."""
     return {
         "model": manifest.path,
         "revision": manifest.revision,
@@ -57,15 +67,11 @@ def recipe_facts(
         "method": method,
         "composition": params.method(method).model_dump(),
         "mix": mix,
-        "ratios": ratios,
+        "ratios": params.mix(mix),
         "experts": experts,
         "original_experts": manifest.experts,
         "group_size": params.grouping.size_for(experts),
         "sequences": params.calibration.sequences,
         "tokens": params.calibration.tokens,
         "seed": params.calibration.seed,
-        "calibration": {
-            source: file_digest(workspace.calibration(source)) for source, ratio in ratios.items() if ratio > 0
-        },
-        "ream": __version__,
     }

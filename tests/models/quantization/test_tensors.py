@@ -88,10 +88,10 @@ def test_reads_what_the_dequantised_checkpoint_holds(kind, made, tmp_path):
     read = Checkpoint(folder)
     form = format_of(read.config)
     for name, parts in logical_names(form, read.tensors).items():
-        weight = read_logical(form, name, parts, read.read)
+        weight = read_logical(form, name, parts, read.read_stored)
         assert weight.dtype == torch.float32
         assert torch.equal(weight, plain[name].float())
-        brain = read_logical(form, name, parts, read.read, torch.bfloat16)
+        brain = read_logical(form, name, parts, read.read_stored, torch.bfloat16)
         assert torch.equal(brain, plain[name].to(torch.bfloat16))
 
 
@@ -102,8 +102,8 @@ def test_values_just_read_are_written_as_they_were(kind, made):
     form = format_of(read.config)
     for name, parts in logical_names(form, read.tensors).items():
         like = {suffix: read.tensors[stored] for suffix, stored in parts.items()}
-        found = requantised(form, name, read_logical(form, name, parts, read.read), like)
-        same_bytes(found, {suffix: read.read(stored) for suffix, stored in parts.items()})
+        found = requantised(form, name, read_logical(form, name, parts, read.read_stored), like)
+        same_bytes(found, {suffix: read.read_stored(stored) for suffix, stored in parts.items()})
         for suffix, tensor in found.items():
             assert tuple(tensor.shape) == like[suffix].shape
 
@@ -115,7 +115,7 @@ def test_a_merged_weight_has_the_originals_parts(kind, made):
     name = "model.layers.1.mlp.experts.down_proj" if kind == "mxfp4" else EXPERT
     parts = stored_names(form, name, read.tensors)
     like = {suffix: read.tensors[stored] for suffix, stored in parts.items()}
-    weight = read_logical(form, name, parts, read.read)
+    weight = read_logical(form, name, parts, read.read_stored)
     merged = (0.5 * weight + 0.5 * random(*weight.shape)).to(torch.bfloat16)
     found = requantised(form, name, merged, like)
     assert {suffix: (quantized.DTYPE_NAMES[part.dtype], tuple(part.shape)) for suffix, part in found.items()} == {
@@ -151,9 +151,9 @@ def test_without_a_format_every_tensor_is_itself(brain):
     assert format_of(read.config) is None
     names = logical_names(None, read.tensors)
     assert names == {name: {"": name} for name in read.tensors}
-    weight = read_logical(None, EXPERT, names[EXPERT], read.read)
-    assert torch.equal(weight, read.read(EXPERT).float())
-    same_bytes(requantised(None, EXPERT, weight, {"": read.tensors[EXPERT]}), {"": read.read(EXPERT)})
+    weight = read_logical(None, EXPERT, names[EXPERT], read.read_stored)
+    assert torch.equal(weight, read.read_stored(EXPERT).float())
+    same_bytes(requantised(None, EXPERT, weight, {"": read.tensors[EXPERT]}), {"": read.read_stored(EXPERT)})
 
 
 def test_names_that_only_look_like_parts_are_themselves():
