@@ -77,7 +77,7 @@ TINY = {
             "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "patch_size": 4,
             "out_hidden_size": HIDDEN, "num_position_embeddings": 16,
         },
-        stacked=True,
+        stacked=True, multi_token=1,
     ),
     "glm4_moe": Tiny(
         "Glm4MoeConfig", "Glm4MoeForCausalLM", DEEPSEEK | {"n_group": 1, "topk_group": 1, "num_mtp_layers": 1},
@@ -164,10 +164,10 @@ def build(family: str, folder: Path, seed: int = 0, values: dict | None = None) 
     text = json.loads((folder / "config.json").read_text())
     text = {key: value for key, value in (text | tiny.json).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(text, indent=2) + "\n")
-    if tiny.stacked:
-        _stack(folder)
     if tiny.multi_token:
         _add_multi_token(folder, family, tiny, seed)
+    if tiny.stacked:
+        _stack(folder)
     return folder
 
 
@@ -211,9 +211,10 @@ def _add_multi_token(folder, family, tiny, seed):
     index_path = folder / "model.safetensors.index.json"
     index = json.loads(index_path.read_text())
     tensors = {name: load_file(folder / shard)[name] for name, shard in index["weight_map"].items()}
-    last = f"model.layers.{LAYERS - 1}."
+    decoder = "model.language_model.layers." if tiny.vision else "model.layers."
+    last = f"{decoder}{LAYERS - 1}."
     # Attention of these layers is over all tokens; in the tiny models with linear attention only layer 1 has that.
-    attention = "model.layers.1." if "layer_types" in tiny.values else last
+    attention = f"{decoder}1." if "layer_types" in tiny.values else last
     beside = "qwen" in family
     extra = {}
     for layer in range(tiny.multi_token):
