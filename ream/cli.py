@@ -116,6 +116,12 @@ def compress(
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a micro-batch [default: of the params file].")
     ] = None,
+    hidden_memory_gb: Annotated[
+        float | None,
+        typer.Option(
+            help="GB of hidden states kept in memory; more lie in mapped files [default: of the params file]."
+        ),
+    ] = None,
     params: ParamsFile = None,
 ) -> None:
     """Compress a model, all in one, without DVC; the same command goes on where a killed run stood."""
@@ -138,6 +144,7 @@ def compress(
                     "dtype": dtype,
                     "threads": threads or "auto",
                     "batch_tokens": batch_tokens,
+                    "hidden_memory_gb": hidden_memory_gb,
                 },
             },
         ),

@@ -41,6 +41,16 @@ class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="of a CPU; auto: all cores")
     batch_tokens: int = Field(8192, ge=1, description="upper bound on the tokens of one micro-batch")
+    hidden_memory_gb: float = Field(
+        8,
+        ge=0,
+        description="hidden states of all calibration tokens that take more lie in mapped files (GB: 10^9 bytes)",
+    )
+
+    @property
+    def hidden_memory(self) -> float:
+        """`hidden_memory_gb` in bytes."""
+        return self.hidden_memory_gb * 1e9
 
 
 class Calibration(Section):
