@@ -20,6 +20,9 @@ ParamsFile = Annotated[
 ]
 # One model at a time: the graph's setting, by which stages share the cores, does not hold here.
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a CPU [default: all cores].")]
+ShardSize = Annotated[
+    float | None, typer.Option(help="GB up to which shards are filled [default: merge.shard_gb, else the original's].")
+]
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
 
 
@@ -122,6 +125,7 @@ def compress(
             help="GB of hidden states kept in memory; more lie in mapped files [default: of the params file]."
         ),
     ] = None,
+    shard_size: ShardSize = None,
     params: ParamsFile = None,
 ) -> None:
     """Compress a model, all in one, without DVC; the same command goes on where a killed run stood."""
@@ -139,6 +143,7 @@ def compress(
             overrides={
                 "calibration": {"sequences": sequences, "tokens": tokens, "seed": seed},
                 "statistics": {"probes": probes},
+                "merge": {"shard_gb": shard_size},
                 "compute": {
                     "device": device,
                     "dtype": dtype,
@@ -158,6 +163,7 @@ def apply(
     model: ModelArgument,
     recipe: Annotated[Path, typer.Argument(help="A recipe.safetensors.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    shard_size: ShardSize = None,
 ) -> None:
     """Write the compressed checkpoint of a recipe from the original model."""
     from ream.compress.output import check_output, check_recipe, write_checkpoint
@@ -167,11 +173,13 @@ def apply(
     from ream.models.manifest import locate
 
     check_output(out)
+    if shard_size is not None and shard_size <= 0:
+        raise UserError(f"--shard-size: {shard_size} is no size; give GB above 0, or leave it out")
     loaded = load_recipe(recipe)
     folder, _ = locate(model)
     checkpoint = Checkpoint(folder)
     check_recipe(loaded, checkpoint.digest(), model)
-    parameters = write_checkpoint(checkpoint, architecture_of(checkpoint), loaded, out)
+    parameters = write_checkpoint(checkpoint, architecture_of(checkpoint), loaded, out, shard_gb=shard_size)
     typer.echo(f"{out}: {parameters:,} parameters of the original's {checkpoint.parameters:,}")
 
 

@@ -203,6 +203,12 @@ class Evaluation(Section):
     seed: int = Field(0, ge=0)
 
 
+class Merge(Section):
+    """How compressed checkpoints are written."""
+
+    shard_gb: float | None = Field(None, gt=0, description="fill shards up to so many GB; null: the original's shards")
+
+
 class Export(Section):
     """One cell of the grid to write as a checkpoint."""
 
@@ -243,6 +249,7 @@ class Params(Section):
     suites: dict[str, Suite]
     evaluation: Evaluation
     run: Run
+    merge: Merge = Merge()
     exports: dict[str, Export] = {}
 
     @model_validator(mode="after")
@@ -371,7 +378,7 @@ def _siblings(path: list[str], kind: str | None) -> list[str]:
     sections: dict[str, type[Section]] = {
         "model": Model, "compute": Compute, "calibration": Calibration, "statistics": Statistics,
         "grouping": Grouping, "methods": Method, "suites": Suite, "evaluation": Evaluation, "run": Run,
-        "exports": Export,
+        "merge": Merge, "exports": Export,
     }  # fmt: skip
     section = sources[kind] if kind else sections[path[0]] if len(path) > 1 else Params
     prefix = ".".join(path[:-1])

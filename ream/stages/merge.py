@@ -28,7 +28,9 @@ def run(params: Params, workspace: Workspace, export: str, out: Path) -> str:
     if out.exists():  # DVC hands the stage a folder of its own
         shutil.rmtree(out)
     scores = known_scores(workspace, cell.mix, cell.method, cell.experts)
-    parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, out, scores)
+    parameters = write_checkpoint(
+        original.checkpoint, original.architecture, recipe, out, scores, params.merge.shard_gb
+    )
     return f"{out}: {parameters:,} parameters of the original's {original.manifest.parameters:,}"
 
 
