@@ -160,6 +160,20 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     one_line(ream("apply", other, "out/recipe.safetensors", "no"), "another model")
 
 
+def test_shard_size(ream, model, params, tmp_path):
+    from ream.models.checkpoint import Checkpoint
+
+    assert ream(*compress(model, "out", params, "--method", "reap", "--shard-size", "1e-5"))[0] == 0
+    assert ream("apply", model, "out/recipe.safetensors", "again", "--shard-size", "1e-5")[0] == 0
+    assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
+    shards = Checkpoint(tmp_path / "out").shards
+    assert min(shards) == f"model-00001-of-{len(shards):05d}.safetensors"
+    assert ream("apply", model, "out/recipe.safetensors", "usual")[0] == 0
+    assert Checkpoint(tmp_path / "usual").shards != shards
+    one_line(ream("apply", model, "out/recipe.safetensors", "no", "--shard-size", "0"), "--shard-size", "above 0")
+    one_line(ream(*compress(model, "no", params, "--shard-size", "0")), "merge.shard_gb", "greater than 0")
+
+
 @pytest.mark.parametrize("method", ["reap", "m-smoe", "hc-smoe", "ream"])
 def test_all_experts_kept_gives_the_original_byte_for_byte(ream, model, params, tmp_path, method):
     assert ream(*compress(model, "out", params, "--method", method, experts=8))[0] == 0
@@ -324,3 +338,6 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
     assert len(read_corpus(tmp_path / "artifacts/calibration/a.parquet").sequences) == 8
     assert ream(*compress(model, "out", params, "--method", "reap", "--group-size", 8))[0] == 0
     assert tiny.files(tmp_path / "models" / "small") == tiny.files(tmp_path / "out")
+    params.write_text(yaml.safe_dump(tree | {"merge": {"shard_gb": 1}}, sort_keys=False))
+    assert ream("stage", "merge", "--export", "small", "--params", params)[0] == 0
+    assert [path.name for path in (tmp_path / "models" / "small").glob("model*")] == ["model.safetensors"]

@@ -18,17 +18,17 @@ def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, p
     """Walk the original model and leave, in the state's folder, each MoE layer's Sums and probe inputs."""
 
     def moe_layer(
-        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, counted: Tensor
+        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
         statistics = LayerStatistics(block.experts, block.unit)
-        for part in data:
+        for part in state.parts(data):
             residual, x = layer(hidden[part], data.mask[part])
             assert x is not None
             probes.take(part, x, counted[part])
             flat = x.reshape(-1, x.shape[-1])
             with torch.no_grad():
                 statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
-                hidden[part] = (residual + block(x)).to(hidden.device)
+                leaving[part] = (residual + block(x)).to(hidden.device)
             progress.update(1)
         return {
             **{name: torch.from_numpy(array) for name, array in statistics.result().arrays().items()},

@@ -14,11 +14,12 @@ import yaml
 from ream.compress.apply import compressed_config, drops_multi_token, output_parameters, output_tensors
 from ream.compress.contents import CONTENTS, Written, write_contents
 from ream.compress.recipe_file import save_recipe
+from ream.compress.shards import refilled
 from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.files import claimed, file_digest, sync
 from ream.models.architecture import Architecture
-from ream.models.checkpoint import INDEX, Checkpoint, write_shard
+from ream.models.checkpoint import INDEX, SINGLE, Checkpoint, write_shard
 from ream.models.quantization.config import unquantised_config
 
 RECIPE = "recipe.safetensors"
@@ -54,6 +55,7 @@ def write_checkpoint(
     out: Path,
     scores: Mapping[str, Any] | None = None,
     unquantised: bool = False,
+    shard_gb: float | None = None,
 ) -> int:
     """Write the compressed model into a new folder; nothing is left at ``out`` unless all of it is.
 
@@ -63,6 +65,7 @@ def write_checkpoint(
         out: a folder that does not exist or is empty.
         scores: evaluation of this very model, for its card.
         unquantised: write a quantised original's tensors in bfloat16.
+        shard_gb: GB (10^9 bytes) up to which shards are filled; None keeps the original's, with fewer tensors.
 
     Returns:
         Parameters of the compressed model.
@@ -72,6 +75,11 @@ def write_checkpoint(
     """
     check_output(out)
     shards = output_tensors(checkpoint, architecture, recipe, unquantised)
+    headers, indexed = checkpoint.headers, (checkpoint.folder / INDEX).exists()
+    if shard_gb is not None:
+        shards = refilled((tensor for shard in shards.values() for tensor in shard), shard_gb * 1e9)
+        indexed = list(shards) != [SINGLE]
+        headers = dict.fromkeys(shards, next(iter(headers.values())))  # for its metadata
     kept = len(next(iter(recipe.layers.values())).groups.kept)
     config = compressed_config(
         (checkpoint.folder / "config.json").read_text(encoding="utf-8"),
@@ -86,7 +94,7 @@ def write_checkpoint(
     with _taking_the_place_of(out) as partial:
         written = {}
         for shard, tensors in shards.items():
-            sha256 = write_shard(partial / shard, tensors, checkpoint.headers[shard])
+            sha256 = write_shard(partial / shard, tensors, headers[shard])
             written[shard] = Written((partial / shard).stat().st_size, sha256)
         _copy_companions(checkpoint.folder, partial)
         (partial / "config.json").write_text(config, encoding="utf-8")
@@ -95,7 +103,7 @@ def write_checkpoint(
         (partial / "README.md").write_text(
             model_card(recipe, checkpoint.parameters, parameters, scores), encoding="utf-8"
         )
-        if (checkpoint.folder / INDEX).exists():
+        if indexed:
             size = sum(tensor.bytes for tensors in shards.values() for tensor in tensors)
             index = _index(checkpoint.folder / INDEX, weight_map, size, parameters).encode()
             written[INDEX] = Written(len(index), hashlib.sha256(index).hexdigest())
@@ -148,7 +156,7 @@ def _copy_companions(source: Path, out: Path) -> None:
 
 
 def _index(original: Path, weight_map: dict[str, str], size: int, parameters: int) -> str:
-    text = original.read_text(encoding="utf-8")
+    text = original.read_text(encoding="utf-8") if original.exists() else '{"weight_map": {}}'
     index = json.loads(text)
     if index["weight_map"] == weight_map:
         return text

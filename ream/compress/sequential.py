@@ -34,17 +34,18 @@ def compress_sequentially(
 ) -> Recipe:
     """Statistics, saliency, grouping, alignment, merge and propagation, layer by layer.
 
-    Attention runs once a layer: the MoE inputs and residuals of all tokens are kept on the host until the layer's
-    experts are decided, then the compressed experts, in the checkpoint's dtype, give the next layer's hidden states.
+    Attention runs once a layer: the MoE inputs and residuals of all tokens are kept on the host, or in mapped files,
+    until the layer's experts are decided, then the compressed experts, in the checkpoint's dtype, give the next layer's
+    hidden states.
     """
     architecture, checkpoint = decoder.architecture, decoder.checkpoint
 
     def moe_layer(
-        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, counted: Tensor
+        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
         statistics = LayerStatistics(block.experts, block.unit)
-        inputs = torch.empty_like(hidden)
-        for part in data:
+        inputs = state.room("inputs", tuple(hidden.shape), hidden.dtype)
+        for part in state.parts(data):
             residual, x = layer(hidden[part], data.mask[part])
             assert x is not None
             probes.take(part, x, counted[part])
@@ -52,7 +53,7 @@ def compress_sequentially(
             with torch.no_grad():
                 routing = block.route(flat, "softmax" if method.scores == "softmax" else None)
                 statistics.update(flat, routing, counted[part].reshape(-1).to(flat.device))
-            hidden[part], inputs[part] = residual.to(hidden.device), x.to(hidden.device)
+            leaving[part], inputs[part] = residual.to(hidden.device), x.to(hidden.device)
             progress.update(1)
         decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
         experts, sample = block.experts, probes.result().to(decoder.device)
@@ -63,8 +64,8 @@ def compress_sequentially(
         with torch.no_grad():
             decided = replace(decided, permutations=align_layer(decided, permutation))
             compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
-            for part in data:
-                hidden[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)
+            for part in state.parts(data):
+                leaving[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in pack_layer(decided).items()}
 
     walk(decoder, data, state, moe_layer, progress)

@@ -108,7 +108,14 @@ def _run(
         say(grouping.run(params, workspace, cell.mix, cell.method))
         say(alignment.run(params, workspace, cell.mix, cell.method, discard_stale=False, keep_state=True))
     recipe = load_recipe(workspace.recipe(*cell))
-    parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, out)
+    parameters = write_checkpoint(
+        original.checkpoint,
+        original.architecture,
+        recipe,
+        out,
+        unquantised=params.merge.dtype != "original",
+        shard_gb=params.merge.shard_gb,
+    )
     before = original.manifest.parameters
     share = f"{parameters:,} of {before:,} parameters ({parameters / before:.0%})"
     say(f"{out}: {share}, card and recipe beside them")

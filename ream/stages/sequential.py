@@ -58,7 +58,7 @@ def run(
         "batch_tokens": params.compute.batch_tokens,
     }
     folder = workspace.state("sequential", mix, method, str(experts))
-    with WalkState(folder, fingerprint(depends), discard_stale, depends) as state:
+    with WalkState(folder, fingerprint(depends), discard_stale, depends, params.compute.hidden_memory) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed)
         layers = original.architecture.depth

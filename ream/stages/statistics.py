@@ -82,7 +82,7 @@ def run(
             for shard_folder in folders:
                 discard(shard_folder)
             return f"{done}, from {count} shards"
-    with WalkState(state_folder, identity, discard_stale, facts) as state:
+    with WalkState(state_folder, identity, discard_stale, facts, params.compute.hidden_memory) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
         part, depth = data.part(rows), original.architecture.depth

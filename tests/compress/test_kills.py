@@ -40,10 +40,11 @@ class Runs:
     def __init__(self, process, model, params):
         self.process, self.model, self.params, self.kills = process, model, params, 0
 
-    def __call__(self, folder, method, at=None, after=None):
+    def __call__(self, folder, method, at=None, after=None, memory=8):
         folder.mkdir(parents=True, exist_ok=True)
         arguments = ["compress", self.model, "out", "--experts", "4", "--method", method, "--params", self.params]
-        job = {"arguments": [*map(str, arguments), "--threads", "1"], "folder": str(folder), "at": at, "after": after}
+        arguments += ["--threads", "1", "--hidden-memory-gb", memory]
+        job = {"arguments": [*map(str, arguments)], "folder": str(folder), "at": at, "after": after}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
@@ -125,6 +126,22 @@ def test_killed_at_random_moments(runs, whole, tmp_path, method):
         if kills >= 6:
             break
     assert kills >= 6
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_with_mapped_hidden_states_and_going_on_with_and_without_them(runs, whole, tmp_path, method):
+    expected = whole[method][0]
+    operations = runs(tmp_path / "mapped", method, memory=0)["operations"]
+    assert tiny.files(tmp_path / "mapped" / "out") == expected
+    commits = [number for number, line in enumerate(operations) if re.search(r"rename .*progress", line)]
+    assert sum(".map" in line for line in operations) > 3
+    rng, first = random.Random(method), commits[0]
+    for number, commit in enumerate((first, first + 1, first + 3, rng.randrange(first, commits[1]))):
+        folder = tmp_path / str(number)
+        assert runs(folder, method, at=commit, memory=0)["code"] == KILLED
+        assert list(folder.glob(".out.ream/.state/*/hidden-?.map"))
+        runs(folder, method, at=first + rng.randrange(-20, 20), memory=8 * (number % 2))
+        ended(runs, folder, method, expected)
 
 
 def test_how_many(runs, whole):

@@ -1,5 +1,7 @@
 """The sequential walk against a plain one: the transformers model in memory, replaced layer after layer."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -62,10 +64,10 @@ def plainly(model, name, layers):
     return decided
 
 
-def walked(folder, name, tmp_path, batch_tokens=30):
+def walked(folder, name, tmp_path, batch_tokens=30, memory=math.inf):
     facts = random_recipe(opened(folder)[1], KEPT).facts
     method = METHODS[name]
-    with pieces(tmp_path, PROBES, batch_tokens) as (data, probes, state):
+    with pieces(tmp_path, PROBES, batch_tokens, memory=memory) as (data, probes, state):
         return compress_sequentially(
             decoder_of(folder), data, probes, method, KEPT, GROUP_SIZE, state, Quiet(), facts | {"method": name}
         )

@@ -1,5 +1,6 @@
 """What the tests of walks share: tokens, a walk's pieces, the transformers model and what its MoE layers are given."""
 
+import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -44,10 +45,10 @@ def decoder_of(folder):
 
 
 @contextmanager
-def pieces(tmp_path, probes=40, batch_tokens=30, seed=0, texts=None):
+def pieces(tmp_path, probes=40, batch_tokens=30, seed=0, texts=None, memory=math.inf):
     """(data, probes, state) of a walk."""
     data = batches(*pad(texts or sequences(), pad_id=0), batch_tokens)
-    with WalkState(tmp_path / "state", "x", discard_stale=False) as state:
+    with WalkState(tmp_path / "state", "x", discard_stale=False, memory=memory) as state:
         yield data, Probes(data, probes, seed), state
 
 
