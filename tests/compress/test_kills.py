@@ -96,7 +96,8 @@ def places(operations, pattern, rng):
 def test_killed_at_every_kind_of_step_and_once_more_on_the_way(runs, whole, tmp_path, method):
     expected, operations, _ = whole[method]
     rng, again = random.Random(method), 0
-    for number, (moment, pattern) in enumerate(MOMENTS.items()):
+    mine = list(MOMENTS.items())[METHODS.index(method) :: len(METHODS)]  # the walks share them; the slow test does all
+    for number, (moment, pattern) in enumerate(mine):
         folder = tmp_path / str(number)
         assert runs(folder, method, at=places(operations, pattern, rng))["code"] == KILLED, moment
         if number % 2:
@@ -104,7 +105,7 @@ def test_killed_at_every_kind_of_step_and_once_more_on_the_way(runs, whole, tmp_
             assert answer["code"] in (KILLED, 0), f"{moment}: {answer['said']}"
             again += answer["code"] == KILLED
         ended(runs, folder, method, expected)
-    assert again > 3
+    assert again >= 2
 
 
 @pytest.mark.parametrize("method", METHODS)
