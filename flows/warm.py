@@ -33,12 +33,15 @@ IDLE_SECONDS = 900.0  # without a stage, as on a Dask worker whose flow was kill
 LENGTH = 8  # bytes that hold the length of a request
 # What stages import, those that only a few need last.
 PRELOADED = (
-    "dvc.cli",
-    "dvc.commands.repro",
-    "dvc.repo.reproduce",
-    "dvc.commands.data_sync",
-    "dvc_data.index.fetch",
-    "dvc_data.index.push",
+    "dvc.cli.parser",
+    *(f"dvc.{module}" for module in ("scm", "dirs", "lock", "rwlock", "cachemgr", "data_cloud", "utils.strictyaml")),
+    *(
+        f"dvc.repo.{module}"
+        for module in ("reproduce", "index", "stage", "brancher", "open_repo", "artifacts", "datasets")
+    ),
+    *(f"dvc.repo.{module}" for module in ("metrics", "params", "plots", "worktree")),
+    *(f"dvc_data.{module}" for module in ("index.fetch", "index.push", "hashfile.status", "hashfile.db.index")),
+    "dvc_data.hashfile.db.local",
     "ream.cli",
     *(
         f"ream.stages.{stage}"
