@@ -1,4 +1,4 @@
-"""A model whose config is a named pipe: the stage that reads it waits there until the test lets it go on."""
+"""Files that are named pipes: who reads one waits there until the test lets it go on, however slow the machine."""
 
 import errno
 import os
@@ -8,8 +8,21 @@ from pathlib import Path
 from tests.tiny import build
 
 
+def writer_of(pipe: Path, seconds: float = 90.0) -> int:
+    """Wait until a process has opened a pipe for reading; the file descriptor of the end that it reads from."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        assert time.monotonic() < end, f"nobody has read {pipe}"
+        time.sleep(0.05)
+
+
 class BlockedModel:
-    """The stage `model` of such a model is surely running once `wait` has returned, however slow the machine."""
+    """A model whose config is a pipe, so that its stage `model` surely runs once `wait` has returned."""
 
     def __init__(self, folder: Path) -> None:
         self.path = build(folder)
@@ -19,18 +32,9 @@ class BlockedModel:
         os.mkfifo(self._pipe)
         self._writer = -1
 
-    def wait(self, seconds: float = 90.0) -> None:
-        """Until a process has opened the config for reading; it gets nothing to read yet."""
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                self._writer = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
-                return
-            except OSError as error:
-                if error.errno != errno.ENXIO:
-                    raise
-            assert time.monotonic() < end, f"nobody has read {self._pipe}"
-            time.sleep(0.05)
+    def wait(self) -> None:
+        """Until a process reads the config."""
+        self._writer = writer_of(self._pipe)
 
     def dropped(self) -> None:
         """Who was waiting is gone."""
