@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import queue
+import re
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ CACHED = "Cached"
 MODEL_TAG = "model"
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # how many stages run at once is the schedule's to say
 RETRY_SECONDS = [2.0, 10.0, 30.0]
+SAYS_PREFECT = re.compile(r"^Task run encountered an exception:? (?:\w+: )?")
 
 
 def worth_another_try(task: Task, run: TaskRun, state: State) -> bool:
@@ -207,7 +209,9 @@ class Schedule:
             name = self._ended.get()
             future = self.futures[name]
             future.wait()
-            self.states[name] = future.state
+            self.states[name] = state = future.state
+            if on_dask() and (state.is_failed() or state.is_crashed()):  # its own log is the worker's and the server's
+                get_run_logger().error(reason(state))
             if self.clones and self.states[name].is_completed() and name not in self._cached:
                 merge_entry(self.root, name, future.result())
             self.devices.give_back(self.running.pop(name))
@@ -294,6 +298,11 @@ def cached_run(stage: Stage, needed: Sequence[PrefectFuture[Any]]) -> PrefectFut
     done: concurrent.futures.Future[Any] = concurrent.futures.Future()
     done.set_result(state)
     return PrefectConcurrentFuture(made.id, done)
+
+
+def reason(state: State) -> str:
+    """Why a task run has failed, in a line."""
+    return SAYS_PREFECT.sub("", state.message or state.name or "").partition("\n")[0]
 
 
 def on_dask() -> bool:

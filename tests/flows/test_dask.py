@@ -150,6 +150,7 @@ def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(cluster, server, 
     )
     assert code == 1
     last = said.strip().splitlines()[-1]
+    assert re.search(r"ERROR .* stage calibration@code: no file matches 'none-\*.txt'", said)
     assert re.match(r"error: failed: calibration@code; not run: statistics@code, saliency@even; 3 stages ran", last)
     assert ran(dvc(folder, "repro", "statistics@prose")) == set(), "what does not need it has run, in this workspace"
 
@@ -160,10 +161,13 @@ def locks(folder):
     return [held for kind in json.loads(path.read_text() or "{}").values() for held in kind] if path.exists() else []
 
 
+def processes_in(folder):
+    return [process for process in psutil.process_iter(["cmdline", "cwd"]) if process.info["cwd"] == str(folder)]
+
+
 def others(folder):
     """Processes in a folder that are no Dask workers."""
-    found = [process for process in psutil.process_iter(["cmdline", "cwd"]) if process.info["cwd"] == str(folder)]
-    return [process for process in found if "dask" not in (process.info["cmdline"] or [])]
+    return [process for process in processes_in(folder) if "dask" not in (process.info["cmdline"] or [])]
 
 
 def test_cancelling_stops_the_stages_of_the_workers(cluster, server, folder, workers, tmp_path):
@@ -196,7 +200,7 @@ def test_code_that_is_not_committed_is_refused(cluster, server, folder):
     git(folder, "commit", "-q", "-a", "-m", "another commit")
     code, said = run(folder, server, "model", "--dask", cluster, "--clones")
     assert code == 1
-    assert "is at commit" in said
+    assert re.search(r"ERROR .* the clone .*worker-\d is at commit \w+, the flow at \w+; pull there", said)
 
 
 @pytest.mark.parametrize(
@@ -211,3 +215,20 @@ def test_a_cluster_that_cannot_be_used(origin, server, address, reachable, messa
     assert code == 2
     assert said.startswith(f"error: {message}")
     assert len(said.splitlines()) == 1
+
+
+def test_the_stage_of_a_killed_worker_is_run_by_another(cluster, server, folder, workers, tmp_path):
+    """The last one: the cluster has one worker less from here on."""
+    model = BlockedModel(tmp_path / "blocked")
+    process = start(folder, server, "model", "--dask", cluster, "--clones", "-S", f"model.path={model.path}")
+    model.wait()
+    (clone,) = [clone for clone in workers if others(clone)]
+    (worker,) = [one for one in processes_in(clone) if one not in others(clone)]
+    worker.kill()
+    model.dropped()
+    assert psutil.wait_procs(others(clone), timeout=60)[1] == [], "a stage without a worker ends, and its imports then"
+    model.wait()
+    model.release()
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert "1 stages ran, 0 cached" in said
