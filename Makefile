@@ -6,7 +6,7 @@ PORT ?= 4200
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help repro flow ui test test-flow test-all lint format clean
+.PHONY: help repro flow ui test test-browser test-flow test-all lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,6 +31,11 @@ ui: .venv/installed ## a Prefect server on this machine (PORT) where the graph c
 
 test: .venv/installed ## the default tests: no network, no GPU, under 5 minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+test-browser: .venv/installed ## the UI in a browser, where there is chromium; CI runs it, too
+	@if command -v chromium || command -v chromium-browser; then \
+	    PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 0 -m browser tests/flows; \
+	else echo "SKIPPED: the UI in a browser: there is no chromium; apt-get install chromium"; fi
 
 test-flow: .venv/installed ## the tests with Prefect servers, and in a browser where there is chromium
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m 'flow or browser'

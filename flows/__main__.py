@@ -3,11 +3,12 @@
 import atexit
 import os
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from flows.server import Server
-from flows.settings import PORT, change_params, check_server, parse_assignments, prepare, repository
+from flows.settings import HOST, PORT, change_params, check_server, parse_assignments, prepare, repository
 from ream.cli import main
 from ream.errors import UserError
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+LOOPBACK = frozenset({HOST, "localhost", "::1"})
 Assignments = Annotated[
     list[str] | None, typer.Option("--set-param", "-S", help="NAME=VALUE in params.yaml; may be given several times.")
 ]
@@ -37,6 +39,8 @@ def run(
     root = repository()
     prepare(root)
     check_server()
+    if dask is not None:
+        check_dask(dask)
     values = parse_assignments(set_param or [])
     if values:
         change_params(root / "params.yaml", values)
@@ -70,6 +74,19 @@ def ui(port: Annotated[int, typer.Option(help="Of the server, on this machine al
     from flows.ui import serve
 
     serve(root, port, typer.echo)
+
+
+def check_dask(address: str) -> None:
+    """Refuse to send stages where they can't report to the server that a flow starts for itself.
+
+    Raises:
+        UserError: says what to start and to set.
+    """
+    if not os.environ.get("PREFECT_API_URL") and urlsplit(address).hostname not in LOOPBACK:
+        raise UserError(
+            f"the workers of {address} can't reach a server on {HOST}; start one that they reach (prefect server start "
+            "--host NAME) and set PREFECT_API_URL to its address here and there"
+        )
 
 
 def dask_runner(address: str) -> Any:

@@ -50,7 +50,7 @@ class StageError(Exception):
 
 
 class Children:
-    """The child processes of this process, so that all of them can be stopped."""
+    """Child processes that are stopped together."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[str]] = set()
@@ -86,11 +86,6 @@ class Children:
         with self._lock:
             self._running.discard(child)
 
-    def open(self) -> None:
-        """Children may be started (again)."""
-        with self._lock:
-            self._stopped = False
-
     def stop(self) -> None:
         """Interrupt all children and wait until they are gone; no more can be started.
 
@@ -109,27 +104,14 @@ class Children:
         _await(running, STOP_SECONDS)
 
 
-CHILDREN = Children()
-
-
 def with_programs(environment: dict[str, str]) -> dict[str, str]:
     """An environment whose PATH ends with the folder of this Python's programs: a stage's command is `ream`."""
     return environment | {"PATH": f"{environment.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"}
 
 
-def open_children() -> None:
-    """Let this process start children (again)."""
-    CHILDREN.open()
-
-
-def stop_children() -> None:
-    """Stop all children of this process."""
-    CHILDREN.stop()
-
-
-def reproduce(name: str, root: Path, environment: Mapping[str, str], say: Say, tell: Tell) -> None:
+def reproduce(name: str, root: Path, environment: Mapping[str, str], say: Say, tell: Tell, children: Children) -> None:
     """Run `dvc repro --single-item` for a stage: `run`."""
-    run(name, [*program("dvc", environment), "repro", "--single-item", name], root, environment, say, tell)
+    run(name, [*program("dvc", environment), "repro", "--single-item", name], root, environment, say, tell, children)
 
 
 def program(name: str, environment: Mapping[str, str]) -> list[str]:
@@ -149,7 +131,7 @@ def run(
     environment: Mapping[str, str],
     say: Say,
     tell: Tell,
-    children: Children = CHILDREN,
+    children: Children,
 ) -> None:
     """Run a stage's process to its end.
 
@@ -160,7 +142,7 @@ def run(
         environment: on top of this process's.
         say: gets every line of output.
         tell: gets the latest progress event (`ream.progress`), about once a second.
-        children: knows the process while it runs.
+        children: of the flow run in this process; know the stage's while it runs.
 
     Raises:
         StageError: it failed; says why in a line.

@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.child import Say, StageError, Tell, reproduce
-from flows.graph import Stage
+from flows.child import Children, Say, StageError, Tell, program, reproduce, run
+from flows.graph import Reason, Stage, opened, outdated
 from flows.settings import repository
 from ream.errors import UserError
 from ream.files import locked, replacing
@@ -17,15 +17,22 @@ TRAVELS = ("params.yaml", "dvc.lock")  # these come with the stage; all else is 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a clone must agree on before it runs a stage: the commit, and the files that change between commits."""
+    """What a clone must agree on before it runs a stage: the commit, and the files that change between commits.
+
+    Attributes:
+        commit: its digest.
+        params, lock: contents of params.yaml and dvc.lock.
+        kept: whether the remote has what the stage has made before, so that DVC may find that it need not run.
+    """
 
     commit: str
     params: str
     lock: str
+    kept: bool = False
 
 
-def snapshot(root: Path) -> Snapshot:
-    """Of the clone that the flow runs in.
+def snapshot(root: Path, kept: bool = False) -> Snapshot:
+    """Of the clone that the flow runs in, for a stage whose outputs the remote has (``kept``) or not.
 
     Raises:
         UserError: tracked files differ from the commit, so that other clones would run other code.
@@ -40,6 +47,7 @@ def snapshot(root: Path) -> Snapshot:
         commit=_git(root, "rev-parse", "HEAD").strip(),
         params=(root / "params.yaml").read_text(encoding="utf-8"),
         lock=lock.read_text(encoding="utf-8") if lock.exists() else "",
+        kept=kept,
     )
 
 
@@ -49,8 +57,6 @@ def check_remote(root: Path) -> None:
     Raises:
         UserError: says how to add one.
     """
-    from flows.graph import opened
-
     with opened(root) as repo:
         if not repo.config["core"].get("remote"):
             raise UserError(
@@ -59,12 +65,39 @@ def check_remote(root: Path) -> None:
             )
 
 
-def reproduce_in_clone(stage: Stage, given: Snapshot, environment: Mapping[str, str], say: Say, tell: Tell) -> str:
+def share(root: Path, names: Sequence[str], found: dict[str, Reason]) -> dict[str, Reason]:
+    """Before stages run in clones: fetch outputs that are missing here, and hand on what is here.
+
+    Args:
+        root: of the flow's clone. names: of the stages of this run.
+        found: those of them that are out of date, as `outdated` says.
+
+    Returns:
+        Those that still are. The remote has the outputs of all others and of those whose reason is "needs".
+
+    Raises:
+        UserError: nothing can be put on the remote.
+    """
+    lost = [name for name, reason in found.items() if reason == "outputs"]
+    if lost:
+        _dvc(root, "pull", "--force", "--allow-missing", *lost)
+        found = outdated(root, names)  # what the remote lacks is made again
+    kept = [name for name in names if found.get(name, "needs") == "needs"]
+    if found and kept:
+        result = _dvc(root, "push", *kept)
+        if result.returncode != 0:
+            raise UserError(f"results can't be pushed to the DVC remote: {_reason(result)}")
+    return found
+
+
+def reproduce_in_clone(
+    stage: Stage, given: Snapshot, environment: Mapping[str, str], say: Say, tell: Tell, children: Children
+) -> str:
     """Run a stage in this process's own clone.
 
     Args:
         stage: to run. given: of the flow's clone.
-        environment, say, tell: as `reproduce`.
+        environment, say, tell, children: as `reproduce`.
 
     Returns:
         The stage's entry of dvc.lock, as YAML.
@@ -80,11 +113,12 @@ def reproduce_in_clone(stage: Stage, given: Snapshot, environment: Mapping[str, 
             if text:
                 with replacing(root / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
-        if stage.needs:
-            _dvc(root, stage, "pull", "--quiet", *stage.needs)
-        _dvc(root, stage, "pull", "--quiet", "--allow-missing", stage.name)
-        reproduce(stage.name, root, environment, say, tell)
-        _dvc(root, stage, "push", "--quiet", stage.name)
+        dvc = program("dvc", environment)
+        pulled = [*stage.needs, stage.name] if given.kept else stage.needs
+        if pulled:  # by force: what an interrupted stage has left in this clone is in the way
+            run(stage.name, [*dvc, "pull", "--force", *pulled], root, environment, say, tell, children)
+        reproduce(stage.name, root, environment, say, tell, children)
+        run(stage.name, [*dvc, "push", stage.name], root, environment, say, tell, children)
         return lock_entry(root, stage.name)
 
 
@@ -124,8 +158,6 @@ def merge_entry(root: Path, name: str, entry: str) -> None:
     import yaml
     from dvc.utils.serialize import modify_yaml
 
-    from flows.graph import opened
-
     with opened(root) as repo, repo.lock, modify_yaml(root / "dvc.lock") as whole:
         whole.setdefault("schema", "2.0")
         whole.setdefault("stages", {})[name] = yaml.safe_load(entry)
@@ -137,21 +169,19 @@ def pull(root: Path, names: list[str]) -> None:
     Raises:
         UserError: the remote lacks some of them.
     """
-    result = _run(root, [sys.executable, "-m", "dvc", "pull", "--quiet", *names])
+    result = _dvc(root, "pull", "--force", *names)
     if result.returncode != 0:
-        raise UserError(f"results can't be pulled from the DVC remote: {_last_line(result)}")
+        raise UserError(f"results can't be pulled from the DVC remote: {_reason(result)}")
 
 
-def _dvc(root: Path, stage: Stage, *arguments: str) -> None:
-    result = _run(root, [sys.executable, "-m", "dvc", *arguments])
-    if result.returncode != 0:
-        raise StageError(f"stage {stage.name}: dvc {arguments[0]}: {_last_line(result)}", again=False)
+def _dvc(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return _run(root, [sys.executable, "-m", "dvc", *arguments])
 
 
 def _git(root: Path, *arguments: str) -> str:
     result = _run(root, ["git", *arguments])
     if result.returncode != 0:
-        raise UserError(f"git {arguments[0]} in {root}: {_last_line(result)}; run this in a git clone")
+        raise UserError(f"git {arguments[0]} in {root}: {_reason(result)}; run this in a git clone")
     return result.stdout
 
 
@@ -159,6 +189,8 @@ def _run(root: Path, command: list[str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
-def _last_line(result: "subprocess.CompletedProcess[str]") -> str:
-    lines = [line for line in (result.stderr + result.stdout).splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit status {result.returncode}"
+def _reason(result: "subprocess.CompletedProcess[str]") -> str:
+    """Why a command has failed: the line that begins as errors do, else its last."""
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or [f"exit status {result.returncode}"])[-1]

@@ -125,7 +125,7 @@ def with_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
     return found
 
 
-Reason = Literal["itself", "needs"]
+Reason = Literal["itself", "outputs", "needs"]
 
 
 class BusyError(UserError):
@@ -136,8 +136,9 @@ def outdated(root: Path, names: Sequence[str]) -> dict[str, Reason]:
     """Those of the stages that `dvc repro --single-item` would run now, and why.
 
     Returns:
-        Name to "itself" (its command, params or outputs differ from dvc.lock: it runs whatever becomes of what it
-        needs) or "needs" (only the files that it reads differ).
+        Name to "itself" (its command or params differ from dvc.lock), "outputs" (they do not, but its outputs are
+        missing or others) or "needs" (only the files that it reads differ). Without the last, it runs whatever becomes
+        of what it needs.
 
     Raises:
         BusyError: another DVC process holds the repository.
@@ -151,8 +152,10 @@ def outdated(root: Path, names: Sequence[str]) -> dict[str, Reason]:
             if stage.name not in wanted:
                 continue
             params = any(dep.status() for dep in stage.deps if isinstance(dep, ParamsDependency))
-            if params or stage.changed_stage() or stage.changed_outs() or stage.always_changed:
+            if params or stage.changed_stage() or stage.always_changed:
                 found[stage.name] = "itself"
+            elif stage.changed_outs():
+                found[stage.name] = "outputs"
             elif stage.changed_deps():
                 found[stage.name] = "needs"
     return found

@@ -2,12 +2,14 @@
 
 import concurrent.futures
 import queue
+import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect import flow, get_client, task
@@ -22,22 +24,19 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows import artifacts
-from flows.child import StageError, open_children, program, reproduce, run, stop_children
-from flows.clones import Snapshot, check_remote, merge_entry, pull, reproduce_in_clone, snapshot
+from flows.child import StageError, program, reproduce, run
+from flows.clones import Snapshot, check_remote, merge_entry, pull, reproduce_in_clone, share, snapshot
 from flows.graph import BusyError, Stage, outdated, read_graph, select, with_shards
+from flows.processes import end_processes, processes_of
 from flows.resources import Devices, models_at_once
 from flows.settings import change_params, repository
-from flows.warm import Warm
 from ream.errors import UserError
 
 CACHED = "Cached"
 MODEL_TAG = "model"
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # how many stages run at once is the schedule's to say
 RETRY_SECONDS = [2.0, 10.0, 30.0]
-# Threads of a stage that wait for each other spin for a short while only: others want their cores. With OpenMP's own
-# setting two processes of two threads on two cores take forty times as long as one, with this twice; one alone takes a
-# tenth longer. How many threads is compute.threads' to say: sums in another order may differ in their last bit.
-SHARED_CORES = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
+SAYS_PREFECT = re.compile(r"^Task run encountered an exception:? (?:\w+: )?")
 
 
 def worth_another_try(task: Task, run: TaskRun, state: State) -> bool:
@@ -53,12 +52,15 @@ def worth_another_try(task: Task, run: TaskRun, state: State) -> bool:
     retry_delay_seconds=RETRY_SECONDS,
     retry_condition_fn=worth_another_try,
 )
-def run_stage(stage: Stage, root: str, environment: dict[str, str], given: Snapshot | None = None) -> str | None:
+def run_stage(
+    stage: Stage, root: str, flow_run: str, environment: dict[str, str], given: Snapshot | None = None
+) -> str | None:
     """Run one stage through DVC.
 
     Args:
         stage: to run. root: of the repository.
-        environment: of its process, on top of this one's.
+        flow_run: the id of its flow run.
+        environment: of its process, on top of that of the flow run's others.
         given: what this process's own clone, which is then used instead of ``root``, must agree on.
 
     Returns:
@@ -75,15 +77,19 @@ def run_stage(stage: Stage, root: str, environment: dict[str, str], given: Snaps
         with _only_told(logger):
             progress.tell(event)
 
+    processes = processes_of(flow_run)
+    environment = processes.environment() | environment
+    children = processes.children
     where, entry = Path(root), None
     if given is not None:
         where = repository()
-        entry = reproduce_in_clone(stage, given, environment, logger.info, tell)
+        entry = reproduce_in_clone(stage, given, environment, logger.info, tell, children)
     elif stage.part_of is not None:
         command = shlex.split(stage.command)
-        run(stage.name, [*program(command[0], environment), *command[1:]], where, environment, logger.info, tell)
+        command = [*program(command[0], environment), *command[1:]]
+        run(stage.name, command, where, environment, logger.info, tell, children)
     else:
-        reproduce(stage.name, where, environment, logger.info, tell)
+        reproduce(stage.name, where, environment, logger.info, tell, children)
     with _only_told(logger):
         artifacts.stage_table(stage, where, time.monotonic() - started)
     return entry
@@ -129,15 +135,16 @@ def pipeline(
     set_tag_limit(MODEL_TAG, limit)
     states = Schedule(root, stages, workers, limit, clones).run()
     done = [stage for name, stage in stages.items() if states[name].is_completed()]
-    if clones:
-        pull(root, [stage.name for stage in done])
+    fresh = [stage for stage in done if states[stage.name].name != CACHED]
+    if clones and fresh:
+        pull(root, [stage.name for stage in fresh])
     evaluations = [root / path for stage in done if stage.kind.startswith("evaluate") for path in stage.outputs]
     reports = [
         root / path for stage in done if stage.kind == "report" for path in stage.outputs if path.endswith(".md")
     ]
     with _only_told(get_run_logger()):
         artifacts.scores(evaluations, next(iter(reports), None))
-        if any(states[stage.name].name != CACHED for stage in done):
+        if fresh:
             artifacts.main_figure(evaluations)
     return ended(states)
 
@@ -176,11 +183,13 @@ class Schedule:
     def __init__(self, root: Path, stages: Mapping[str, Stage], workers: int, models: int, clones: bool) -> None:
         self.root, self.stages, self.workers, self.models, self.clones = root, stages, workers, models, clones
         self.devices = Devices()
-        self.outdated = outdated(root, list(stages))
+        names = list(stages)
+        self.outdated = outdated(root, names)
+        if clones:
+            self.outdated = share(root, names, self.outdated)
+        self._flow_run = str(this_flow_run())
         self._decided: dict[str, bool] = {}
         self._cached: set[str] = set()
-        self._opened = ExitStack()
-        self._warm: Warm | None = None
         self.futures: dict[str, PrefectFuture[Any]] = {}
         self.states: dict[str, State] = {}
         self.running: dict[str, str | None] = {}  # name to GPU
@@ -188,12 +197,10 @@ class Schedule:
 
     def run(self) -> dict[str, State]:
         """All stages' last states."""
-        everywhere(open_children)
-        with self._opened:
-            try:
-                return self._run()
-            finally:
-                everywhere(stop_children)
+        try:
+            return self._run()
+        finally:
+            end_everywhere(self._flow_run)
 
     def _run(self) -> dict[str, State]:
         while len(self.states) < len(self.stages):
@@ -202,7 +209,9 @@ class Schedule:
             name = self._ended.get()
             future = self.futures[name]
             future.wait()
-            self.states[name] = future.state
+            self.states[name] = state = future.state
+            if on_dask() and (state.is_failed() or state.is_crashed()):  # its own log is the worker's and the server's
+                get_run_logger().error(reason(state))
             if self.clones and self.states[name].is_completed() and name not in self._cached:
                 merge_entry(self.root, name, future.result())
             self.devices.give_back(self.running.pop(name))
@@ -234,24 +243,16 @@ class Schedule:
             self._ended.put(stage.name)
             return
         device = self.devices.take() if stage.loads_model and not on_dask() else None
-        environment = self._environment() | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
+        environment = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
         tags = {stage.kind, MODEL_TAG} if stage.loads_model else {stage.kind}
         runner: Any = run_stage.with_options(name=stage.name, task_run_name=stage.name, tags=tags)
         # Dask would have to send the futures of cached stages, which are of this process, to its workers.
         needed = [self.futures[need] for need in self._needs(stage) if not (on_dask() and need in self._cached)]
-        given = snapshot(self.root) if self.clones else None
+        given = snapshot(self.root, self.outdated.get(stage.name, "needs") == "needs") if self.clones else None
         self.running[stage.name] = device
-        future = runner.submit(stage, str(self.root), environment, given, wait_for=needed)
+        future = runner.submit(stage, str(self.root), self._flow_run, environment, given, wait_for=needed)
         self.futures[stage.name] = future
         future.add_done_callback(lambda _, name=stage.name: self._ended.put(name))
-
-    def _environment(self) -> dict[str, str]:
-        """Of a stage's process."""
-        if on_dask():
-            return dict(SHARED_CORES)
-        if self._warm is None:  # with the first stage: a flow with nothing to do has no use for it
-            self._warm = self._opened.enter_context(Warm(SHARED_CORES))
-        return SHARED_CORES | self._warm.environment()
 
     def _needs(self, stage: Stage) -> Iterable[str]:
         return (need for need in stage.needs if need in self.stages)
@@ -269,7 +270,7 @@ class Schedule:
     def _unchanged(self, stage: Stage) -> bool:
         name = stage.part_of or stage.name
         reason = self.outdated.get(name)
-        if reason == "itself" or all(self.states[need].name == CACHED for need in self._needs(stage)):
+        if reason in ("itself", "outputs") or all(self.states[need].name == CACHED for need in self._needs(stage)):
             return reason is None
         try:
             return not outdated(self.root, [name])  # what it needs has run since: DVC looks again
@@ -283,15 +284,12 @@ def cached_run(stage: Stage, needed: Sequence[PrefectFuture[Any]]) -> PrefectFut
     Args:
         stage: that DVC finds unchanged. needed: the task runs of what it needs.
     """
-    context = FlowRunContext.get()
-    assert context is not None
-    assert context.flow_run is not None
     run = run_stage.with_options(name=stage.name, tags={stage.kind})
     state: State = Completed(name=CACHED, message="DVC finds the stage unchanged", data=CACHED)
     with get_client(sync_client=True) as client:
         made = client.create_task_run(
             run,
-            context.flow_run.id,
+            this_flow_run(),
             dynamic_key=stage.name,
             name=stage.name,
             state=state,
@@ -300,6 +298,11 @@ def cached_run(stage: Stage, needed: Sequence[PrefectFuture[Any]]) -> PrefectFut
     done: concurrent.futures.Future[Any] = concurrent.futures.Future()
     done.set_result(state)
     return PrefectConcurrentFuture(made.id, done)
+
+
+def reason(state: State) -> str:
+    """Why a task run has failed, in a line."""
+    return SAYS_PREFECT.sub("", state.message or state.name or "").partition("\n")[0]
 
 
 def on_dask() -> bool:
@@ -313,12 +316,20 @@ def dask_client() -> Any:
     return None if context is None else getattr(context.task_runner, "client", None)
 
 
-def everywhere(action: Callable[[], None]) -> None:
-    """Do something in this process and in those of all Dask workers."""
-    action()
+def this_flow_run() -> UUID:
+    """The id of the flow run that calls this."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return context.flow_run.id
+
+
+def end_everywhere(flow_run: str) -> None:
+    """Stop what a flow run has started in this process and in all Dask workers."""
+    end_processes(flow_run)
     client = dask_client()
     if client is not None:
-        client.run(action)
+        client.run(end_processes, flow_run, on_error="ignore")  # a worker that is gone has nothing to stop
 
 
 def set_tag_limit(tag: str, limit: int) -> None:

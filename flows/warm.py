@@ -29,12 +29,19 @@ from types import TracebackType
 from typing import Any
 
 START_SECONDS = 60.0
+IDLE_SECONDS = 900.0  # without a stage, as on a Dask worker whose flow was killed: the next stage starts another
 LENGTH = 8  # bytes that hold the length of a request
 # What stages import, those that only a few need last.
 PRELOADED = (
-    "dvc.cli",
-    "dvc.commands.repro",
-    "dvc.repo.reproduce",
+    "dvc.cli.parser",
+    *(f"dvc.{module}" for module in ("scm", "dirs", "lock", "rwlock", "cachemgr", "data_cloud", "utils.strictyaml")),
+    *(
+        f"dvc.repo.{module}"
+        for module in ("reproduce", "index", "stage", "brancher", "open_repo", "artifacts", "datasets")
+    ),
+    *(f"dvc.repo.{module}" for module in ("metrics", "params", "plots", "worktree")),
+    *(f"dvc_data.{module}" for module in ("index.fetch", "index.push", "hashfile.status", "hashfile.db.index")),
+    "dvc_data.hashfile.db.local",
     "ream.cli",
     *(
         f"ream.stages.{stage}"
@@ -109,7 +116,7 @@ class Warm:
         with open(folder / "log", "w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flows.warm", str(self.address)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing is written to it: its end is the end of this process
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **environment},
@@ -122,9 +129,19 @@ class Warm:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and all its forks."""
         self._process.terminate()
         self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._folder.cleanup()
+
+    def alive(self) -> bool:
+        """Whether it runs; it ends by itself after IDLE_SECONDS without a fork."""
+        return self._process.poll() is None
 
     def environment(self) -> dict[str, str]:
         """Of the stages' processes."""
@@ -142,7 +159,7 @@ class Warm:
 
 
 def serve(address: Path) -> None:
-    """Import, then fork for every request until terminated; all forks end with this process."""
+    """Import, then fork for every request: `Server.run`."""
     for module in PRELOADED:
         importlib.import_module(module)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
@@ -150,26 +167,41 @@ def serve(address: Path) -> None:
         listener.bind(f"{address}.new")
         listener.listen(64)
         os.rename(f"{address}.new", address)  # a client finds a socket that listens, or none
-        Server(listener).run()
+        Server(listener, sys.stdin.fileno()).run(IDLE_SECONDS)
 
 
 class Server:
     """Forks for requests, passes signals on, and tells each client how its fork ended."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, listener: socket.socket, parent: int) -> None:
+        """Args:
+        listener: for clients. parent: file descriptor of a pipe that ends with the process that this one is for.
+        """
+        self._listener, self._parent = listener, parent
         self._children: dict[int, tuple[int, socket.socket]] = {}  # pidfd to (pid, client)
         self._clients: dict[int, int] = {}  # file descriptor of a client to pidfd
         self._poll = select.poll()
 
-    def run(self) -> None:
-        """Until this process is terminated."""
+    def run(self, idle: float) -> None:
+        """Until this process is terminated, its parent has gone and the last fork after it, or nothing is asked for.
+
+        Args:
+            idle: seconds without a fork.
+        """
         self._poll.register(self._listener, select.POLLIN)
+        self._poll.register(self._parent, select.POLLIN)
+        orphaned = False
         try:
-            while True:
-                for descriptor, _ in self._poll.poll():
+            while self._children or not orphaned:
+                events = self._poll.poll(None if self._children else 1000 * idle)
+                if not events:
+                    break
+                for descriptor, _ in events:
                     if descriptor == self._listener.fileno():
                         self._accept()
+                    elif descriptor == self._parent:
+                        orphaned = True
+                        self._poll.unregister(self._parent)
                     elif descriptor in self._children:
                         self._ended(descriptor)
                     elif descriptor in self._clients:

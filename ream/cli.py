@@ -20,6 +20,13 @@ ParamsFile = Annotated[
 ]
 # One model at a time: the graph's setting, by which stages share the cores, does not hold here.
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a CPU [default: all cores].")]
+MergeDtype = Annotated[
+    str | None,
+    typer.Option(help="Of quantised models: original or bfloat16 [default: merge.dtype, else their own format]."),
+]
+ShardSize = Annotated[
+    float | None, typer.Option(help="GB up to which shards are filled [default: merge.shard_gb, else the original's].")
+]
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
 
 
@@ -116,6 +123,17 @@ def compress(
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a micro-batch [default: of the params file].")
     ] = None,
+    hidden_memory_gb: Annotated[
+        float | None,
+        typer.Option(
+            help="GB of hidden states kept in memory; more lie in mapped files [default: of the params file]."
+        ),
+    ] = None,
+    multi_token: Annotated[
+        str | None, typer.Option(help="MTP layers: compress or drop [default: of the params file].")
+    ] = None,
+    merge_dtype: MergeDtype = None,
+    shard_size: ShardSize = None,
     params: ParamsFile = None,
 ) -> None:
     """Compress a model, all in one, without DVC; the same command goes on where a killed run stood."""
@@ -133,11 +151,14 @@ def compress(
             overrides={
                 "calibration": {"sequences": sequences, "tokens": tokens, "seed": seed},
                 "statistics": {"probes": probes},
+                "model": {"multi_token": multi_token},
+                "merge": {"dtype": merge_dtype, "shard_gb": shard_size},
                 "compute": {
                     "device": device,
                     "dtype": dtype,
                     "threads": threads or "auto",
                     "batch_tokens": batch_tokens,
+                    "hidden_memory_gb": hidden_memory_gb,
                 },
             },
         ),
@@ -151,6 +172,8 @@ def apply(
     model: ModelArgument,
     recipe: Annotated[Path, typer.Argument(help="A recipe.safetensors.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    merge_dtype: MergeDtype = None,
+    shard_size: ShardSize = None,
 ) -> None:
     """Write the compressed checkpoint of a recipe from the original model."""
     from ream.compress.output import check_output, check_recipe, write_checkpoint
@@ -160,12 +183,31 @@ def apply(
     from ream.models.manifest import locate
 
     check_output(out)
+    if shard_size is not None and shard_size <= 0:
+        raise UserError(f"--shard-size: {shard_size} is no size; give GB above 0, or leave it out")
+    if merge_dtype not in (None, "original", "bfloat16"):
+        raise UserError(f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16")
     loaded = load_recipe(recipe)
     folder, _ = locate(model)
     checkpoint = Checkpoint(folder)
     check_recipe(loaded, checkpoint.digest(), model)
-    parameters = write_checkpoint(checkpoint, architecture_of(checkpoint), loaded, out)
+    parameters = write_checkpoint(
+        checkpoint,
+        architecture_of(checkpoint),
+        loaded,
+        out,
+        unquantised=merge_dtype == "bfloat16",
+        shard_gb=shard_size,
+    )
     typer.echo(f"{out}: {parameters:,} parameters of the original's {checkpoint.parameters:,}")
+
+
+@app.command()
+def verify(out: Annotated[Path, typer.Argument(help="A folder that ream has written.")]) -> None:
+    """Check a written model: config, index, recipe, shapes, dtypes, finite values, and every file's SHA-256."""
+    from ream.compress.verify import verify as verified
+
+    print_rows(verified(out))
 
 
 @app.command()

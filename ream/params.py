@@ -24,10 +24,14 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    """The original: a hub id (``owner/name``, optional ``@revision``) or a folder, and whether its own code may run."""
+    """The original: a hub id (``owner/name``, optional ``@revision``) or a folder, and whether its own code may run.
+
+    ``multi_token``: layers that predict further tokens (MTP) are compressed as one more layer, or left out.
+    """
 
     path: str
     trust_remote_code: bool = False
+    multi_token: Literal["compress", "drop"] = "compress"
 
 
 class Compute(Section):
@@ -41,6 +45,16 @@ class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="of a CPU; auto: all cores")
     batch_tokens: int = Field(8192, ge=1, description="upper bound on the tokens of one micro-batch")
+    hidden_memory_gb: float = Field(
+        8,
+        ge=0,
+        description="hidden states of all calibration tokens that take more lie in mapped files (GB: 10^9 bytes)",
+    )
+
+    @property
+    def hidden_memory(self) -> float:
+        """`hidden_memory_gb` in bytes."""
+        return self.hidden_memory_gb * 1e9
 
 
 class Calibration(Section):
@@ -193,6 +207,15 @@ class Evaluation(Section):
     seed: int = Field(0, ge=0)
 
 
+class Merge(Section):
+    """How compressed checkpoints are written."""
+
+    dtype: Literal["original", "bfloat16"] = Field(
+        "original", description="of quantised originals: in their own format, or all of it in bfloat16"
+    )
+    shard_gb: float | None = Field(None, gt=0, description="fill shards up to so many GB; null: the original's shards")
+
+
 class Export(Section):
     """One cell of the grid to write as a checkpoint."""
 
@@ -233,6 +256,7 @@ class Params(Section):
     suites: dict[str, Suite]
     evaluation: Evaluation
     run: Run
+    merge: Merge = Merge()
     exports: dict[str, Export] = {}
 
     @model_validator(mode="after")
@@ -361,7 +385,7 @@ def _siblings(path: list[str], kind: str | None) -> list[str]:
     sections: dict[str, type[Section]] = {
         "model": Model, "compute": Compute, "calibration": Calibration, "statistics": Statistics,
         "grouping": Grouping, "methods": Method, "suites": Suite, "evaluation": Evaluation, "run": Run,
-        "exports": Export,
+        "merge": Merge, "exports": Export,
     }  # fmt: skip
     section = sources[kind] if kind else sections[path[0]] if len(path) > 1 else Params
     prefix = ".".join(path[:-1])

@@ -150,8 +150,28 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     assert ream("apply", model, "out/recipe.safetensors", "again")[0] == 0
     assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "out"]
+    code, out, _ = ream("verify", "out")
+    assert code == 0
+    assert "4 in each of 3 layers" in out
+    shard = min((tmp_path / "again").glob("model-*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    one_line(ream("verify", "again"), shard.name, "has changed since it was written", "ream apply")
     other = tiny.build(tmp_path / "other", seed=1, dense=[1], layers=4)
     one_line(ream("apply", other, "out/recipe.safetensors", "no"), "another model")
+
+
+def test_shard_size(ream, model, params, tmp_path):
+    from ream.models.checkpoint import Checkpoint
+
+    assert ream(*compress(model, "out", params, "--method", "reap", "--shard-size", "1e-5"))[0] == 0
+    assert ream("apply", model, "out/recipe.safetensors", "again", "--shard-size", "1e-5")[0] == 0
+    assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
+    shards = Checkpoint(tmp_path / "out").shards
+    assert min(shards) == f"model-00001-of-{len(shards):05d}.safetensors"
+    assert ream("apply", model, "out/recipe.safetensors", "usual")[0] == 0
+    assert Checkpoint(tmp_path / "usual").shards != shards
+    one_line(ream("apply", model, "out/recipe.safetensors", "no", "--shard-size", "0"), "--shard-size", "above 0")
+    one_line(ream(*compress(model, "no", params, "--shard-size", "0")), "merge.shard_gb", "greater than 0")
 
 
 @pytest.mark.parametrize("method", ["reap", "m-smoe", "hc-smoe", "ream"])
@@ -273,7 +293,7 @@ def test_help_lists_every_command_and_option(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     runner = CliRunner()
     text = runner.invoke(cli.app, ["--help"]).output
-    for command in ("inspect", "estimate", "compress", "apply", "evaluate", "stage"):
+    for command in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage"):
         assert command in text
     text = runner.invoke(cli.app, ["compress", "--help"], color=False).output
     for option in (
@@ -318,3 +338,6 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
     assert len(read_corpus(tmp_path / "artifacts/calibration/a.parquet").sequences) == 8
     assert ream(*compress(model, "out", params, "--method", "reap", "--group-size", 8))[0] == 0
     assert tiny.files(tmp_path / "models" / "small") == tiny.files(tmp_path / "out")
+    params.write_text(yaml.safe_dump(tree | {"merge": {"shard_gb": 1}}, sort_keys=False))
+    assert ream("stage", "merge", "--export", "small", "--params", params)[0] == 0
+    assert [path.name for path in (tmp_path / "models" / "small").glob("model*")] == ["model.safetensors"]

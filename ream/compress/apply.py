@@ -1,7 +1,9 @@
 """The one function by which a recipe becomes tensors: what is evaluated is what would be written."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -11,13 +13,19 @@ from ream.core.experts import Expert
 from ream.core.merging import merged
 from ream.core.recipe import LayerRecipe, Recipe, check_layer
 from ream.errors import UserError
-from ream.models.architecture import Architecture
-from ream.models.checkpoint import Checkpoint, OutputTensor, tensor_bytes
-from ream.models.families import Family
+from ream.models.architecture import Architecture, Role
+from ream.models.checkpoint import Checkpoint, OutputTensor, TensorInfo, tensor_bytes
+from ream.models.dtypes import DTYPES
+from ream.models.expert_weights import read_expert
+from ream.models.families import Family, RouterTensor
+from ream.models.layout import ExpertTensor, unpacked
+from ream.models.quantization.tensors import logical_names, read_logical, requantised
+
+PLAIN = "BF16"  # of what is written without its quantisation
 
 
 class CompressedLayer:
-    """The tensors of one layer's experts and router after a recipe, computed when they are read."""
+    """The experts and the router of one layer after a recipe (`BlockWeights`), computed when they are read."""
 
     def __init__(self, checkpoint: Checkpoint, architecture: Architecture, layer: int, recipe: LayerRecipe) -> None:
         """Raises:
@@ -28,57 +36,86 @@ class CompressedLayer:
         except ValueError as error:
             raise UserError(f"recipe, layer {layer}: {error}; it belongs to another model") from None
         self.checkpoint, self.architecture, self.layer, self.recipe = checkpoint, architecture, layer, recipe
-        self.kept = recipe.groups.kept.tolist()
-        self._merged: Callable[[int], Expert] = lru_cache(maxsize=2)(self._merge)
-        self._places = {
-            architecture.expert_name(layer, position, projection): (position, projection)
-            for position in range(len(self.kept))
-            for projection in architecture.family.projections
-        }
+        self.kept: list[int] = recipe.groups.kept.tolist()
+        # An expert is written as three tensors or more, one after the other: it is made once for all of them.
+        self._merged: Callable[[int], Expert] = lru_cache(maxsize=1)(self._merge)
+        self._made: Callable[[int], Expert] = lru_cache(maxsize=1)(self._make)
+        self._stored: Callable[[int], dict[str, dict[str, Tensor]]] = lru_cache(maxsize=1)(self._store)
 
-    def read(self, name: str) -> Tensor:
-        """A tensor of the compressed layer by its new name, in the checkpoint's dtype."""
-        if name not in self._places:
-            tensor = self.checkpoint.read(name)
-            return tensor[self.kept] if name in self.architecture.roles else tensor
-        position, projection = self._places[name]
-        if self.alone(position):
-            return self.checkpoint.read(self.architecture.expert_name(self.layer, self.kept[position], projection))
-        merged_tensor: Tensor = getattr(self._merged(position), projection)
-        return merged_tensor
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def expert(self, position: int) -> Expert:
+        """Weights of a kept expert as they will be read from what is written."""
+        return self._made(position)
+
+    def router(self, kind: RouterTensor) -> Tensor:
+        """A router's tensor with the entries of the kept experts."""
+        tensor = self.checkpoint.read(self.architecture.tensor_name(self.layer, kind))
+        return tensor.index_select(kind.axis, torch.tensor(self.kept))
 
     def alone(self, position: int) -> bool:
         """Whether nothing is merged into the kept expert at that position."""
         return len(self.recipe.groups.members(position)) == 1
 
+    def name(self, kind: ExpertTensor, expert: int) -> str:
+        """Name of the tensor that holds an original expert's share."""
+        return self.architecture.tensor_name(self.layer, kind, None if kind.stacked else expert)
+
+    def share(self, kind: ExpertTensor, position: int, suffix: str = "") -> bytes | bytearray:
+        """The stored bytes of a kept expert; those of the original where nothing is merged in.
+
+        Args:
+            kind: of the layout. position: of the kept expert.
+            suffix: of what is stored, where the checkpoint is quantised.
+        """
+        if not self.alone(position):
+            return tensor_bytes(self._stored(position)[kind.name][suffix])
+        original = self.kept[position]
+        row = original if kind.stacked else None
+        return self.checkpoint.raw(self.checkpoint.logical[self.name(kind, original)][suffix], row)
+
+    def values(self, kind: ExpertTensor, position: int) -> Tensor:
+        """A kept expert's share of a tensor, as it is without quantising it again."""
+        return kind.pack(self._merged(position))
+
+    def _store(self, position: int) -> dict[str, dict[str, Tensor]]:
+        """What is stored of a merged expert: name in the layout to suffix to tensor, in the checkpoint's own format."""
+        expert, form = self._merged(position), self.checkpoint.form
+        result = {}
+        for kind in self.architecture.layout:
+            name = self.name(kind, self.kept[position])
+            result[kind.name] = requantised(form, name, kind.pack(expert), self.checkpoint.headers_of(name))
+        return result
+
+    def _make(self, position: int) -> Expert:
+        if self.alone(position):
+            return read_expert(self.checkpoint, self.architecture, self.layer, self.kept[position])
+        form, read = self.checkpoint.form, {}
+        for name, stored in self._stored(position).items():
+            quantised = form is not None and form.key in stored
+            parts = {suffix: suffix for suffix in stored}
+            read[name] = read_logical(form, name, parts, stored.__getitem__) if quantised else stored[""]
+        return Expert(**unpacked(self.architecture.layout, read))
+
     def _merge(self, position: int) -> Expert:
         members = self.recipe.groups.members(position).tolist()
-        experts = [read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members]
         permutations = [self.recipe.permutations.get(member) for member in members]
         return merged(
-            experts,
+            [read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members],
             self.recipe.weights[members].tolist(),
             [None if permutation is None else torch.from_numpy(permutation) for permutation in permutations],
         )
 
 
-def read_expert(checkpoint: Checkpoint, architecture: Architecture, layer: int, expert: int) -> Expert:
-    """The weights of one expert of the original."""
-    return Expert(
-        **{
-            projection: checkpoint.read(architecture.expert_name(layer, expert, projection))
-            for projection in architecture.family.projections
-        }
-    )
-
-
 def compressed_layers(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> dict[int, CompressedLayer]:
-    """All MoE layers under a recipe.
+    """All MoE layers under a recipe; of multi-token layers, either all or none, which then are left out.
 
     Raises:
         UserError: the recipe is for other layers, or does not fit one.
     """
-    if sorted(recipe.layers) != list(architecture.moe_layers):
+    decoder = [layer for layer in architecture.moe_layers if layer < architecture.layers]
+    if sorted(recipe.layers) not in (list(architecture.moe_layers), decoder):
         raise UserError(
             f"the recipe is for MoE layers {sorted(recipe.layers)}, the model has {list(architecture.moe_layers)}"
         )
@@ -90,58 +127,154 @@ def compressed_layers(checkpoint: Checkpoint, architecture: Architecture, recipe
     }
 
 
-def output_tensors(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> dict[str, list[OutputTensor]]:
-    """What to write, by the original's shards and in their order; a kept expert takes its new index's name."""
+def drops_multi_token(architecture: Architecture, recipe: Recipe) -> bool:
+    """Whether the model has multi-token layers that the recipe leaves out."""
+    return architecture.multi_token + architecture.dropped > 0 and max(recipe.layers) < architecture.layers
+
+
+def output_tensors(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe, unquantised: bool = False
+) -> dict[str, list[OutputTensor]]:
+    """What to write, by the original's shards and in their order; a kept expert takes its new index's name.
+
+    Args:
+        checkpoint: the original. architecture: what it is. recipe: what becomes of its experts.
+        unquantised: write what is quantised in bfloat16 instead of in the original's format.
+    """
     layers = compressed_layers(checkpoint, architecture, recipe)
+    left_out = multi_token_tensors(checkpoint, architecture) if drops_multi_token(architecture, recipe) else set()
+    owners = {stored: (name, suffix) for name, parts in checkpoint.logical.items() for suffix, stored in parts.items()}
     shards: dict[str, list[OutputTensor]] = {}
     for info in checkpoint.tensors.values():
-        role = architecture.roles.get(info.name)
-        name, shape = info.name, info.shape
-        make: Callable[[], bytes | bytearray] = _raw(checkpoint, info.name)
-        if role is not None:
-            layer = layers[role.layer]
-            if role.expert is None:
-                shape = (len(layer.kept), *info.shape[1:])
-                if len(layer.kept) < architecture.experts:
-                    make = _computed(layer, name)
-            elif role.expert not in layer.kept:
-                continue
-            else:
-                assert role.projection is not None
-                position = layer.kept.index(role.expert)
-                name = architecture.expert_name(role.layer, position, role.projection)
-                if not layer.alone(position):
-                    make = _computed(layer, name)
-        shards.setdefault(info.shard, []).append(OutputTensor(name, info.dtype, shape, make))
+        name, suffix = owners[info.name]
+        if name in left_out:
+            continue
+        plain = unquantised and checkpoint.quantised(name)
+        if plain:
+            if info.name != next(iter(checkpoint.logical[name].values())):
+                continue  # the tensor is written where the first of its parts lies
+            info = replace(info, name=name, dtype=PLAIN, shape=checkpoint.shape(name))
+        role = architecture.roles.get(name)
+        if role is None:
+            make = _plain_copy(checkpoint, name) if plain else _copy(checkpoint, info.name)
+            made: OutputTensor | None = OutputTensor(info.name, info.dtype, info.shape, make)
+        else:
+            made = _changed(layers[role.layer], role, info, suffix, plain)
+        if made is not None:
+            shards.setdefault(info.shard, []).append(made)
     return shards
 
 
-def state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> dict[str, Tensor]:
-    """All tensors of the model under a recipe (None: the original), by their names on disk."""
+def output_parameters(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> int:
+    """Parameters of the compressed model; what scales and zero points add to quantised tensors is not counted."""
+    kept = len(next(iter(recipe.layers.values())).groups.kept)
+    left_out = multi_token_tensors(checkpoint, architecture) if drops_multi_token(architecture, recipe) else set()
+    total = 0
+    for name in checkpoint.logical:
+        size, role = math.prod(checkpoint.shape(name)), architecture.roles.get(name)
+        if name in left_out:
+            continue
+        if role is None:
+            total += size
+        elif role.expert is None:
+            total += size // architecture.experts * kept
+        elif role.expert < kept:
+            total += size
+    return total
+
+
+def _changed(layer: CompressedLayer, role: Role, info: TensorInfo, suffix: str, plain: bool) -> OutputTensor | None:
+    """A stored tensor of experts or router after the recipe; None where it is of an expert that goes."""
+    kind = role.kind
+    if isinstance(kind, RouterTensor):
+        shape = tuple(len(layer) if axis == kind.axis else size for axis, size in enumerate(info.shape))
+        dtype = DTYPES[info.dtype]
+        return OutputTensor(info.name, info.dtype, shape, lambda: [tensor_bytes(layer.router(kind).to(dtype))])
+
+    def share(position: int) -> bytes | bytearray:
+        if plain:
+            return tensor_bytes(layer.values(kind, position).to(DTYPES[PLAIN]))
+        return layer.share(kind, position, suffix)
+
+    if role.expert is None:
+        positions = range(len(layer))
+        return OutputTensor(info.name, info.dtype, (len(layer), *info.shape[1:]), lambda: map(share, positions))
+    if role.expert not in layer.kept:
+        return None
+    position = layer.kept.index(role.expert)
+    name = layer.architecture.tensor_name(role.layer, kind, position) + ("" if plain else suffix)
+    return OutputTensor(name, info.dtype, info.shape, lambda: [share(position)])
+
+
+def multi_token_tensors(checkpoint: Checkpoint, architecture: Architecture) -> set[str]:
+    """Names of all tensors of multi-token layers."""
+    extra = architecture.family.multi_token
+    if extra is None:
+        return set()
+    layers = range(architecture.layers, architecture.depth + architecture.dropped)
+    own = {architecture.multi_token_name(layer, name) for layer in layers for name in extra.own}
+    prefixes = tuple(architecture.layer_prefix(layer) for layer in layers)
+    return {name for name in checkpoint.logical if name in own or name.startswith(prefixes)}
+
+
+def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> dict[str, Tensor]:
+    """The text model's tensors under a recipe (None: the original), by the names of transformers' text-only model.
+
+    Without multi-token layers, which transformers' models do not have.
+    """
+    left_out = multi_token_tensors(checkpoint, architecture)
+    prefixes = architecture.family.text_prefixes
+    return {
+        prefixes[prefix] + name.removeprefix(prefix): tensor
+        for name, tensor in _tensors(checkpoint, architecture, recipe)
+        for prefix in prefixes
+        if name.startswith(prefix) and name not in left_out
+    }
+
+
+def _tensors(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> Iterator[tuple[str, Tensor]]:
     if recipe is None:
-        return {name: checkpoint.read(name) for name in checkpoint.tensors}
-    layers = compressed_layers(checkpoint, architecture, recipe)
-    tensors = {}
-    for shard in output_tensors(checkpoint, architecture, recipe).values():
-        for tensor in shard:
-            role = architecture.roles.get(tensor.name)
-            read = checkpoint.read if role is None else layers[role.layer].read
-            tensors[tensor.name] = read(tensor.name)
-    return tensors
+        yield from ((name, checkpoint.read(name)) for name in checkpoint.logical)
+        return
+    written = {
+        tensor.name: tensor
+        for tensors in output_tensors(checkpoint, architecture, recipe).values()
+        for tensor in tensors
+    }
+
+    def read(name: str) -> Tensor:
+        tensor = written[name]
+        data = bytearray().join(tensor.make())
+        return torch.frombuffer(data, dtype=DTYPES[tensor.dtype]).reshape(tensor.shape)
+
+    form = checkpoint.form
+    for name, parts in logical_names(form, written).items():
+        yield name, read(name) if set(parts) == {""} else read_logical(form, name, parts, read)
 
 
-def compressed_config(text: str, family: Family, kept: int) -> str:
-    """config.json with its number of experts changed; the text itself where that number stays."""
+def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bool = False) -> str:
+    """config.json with its number of experts changed; the text itself where nothing is.
+
+    Args:
+        text: of config.json. family: of the model.
+        kept: K.
+        drop_multi_token: the checkpoint is written without its multi-token layers.
+    """
     config = json.loads(text)
-    present = [key for key in family.experts_keys if key in config]
-    if all(config[key] == kept for key in present):
+    numbers = config[family.text] if family.text else config
+    changes = {key: kept for key in family.experts_keys if key in numbers}
+    if drop_multi_token and family.multi_token is not None:
+        changes |= {key: 0 for key in family.multi_token.count_keys if key in numbers}
+    if all(numbers[key] == value for key, value in changes.items()):
         return text
-    return json.dumps(config | dict.fromkeys(present, kept), indent=2, ensure_ascii=False) + "\n"
+    changed = dict(numbers) | changes
+    config = {**config, family.text: changed} if family.text else changed
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
-def _raw(checkpoint: Checkpoint, name: str) -> Callable[[], bytearray]:
-    return lambda: checkpoint.raw(name)
+def _plain_copy(checkpoint: Checkpoint, name: str) -> Callable[[], Iterable[bytes]]:
+    return lambda: [tensor_bytes(checkpoint.read(name).to(DTYPES[PLAIN]))]
 
 
-def _computed(layer: CompressedLayer, name: str) -> Callable[[], bytes]:
-    return lambda: tensor_bytes(layer.read(name))
+def _copy(checkpoint: Checkpoint, name: str) -> Callable[[], Iterable[bytearray]]:
+    return lambda: [checkpoint.raw(name)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ream.models.checkpoint import DTYPES
+from ream.models.dtypes import DTYPES
 from ream.models.manifest import Manifest
 
 GIGA = 1e9

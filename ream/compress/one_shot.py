@@ -17,16 +17,18 @@ from ream.progress import Progress
 def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:
     """Walk the original model and leave, in the state's folder, each MoE layer's Sums and probe inputs."""
 
-    def moe_layer(index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor) -> dict[str, Tensor]:
-        statistics = LayerStatistics(block.experts, block.activation)
-        for part in data:
+    def moe_layer(
+        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
+    ) -> dict[str, Tensor]:
+        statistics = LayerStatistics(block.experts, block.unit)
+        for part in state.parts(data):
             residual, x = layer(hidden[part], data.mask[part])
             assert x is not None
-            probes.take(part, x)
+            probes.take(part, x, counted[part])
             flat = x.reshape(-1, x.shape[-1])
             with torch.no_grad():
-                statistics.update(flat, block.route(flat), data.mask[part].reshape(-1).to(flat.device))
-                hidden[part] = (residual + block(x)).to(hidden.device)
+                statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
+                leaving[part] = (residual + block(x)).to(hidden.device)
             progress.update(1)
         return {
             **{name: torch.from_numpy(array) for name, array in statistics.result().arrays().items()},

@@ -1,22 +1,26 @@
 """Writing the compressed checkpoint: the original's layout with fewer experts, its card and its recipe beside it."""
 
+import hashlib
 import json
-import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ream.compress.apply import compressed_config, output_tensors
+from ream.compress.apply import compressed_config, drops_multi_token, output_parameters, output_tensors
+from ream.compress.contents import CONTENTS, Written, write_contents
 from ream.compress.recipe_file import save_recipe
+from ream.compress.shards import refilled
 from ream.core.recipe import Recipe
 from ream.errors import UserError
-from ream.files import write_json
+from ream.files import claimed, file_digest, sync
 from ream.models.architecture import Architecture
-from ream.models.checkpoint import INDEX, Checkpoint, write_shard
+from ream.models.checkpoint import INDEX, SINGLE, Checkpoint, write_shard
+from ream.models.quantization.config import unquantised_config
 
 RECIPE = "recipe.safetensors"
 # What transformers, vLLM and converters look for beside the weights.
@@ -50,6 +54,8 @@ def write_checkpoint(
     recipe: Recipe,
     out: Path,
     scores: Mapping[str, Any] | None = None,
+    unquantised: bool = False,
+    shard_gb: float | None = None,
 ) -> int:
     """Write the compressed model into a new folder; nothing is left at ``out`` unless all of it is.
 
@@ -58,6 +64,8 @@ def write_checkpoint(
         recipe: what becomes of its experts.
         out: a folder that does not exist or is empty.
         scores: evaluation of this very model, for its card.
+        unquantised: write a quantised original's tensors in bfloat16.
+        shard_gb: GB (10^9 bytes) up to which shards are filled; None keeps the original's, with fewer tensors.
 
     Returns:
         Parameters of the compressed model.
@@ -66,44 +74,80 @@ def write_checkpoint(
         UserError: the folder is not empty, the recipe does not fit, a tensor is damaged, or the disk is full.
     """
     check_output(out)
-    shards = output_tensors(checkpoint, architecture, recipe)
+    shards = output_tensors(checkpoint, architecture, recipe, unquantised)
+    headers, indexed = checkpoint.headers, (checkpoint.folder / INDEX).exists()
+    if shard_gb is not None:
+        shards = refilled((tensor for shard in shards.values() for tensor in shard), shard_gb * 1e9)
+        indexed = list(shards) != [SINGLE]
+        headers = dict.fromkeys(shards, next(iter(headers.values())))  # for its metadata
     kept = len(next(iter(recipe.layers.values())).groups.kept)
     config = compressed_config(
-        (checkpoint.folder / "config.json").read_text(encoding="utf-8"), architecture.family, kept
+        (checkpoint.folder / "config.json").read_text(encoding="utf-8"),
+        architecture.family,
+        kept,
+        drops_multi_token(architecture, recipe),
     )
-    partial = out.with_name(f".{out.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    try:
-        partial.mkdir(parents=True)
+    if unquantised and checkpoint.form is not None:
+        config = unquantised_config(config)
+    weight_map = {tensor.name: shard for shard, tensors in shards.items() for tensor in tensors}
+    parameters = output_parameters(checkpoint, architecture, recipe)
+    with _taking_the_place_of(out) as partial:
+        written = {}
         for shard, tensors in shards.items():
-            write_shard(partial / shard, tensors, checkpoint.headers[shard])
+            sha256 = write_shard(partial / shard, tensors, headers[shard])
+            written[shard] = Written((partial / shard).stat().st_size, sha256)
         _copy_companions(checkpoint.folder, partial)
         (partial / "config.json").write_text(config, encoding="utf-8")
-        weight_map = {tensor.name: shard for shard, tensors in shards.items() for tensor in tensors}
-        parameters = sum(math.prod(tensor.shape) for tensors in shards.values() for tensor in tensors)
-        if (checkpoint.folder / INDEX).exists():
-            size = sum(tensor.bytes for tensors in shards.values() for tensor in tensors)
-            _write_index(checkpoint.folder / INDEX, partial / INDEX, weight_map, size, parameters)
         save_recipe(partial / RECIPE, recipe)
+        written[RECIPE] = Written((partial / RECIPE).stat().st_size, file_digest(partial / RECIPE))
         (partial / "README.md").write_text(
             model_card(recipe, checkpoint.parameters, parameters, scores), encoding="utf-8"
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            out.rmdir()
-        os.replace(partial, out)
+        if indexed:
+            size = sum(tensor.bytes for tensors in shards.values() for tensor in tensors)
+            index = _index(checkpoint.folder / INDEX, weight_map, size, parameters).encode()
+            written[INDEX] = Written(len(index), hashlib.sha256(index).hexdigest())
+            write_contents(partial, len(weight_map), parameters, written)
+            (partial / INDEX).write_bytes(index)
+        else:
+            write_contents(partial, len(weight_map), parameters, written)
+    return parameters
+
+
+@contextmanager
+def _taking_the_place_of(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out``, this process's own, that becomes ``out`` when the block ends well.
+
+    Its name is the same for every process, unlike in `files.building`: what a killed run has left of a model of
+    hundreds of GB is removed by the next one.
+
+    Raises:
+        UserError: another run is writing it, or the disk is full; nothing is left then.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        with claimed(partial):
+            try:
+                for path in partial.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                yield partial
+                for path in partial.rglob("*"):
+                    sync(path)
+                sync(partial)
+                if out.exists():
+                    out.rmdir()
+                os.replace(partial, out)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}; free space or choose another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return parameters
 
 
 def _copy_companions(source: Path, out: Path) -> None:
     for pattern in COMPANIONS:
         for path in sorted(source.glob(pattern)):
-            if path.name in (INDEX, "config.json"):
+            if path.name in (INDEX, "config.json", CONTENTS):
                 continue
             if path.is_dir():
                 shutil.copytree(path, out / path.name)
@@ -111,16 +155,16 @@ def _copy_companions(source: Path, out: Path) -> None:
                 shutil.copyfile(path, out / path.name)
 
 
-def _write_index(original: Path, path: Path, weight_map: dict[str, str], size: int, parameters: int) -> None:
-    text = original.read_text(encoding="utf-8")
+def _index(original: Path, weight_map: dict[str, str], size: int, parameters: int) -> str:
+    text = original.read_text(encoding="utf-8") if original.exists() else '{"weight_map": {}}'
     index = json.loads(text)
     if index["weight_map"] == weight_map:
-        path.write_text(text, encoding="utf-8")
-        return
+        return text
     metadata = index.get("metadata", {}) | {"total_size": size}
     if "total_parameters" in metadata:
         metadata["total_parameters"] = parameters
-    write_json(path, {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))})
+    index = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
+    return json.dumps(index, indent=1, ensure_ascii=False) + "\n"
 
 
 def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any] | None) -> str:
@@ -177,6 +221,8 @@ def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any
         "```",
         f"ream apply {facts['model']} {RECIPE} OUT",
         "```",
+        "",
+        f"`ream verify OUT` tells whether all of it is as it was written ({CONTENTS} has the hashes).",
         "",
         f"Made by ream {facts['ream']}; the original's shards have digest `{facts['digest']}`.",
         "",

@@ -34,35 +34,38 @@ def compress_sequentially(
 ) -> Recipe:
     """Statistics, saliency, grouping, alignment, merge and propagation, layer by layer.
 
-    Attention runs once a layer: the MoE inputs and residuals of all tokens are kept on the host until the layer's
-    experts are decided, then the compressed experts, in the checkpoint's dtype, give the next layer's hidden states.
+    Attention runs once a layer: the MoE inputs and residuals of all tokens are kept on the host, or in mapped files,
+    until the layer's experts are decided, then the compressed experts, in the checkpoint's dtype, give the next layer's
+    hidden states.
     """
     architecture, checkpoint = decoder.architecture, decoder.checkpoint
 
-    def moe_layer(index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor) -> dict[str, Tensor]:
-        statistics = LayerStatistics(block.experts, block.activation)
-        inputs = torch.empty_like(hidden)
-        for part in data:
+    def moe_layer(
+        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
+    ) -> dict[str, Tensor]:
+        statistics = LayerStatistics(block.experts, block.unit)
+        inputs = state.room("inputs", tuple(hidden.shape), hidden.dtype)
+        for part in state.parts(data):
             residual, x = layer(hidden[part], data.mask[part])
             assert x is not None
-            probes.take(part, x)
+            probes.take(part, x, counted[part])
             flat = x.reshape(-1, x.shape[-1])
             with torch.no_grad():
                 routing = block.route(flat, "softmax" if method.scores == "softmax" else None)
-                statistics.update(flat, routing, data.mask[part].reshape(-1).to(flat.device))
-            hidden[part], inputs[part] = residual.to(hidden.device), x.to(hidden.device)
+                statistics.update(flat, routing, counted[part].reshape(-1).to(flat.device))
+            leaving[part], inputs[part] = residual.to(hidden.device), x.to(hidden.device)
             progress.update(1)
         decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
         experts, sample = block.experts, probes.result().to(decoder.device)
 
         def permutation(centroid: int, member: int) -> np.ndarray:
-            return align(experts[centroid], experts[member], method.alignment, sample, block.activation)
+            return align(experts[centroid], experts[member], method.alignment, sample, block.unit)
 
         with torch.no_grad():
             decided = replace(decided, permutations=align_layer(decided, permutation))
-            compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided).read, kept)
-            for part in data:
-                hidden[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)
+            compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
+            for part in state.parts(data):
+                leaving[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in pack_layer(decided).items()}
 
     walk(decoder, data, state, moe_layer, progress)

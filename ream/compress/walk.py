@@ -91,9 +91,15 @@ class Probes:
         self.places = places[here] - start * self.length
         self.inputs: Tensor | None = None
 
-    def take(self, part: slice, x: Tensor) -> None:
-        """Take the probes among the inputs [B, L, H] of a micro-batch."""
-        flat = x.reshape(-1, x.shape[-1])
+    def take(self, part: slice, x: Tensor, counted: Tensor) -> None:
+        """Take the probes among the inputs [B, L, H] of a micro-batch.
+
+        Args:
+            part: rows of the micro-batch. x: its inputs.
+            counted: [B, L], False where a token is none of this layer's; its probe is all zeros, and so are the
+                activations of its neurons.
+        """
+        flat = (x * counted[..., None].to(x)).reshape(-1, x.shape[-1])
         if self.inputs is None:
             self.inputs = torch.empty(len(self.places), flat.shape[1], dtype=flat.dtype)
         local = self.places - part.start * self.length
@@ -107,7 +113,10 @@ class Probes:
         return inputs
 
 
-MoELayer = Callable[[int, LoadedLayer, MoEBlock, Tensor], dict[str, Tensor]]
+# Index, layer, its MoE block, the hidden states [n, L, H] that enter it, the place of those that leave it (the same, or
+# another), and which of the tokens [n, L] count.
+MoELayer = Callable[[int, LoadedLayer, MoEBlock, Tensor, Tensor, Tensor], dict[str, Tensor]]
+EMBEDDED_BYTES = 1 << 28  # hidden states that are embedded at a time, where not all are to be in memory
 
 
 def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer, progress: Progress) -> None:
@@ -117,21 +126,53 @@ def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer,
         decoder: of the original model.
         data: the tokens.
         state: what is done already.
-        moe_layer: handles a MoE layer: given its index, the layer, its MoE block and the hidden states [n, L, H] that
-            enter it, replaces these in place by those that leave it and returns what to keep of the layer.
+        moe_layer: handles a MoE layer: part by part fills the place of the hidden states that leave it, and
+            returns what to keep of the layer.
         progress: told of every micro-batch that has gone through a layer.
     """
-    last = decoder.architecture.layers - 1
-    first = state.next_layer
+    architecture = decoder.architecture
+    last, first = architecture.depth - 1, state.next_layer
     progress.skip(first * len(data))
-    hidden = decoder.embed(data.ids) if first == 0 else state.hidden() if first <= last else torch.empty(0)
+    hidden = _embedded(decoder, data, state) if first == 0 else state.hidden() if first <= last else torch.empty(0)
     for index in range(first, last + 1):
-        result = None
+        result, leaving = None, state.leaving(hidden)
+        counted, ahead = data.mask, index - architecture.layers + 1
+        if ahead > 0:
+            counted = followed(data.mask, ahead)
+            entry, following = decoder.multi_token_entry(index), data.ids.roll(-ahead, dims=1)
+            for part in state.parts(data):
+                leaving[part] = entry(hidden[part], following[part])
+            hidden = leaving
         with decoder.layer(index) as layer:
-            if index in decoder.architecture.moe_layers:
-                result = moe_layer(index, layer, decoder.block(index), hidden)
+            if index in architecture.moe_layers:
+                result = moe_layer(index, layer, decoder.block(index), hidden, leaving, counted)
             else:
-                for part in data:
-                    hidden[part] = layer(hidden[part], data.mask[part])[0].to(hidden.device)
+                for part in state.parts(data):
+                    leaving[part] = layer(hidden[part], data.mask[part])[0].to(hidden.device)
                     progress.update(1)
-        state.commit(index, result, hidden, last=index == last)
+        state.commit(index, result, leaving, last=index == last)
+        hidden = leaving
+
+
+def _embedded(decoder: Decoder, data: Batches, state: WalkState) -> Tensor:
+    """The hidden states that enter the first layer; the embedding table is read anew for every block of them."""
+    shape = (*data.ids.shape, decoder.architecture.hidden)
+    if state.fits(shape, decoder.dtype):
+        return decoder.embed(data.ids)
+    hidden = state.entering(shape, decoder.dtype)
+    rows = max(data.rows, EMBEDDED_BYTES // (hidden[0].numel() * hidden.element_size()))
+    for part in state.parts(slice(start, start + rows) for start in range(0, len(hidden), rows)):
+        hidden[part] = decoder.embed(data.ids[part])
+    return hidden
+
+
+def followed(mask: Tensor, ahead: int) -> Tensor:
+    """Which real tokens have a real token ``ahead`` positions after them: those that a multi-token layer counts.
+
+    Args:
+        mask: [n, L], True for real tokens, right-padded.
+        ahead: 1 for the first multi-token layer.
+    """
+    result = torch.zeros_like(mask)
+    result[:, :-ahead] = mask[:, ahead:]
+    return result

@@ -8,13 +8,13 @@ from jaxtyping import Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ream.core.experts import Activation, Expert, neuron_activations
+from ream.core.experts import Expert, GatedUnit, neuron_activations
 
 TERMS = ("activations", "weights")
 
 
 def neuron_features(
-    expert: Expert, terms: Sequence[str], probes: Float[Tensor, "S H"] | None, activation: Activation
+    expert: Expert, terms: Sequence[str], probes: Float[Tensor, "S H"] | None, unit: GatedUnit
 ) -> dict[str, Float[Tensor, "F D"]]:
     """L2-normalised column for each neuron and term: â over the probes, ŵ = [gate row, up row, down column].
 
@@ -22,13 +22,13 @@ def neuron_features(
         expert: whose neurons.
         terms: of TERMS.
         probes: MoE inputs of the probe tokens; needed for the activations term.
-        activation: act of the gated unit.
+        unit: of the experts' neurons.
     """
     features = {}
     for term in terms:
         if term == "activations":
             assert probes is not None
-            columns = neuron_activations(probes, expert, activation)
+            columns = neuron_activations(probes, expert, unit)
         else:
             columns = torch.cat([expert.gate.T, expert.up.T, expert.down])
         norms = columns.double().norm(dim=0)
@@ -60,10 +60,10 @@ def align(
     member: Expert,
     terms: Sequence[str],
     probes: Float[Tensor, "S H"] | None,
-    activation: Activation,
+    unit: GatedUnit,
 ) -> Int64[np.ndarray, " D"]:
     """The permutation of the member's neurons that brings them to the centroid's; the identity where no term is on."""
     if not terms:
         return np.arange(centroid.down.shape[1])
-    mine = neuron_features(centroid, terms, probes, activation)
-    return assignment(cost_matrix(mine, neuron_features(member, terms, probes, activation)))
+    mine = neuron_features(centroid, terms, probes, unit)
+    return assignment(cost_matrix(mine, neuron_features(member, terms, probes, unit)))

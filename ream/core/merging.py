@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ream.core.experts import Expert
+from ream.core.experts import Expert, parts
 
 
 def weighted_mean(tensors: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
@@ -28,8 +28,5 @@ def merged(members: Sequence[Expert], weights: Sequence[float], permutations: Se
         member if permutation is None else member.permuted(permutation)
         for member, permutation in zip(members, permutations, strict=True)
     ]
-    return Expert(
-        gate=weighted_mean([expert.gate for expert in aligned], weights),
-        up=weighted_mean([expert.up for expert in aligned], weights),
-        down=weighted_mean([expert.down for expert in aligned], weights),
-    )
+    tensors = [dict(parts(expert)) for expert in aligned]
+    return Expert(**{name: weighted_mean([each[name] for each in tensors], weights) for name in tensors[0]})

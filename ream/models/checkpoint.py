@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,12 @@ from torch import Tensor
 
 from ream.errors import UserError
 from ream.files import read_json, replacing
+from ream.models.dtypes import DTYPES
+from ream.models.quantization.config import format_of
+from ream.models.quantization.tensors import logical_names, logical_shape, read_logical
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
 HASHED_BYTES = 2 * 1024**3
 
 
@@ -47,7 +45,13 @@ class TensorInfo:
 
 
 class Checkpoint:
-    """The tensors of a folder of safetensors shards; headers are read at once, tensors when asked for."""
+    """The tensors of a folder of safetensors shards; headers are read at once, tensors when asked for.
+
+    Attributes:
+        tensors: what is stored, by name.
+        form: of quantised tensors; None where config.json says nothing of quantisation.
+        logical: the model's tensors, quantised or not: name to suffixes and the names of what is stored for it.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Read and check the headers of all shards.
@@ -68,6 +72,8 @@ class Checkpoint:
                 raise UserError(
                     f"{self.folder}: {INDEX} places {name} in {shard}, which lacks it; fetch that shard again"
                 )
+        self.form = format_of(self.config, str(self.folder / "config.json"))
+        self.logical = logical_names(self.form, self.tensors)
 
     def _weight_map(self) -> dict[str, str]:
         if (self.folder / INDEX).exists():
@@ -104,28 +110,74 @@ class Checkpoint:
         if size != max((info.end for info in self.tensors.values() if info.shard == shard), default=8 + length):
             raise broken
 
-    def raw(self, name: str) -> bytearray:
-        """The bytes of a tensor.
+    def raw(self, name: str, row: int | None = None) -> bytearray:
+        """The bytes of a tensor, or of one row along its first axis.
 
         Raises:
             UserError: the checkpoint has no such tensor, or the shard ends early.
         """
         info = self._info(name)
+        size = info.bytes if row is None else info.bytes // info.shape[0]
         with open(self.folder / info.shard, "rb") as file:
-            file.seek(info.begin)
-            data = bytearray(info.bytes)
-            if file.readinto(data) != info.bytes:
+            file.seek(info.begin + (row or 0) * size)
+            data = bytearray(size)
+            if file.readinto(data) != size:
                 raise UserError(f"{self.folder / info.shard} ends within {name}; fetch that shard again")
         return data
 
-    def read(self, name: str) -> Tensor:
-        """A tensor in its own dtype.
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor of the model.
+
+        Raises:
+            UserError: the checkpoint has no such tensor.
+        """
+        return logical_shape(self.form, self.headers_of(name))
+
+    def headers_of(self, name: str) -> dict[str, TensorInfo]:
+        """What is stored for a tensor of the model, by suffix.
+
+        Raises:
+            UserError: the checkpoint has no such tensor.
+        """
+        if name not in self.logical:
+            raise UserError(f"{self.folder}: tensor {name} is missing; fetch the checkpoint again")
+        return {suffix: self.tensors[stored] for suffix, stored in self.logical[name].items()}
+
+    def read(self, name: str, row: int | None = None) -> Tensor:
+        """A tensor of the model in its own dtype (float32 where it is quantised), or one row along its first axis.
 
         Raises:
             UserError: it is missing, or it holds NaN or Inf.
         """
+        if self.quantised(name):
+            return read_logical(self.form, name, self.logical[name], lambda stored: self.read_stored(stored, row))
+        return self.read_stored(name, row)
+
+    def quantised(self, name: str) -> bool:
+        """Whether a tensor of the model is stored with fewer bits and scales.
+
+        Raises:
+            UserError: the checkpoint has no such tensor, or it has 8-bit floats without scales.
+        """
+        headers = self.headers_of(name)
+        if self.form is not None and self.form.key in headers:
+            return True
+        if headers[""].dtype.startswith("F8"):
+            raise UserError(
+                f"{self.folder}: {name} is {headers[''].dtype} and config.json has no scales for it; dequantise the "
+                "checkpoint to bfloat16 first"
+            )
+        return False
+
+    def read_stored(self, name: str, row: int | None = None) -> Tensor:
+        """What is stored under a name, in its own dtype, or one row of it along its first axis.
+
+        Raises:
+            UserError: as `read`.
+        """
         info = self._info(name)
-        tensor = torch.frombuffer(self.raw(name), dtype=DTYPES[info.dtype]).reshape(info.shape)
+        shape = info.shape if row is None else info.shape[1:]
+        tensor = torch.frombuffer(self.raw(name, row), dtype=DTYPES[info.dtype]).reshape(shape)
         if tensor.is_floating_point() and tensor.element_size() > 1 and not torch.isfinite(tensor).all():
             raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
         return tensor
@@ -142,7 +194,8 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        return sum(math.prod(info.shape) for info in self.tensors.values())
+        """Of the model: what scales and zero points add to quantised tensors is not counted."""
+        return sum(math.prod(self.shape(name)) for name in self.logical)
 
     def digest(self) -> str:
         """SHA-256 over names, sizes and headers of the shards and, up to 2 GiB in all, over their content."""
@@ -160,12 +213,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to be written: its header entry and a function that makes its bytes when their turn comes."""
+    """A tensor to be written: its header entry and a function that makes its bytes, piece by piece, when their turn
+    comes."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    make: Callable[[], bytes | bytearray]
+    make: Callable[[], Iterable[bytes | bytearray]]
 
     @property
     def bytes(self) -> int:
@@ -177,13 +231,16 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
-def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> None:
-    """Write a safetensors file, atomically, one tensor in memory at a time.
+def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> str:
+    """Write a safetensors file, atomically, one tensor (of stacked experts, one expert) in memory at a time.
 
     Args:
         path: of the file.
         tensors: in the order of their data.
         like: header of the original shard; its ``__metadata__`` and, where nothing differs, its bytes are kept.
+
+    Returns:
+        SHA-256 of the file.
 
     Raises:
         UserError: the disk is full.
@@ -203,12 +260,18 @@ def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None 
     if like is not None and original == header:
         raw = like
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(len(raw).to_bytes(8, "little"))
-        file.write(raw)
+        digest = hashlib.sha256()
+        for start in (len(raw).to_bytes(8, "little"), raw):
+            digest.update(start)
+            file.write(start)
         for tensor in tensors:
-            data = tensor.make()
-            if len(data) != tensor.bytes:
-                raise ValueError(f"{tensor.name}: {len(data)} bytes made, {tensor.bytes} announced")
-            file.write(data)
+            made = 0
+            for data in tensor.make():
+                digest.update(data)
+                file.write(data)
+                made += len(data)
+            if made != tensor.bytes:
+                raise ValueError(f"{tensor.name}: {made} bytes made, {tensor.bytes} announced")
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -7,7 +7,7 @@ zeros, so that the layer gives the residual, attention runs once, and the block'
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ream.core.experts import Activation, ExpertStack
+from ream.core.experts import ExpertStack, GatedUnit
 from ream.core.routing import SCORES, Routing
 from ream.errors import UserError
+from ream.models.activations import unit_of
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import Checkpoint
+from ream.models.expert_weights import BlockWeights, OriginalWeights
+from ream.models.families import Family
+from ream.models.layout import unpacked
+from ream.models.modelling import model_config, set_experts
+from ream.models.routers import ROUTERS
 from ream.params import Compute
 
-Read = Callable[[str], Tensor]
+# Tokens at once through a block whose module runs all experts on all of them.
+DENSE_TOKENS = 256
+# Buffers that old checkpoints carry and models compute.
+COMPUTED = ("rotary_emb.inv_freq",)
 
 
 @dataclass(frozen=True)
@@ -30,31 +39,46 @@ class MoEBlock:
     """A MoE block of transformers with its weights, in the terms of the core.
 
     Attributes:
-        module: the block itself; calling it gives the MoE output for [.., H] inputs.
-        scores: of routing.SCORES.
+        module: the block itself.
+        family: how it is to be read.
+        unit: of its experts' neurons.
     """
 
     module: Any
-    scores: str
+    family: Family
+    unit: GatedUnit
 
     @property
     def experts(self) -> ExpertStack:
-        return ExpertStack(self.module.experts.gate_up_proj.detach(), self.module.experts.down_proj.detach())
+        """Views of the module's weights."""
+        layout = self.family.module_layout
+        tensors = {kind.name: self.module.get_parameter(kind.name).detach() for kind in layout}
+        return ExpertStack(**unpacked(layout, tensors), input_gate=self.input_gate)
 
     @property
-    def activation(self) -> Activation:
-        function: Activation = self.module.experts.act_fn
-        return function
+    def input_gate(self) -> Tensor | None:
+        """The router's rows, where they scale the experts' inputs."""
+        if self.family.rule != "scales-inputs":
+            return None
+        rows: Tensor = self.module.router.weight.detach()
+        return rows
 
     def route(self, x: Tensor, scores: str | None = None) -> Routing:
         """What the model's own gate decides for inputs [T, H]; ``scores`` overrides its scoring of all experts."""
-        logits, weights, indices = self.module.gate(x)
-        return Routing(logits, SCORES[scores or self.scores](logits), indices, weights.float())
+        logits, weights, indices = ROUTERS[self.family.rule](self.module, x)
+        return Routing(logits, SCORES[scores or self.family.scores](logits), indices, weights.float())
 
     def __call__(self, x: Tensor) -> Tensor:
         """MoE(x) for inputs [B, L, H]."""
-        output: Tensor = self.module(x)
-        return output
+        if not self.family.dense:
+            return self._answer(x)
+        flat = x.reshape(-1, x.shape[-1])
+        return torch.cat([self._answer(part[None])[0] for part in flat.split(DENSE_TOKENS)]).reshape(x.shape)
+
+    def _answer(self, x: Tensor) -> Tensor:
+        answer = self.module(x)
+        output: Tensor = answer[0] if self.family.pair else answer
+        return output.reshape(x.shape)
 
 
 class Decoder:
@@ -68,19 +92,25 @@ class Decoder:
         dtype: torch.dtype,
         trust_remote_code: bool = False,
     ) -> None:
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoModel
 
         self.checkpoint, self.architecture = checkpoint, architecture
         self.device, self.dtype = device, dtype
-        self.config: Any = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=trust_remote_code)
+        family = architecture.family
+        self.config: Any = model_config(checkpoint, family, trust_remote_code, architecture.multi_token)
+        self.unit = unit_of(family.unit, family.numbers(checkpoint.config))
         with torch.device("meta"):
             self.skeleton: Any = AutoModel.from_config(
                 self.config, dtype=dtype, trust_remote_code=trust_remote_code
             ).eval()
         self.skeleton.rotary_emb = type(self.skeleton.rotary_emb)(config=self.config).to(device)
+        self.norm_type: Any = type(self.skeleton.norm)
         self.skeleton.norm = nn.Identity()
-        moe = architecture.family.moe
-        self.block_types = {index: type(getattr(self.skeleton.layers[index], moe)) for index in architecture.moe_layers}
+        # What the model itself keeps in float32, whatever it computes in.
+        self.precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
+        self.block_types = {
+            index: type(getattr(self.skeleton.layers[index], family.block)) for index in architecture.moe_layers
+        }
         for layer in self.skeleton.layers:
             layer.forward = _pass_through
 
@@ -97,16 +127,20 @@ class Decoder:
             UserError: a tensor is missing or holds NaN or Inf.
         """
         module = self.skeleton.layers[index]
-        name, moe = self.architecture.family.moe, index in self.architecture.moe_layers
+        name, moe = self.architecture.family.block, index in self.architecture.moe_layers
         block = getattr(module, name)
-        catcher = Catcher() if moe else block
+        catcher = Catcher(self.architecture.family.pair) if moe else block
         setattr(module, name, catcher)
         prefix = self.architecture.layer_prefix(index)
         inside = self.architecture.block_prefix(index)
+        extra = self.architecture.family.multi_token if index >= self.architecture.layers else None
         tensors = {
-            tensor[len(prefix) :]: self._place(self.checkpoint.read(tensor))
-            for tensor in self.checkpoint.tensors
-            if tensor.startswith(prefix) and not (moe and tensor.startswith(inside))
+            tensor[len(prefix) :]: self._place(self.checkpoint.read(tensor), tensor)
+            for tensor in self.checkpoint.logical
+            if tensor.startswith(prefix)
+            and not (moe and tensor.startswith(inside))
+            and not tensor.endswith(COMPUTED)
+            and not (extra and tensor[len(prefix) :] in extra.own)
         }
         del module.forward
         _assign(module, tensors)
@@ -117,55 +151,99 @@ class Decoder:
             module.to("meta")
             module.forward = _pass_through
 
-    def block(self, index: int, read: Read | None = None, experts: int | None = None) -> MoEBlock:
+    def block(self, index: int, weights: BlockWeights | None = None) -> MoEBlock:
         """The MoE block of a layer with its weights.
 
         Args:
             index: of the layer.
-            read: tensor name to tensor; the checkpoint's own where None.
-            experts: how many experts ``read`` has, where it is not the original's number.
+            weights: of its experts and router; the checkpoint's own where None.
         """
-        read = read or self.checkpoint.read
-        config = copy.deepcopy(self.config)
-        count = experts or self.architecture.experts
-        for key in self.architecture.family.experts_keys:
-            if hasattr(config, key):
-                setattr(config, key, count)
+        weights = weights or OriginalWeights(self.checkpoint, self.architecture, index)
+        family, config = self.architecture.family, copy.deepcopy(self.config)
+        set_experts(config, family, len(weights))
         with torch.device("meta"):
             module = self.block_types[index](config).to(self.dtype).eval()
-        _assign(module, {name: self._place(tensor) for name, tensor in self._fused(index, read, count)})
-        return MoEBlock(module, self.architecture.family.scores)
+        _assign(module, dict(self._block_tensors(index, weights)))
+        return MoEBlock(module, family, self.unit)
 
-    def _fused(self, index: int, read: Read, count: int) -> Iterator[tuple[str, Tensor]]:
-        """Tensors of the block as transformers keeps them: experts stacked, gate rows above up rows."""
+    def multi_token_entry(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """What makes the input of a multi-token layer (`families.MultiToken`), with its weights.
+
+        Returns:
+            A function of the hidden states [B, L, H] that leave the layer before it and of the token ids [B, L] that
+            follow each position; it gives [B, L, H] on the host.
+        """
+        architecture, extra = self.architecture, self.architecture.family.multi_token
+        assert extra is not None
+
+        def norm(name: str) -> Any:
+            module = self.norm_type(architecture.hidden, eps=self.config.rms_norm_eps).to(self.device)
+            module.weight = nn.Parameter(self._place(self.checkpoint.read(name), name), requires_grad=False)
+            return module
+
+        def own(name: str) -> str:
+            return architecture.multi_token_name(index, name)
+
+        first = index == architecture.layers
+        before = norm(
+            architecture.family.final_norm if first else architecture.multi_token_name(index - 1, extra.output_norm)
+        )
+        embedding_norm, hidden_norm = norm(own(extra.embedding_norm)), norm(own(extra.hidden_norm))
+        projection = self._place(self.checkpoint.read(own(extra.projection)), own(extra.projection))
+        table = self.checkpoint.read(architecture.family.embedding)
+
+        @torch.no_grad()
+        def entry(hidden: Tensor, following: Tensor) -> Tensor:
+            embedded = table[following].to(device=self.device, dtype=self.dtype)
+            both = [embedding_norm(embedded), hidden_norm(before(hidden.to(self.device)))]
+            return (torch.cat(both, dim=-1) @ projection.T).to(hidden.device)
+
+        return entry
+
+    def _block_tensors(self, index: int, weights: BlockWeights) -> Iterable[tuple[str, Tensor]]:
+        """Tensors of the block by the names and in the layout of the module in transformers."""
         architecture, inside = self.architecture, self.architecture.block_prefix(index)
-        for name in self.checkpoint.tensors:
-            role = architecture.roles.get(name)
-            if name.startswith(inside) and (role is None or role.expert is None):
-                yield name[len(inside) :], read(name)
-        gate_up = torch.empty(count, 2 * architecture.width, architecture.hidden, dtype=self.dtype)
-        down = torch.empty(count, architecture.hidden, architecture.width, dtype=self.dtype)
-        for expert in range(count):
-            gate_up[expert, : architecture.width] = read(architecture.expert_name(index, expert, "gate"))
-            gate_up[expert, architecture.width :] = read(architecture.expert_name(index, expert, "up"))
-            down[expert] = read(architecture.expert_name(index, expert, "down"))
-        yield "experts.gate_up_proj", gate_up
-        yield "experts.down_proj", down
+        family = architecture.family
+        for tensor in self.checkpoint.logical:
+            if tensor.startswith(inside) and tensor not in architecture.roles:
+                yield tensor[len(inside) :], self._place(self.checkpoint.read(tensor), tensor)
+        for router in family.router:
+            yield family.renamed.get(router.name, router.name), self._place(weights.router(router), router.name)
+        hidden, width = architecture.hidden, architecture.width
+        stacks = {
+            kind: torch.empty(len(weights), *kind.shape(hidden, width), dtype=self.dtype)
+            for kind in family.module_layout
+        }
+        for position in range(len(weights)):
+            expert = weights.expert(position)
+            for kind, stack in stacks.items():
+                stack[position] = kind.pack(expert)
+        for kind in list(stacks):
+            yield kind.name, stacks.pop(kind).to(self.device)
 
-    def _place(self, tensor: Tensor) -> Tensor:
-        return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else tensor.dtype)
+    def _place(self, tensor: Tensor, name: str) -> Tensor:
+        """A tensor on the device, in the dtype to compute with."""
+        if not tensor.is_floating_point():
+            return tensor.to(self.device)
+        exact = any(part in name for part in self.precise)
+        return tensor.to(device=self.device, dtype=torch.float32 if exact else self.dtype)
 
 
 class Catcher(nn.Module):
     """Stands in a layer for its MoE block: keeps the block's input and answers zeros."""
 
-    def __init__(self) -> None:
+    def __init__(self, pair: bool) -> None:
+        """Args:
+        pair: whether the layer expects the block's output with something beside it.
+        """
         super().__init__()
+        self.pair = pair
         self.caught: Tensor | None = None
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    def forward(self, hidden_states: Tensor) -> Tensor | tuple[Tensor, None]:
         self.caught = hidden_states
-        return torch.zeros_like(hidden_states)
+        zeros = torch.zeros_like(hidden_states)
+        return (zeros, None) if self.pair else zeros
 
 
 @dataclass(frozen=True)

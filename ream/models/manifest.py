@@ -13,7 +13,10 @@ WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken"
 
 @dataclass(frozen=True)
 class Manifest:
-    """An original model as the graph depends on it: where it is, exactly which one, and its numbers."""
+    """An original model as the graph depends on it: where it is, exactly which one, and its numbers.
+
+    ``multi_token`` is what becomes of its multi-token layers; those to be dropped are not among ``moe_layers``.
+    """
 
     path: str
     revision: str | None
@@ -25,6 +28,9 @@ class Manifest:
     hidden: int
     width: int
     router_groups: int
+    router_top_groups: int
+    router_group_best: int
+    multi_token: str
     scores: str
     parameters: int
     dtype: str
@@ -85,19 +91,26 @@ def locate(path: str, weights: bool = True) -> tuple[Path, str | None]:
     return folder, folder.name
 
 
-def manifest_of(path: str) -> Manifest:
+def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
     """Describe a model: reads its config and the headers of its shards.
+
+    Args:
+        path: a folder or a hub id.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
 
     Raises:
         UserError: see `locate`, `Checkpoint` and `architecture_of`.
     """
-    from ream.models.architecture import architecture_of
+    from ream.models.architecture import architecture_of, without_multi_token
     from ream.models.checkpoint import Checkpoint
+    from ream.models.layout import ExpertTensor
 
     folder, commit = locate(path)
     checkpoint = Checkpoint(folder)
     architecture = architecture_of(checkpoint)
-    first = architecture.expert_name(architecture.moe_layers[0], 0, "gate")
+    if multi_token == "drop":
+        architecture = without_multi_token(architecture)
+    first = next(name for name, role in architecture.roles.items() if isinstance(role.kind, ExpertTensor))
     return Manifest(
         path=split_revision(path)[0],
         revision=commit,
@@ -109,9 +122,12 @@ def manifest_of(path: str) -> Manifest:
         hidden=architecture.hidden,
         width=architecture.width,
         router_groups=architecture.router_groups,
+        router_top_groups=architecture.router_top_groups,
+        router_group_best=architecture.router_group_best,
+        multi_token=multi_token,
         scores=architecture.family.scores,
         parameters=checkpoint.parameters,
-        dtype=checkpoint.tensors[first].dtype,
+        dtype=next(iter(checkpoint.headers_of(first).values())).dtype,
         shards=checkpoint.shards,
         digest=checkpoint.digest(),
     )

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ream.compress.decide import align_layer
-from ream.compress.recipe_file import save_recipe
+from ream.compress.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.core.recipe import LayerRecipe, Recipe
-from ream.files import building
+from ream.files import building, file_digest, read_json
 from ream.params import AlignmentTerm, Method, Params
 from ream.progress import Progress
 from ream.stages.grouping import read_grouping
@@ -18,15 +18,37 @@ from ream.stages.workspace import Workspace
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ream.core.experts import Activation, Expert
+    from ream.compress.state import WalkState
+    from ream.core.experts import Expert, GatedUnit
 
 
 QUIET_SECONDS = 3
 
 
-def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
-    """Align the members of every group and write the recipes; a pruning method has nothing to align."""
-    composition, absorbed = params.method(method), 0
+def run(
+    params: Params,
+    workspace: Workspace,
+    mix: str,
+    method: str,
+    discard_stale: bool = True,
+    keep_state: bool = False,
+) -> str:
+    """Align the members of every group and write the recipes; a pruning method has nothing to align.
+
+    Goes on after the last aligned layer where a killed run stood.
+
+    Args:
+        params: all settings. workspace: with the groupings and statistics.
+        mix: name of a mix. method: name of a method.
+        discard_stale: start anew where a run with other settings was interrupted; else refuse.
+        keep_state: leave what is aligned, so that asked again it is not aligned again.
+
+    Raises:
+        UserError: another run is at it, or see ``discard_stale``.
+    """
+    from ream.compress.state import WalkState, discard, fingerprint
+
+    absorbed, states = 0, []
     groupings = {experts: read_grouping(workspace, mix, method, experts) for experts in params.run.experts}
     total = sum(len(layers) for layers, _ in groupings.values())
     with (
@@ -36,11 +58,29 @@ def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
         for experts, (layers, facts) in groupings.items():
             merged = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
             if merged:
-                layers = _aligned(params, workspace, mix, composition, layers, progress)
+                depends = _depends(params, workspace, mix, method, experts)
+                states.append(workspace.state("alignment", mix, method, str(experts)))
+                with WalkState(states[-1], fingerprint(depends), discard_stale, depends) as state:
+                    layers = _aligned(params, workspace, mix, params.method(method), layers, state, progress)
             save_recipe(folder / workspace.recipe(mix, method, experts).name, Recipe(layers, facts))
             absorbed += merged
-    terms = " and ".join(composition.alignment) or "nothing"
+    for path in () if keep_state else states:
+        discard(path)
+    terms = " and ".join(params.method(method).alignment) or "nothing"
     return f"alignment {mix} {method}: {absorbed} experts aligned by {terms}"
+
+
+def _depends(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> dict[str, Any]:
+    """All that the permutations of a grouping depend on."""
+    used = [source for source, ratio in params.mix(mix).items() if ratio > 0]
+    return {
+        "grouping": file_digest(workspace.grouping(mix, method, experts)),
+        "composition": params.method(method).model_dump(),
+        "ratios": params.mix(mix),
+        "statistics": {source: read_json(workspace.statistics(source) / "facts.json") for source in used},
+        "probes": params.statistics.probes,
+        "compute": params.compute.model_dump(include={"device", "threads"}),
+    }
 
 
 def _aligned(
@@ -49,46 +89,57 @@ def _aligned(
     mix: str,
     method: Method,
     layers: dict[int, LayerRecipe],
+    state: "WalkState",
     progress: Progress,
 ) -> dict[int, LayerRecipe]:
     import torch
 
-    from ream.compress.apply import read_expert
     from ream.compress.one_shot import mixed_probes
-    from ream.models.activations import activation_of
+    from ream.models.activations import unit_of
     from ream.models.decoder import runtime
+    from ream.models.expert_weights import input_gates, read_expert
     from ream.stages.original import open_original
 
     original, ratios = open_original(workspace), params.mix(mix)
-    activation = activation_of(original.checkpoint.config["hidden_act"])
+    family = original.architecture.family
+    unit = unit_of(family.unit, family.numbers(original.checkpoint.config))
     folders = {source: workspace.statistics(source) for source in ratios}
     device, _ = runtime(params.compute)
-    result = {}
+    done = [index for index in layers if index < state.next_layer]
+    progress.skip(len(done))
     for index, layer in layers.items():
+        if index in done:
+            continue
         probes = None
         if "activations" in method.alignment:
             probes = mixed_probes(folders, ratios, params.statistics.probes, index).to(device)
         members = [expert for expert in range(original.architecture.experts) if layer.groups.group[expert] >= 0]
+        gates = input_gates(original.checkpoint, original.architecture, index)
         weights = {
-            expert: read_expert(original.checkpoint, original.architecture, index, expert).to(
-                device, torch.float32 if probes is None else probes.dtype
-            )
+            expert: replace(
+                read_expert(original.checkpoint, original.architecture, index, expert),
+                input_gate=None if gates is None else gates[expert],
+            ).to(device, torch.float32 if probes is None else probes.dtype)
             for expert in members
         }
-        permutation = partial(_permutation, weights, method.alignment, probes, activation)
-        result[index] = replace(layer, permutations=align_layer(layer, permutation))
+        permutation = partial(_permutation, weights, method.alignment, probes, unit)
+        aligned = pack_layer(replace(layer, permutations=align_layer(layer, permutation)))
+        arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in aligned.items()}
+        state.commit(index, arrays, None, last=index == max(layers))
         progress.update()
-    return result
+    return {
+        index: unpack_layer({name: tensor.numpy() for name, tensor in state.layer(index).items()}) for index in layers
+    }
 
 
 def _permutation(
     weights: dict[int, "Expert"],
     terms: list[AlignmentTerm],
     probes: "Tensor | None",
-    activation: "Activation",
+    unit: "GatedUnit",
     centroid: int,
     member: int,
 ) -> np.ndarray:
     from ream.core.alignment import align
 
-    return align(weights[centroid], weights[member], terms, probes, activation)
+    return align(weights[centroid], weights[member], terms, probes, unit)

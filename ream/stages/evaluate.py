@@ -12,10 +12,11 @@ from ream import __version__
 from ream.core.recipe import Recipe
 from ream.errors import unknown
 from ream.evaluation.scores import Cell, Scores, mean_loss, write_scores
+from ream.files import file_digest
 from ream.params import Params, Suite, load_params, parse_params
 from ream.progress import Progress
 from ream.stages.original import Original, open_original
-from ream.stages.workspace import Workspace, file_digest
+from ream.stages.workspace import Workspace
 
 LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
 

@@ -28,7 +28,15 @@ def run(params: Params, workspace: Workspace, export: str, out: Path) -> str:
     if out.exists():  # DVC hands the stage a folder of its own
         shutil.rmtree(out)
     scores = known_scores(workspace, cell.mix, cell.method, cell.experts)
-    parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, out, scores)
+    parameters = write_checkpoint(
+        original.checkpoint,
+        original.architecture,
+        recipe,
+        out,
+        scores,
+        unquantised=params.merge.dtype != "original",
+        shard_gb=params.merge.shard_gb,
+    )
     return f"{out}: {parameters:,} parameters of the original's {original.manifest.parameters:,}"
 
 

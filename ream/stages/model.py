@@ -13,7 +13,7 @@ def run(params: Params, workspace: Workspace) -> str:
     Raises:
         UserError: the model is no MoE or not all there, or the run's sizes do not fit it.
     """
-    manifest = manifest_of(params.model.path)
+    manifest = manifest_of(params.model.path, params.model.multi_token)
     check_sizes(params, manifest)
     manifest.save(workspace.manifest)
     return (

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ream import __version__
+from ream.files import file_digest
 from ream.models.manifest import Manifest, folder_of, load_manifest
 from ream.params import Params
-from ream.stages.workspace import Workspace, file_digest
+from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:  # both import torch, which the stages that only describe a recipe do without
     from ream.models.architecture import Architecture
@@ -21,6 +22,12 @@ class Original:
     checkpoint: "Checkpoint"
     architecture: "Architecture"
 
+    @property
+    def vocabulary(self) -> int:
+        """Token ids are below it."""
+        size: int = self.architecture.family.numbers(self.checkpoint.config)["vocab_size"]
+        return size
+
 
 def open_original(workspace: Workspace) -> Original:
     """Open the model of the workspace's manifest.
@@ -28,19 +35,31 @@ def open_original(workspace: Workspace) -> Original:
     Raises:
         UserError: it has changed, or is not all there.
     """
-    from ream.models.architecture import architecture_of
+    from ream.models.architecture import architecture_of, without_multi_token
     from ream.models.checkpoint import Checkpoint
 
     manifest = load_manifest(workspace.manifest)
     checkpoint = Checkpoint(folder_of(manifest))
-    return Original(manifest, checkpoint, architecture_of(checkpoint))
+    architecture = architecture_of(checkpoint)
+    if manifest.multi_token == "drop":
+        architecture = without_multi_token(architecture)
+    return Original(manifest, checkpoint, architecture)
 
 
 def recipe_facts(
     params: Params, workspace: Workspace, manifest: Manifest, mix: str, method: str, experts: int
 ) -> dict[str, Any]:
     """Provenance of a recipe: model, method, mix, sizes, calibration text and version."""
-    ratios = params.mix(mix)
+    drawn = {source: workspace.calibration(source) for source, ratio in params.mix(mix).items() if ratio > 0}
+    return {
+        **asked_facts(params, manifest, mix, method, experts),
+        "calibration": {source: file_digest(path) for source, path in drawn.items()},
+        "ream": __version__,
+    }
+
+
+def asked_facts(params: Params, manifest: Manifest, mix: str, method: str, experts: int) -> dict[str, Any]:
+    """The facts of a recipe that are known before any text is drawn."""
     return {
         "model": manifest.path,
         "revision": manifest.revision,
@@ -48,15 +67,11 @@ def recipe_facts(
         "method": method,
         "composition": params.method(method).model_dump(),
         "mix": mix,
-        "ratios": ratios,
+        "ratios": params.mix(mix),
         "experts": experts,
         "original_experts": manifest.experts,
         "group_size": params.grouping.size_for(experts),
         "sequences": params.calibration.sequences,
         "tokens": params.calibration.tokens,
         "seed": params.calibration.seed,
-        "calibration": {
-            source: file_digest(workspace.calibration(source)) for source, ratio in ratios.items() if ratio > 0
-        },
-        "ream": __version__,
     }

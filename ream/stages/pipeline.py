@@ -1,16 +1,15 @@
 """`ream compress`: the stages of one cell of the graph, one after the other, without DVC."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ream.errors import UserError
-from ream.files import locked
-from ream.params import Params, load_params, parse_params
+from ream.files import locked, sweep
+from ream.params import HubSource, Params, load_params, parse_params
 from ream.stages.workspace import Workspace
 
 DEFAULT_GROUP_SIZE = 16
@@ -42,48 +41,91 @@ class Request:
 def compress_model(request: Request, params_path: Path, say: Callable[[str], None]) -> None:
     """Compress a model and write it; an interrupted run goes on when asked again in the same words.
 
+    What it has done so far lies in a hidden folder beside the output, until the output is there.
+
     Raises:
-        UserError: see the stages.
+        UserError: the output is not empty, an interrupted run had other settings, another run is at it, or see the
+            stages.
     """
-    from ream.calibration.corpus import read_corpus
-    from ream.compress.output import check_output, write_checkpoint
+    from ream.compress.output import check_output
+    from ream.stages.resume import begun, check_settings, is_finished, remove, settings_of
+
+    params, mix = requested(request, params_path)
+    cell = Cell(mix, request.method, request.experts)
+    workspace = Workspace(request.out.with_name(f".{request.out.name}.ream"))
+    if not workspace.root.exists():
+        check_output(request.out)
+    with locked(workspace.root):
+        settings = settings_of(params, *cell)
+        check_settings(workspace, settings)
+        if is_finished(request.out, workspace, settings, params, *cell):
+            say(f"{request.out}: was finished before; what the killed run left beside it is removed")
+        else:
+            check_output(request.out)
+            try:
+                _run(params, workspace, cell, request.out, settings, say)
+            except UserError:
+                if not begun(workspace):
+                    remove(workspace)
+                raise
+        remove(workspace)
+
+
+class Cell(NamedTuple):
+    """One cell of the graph: what names a recipe."""
+
+    mix: str
+    method: str
+    experts: int
+
+
+def _run(
+    params: Params, workspace: Workspace, cell: Cell, out: Path, settings: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    from ream.compress.output import write_checkpoint
     from ream.compress.recipe_file import load_recipe
     from ream.stages import alignment, calibration, grouping, model, saliency, sequential, statistics
     from ream.stages.original import open_original
+    from ream.stages.resume import begin, begun
 
-    check_output(request.out)
-    params, mix = requested(request, params_path)
-    workspace = Workspace(request.out.with_name(f".{request.out.name}.ream"))
-    with locked(workspace.root):
-        say(model.run(params, workspace))
-        original = open_original(workspace)
-        sources = [source for source, ratio in params.mix(mix).items() if ratio > 0]
-        for source in sources:
-            say(calibration.run(params, source, workspace.calibration(source), str(original.checkpoint.folder), None))
-        if request.calibration is not None and request.mix is None:  # pooled: all that is there
-            count = len(read_corpus(workspace.calibration(sources[0])).sequences)
-            params = parse_params(_with(params.model_dump(), "calibration", {"sequences": count}))
-        if params.method(request.method).sequential:
-            say(sequential.run(params, workspace, mix, request.method, request.experts, discard_stale=False))
+    sweep(workspace.root)
+    say(model.run(params, workspace))
+    original = open_original(workspace)
+    sources = [source for source, ratio in params.mix(cell.mix).items() if ratio > 0]
+    for source in sources:
+        drawn = workspace.calibration(source)
+        if begun(workspace) and drawn.exists() and isinstance(params.sources[source], HubSource):
+            say(f"{source}: as the interrupted run has drawn it")  # the hub may have changed, or be out of reach
         else:
-            for source in sources:
-                say(statistics.run(params, workspace, source, discard_stale=False))
-            say(saliency.run(params, workspace, mix))
-            say(grouping.run(params, workspace, mix, request.method))
-            say(alignment.run(params, workspace, mix, request.method))
-        recipe = load_recipe(workspace.recipe(mix, request.method, request.experts))
-        parameters = write_checkpoint(original.checkpoint, original.architecture, recipe, request.out)
-        shutil.rmtree(workspace.root)
+            say(calibration.run(params, source, drawn, str(original.checkpoint.folder), None))
+    begin(workspace, settings)
+    if params.method(cell.method).sequential:
+        say(sequential.run(params, workspace, *cell, discard_stale=False, keep_state=True))
+    else:
+        for source in sources:
+            say(statistics.run(params, workspace, source, discard_stale=False))
+        say(saliency.run(params, workspace, cell.mix))
+        say(grouping.run(params, workspace, cell.mix, cell.method))
+        say(alignment.run(params, workspace, cell.mix, cell.method, discard_stale=False, keep_state=True))
+    recipe = load_recipe(workspace.recipe(*cell))
+    parameters = write_checkpoint(
+        original.checkpoint,
+        original.architecture,
+        recipe,
+        out,
+        unquantised=params.merge.dtype != "original",
+        shard_gb=params.merge.shard_gb,
+    )
     before = original.manifest.parameters
     share = f"{parameters:,} of {before:,} parameters ({parameters / before:.0%})"
-    say(f"{request.out}: {share}, card and recipe beside them")
+    say(f"{out}: {share}, card and recipe beside them")
 
 
 def requested(request: Request, params_path: Path) -> tuple[Params, str]:
     """The params of a request, and the name of its mix.
 
     Raises:
-        UserError: an unknown method, mix or source, or a ratio that is no number.
+        UserError: an unknown method, mix or source, a ratio that is no number, or own tokens that can't be read.
     """
     base = load_params(params_path)
     method = base.method(request.method)
@@ -108,6 +150,10 @@ def requested(request: Request, params_path: Path) -> tuple[Params, str]:
     }
     tree["exports"] = {}
     tree["grouping"] = {"group_size": _group_size(request, base)}
+    if request.calibration is not None and request.mix is None:  # pooled: all that is there
+        from ream.calibration.corpus import read_corpus
+
+        tree = _with(tree, "calibration", {"sequences": len(read_corpus(request.calibration).sequences)})
     return parse_params(tree, str(params_path)), mix
 
 

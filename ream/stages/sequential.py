@@ -10,8 +10,22 @@ from ream.stages.original import open_original, recipe_facts
 from ream.stages.workspace import Workspace
 
 
-def run(params: Params, workspace: Workspace, mix: str, method: str, experts: int, discard_stale: bool = True) -> str:
+def run(
+    params: Params,
+    workspace: Workspace,
+    mix: str,
+    method: str,
+    experts: int,
+    discard_stale: bool = True,
+    keep_state: bool = False,
+) -> str:
     """Compress the model on a mix by a sequential method; goes on where a killed run stood.
+
+    Args:
+        params: all settings. workspace: with the model's manifest and the calibration text.
+        mix: name of a mix. method: name of a method. experts: K.
+        discard_stale: start anew where a run with other settings was interrupted; else refuse.
+        keep_state: leave the finished walk, so that asked again it gives its recipe without walking.
 
     Raises:
         UserError: the method is one-shot, or the sources hold too few sequences for the mix.
@@ -32,28 +46,27 @@ def run(params: Params, workspace: Workspace, mix: str, method: str, experts: in
     }
     drawn = mix_sequences(corpora, ratios, params.calibration.sequences)
     ids, mask = pad([sequence for _, sequence in drawn], pad_id=0)
-    check_ids(ids, original.checkpoint.config["vocab_size"])
+    check_ids(ids, original.vocabulary)
     data = batches(ids, mask, params.compute.batch_tokens)
     facts = recipe_facts(params, workspace, original.manifest, mix, method, experts)
-    identity = fingerprint(
-        {
-            "facts": facts,
-            "probes": params.statistics.probes,
-            "device": device.type,
-            "dtype": str(dtype),
-            "threads": params.compute.threads,
-            "batch_tokens": params.compute.batch_tokens,
-        }
-    )
+    depends = {
+        **facts,
+        "probes": params.statistics.probes,
+        "device": device.type,
+        "dtype": str(dtype),
+        "threads": params.compute.threads,
+        "batch_tokens": params.compute.batch_tokens,
+    }
     folder = workspace.state("sequential", mix, method, str(experts))
-    with WalkState(folder, identity, discard_stale) as state:
+    with WalkState(folder, fingerprint(depends), discard_stale, depends, params.compute.hidden_memory) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed)
-        layers = original.architecture.layers
+        layers = original.architecture.depth
         with Progress(len(data) * layers, f"sequential {mix}", "batch", layers, int(mask.sum())) as bar:
             recipe = compress_sequentially(
                 decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts
             )
         save_recipe(workspace.recipe(mix, method, experts), recipe)
-        state.clear()
+        if not keep_state:
+            state.clear()
     return f"sequential {mix} {method}: {experts} of {original.manifest.experts} experts, {int(mask.sum()):,} tokens"

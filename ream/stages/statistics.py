@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
-from ream.files import building, read_json, write_json
+from ream.files import building, file_digest, read_json, replacing, write_json
 from ream.params import Params
 from ream.progress import Progress
 from ream.stages.original import open_original
-from ream.stages.workspace import Workspace, file_digest
+from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +38,14 @@ def run(
         UserError: see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
     """
     from ream.compress.one_shot import collect
-    from ream.compress.state import WalkState, fingerprint
+    from ream.compress.state import WalkState, discard, fingerprint
     from ream.compress.walk import Probes, batches, check_ids
     from ream.models.decoder import Decoder, runtime
 
     original = open_original(workspace)
     device, dtype = runtime(params.compute)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
-    check_ids(ids, original.checkpoint.config["vocab_size"])
+    check_ids(ids, original.vocabulary)
     data = batches(ids, mask, params.compute.batch_tokens)
     facts: dict[str, Any] = {
         "model": original.manifest.digest,
@@ -71,7 +71,7 @@ def run(
         rows, desc = data.shard(shard, shards), f"{desc} {shard}/{shards}"
         state_folder, identity = _shard(workspace, source, facts, shard, shards)
     else:
-        count = _complete(workspace, source, facts, original.architecture.layers)
+        count = _complete(workspace, source, facts, original.architecture.depth)
         if count:
             folders = [_shard(workspace, source, facts, number, count)[0] for number in range(count)]
             orders = [Probes(data, facts["probes"], facts["seed"], data.shard(i, count)).order for i in range(count)]
@@ -80,12 +80,12 @@ def run(
                     add_up(folders, orders, index, folder)
                 write_json(folder / "facts.json", facts)
             for shard_folder in folders:
-                shutil.rmtree(shard_folder)
+                discard(shard_folder)
             return f"{done}, from {count} shards"
-    with WalkState(state_folder, identity, discard_stale) as state:
+    with WalkState(state_folder, identity, discard_stale, facts, params.compute.hidden_memory) as state:
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
-        part, depth = data.part(rows), original.architecture.layers
+        part, depth = data.part(rows), original.architecture.depth
         with Progress(len(part) * depth, desc, "batch", depth, int(part.mask.sum())) as bar:
             collect(decoder, part, probes, state, bar)
         if shard is not None:
@@ -114,8 +114,8 @@ def _complete(workspace: Workspace, source: str, facts: dict[str, Any], depth: i
         found = 0
         for shard in range(shards):
             folder, identity = _shard(workspace, source, facts, shard, shards)
-            path = folder / "progress.json"
-            found += path.exists() and read_json(path) == {"identity": identity, "next_layer": depth}
+            progress = read_json(folder / "progress.json") if (folder / "progress.json").exists() else {}
+            found += (progress.get("identity"), progress.get("next_layer")) == (identity, depth)
         if found == shards:
             return shards
     return 0
@@ -142,4 +142,5 @@ def add_up(folders: Sequence[Path], orders: Sequence["np.ndarray"], index: int, 
     for part, order in zip(parts, orders, strict=True):
         probes[torch.from_numpy(order)] = part
     sums = {name: torch.from_numpy(array) for name, array in total.arrays().items()}
-    save_file({**sums, "probes": probes}, layer_file(out, index))
+    with replacing(layer_file(out, index)) as temporary:
+        save_file({**sums, "probes": probes}, temporary)

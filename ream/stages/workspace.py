@@ -1,6 +1,5 @@
 """Where artifacts lie: one place that knows the names of files and folders."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,11 @@ class Workspace:
     """The artifacts below a root folder (``artifacts`` in the graph)."""
 
     root: Path
+
+    @property
+    def request(self) -> Path:
+        """What `ream compress` was asked for."""
+        return self.root / "request.json"
 
     @property
     def manifest(self) -> Path:
@@ -54,9 +58,3 @@ class Workspace:
     def state(self, *names: str) -> Path:
         """Folder for what an unfinished stage has done so far; no stage's output."""
         return self.states / "-".join(names)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

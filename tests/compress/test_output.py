@@ -9,9 +9,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from ream.compress.apply import compressed_config, state_dict
+from ream.compress.apply import compressed_config, text_state_dict
+from ream.compress.contents import CONTENTS, read_contents
 from ream.compress.output import RECIPE, check_recipe, write_checkpoint
 from ream.compress.recipe_file import load_recipe
+from ream.core.grouping import Groups
+from ream.core.recipe import LayerRecipe, Recipe
 from ream.models.checkpoint import INDEX, Checkpoint, tensor_bytes
 from ream.models.families import FAMILIES
 from tests.compress.walks import experts_of, loaded, logits, opened, random_recipe, replaced
@@ -83,7 +86,11 @@ def test_config_and_companions(which, request, tmp_path):
     assert list(after) == list(before)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "LICENSE"):
         assert (out / name).read_bytes() == (folder / name).read_bytes()
-    assert {path.name for path in out.iterdir()} <= {path.name for path in folder.iterdir()} | {"README.md", RECIPE}
+    assert {path.name for path in out.iterdir()} <= {path.name for path in folder.iterdir()} | {
+        "README.md",
+        RECIPE,
+        CONTENTS,
+    }
     assert not list(tmp_path.glob(".*"))
 
 
@@ -99,17 +106,17 @@ def test_all_experts_kept_is_the_original_byte_for_byte(which, request, tmp_path
     folder, out = request.getfixturevalue(which), tmp_path / "out"
     written(folder, out, kept=EXPERTS)
     before, after = files(folder), files(out)
-    assert set(after) - set(before) == {"README.md", RECIPE}
+    assert set(after) - set(before) == {"README.md", RECIPE, CONTENTS}
     assert all(after[name] == data for name, data in before.items())
 
 
 @pytest.mark.parametrize("merge", [True, False])
 def test_state_dict_is_what_is_written(checkpoint, tmp_path, merge):
     recipe, _ = written(checkpoint, tmp_path / "out", merge)
-    tensors, after = state_dict(*opened(checkpoint), recipe), Checkpoint(tmp_path / "out")
+    tensors, after = text_state_dict(*opened(checkpoint), recipe), Checkpoint(tmp_path / "out")
     assert set(tensors) == set(after.tensors)
     assert all(tensor_bytes(tensor) == bytes(after.raw(name)) for name, tensor in tensors.items())
-    original = state_dict(*opened(checkpoint), None)
+    original = text_state_dict(*opened(checkpoint), None)
     expected = {}
     for shard in checkpoint.glob("*.safetensors"):
         expected |= load_file(shard)
@@ -137,6 +144,17 @@ def test_the_recipe_beside_it_makes_it_again(mixed_depth, tmp_path):
     again = load_recipe(tmp_path / "out" / RECIPE)
     write_checkpoint(*opened(mixed_depth), again, tmp_path / "again")
     assert files(tmp_path / "again") == files(tmp_path / "out")
+
+
+def test_an_original_that_is_an_output_itself_gives_its_ream_json_to_none(checkpoint, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    written(checkpoint, first, kept=5)
+    read, architecture = opened(first)
+    groups = Groups(np.arange(5), np.arange(5))
+    layers = {index: LayerRecipe(groups, np.ones(5), np.ones(5)) for index in architecture.moe_layers}
+    write_checkpoint(read, architecture, Recipe(layers, random_recipe(architecture, 5).facts), second)
+    assert read_contents(second).files.keys() == read_contents(first).files.keys()
+    assert read_contents(second).files[RECIPE] != read_contents(first).files[RECIPE]
 
 
 def test_output_that_is_not_empty_is_refused_and_an_empty_one_taken(checkpoint, tmp_path):

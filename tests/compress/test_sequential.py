@@ -1,5 +1,7 @@
 """The sequential walk against a plain one: the transformers model in memory, replaced layer after layer."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,7 @@ from tests.compress.walks import (
     replaced,
     sequences,
 )
+from tests.core.layers import silu_unit
 from tests.tiny import EXPERTS, ROOT
 
 METHODS = load_params(ROOT / "params.yaml").methods
@@ -51,7 +54,7 @@ def plainly(model, name, layers):
         permutations = {
             j: align(
                 Expert(gate[c], up[c], down[c]), Expert(gate[j], up[j], down[j]), ["activations", "weights"], probes,
-                torch.nn.functional.silu,
+                silu_unit,
             )
             for j in range(EXPERTS)
             if (c := int(groups.kept[groups.group[j]])) != j
@@ -61,10 +64,10 @@ def plainly(model, name, layers):
     return decided
 
 
-def walked(folder, name, tmp_path, batch_tokens=30):
+def walked(folder, name, tmp_path, batch_tokens=30, memory=math.inf):
     facts = random_recipe(opened(folder)[1], KEPT).facts
     method = METHODS[name]
-    with pieces(tmp_path, PROBES, batch_tokens) as (data, probes, state):
+    with pieces(tmp_path, PROBES, batch_tokens, memory=memory) as (data, probes, state):
         return compress_sequentially(
             decoder_of(folder), data, probes, method, KEPT, GROUP_SIZE, state, Quiet(), facts | {"method": name}
         )

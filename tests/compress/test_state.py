@@ -40,6 +40,22 @@ def test_other_settings_are_refused_or_start_anew(tmp_path):
         assert state.next_layer == 0
 
 
+def test_a_refusal_names_the_fact_that_differs(tmp_path):
+    with WalkState(tmp_path / "s", "x", False, {"probes": 8, "model": "m"}) as state:
+        state.commit(0, None, HIDDEN, last=False)
+    refused(lambda: WalkState(tmp_path / "s", "y", False, {"probes": 9, "model": "m"}), "probes was 8 and is 9 now")
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    with WalkState(tmp_path / "s", "x", False) as state:
+        state.commit(0, None, HIDDEN, last=False)
+    (tmp_path / "s" / ".hidden-002.safetensors.1234.tmp").write_bytes(b"half")
+    with WalkState(tmp_path / "s", "x", False) as state:
+        assert sorted(path.name for path in state.folder.iterdir()) == [
+            "hidden-001.safetensors", "lock", "progress.json"
+        ]  # fmt: skip
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     with WalkState(tmp_path / "s", "x", False):
         refused(lambda: WalkState(tmp_path / "s", "x", False), str(tmp_path / "s"), "in use by another run")

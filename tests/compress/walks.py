@@ -1,5 +1,6 @@
 """What the tests of walks share: tokens, a walk's pieces, the transformers model and what its MoE layers are given."""
 
+import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -44,10 +45,10 @@ def decoder_of(folder):
 
 
 @contextmanager
-def pieces(tmp_path, probes=40, batch_tokens=30, seed=0, texts=None):
+def pieces(tmp_path, probes=40, batch_tokens=30, seed=0, texts=None, memory=math.inf):
     """(data, probes, state) of a walk."""
     data = batches(*pad(texts or sequences(), pad_id=0), batch_tokens)
-    with WalkState(tmp_path / "state", "x", discard_stale=False) as state:
+    with WalkState(tmp_path / "state", "x", discard_stale=False, memory=memory) as state:
         yield data, Probes(data, probes, seed), state
 
 
@@ -83,20 +84,25 @@ def loops(block, x, scores="softmax"):
     return {name: np.array(value, dtype=np.float64) for name, value in sums.items()}
 
 
-def random_recipe(architecture, kept, seed=0, merge=True, digest="d"):
-    """Kept experts, groups, weights and permutations by lot, with the facts that a card tells."""
+def random_recipe(architecture, kept, seed=0, merge=True, digest="d", groups=1, width=WIDTH):
+    """Kept experts, groups, weights and permutations by lot, with the facts that a card tells.
+
+    ``groups``: of the router; each keeps as many experts and merges among its own. ``width``: of the experts.
+    """
     rng = np.random.default_rng(seed)
     layers = {}
     for index in architecture.moe_layers:
-        chosen = np.sort(rng.permutation(EXPERTS)[:kept])
-        group = rng.integers(kept, size=EXPERTS) if merge else np.full(EXPERTS, -1)
+        size, stay = EXPERTS // groups, kept // groups
+        chosen = np.concatenate([np.sort(rng.permutation(size)[:stay]) + g * size for g in range(groups)])
+        lots = np.concatenate([rng.integers(stay, size=size) + g * stay for g in range(groups)])
+        group = lots if merge else np.full(EXPERTS, -1)
         group[chosen] = np.arange(kept)
         weights = np.where(group < 0, 0.0, rng.random(EXPERTS) + 0.1)
         for position in range(kept):
             weights[group == position] /= weights[group == position].sum()
         absorbed = [int(j) for j in range(EXPERTS) if group[j] >= 0 and j not in chosen]
         layers[index] = LayerRecipe(
-            Groups(chosen, group), weights, rng.random(EXPERTS), {j: rng.permutation(WIDTH) for j in absorbed}
+            Groups(chosen, group), weights, rng.random(EXPERTS), {j: rng.permutation(width) for j in absorbed}
         )
     facts = {
         "model": "tiny", "digest": digest, "method": "by-lot", "mix": "half", "ratios": {"a": 0.5, "b": 0.5},

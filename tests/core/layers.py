@@ -17,6 +17,10 @@ FIELDS = (
 )  # fmt: skip
 
 
+def silu_unit(gate, up):
+    return torch.nn.functional.silu(gate) * up
+
+
 def float64(tensor):
     return tensor.double().numpy()
 
@@ -31,11 +35,10 @@ class Layer:
 
     def reference_inputs(self):
         """Arguments of `reference.statistics`."""
-        width = self.experts.down.shape[-1]
         return {
             "x": float64(self.x),
-            "gate": float64(self.experts.gate_up[:, :width]),
-            "up": float64(self.experts.gate_up[:, width:]),
+            "gate": float64(self.experts.gate),
+            "up": float64(self.experts.up),
             "down": float64(self.experts.down),
             "logits": float64(self.routing.logits),
             "scores": float64(self.routing.scores),
@@ -52,7 +55,7 @@ class Layer:
 
     def sums(self, mask=None):
         """The core's statistics, in one batch."""
-        statistics = LayerStatistics(self.experts, torch.nn.functional.silu)
+        statistics = LayerStatistics(self.experts, silu_unit)
         statistics.update(self.x, self.routing, mask)
         return statistics.result()
 
@@ -72,7 +75,8 @@ def random_layer(
         return torch.from_numpy(rng.normal(scale=scale, size=shape)).to(dtype)
 
     x = normal(tokens, hidden)
-    stack = ExpertStack(normal(experts, 2 * width, hidden, scale=0.5), normal(experts, hidden, width, scale=0.5))
+    gate_up, down = normal(experts, 2 * width, hidden, scale=0.5), normal(experts, hidden, width, scale=0.5)
+    stack = ExpertStack(gate_up[:, :width], gate_up[:, width:], down)
     bias = [-10.0 if expert in never else 0.0 for expert in range(experts)]
     router = rng.normal(scale=0.5, size=(experts, hidden))
     logits, scores, indices, weights = reference.route(float64(x), router, top_k, bias=bias, **router_options)

@@ -3,13 +3,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import silu
 
 from ream.core.alignment import TERMS, align, assignment, cost_matrix, neuron_features
 from ream.core.experts import Expert
 from ream.core.merging import merged
 from tests.core import reference
-from tests.core.layers import float64, plain, random_expert
+from tests.core.layers import float64, plain, random_expert, silu_unit
 
 TERM_SETS = [["activations", "weights"], ["activations"], ["weights"]]
 
@@ -20,7 +19,7 @@ def probes(rng):
 
 
 def cost_of(centroid, member, terms, probes):
-    return cost_matrix(*(neuron_features(expert, terms, probes, silu) for expert in (centroid, member))).numpy()
+    return cost_matrix(*(neuron_features(expert, terms, probes, silu_unit) for expert in (centroid, member))).numpy()
 
 
 def test_weight_features_by_hand():
@@ -30,7 +29,7 @@ def test_weight_features_by_hand():
         up=torch.tensor([[2.0, 0.0], [0.0, 0.0]]),
         down=torch.tensor([[0.0, 0.0], [4.0, 0.0]]),
     )
-    features = neuron_features(expert, ["weights"], None, silu)
+    features = neuron_features(expert, ["weights"], None, silu_unit)
     assert list(features) == ["weights"]
     np.testing.assert_allclose(features["weights"][:, 0], [0.2, 0.4, 0.4, 0.0, 0.0, 0.8], rtol=1e-12)
     assert features["weights"][:, 1].tolist() == [0.0] * 6
@@ -39,7 +38,9 @@ def test_weight_features_by_hand():
 def test_activation_features_by_hand():
     # One input, gate 1, up 3, relu: probes x = 1, -1, 2 give h = 1·3, 0, 2·6 = 3, 0, 12: norm sqrt(153).
     expert = Expert(torch.tensor([[1.0]]), torch.tensor([[3.0]]), torch.tensor([[7.0]]))
-    features = neuron_features(expert, ["activations"], torch.tensor([[1.0], [-1.0], [2.0]]), torch.relu)
+    features = neuron_features(
+        expert, ["activations"], torch.tensor([[1.0], [-1.0], [2.0]]), lambda gate, up: gate.relu() * up
+    )
     np.testing.assert_allclose(features["activations"][:, 0], np.array([3.0, 0.0, 12.0]) / 153**0.5, rtol=1e-12)
 
 
@@ -92,7 +93,7 @@ def test_align_matches_all_permutations(probes, terms, seed):
     rng = np.random.default_rng(seed)
     centroid, member = random_expert(rng), random_expert(rng)
     _, best = reference.least_cost(reference.alignment_cost(plain(centroid), plain(member), terms, float64(probes)))
-    assert align(centroid, member, terms, probes, silu).tolist() == list(best)
+    assert align(centroid, member, terms, probes, silu_unit).tolist() == list(best)
 
 
 def test_the_terms_decide_differently():
@@ -102,7 +103,7 @@ def test_the_terms_decide_differently():
         rng = np.random.default_rng(seed)
         centroid, member = random_expert(rng), random_expert(rng)
         x = torch.from_numpy(np.random.default_rng(0).normal(size=(11, 4))).float()
-        answers = [tuple(align(centroid, member, terms, x, silu).tolist()) for terms in TERM_SETS]
+        answers = [tuple(align(centroid, member, terms, x, silu_unit).tolist()) for terms in TERM_SETS]
         found |= {(a, b) for a, b in itertools.combinations(range(3), 2) if answers[a] != answers[b]}
     assert found == {(0, 1), (0, 2), (1, 2)}
 
@@ -114,7 +115,7 @@ def test_shuffled_copy_is_recovered(rng, terms, dtype):
     x = torch.from_numpy(rng.normal(size=(32, 8))).to(dtype)
     shuffle = torch.from_numpy(rng.permutation(16))
     shuffled = expert.permuted(shuffle)
-    permutation = align(expert, shuffled, terms, x, silu)
+    permutation = align(expert, shuffled, terms, x, silu_unit)
     assert permutation.dtype == np.int64
     assert permutation.tolist() == torch.argsort(shuffle).tolist()
     assert permutation.tolist() != shuffle.tolist()
@@ -129,14 +130,14 @@ def test_shuffled_copy_is_recovered(rng, terms, dtype):
 @pytest.mark.parametrize("terms", TERM_SETS, ids="+".join)
 def test_expert_aligns_with_itself_by_the_identity(rng, probes, terms):
     expert = random_expert(rng)
-    assert align(expert, expert, terms, probes, silu).tolist() == [0, 1, 2, 3, 4]
+    assert align(expert, expert, terms, probes, silu_unit).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_order_of_the_members_neurons_does_not_matter(rng, probes):
     centroid, member = random_expert(rng), random_expert(rng)
-    direct = member.permuted(torch.from_numpy(align(centroid, member, TERMS, probes, silu)))
+    direct = member.permuted(torch.from_numpy(align(centroid, member, TERMS, probes, silu_unit)))
     shuffled = member.permuted(torch.from_numpy(rng.permutation(5)))
-    through = shuffled.permuted(torch.from_numpy(align(centroid, shuffled, TERMS, probes, silu)))
+    through = shuffled.permuted(torch.from_numpy(align(centroid, shuffled, TERMS, probes, silu_unit)))
     assert torch.equal(direct.gate, through.gate)
     assert torch.equal(direct.up, through.up)
     assert torch.equal(direct.down, through.down)
@@ -147,7 +148,7 @@ def test_length_of_a_neuron_does_not_count(rng, probes):
     scale = torch.tensor([0.01, 0.1, 1.0, 10.0, 100.0])
     other = expert.permuted(shuffle)
     longer = Expert(other.gate * scale[:, None], other.up * scale[:, None], other.down * scale)
-    assert align(expert, longer, ["weights"], None, silu).tolist() == torch.argsort(shuffle).tolist()
+    assert align(expert, longer, ["weights"], None, silu_unit).tolist() == torch.argsort(shuffle).tolist()
     np.testing.assert_allclose(
         cost_of(expert, longer, ["weights"], None), cost_of(expert, other, ["weights"], None), atol=1e-6
     )
@@ -178,7 +179,7 @@ def test_dead_neurons_are_matched_with_each_other(rng, probes):
     shuffle = torch.tensor([3, 0, 1, 4, 2])
     for terms in TERM_SETS:
         assert np.isfinite(cost_of(dead, dead.permuted(shuffle), terms, probes)).all()
-        assert align(dead, dead.permuted(shuffle), terms, probes, silu).tolist() == torch.argsort(shuffle).tolist()
+        assert align(dead, dead.permuted(shuffle), terms, probes, silu_unit).tolist() == torch.argsort(shuffle).tolist()
     # A zero vector is at distance 1 from every normalised one and 0 from another zero one.
     cost = cost_of(dead, expert, TERMS, probes)
     np.testing.assert_allclose(cost[1], np.full(5, 2.0), rtol=1e-12)
@@ -186,14 +187,14 @@ def test_dead_neurons_are_matched_with_each_other(rng, probes):
 
 def test_equal_neurons_stay_where_they_are():
     same = Expert(torch.ones(4, 2), torch.ones(4, 2), torch.ones(2, 4))
-    assert align(same, same, TERMS, torch.ones(3, 2), silu).tolist() == [0, 1, 2, 3]
+    assert align(same, same, TERMS, torch.ones(3, 2), silu_unit).tolist() == [0, 1, 2, 3]
 
 
 def test_no_terms_leave_the_neurons_as_they_are(rng):
-    permutation = align(random_expert(rng), random_expert(rng), [], None, silu)
+    permutation = align(random_expert(rng), random_expert(rng), [], None, silu_unit)
     assert permutation.tolist() == [0, 1, 2, 3, 4]
     assert permutation.dtype == np.int64
 
 
 def test_one_neuron(rng, probes):
-    assert align(random_expert(rng, width=1), random_expert(rng, width=1), TERMS, probes, silu).tolist() == [0]
+    assert align(random_expert(rng, width=1), random_expert(rng, width=1), TERMS, probes, silu_unit).tolist() == [0]

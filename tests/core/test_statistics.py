@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import silu
 
 from ream.core.experts import ExpertStack
 from ream.core.routing import Routing
@@ -12,7 +11,7 @@ from ream.core.saliency import SALIENCIES
 from ream.core.similarity import similarity
 from ream.core.statistics import LayerStatistics, probe_positions
 from tests.core import reference
-from tests.core.layers import Layer, assert_same_sums, random_layer, reference_sums
+from tests.core.layers import Layer, assert_same_sums, random_layer, reference_sums, silu_unit
 
 ROUTERS = {
     "softmax-renormalised": {"scores": "softmax", "renormalise": True},
@@ -32,7 +31,11 @@ def test_by_hand():
     # logit_gram_00 = (ln 3)².
     layer = Layer(
         torch.tensor([[1.0], [2.0]]),
-        ExpertStack(torch.tensor([[[1.0], [2.0]], [[-1.0], [1.0]]]), torch.tensor([[[-3.0]], [[5.0]]])),
+        ExpertStack(
+            gate=torch.tensor([[[1.0]], [[-1.0]]]),
+            up=torch.tensor([[[2.0]], [[1.0]]]),
+            down=torch.tensor([[[-3.0]], [[5.0]]]),
+        ),
         Routing(
             torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]]),
             torch.tensor([[0.75, 0.25], [0.5, 0.5]]),
@@ -40,7 +43,7 @@ def test_by_hand():
             torch.tensor([[0.5], [1.0]]),
         ),
     )
-    statistics = LayerStatistics(layer.experts, torch.relu)
+    statistics = LayerStatistics(layer.experts, lambda gate, up: gate.relu() * up)
     statistics.update(layer.x, layer.routing)
     sums = statistics.result()
     assert sums.tokens == 2.0
@@ -98,7 +101,7 @@ def test_mask_of_ones_is_no_mask_and_of_zeros_adds_nothing(rng):
 @pytest.mark.parametrize("sizes", [[1] * 17, [5, 5, 5, 2], [16, 1]])
 def test_batches_change_nothing(rng, sizes):
     layer = random_layer(rng)
-    statistics = LayerStatistics(layer.experts, silu)
+    statistics = LayerStatistics(layer.experts, silu_unit)
     for part in torch.arange(17).split(sizes):
         statistics.update(layer.x[part], layer.routing.take(part))
     assert_same_sums(statistics.result(), layer.sums(), rtol=1e-5, atol=1e-6)
@@ -123,13 +126,11 @@ def test_order_of_the_selected_experts_changes_nothing(rng):
 
 def test_neuron_order_changes_nothing(rng):
     layer = random_layer(rng)
-    gate_up, down = layer.experts.gate_up.clone(), layer.experts.down.clone()
-    for expert in range(6):
-        order = torch.from_numpy(rng.permutation(5))
-        gate_up[expert] = torch.cat([gate_up[expert, :5][order], gate_up[expert, 5:][order]])
-        down[expert] = down[expert][:, order]
-    shuffled, original = layer.with_experts(ExpertStack(gate_up, down)).sums(), layer.sums()
-    assert not torch.equal(gate_up, layer.experts.gate_up)
+    orders = [torch.from_numpy(rng.permutation(5)) for _ in range(6)]
+    moved = [layer.experts[expert].permuted(order) for expert, order in enumerate(orders)]
+    stacked = {name: torch.stack([getattr(expert, name) for expert in moved]) for name in ("gate", "up", "down")}
+    shuffled, original = layer.with_experts(ExpertStack(**stacked)).sums(), layer.sums()
+    assert not torch.equal(stacked["gate"], layer.experts.gate)
     assert_same_sums(shuffled, original, rtol=1e-5, atol=1e-6)
     for saliency in SALIENCIES.values():
         np.testing.assert_allclose(saliency(shuffled), saliency(original), rtol=1e-5)
@@ -154,8 +155,8 @@ def test_one_expert(rng):
 
 def test_running_totals_do_not_lose_small_terms():
     # An output of norm 1e8, then 1000 of norm 1: a float32 total would stay at 1e8.
-    experts = ExpertStack(torch.ones(1, 2, 1), torch.ones(1, 1, 1))
-    statistics = LayerStatistics(experts, torch.nn.Identity())
+    experts = ExpertStack(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    statistics = LayerStatistics(experts, lambda gate, up: gate * up)
     one = Routing(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1))
     statistics.update(torch.tensor([[1e4]]), one)
     for _ in range(1000):
@@ -168,17 +169,30 @@ def test_running_totals_do_not_lose_small_terms():
 
 def test_bfloat16_tokens_are_summed_in_more_than_bfloat16():
     # E(x) = 1 for each of 1001 tokens. The nearest number with 8 bits of significand is 1000.
-    experts = ExpertStack(torch.ones(1, 2, 1, dtype=torch.bfloat16), torch.ones(1, 1, 1, dtype=torch.bfloat16))
+    experts = ExpertStack(*[torch.ones(1, 1, 1, dtype=torch.bfloat16)] * 3)
     ones = torch.ones(1001, 1, dtype=torch.bfloat16)
-    statistics = LayerStatistics(experts, torch.nn.Identity())
+    statistics = LayerStatistics(experts, lambda gate, up: gate * up)
     statistics.update(ones, Routing(ones, ones.float(), torch.zeros(1001, 1, dtype=torch.int64), ones))
     for name, value in statistics.result().arrays().items():
         assert value.item() == 1001.0, name
 
 
+def test_output_biases_by_hand():
+    # One expert, E(x) = 2·x² − 1 (gate = up = x, down 2, bias −1) and p = 1/4, 1/2 for x = 1, 3: outputs 1 and 17.
+    one = torch.ones(1, 1, 1)
+    experts = ExpertStack(one, one, 2 * one, down_bias=-torch.ones(1, 1))
+    statistics = LayerStatistics(experts, lambda gate, up: gate * up)
+    routing = Routing(
+        torch.zeros(2, 1), torch.tensor([[0.25], [0.5]]), torch.zeros(2, 1, dtype=torch.int64), torch.ones(2, 1)
+    )
+    statistics.update(torch.tensor([[1.0], [3.0]]), routing)
+    sums = statistics.result()
+    assert (sums.norm_sum.item(), sums.output_sum.item(), sums.gated_output_sum.item()) == (18.0, 18.0, 8.75)
+
+
 def test_result_is_a_snapshot(rng):
     layer = random_layer(rng)
-    statistics = LayerStatistics(layer.experts, silu)
+    statistics = LayerStatistics(layer.experts, silu_unit)
     statistics.update(layer.x, layer.routing)
     first = statistics.result()
     statistics.update(layer.x, layer.routing)
@@ -189,7 +203,7 @@ def test_result_is_a_snapshot(rng):
 def test_inputs_that_require_gradients_leave_no_graph(rng):
     layer = random_layer(rng)
     x = layer.x.clone().requires_grad_()
-    statistics = LayerStatistics(layer.experts, silu)
+    statistics = LayerStatistics(layer.experts, silu_unit)
     statistics.update(x, layer.routing)
     assert not statistics.hidden_sums.requires_grad
     assert_same_sums(statistics.result(), layer.sums(), rtol=0, atol=0)

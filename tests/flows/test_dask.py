@@ -1,19 +1,26 @@
 """The flow on a Dask cluster whose workers have clones of their own and exchange results through a DVC remote."""
 
+import json
+import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-import time
 
+import psutil
 import pytest
 import yaml
 
+from flows.warm import Warm
+from tests.flows.blocked import BlockedModel
 from tests.flows.conftest import flow_environment, ran_by_flow
-from tests.graphs import build_graph, dvc, ran
+from tests.graphs import ROOT, build_graph, dvc, ran
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 IDENTITY = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
+WAIT_FOR_WORKERS = "import sys, distributed; distributed.Client(sys.argv[1], timeout=60).wait_for_workers(2, 120)"
 
 
 def git(folder, *arguments):
@@ -32,72 +39,196 @@ def origin(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cluster(origin, server):
-    """Address of a scheduler with two workers, each in its own clone."""
+def workers(origin):
+    """The clones of two workers."""
+    clones = [origin.parent / f"worker-{number}" for number in range(2)]
+    for clone in clones:
+        git(origin.parent, "clone", "-q", str(origin), str(clone))
+    return clones
+
+
+@pytest.fixture(scope="module")
+def cluster(origin, workers, server):
+    """Address of a scheduler with two workers, each in its own clone, started as docs/flow.md says."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     dask = [sys.executable, "-m", "dask"]
-    commands = [(origin.parent, [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"])]
-    for number in range(2):
-        clone = origin.parent / f"worker-{number}"
-        git(origin.parent, "clone", "-q", str(origin), str(clone))
-        options = ["--nthreads", "1", "--nworkers", "1", "--no-dashboard", "--no-nanny", "--local-directory", "/tmp"]
-        commands.append((clone, [*dask, "worker", address, *options]))
+    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    worker = [*dask, "worker", address, "--nthreads", "1", "--nworkers", "1", "--no-nanny", "--no-dashboard"]
     processes = []
-    for folder, command in commands:
+    for folder, command in [(origin.parent, scheduler), *((clone, worker) for clone in workers)]:
         environment = flow_environment(server) | {"REAM_REPOSITORY": str(folder)}
         with open(origin.parent / f"{folder.name}.log", "w") as log:
             processes.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log))
-        time.sleep(3)
-    yield address
+    wait = subprocess.run([sys.executable, "-c", WAIT_FOR_WORKERS, address], capture_output=True, text=True)
+    yield address if wait.returncode == 0 else pytest.fail(wait.stderr)
     for process in reversed(processes):
         process.terminate()
-        process.wait(30)
+        process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def alone(origin, tmp_path_factory):
+    """What `dvc repro` makes of the repository by itself, its stages spared their imports."""
+    folder = shutil.copytree(origin, tmp_path_factory.mktemp("alone") / "clone", symlinks=True)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    with Warm({}) as warm:
+        assert warm.ready()
+        command = [sys.executable, "-m", "dvc", "repro"]
+        environment = flow_environment() | warm.environment()
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+    return folder
+
+
+@pytest.fixture
+def folder(origin, tmp_path):
+    """A clone for the flow."""
+    git(tmp_path, "clone", "-q", str(origin), str(tmp_path / "flow"))
+    return tmp_path / "flow"
+
+
+def start(folder, server, *arguments):
+    command = [sys.executable, "-m", "flows", "run", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=flow_environment(server), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def run(folder, server, *arguments):
-    command = [sys.executable, "-m", "flows", "run", *arguments]
-    result = subprocess.run(
-        command, cwd=folder, env=flow_environment(server), capture_output=True, text=True, check=False
-    )
-    return result.returncode, result.stdout + result.stderr
+    process = start(folder, server, *arguments)
+    said = process.communicate()[0]
+    return process.returncode, said
 
 
-def test_two_clones_make_the_same_lock(origin, cluster, server, tmp_path):
-    folder = tmp_path / "flow"
-    git(tmp_path, "clone", "-q", str(origin), str(folder))
-    code, said = run(folder, server, "--dask", cluster, "--clones")
+@pytest.fixture(scope="module")
+def by_flow(origin, cluster, server, tmp_path_factory):
+    """A clone that the flow has brought up to date on the cluster, and what it said; the remote has all results."""
+    base = tmp_path_factory.mktemp("flow")
+    git(base, "clone", "-q", str(origin), str(base / "clone"))
+    code, said = run(base / "clone", server, "--dask", cluster, "--clones")
     assert code == 0, said
+    return base / "clone", said
+
+
+def test_two_clones_make_the_same_lock(by_flow, workers, alone):
+    folder, said = by_flow
     assert "19 stages ran, 0 cached" in said
-    alone = tmp_path / "alone"
-    shutil.copytree(origin, alone, symlinks=True)
-    dvc(alone, "repro")
     assert yaml.safe_load((folder / "dvc.lock").read_text()) == yaml.safe_load((alone / "dvc.lock").read_text())
     assert (folder / "reports" / "results.md").read_bytes() == (alone / "reports" / "results.md").read_bytes()
     assert ran(dvc(folder, "repro")) == set(), "its outputs have been pulled"
-    used = {path.parent for path in origin.parent.glob("worker-*/artifacts") if any(path.iterdir())}
-    assert len(used) == 2, "both workers have worked"
+    assert all(any((clone / "artifacts").iterdir()) for clone in workers), "both workers have worked"
+
+
+def test_what_is_on_the_remote_or_here_is_not_made_again(by_flow, cluster, server, folder):
+    """A new clone gets results from the remote; what plain `dvc repro` makes in it goes to the workers."""
+    shutil.copy(by_flow[0] / "dvc.lock", folder)
     code, said = run(folder, server, "--dask", cluster, "--clones")
-    assert (code, ran_by_flow(said)) == (0, set())
+    assert (code, ran_by_flow(said)) == (0, set()), said
     assert "0 stages ran, 19 cached" in said
+    assert (folder / "reports" / "results.md").read_bytes() == (by_flow[0] / "reports" / "results.md").read_bytes()
+    params = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(params.replace("sequences: 6", "sequences: 5"))
+    assert (folder / "params.yaml").read_text() != params
+    assert ran(dvc(folder, "repro", "calibration@prose")) == {"calibration@prose"}
+    code, said = run(folder, server, "statistics@prose", "--dask", cluster, "--clones")
+    assert code == 0, said
+    assert "1 stages ran, 2 cached" in said
+    assert ran(dvc(folder, "repro", "statistics@prose")) == set()
 
 
-def test_code_that_is_not_committed_is_refused(origin, cluster, server, tmp_path):
-    folder = tmp_path / "changed"
-    git(tmp_path, "clone", "-q", str(origin), str(folder))
-    (folder / "dvc.yaml").write_text((folder / "dvc.yaml").read_text() + "\n# changed\n")
+def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(cluster, server, folder):
+    """Here the workers share the flow's workspace."""
+    code, said = run(
+        folder, server, "saliency@even", "--dask", cluster, "--workers", "2", "-S", "sources.code.paths=[none-*.txt]"
+    )
+    assert code == 1
+    last = said.strip().splitlines()[-1]
+    assert re.search(r"ERROR .* stage calibration@code: no file matches 'none-\*.txt'", said)
+    assert re.match(r"error: failed: calibration@code; not run: statistics@code, saliency@even; 3 stages ran", last)
+    assert ran(dvc(folder, "repro", "statistics@prose")) == set(), "what does not need it has run, in this workspace"
+
+
+def locks(folder):
+    """What DVC holds in a repository."""
+    path = folder / ".dvc" / "tmp" / "rwlock"
+    return [held for kind in json.loads(path.read_text() or "{}").values() for held in kind] if path.exists() else []
+
+
+def processes_in(folder):
+    return [process for process in psutil.process_iter(["cmdline", "cwd"]) if process.info["cwd"] == str(folder)]
+
+
+def others(folder):
+    """Processes in a folder that are no Dask workers."""
+    return [process for process in processes_in(folder) if "dask" not in (process.info["cmdline"] or [])]
+
+
+def test_cancelling_stops_the_stages_of_the_workers(cluster, server, folder, workers, tmp_path):
+    """Their clones are free for the next flow."""
+    model = BlockedModel(tmp_path / "blocked")
+    arguments = ("model", "--dask", cluster, "--clones", "-S", f"model.path={model.path}")
+    process = start(folder, server, *arguments)
+    model.wait()
+    assert any(map(others, workers))
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode != 0, said
+    model.dropped()
+    for clone in workers:
+        assert psutil.wait_procs(others(clone), timeout=10)[1] == []
+        assert locks(clone) == []
+        assert list(clone.rglob(".*.tmp")) == []
+    model.repair()
+    code, said = run(folder, server, *arguments)
+    assert code == 0, said
+    assert "1 stages ran, 0 cached" in said
+
+
+def test_code_that_is_not_committed_is_refused(cluster, server, folder):
+    text = (folder / "dvc.yaml").read_text()
+    (folder / "dvc.yaml").write_text(f"{text}\n# changed\n")
     code, said = run(folder, server, "--dask", cluster, "--clones")
     assert code == 2
     assert "uncommitted changes in dvc.yaml: the workers' clones run what is committed" in said
     git(folder, "commit", "-q", "-a", "-m", "another commit")
-    code, said = run(folder, server, "calibration@prose", "--dask", cluster, "--clones")
+    code, said = run(folder, server, "model", "--dask", cluster, "--clones")
     assert code == 1
-    assert "is at commit" in said
+    assert re.search(r"ERROR .* the clone .*worker-\d is at commit \w+, the flow at \w+; pull there", said)
 
 
-def test_no_scheduler_answers(origin, server):
-    code, said = run(origin, server, "--dask", "tcp://127.0.0.1:9")
+@pytest.mark.parametrize(
+    ("address", "reachable", "message"),
+    [
+        ("tcp://127.0.0.1:9", True, "no Dask scheduler answers at tcp://127.0.0.1:9"),
+        ("tcp://192.0.2.1:8786", False, "the workers of tcp://192.0.2.1:8786 can't reach a server on 127.0.0.1"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used(origin, server, address, reachable, message):
+    code, said = run(origin, server if reachable else None, "--dask", address)
     assert code == 2
-    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in said.splitlines()[-1]
+    assert said.startswith(f"error: {message}")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_stage_of_a_killed_worker_is_run_by_another(cluster, server, folder, workers, tmp_path):
+    """The last one: the cluster has one worker less from here on."""
+    model = BlockedModel(tmp_path / "blocked")
+    process = start(folder, server, "model", "--dask", cluster, "--clones", "-S", f"model.path={model.path}")
+    model.wait()
+    (clone,) = [clone for clone in workers if others(clone)]
+    (worker,) = [one for one in processes_in(clone) if one not in others(clone)]
+    worker.kill()
+    model.dropped()
+    assert psutil.wait_procs(others(clone), timeout=60)[1] == [], "a stage without a worker ends, and its imports then"
+    model.wait()
+    model.release()
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert "1 stages ran, 0 cached" in said

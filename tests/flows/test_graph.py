@@ -74,7 +74,7 @@ def test_what_is_out_of_date_and_why(tmp_path):
     text = manifest.read_text()
     manifest.unlink()
     manifest.write_text(text.replace("{", "{ ", 1))
-    assert outdated(folder, names) == {"model": "itself", "calibration@prose": "needs", "calibration@code": "itself"}
+    assert outdated(folder, names) == {"model": "outputs", "calibration@prose": "needs", "calibration@code": "itself"}
     manifest.write_text(text)
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("prose-*.txt", "prose-1*.txt"))

@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 import yaml
 
+from tests.flows.blocked import BlockedModel
 from tests.flows.conftest import flow_environment, ran_by_flow, states
 from tests.graphs import build_graph, dvc, ran
 
@@ -99,56 +99,55 @@ def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(by_flow, flow):
     assert "none-*.txt" in said
 
 
-def started(folder, server, *arguments):
-    """A flow that runs, once its stage `statistics@prose` has a process."""
-    command = [sys.executable, "-m", "flows", "run", "statistics@prose", *arguments]
+@pytest.fixture
+def blocked(server, tmp_path):
+    """A repository, its flow whose stage `model` runs and waits for the model's config, and that model."""
+    folder, model = build_graph(tmp_path / "clone"), BlockedModel(tmp_path / "blocked")
+    command = [sys.executable, "-m", "flows", "run", "model", "-S", f"model.path={model.path}"]
     process = subprocess.Popen(
         command, cwd=folder, env=flow_environment(server), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        found = stage_processes(folder)
-        if found:
-            return process, found
-        time.sleep(0.05)
-    process.kill()
-    pytest.fail(f"no stage has started: {process.communicate()[0]}")
+    try:
+        model.wait()
+        yield folder, process, model
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def stage_processes(folder):
-    """Processes of `ream stage statistics` in a folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = process.info["cmdline"] or []
-        if process.info["cwd"] == str(folder) and "statistics" in command and "stage" in command:
-            found.append(process)
-    return found
+    """Processes of `ream stage` in a folder."""
+    found = [process for process in psutil.process_iter(["cmdline", "cwd"]) if process.info["cwd"] == str(folder)]
+    return [process for process in found if "stage" in (process.info["cmdline"] or [])]
 
 
-def test_a_killed_stage_is_run_again(by_flow, server):
-    folder, _ = by_flow
-    process, found = started(folder, server, "-S", "statistics.probes=21")
-    time.sleep(1)
-    for stage in found:
+def test_a_killed_stage_is_run_again(blocked):
+    folder, process, model = blocked
+    killed = stage_processes(folder)
+    assert killed
+    for stage in killed:
         stage.kill()
+    model.dropped()
+    model.wait()
+    model.release()
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
     assert "was killed by SIGKILL" in said
-    assert said.count("> ream stage statistics --source prose") == 2
-    assert ran(dvc(folder, "repro", "statistics@prose")) == set()
+    assert said.count("> ream stage model") == 2
+    assert ran(dvc(folder, "repro", "model")) == set()
 
 
-def test_cancelling_leaves_no_process_lock_or_half_a_file(by_flow, server):
-    folder, _ = by_flow
-    process, _ = started(folder, server, "-S", "statistics.probes=22")
-    time.sleep(1)
+def test_cancelling_leaves_no_process_lock_or_half_a_file(blocked):
+    folder, process, model = blocked
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[0]
     assert process.returncode != 0, said
     assert stage_processes(folder) == []
     assert locks(folder) in ({}, {"read": {}, "write": {}})
     assert leftovers(folder) == []
-    assert ran(dvc(folder, "repro", "statistics@prose")) == {"statistics@prose"}, "the repository is free, and goes on"
+    model.dropped()
+    model.repair()
+    assert ran(dvc(folder, "repro", "model")) == {"model"}, "the repository is free, and goes on"
 
 
 def test_shards_end_in_the_same_statistics(by_flow, flow):

@@ -21,9 +21,9 @@ def test_numbers_and_roles(which, moe_layers, request):
     assert (read.experts, read.top_k, read.hidden, read.width) == (EXPERTS, TOP_K, HIDDEN, WIDTH)
     assert len(read.roles) == len(moe_layers) * (3 * EXPERTS + 1)
     role = read.roles[FIRST]
-    assert (role.layer, role.expert, role.projection) == (0, 3, "up")
+    assert (role.layer, role.expert, role.kind.part) == (0, 3, "up")
     assert read.roles["model.layers.2.mlp.gate.weight"].expert is None
-    assert read.expert_name(0, 3, "up") == FIRST
+    assert read.tensor_name(0, role.kind, 3) == FIRST
 
 
 def changed(checkpoint, tmp_path, **values):
@@ -59,7 +59,7 @@ def test_config_with_another_number_of_experts(checkpoint, tmp_path, experts):
     folder = changed(checkpoint, tmp_path, num_experts=experts)
     message = refused(lambda: architecture_of(Checkpoint(folder)))
     assert ("missing" in message) == (experts > EXPERTS)
-    assert f"experts.{EXPERTS}." in message if experts > EXPERTS else f"[{experts}]" in message
+    assert f"experts.{EXPERTS}." in message if experts > EXPERTS else f"says {experts} experts" in message
 
 
 def test_missing_expert_tensor(checkpoint, tmp_path):

@@ -130,7 +130,7 @@ def test_an_unchanged_shard_is_written_byte_for_byte(which, request, tmp_path):
     read = Checkpoint(folder)
     for shard, header in read.headers.items():
         tensors = [
-            OutputTensor(info.name, info.dtype, info.shape, lambda name=info.name: read.raw(name))
+            OutputTensor(info.name, info.dtype, info.shape, lambda name=info.name: [read.raw(name)])
             for info in read.tensors.values()
             if info.shard == shard
         ]
@@ -147,7 +147,7 @@ def test_changed_shard_keeps_metadata_and_is_read_by_safetensors(metadata, tmp_p
     wanted = {"a": torch.arange(3.0), "c": torch.tensor([1, 2], dtype=torch.int64)}
     tensors = [
         OutputTensor(name, {torch.float32: "F32", torch.int64: "I64"}[tensor.dtype], tuple(tensor.shape),
-                     lambda tensor=tensor: tensor_bytes(tensor))
+                     lambda tensor=tensor: [tensor_bytes(tensor)])
         for name, tensor in wanted.items()
     ]  # fmt: skip
     write_shard(tmp_path / "out.safetensors", tensors, header)
@@ -162,7 +162,7 @@ def test_changed_shard_keeps_metadata_and_is_read_by_safetensors(metadata, tmp_p
 
 def test_a_tensor_of_the_wrong_size_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match=re.escape("a: 3 bytes made, 8 announced")):
-        write_shard(tmp_path / "x.safetensors", [OutputTensor("a", "F32", (2,), lambda: b"abc")])
+        write_shard(tmp_path / "x.safetensors", [OutputTensor("a", "F32", (2,), lambda: [b"abc"])])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from ream.errors import UserError
-from ream.models.activations import ACTIVATIONS, activation_of
+from ream.models.activations import ACTIVATIONS, unit_of
 from ream.models.architecture import architecture_of
 from ream.models.checkpoint import Checkpoint
 from ream.models.decoder import Decoder, device_of, dtype_of
+from ream.models.expert_weights import OriginalWeights
 from tests.models.test_checkpoint import refused, rewrite
 from tests.tiny import EXPERTS, HIDDEN, TOP_K, VOCABULARY, damaged
 
@@ -115,14 +116,18 @@ def test_block_of_fewer_experts_from_tensors_given(checkpoint):
     decoder = decoder_of(checkpoint)
     kept = [1, 4, 6]
 
-    def read(name):
-        if name.endswith("gate.weight"):
-            return decoder.checkpoint.read(name)[kept]
-        head, _, tail = name.partition(".experts.")
-        number, _, rest = tail.partition(".")
-        return decoder.checkpoint.read(f"{head}.experts.{kept[int(number)]}.{rest}")
+    class Kept(OriginalWeights):
+        def __len__(self):
+            return len(kept)
 
-    small, whole = decoder.block(0, read, experts=3), decoder.block(0)
+        def expert(self, position):
+            return super().expert(kept[position])
+
+        def router(self, kind):
+            return super().router(kind)[kept]
+
+    small = decoder.block(0, Kept(decoder.checkpoint, decoder.architecture, 0))
+    whole = decoder.block(0)
     x = torch.randn(1, 9, HIDDEN, generator=torch.Generator().manual_seed(0))
     expected = torch.zeros(9, HIDDEN)
     for token in range(9):
@@ -142,8 +147,8 @@ def test_activations_by_name_equal_the_modules_own(checkpoint):
     for name, function in ACTIVATIONS.items():
         torch.testing.assert_close(function(x), ACT2FN[name](x), rtol=1e-6, atol=1e-6)
     block = decoder_of(checkpoint).block(0)
-    assert torch.equal(activation_of("silu")(x), block.activation(x))
-    refused(lambda: activation_of("swoosh"), "swoosh", "silu")
+    assert torch.equal(block.unit(x, 2 * x), ACTIVATIONS["silu"](x) * 2 * x)
+    refused(lambda: unit_of("gated", {"hidden_act": "swoosh"}), "swoosh", "silu")
 
 
 def test_weights_are_freed_after_use(mixed_depth):

@@ -1,0 +1,61 @@
+"""The weights of a layer's experts and router, whichever way they lie in the checkpoint."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from ream.core.experts import Expert
+from ream.models.architecture import Architecture
+from ream.models.checkpoint import Checkpoint
+from ream.models.families import RouterTensor
+from ream.models.layout import unpacked
+
+
+class BlockWeights(Protocol):
+    """What the experts and the router of a MoE block are: the original's, or a compressed layer's."""
+
+    def __len__(self) -> int:
+        """Experts."""
+        ...
+
+    def expert(self, position: int) -> Expert:
+        """Weights of one, in the checkpoint's dtype."""
+        ...
+
+    def router(self, kind: RouterTensor) -> Tensor:
+        """A router's tensor, with an entry for each of these experts."""
+        ...
+
+
+class OriginalWeights:
+    """`BlockWeights` as they are in the checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint, architecture: Architecture, layer: int) -> None:
+        self._checkpoint, self._architecture, self._layer = checkpoint, architecture, layer
+
+    def __len__(self) -> int:
+        return self._architecture.experts
+
+    def expert(self, position: int) -> Expert:
+        return read_expert(self._checkpoint, self._architecture, self._layer, position)
+
+    def router(self, kind: RouterTensor) -> Tensor:
+        return self._checkpoint.read(self._architecture.tensor_name(self._layer, kind))
+
+
+def read_expert(checkpoint: Checkpoint, architecture: Architecture, layer: int, expert: int) -> Expert:
+    """The weights of one expert in the checkpoint's dtype; of stacked tensors only its share is read."""
+    tensors = {}
+    for kind in architecture.layout:
+        if kind.stacked:
+            tensors[kind.name] = checkpoint.read(architecture.tensor_name(layer, kind), row=expert)
+        else:
+            tensors[kind.name] = checkpoint.read(architecture.tensor_name(layer, kind, expert))
+    return Expert(**unpacked(architecture.layout, tensors))
+
+
+def input_gates(checkpoint: Checkpoint, architecture: Architecture, layer: int) -> Tensor | None:
+    """[N, H]: the router's rows where they scale the experts' inputs (Llama-4), else None."""
+    if architecture.family.rule != "scales-inputs":
+        return None
+    return checkpoint.read(architecture.tensor_name(layer, architecture.family.router[0]))

@@ -1,0 +1,110 @@
+"""How the weights of experts lie in tensors: one tensor an expert and projection, or all experts stacked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ream.core.experts import Expert
+
+# What an ExpertTensor can hold: fields of an Expert, one or two of them (gate rows above up rows).
+PARTS: dict[str, tuple[str, ...]] = {
+    "gate": ("gate",),
+    "up": ("up",),
+    "gate_up": ("gate", "up"),
+    "down": ("down",),
+    "gate_up_bias": ("gate_bias", "up_bias"),
+    "down_bias": ("down_bias",),
+}
+
+
+@dataclass(frozen=True)
+class ExpertTensor:
+    """A tensor with weights of one expert, if its name counts experts, else of all, stacked along the first axis.
+
+    Attributes:
+        name: within the MoE block, with ``{expert}`` where it is of one expert.
+        part: of PARTS, what it holds.
+        transposed: [H, rows] instead of [rows, H] (of ``down`` [D, H] instead of [H, D]).
+        interleaved: gate and up rows alternate.
+    """
+
+    name: str
+    part: str
+    transposed: bool = False
+    interleaved: bool = False
+
+    @property
+    def stacked(self) -> bool:
+        return "{expert}" not in self.name
+
+    def shape(self, hidden: int, width: int) -> tuple[int, ...]:
+        """Of one expert's share: [.., ..] or, of a bias, [..].
+
+        Args:
+            hidden: H. width: D.
+        """
+        rows, columns = (hidden, width) if self.part.startswith("down") else (width * len(PARTS[self.part]), hidden)
+        if self.part.endswith("bias"):
+            return (rows,)
+        return (columns, rows) if self.transposed else (rows, columns)
+
+    def unpack(self, tensor: Tensor) -> dict[str, Tensor]:
+        """Fields of an Expert (views), from the tensor of one expert or, with a leading axis, from a stack."""
+        rows = tensor.transpose(-1, -2) if self.transposed else tensor
+        names = PARTS[self.part]
+        if len(names) == 1:
+            return {names[0]: rows}
+        axis = -1 if self.part.endswith("bias") else -2
+        if self.interleaved:
+            picked = [rows.movedim(axis, 0)[start::2].movedim(0, axis) for start in range(2)]
+        else:
+            picked = list(rows.chunk(2, dim=axis))
+        return dict(zip(names, picked, strict=True))
+
+    def pack(self, expert: Expert) -> Tensor:
+        """One expert's share of this tensor: the inverse of `unpack`."""
+        fields = [getattr(expert, name) for name in PARTS[self.part]]
+        if self.interleaved:
+            rows = torch.stack(fields, dim=1).flatten(0, 1)
+        else:
+            rows = fields[0] if len(fields) == 1 else torch.cat(fields)
+        return rows.T.contiguous() if self.transposed else rows.contiguous()
+
+
+Layout = tuple[ExpertTensor, ...]
+
+PER_EXPERT: Layout = (
+    ExpertTensor("experts.{expert}.gate_proj.weight", "gate"),
+    ExpertTensor("experts.{expert}.up_proj.weight", "up"),
+    ExpertTensor("experts.{expert}.down_proj.weight", "down"),
+)
+# Mixtral's names: w1 gate, w3 up, w2 down.
+NUMBERED: Layout = (
+    ExpertTensor("experts.{expert}.w1.weight", "gate"),
+    ExpertTensor("experts.{expert}.w3.weight", "up"),
+    ExpertTensor("experts.{expert}.w2.weight", "down"),
+)
+# As transformers 5 keeps them in memory.
+STACKED: Layout = (ExpertTensor("experts.gate_up_proj", "gate_up"), ExpertTensor("experts.down_proj", "down"))
+TRANSPOSED: Layout = (
+    ExpertTensor("experts.gate_up_proj", "gate_up", transposed=True),
+    ExpertTensor("experts.down_proj", "down", transposed=True),
+)
+INTERLEAVED: Layout = (
+    ExpertTensor("experts.gate_up_proj", "gate_up", transposed=True, interleaved=True),
+    ExpertTensor("experts.gate_up_proj_bias", "gate_up_bias", interleaved=True),
+    ExpertTensor("experts.down_proj", "down", transposed=True),
+    ExpertTensor("experts.down_proj_bias", "down_bias"),
+)
+
+
+def unpacked(layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All fields that a layout's tensors hold.
+
+    Args:
+        layout: of the tensors.
+        tensors: by the names of the layout, of one expert or stacked.
+    """
+    return {field: part for each in layout for field, part in each.unpack(tensors[each.name]).items()}

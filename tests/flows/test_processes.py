@@ -1,0 +1,47 @@
+"""What a flow run has started in a process: one process of imports, and nothing once it has ended."""
+
+import sys
+
+import pytest
+
+from flows.child import StageError, run
+from flows.processes import SHARED_CORES, Processes, end_processes, processes_of
+
+
+@pytest.fixture
+def processes():
+    processes = Processes()
+    yield processes
+    processes.end()
+
+
+def ignore(_):
+    pass
+
+
+def test_stages_share_a_process_of_imports_that_is_started_again_when_it_has_ended(processes):
+    first = processes.environment()
+    assert first.items() >= SHARED_CORES.items()
+    assert processes.environment() == first
+    processes._warm._process.kill()
+    processes._warm._process.wait()
+    second = processes.environment()
+    assert second["PATH"] != first["PATH"]
+    assert processes._warm.alive()
+
+
+def test_nothing_is_started_once_the_flow_run_has_ended(tmp_path):
+    one, other = processes_of("one"), processes_of("other")
+    assert processes_of("one") is one
+    one.environment()
+    end_processes("one")
+    assert not one._warm.alive()
+    with pytest.raises(StageError, match="not started: the flow is being stopped") as error:
+        one.environment()
+    assert not error.value.again
+    command = [sys.executable, "-c", "print('here')"]
+    with pytest.raises(StageError, match="not started: the flow is being stopped"):
+        run("s", command, tmp_path, {}, ignore, ignore, one.children)
+    said = []
+    run("s", command, tmp_path, {}, said.append, ignore, other.children)
+    assert said == ["here"], "another flow run in the same process goes on"
