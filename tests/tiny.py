@@ -37,7 +37,7 @@ def build(folder, dtype=torch.float32, layers=3, dense=(), shard="12KB", hub_key
             folder,
             lambda config: {"num_experts" if key == "num_local_experts" else key: config[key] for key in config},
         )
-    _write_tokenizer(folder)
+    write_tokenizer(folder)
     return folder
 
 
@@ -47,7 +47,8 @@ def rewrite_config(folder, change):
     path.write_text(json.dumps(change(json.loads(path.read_text())), indent=2) + "\n")
 
 
-def _write_tokenizer(folder):
+def write_tokenizer(folder):
+    """A byte-level tokenizer, a chat template and a licence."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: index for index, letter in enumerate([*alphabet, "<|endoftext|>"])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))

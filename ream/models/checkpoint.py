@@ -228,7 +228,8 @@ class OutputTensor:
 
 def tensor_bytes(tensor: Tensor) -> bytes:
     """The little-endian bytes of a tensor, row-major."""
-    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    flat = tensor.detach().cpu().reshape(-1)  # an axis of length 1 may have any stride, which view() does not like
+    return flat.view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> str:
