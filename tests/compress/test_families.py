@@ -24,7 +24,7 @@ from tests.models.families import HIDDEN, LAYERS, TINY, VOCABULARY, WIDTH, build
 from tests.tiny import ROOT
 
 KEPT = 4
-CLOSE = {"rtol": 1e-4, "atol": 5e-5}  # float32, of logits around 1
+CLOSE = {"rtol": 1e-3, "atol": 2e-4}  # float32, of logits around 1; another compression is off by over 1e-2
 FAMILIES = sorted(TINY)
 MULTI_TOKEN = [name for name in FAMILIES if TINY[name].multi_token]
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
