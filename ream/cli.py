@@ -20,6 +20,14 @@ ParamsFile = Annotated[
 ]
 # One model at a time: the graph's setting, by which stages share the cores, does not hold here.
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a CPU [default: all cores].")]
+KeepShards = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-shards/--drop-shards",
+        help="Of a hub model: leave its shards in the hub's cache, or remove each after use [default: keep].",
+        show_default=False,
+    ),
+]
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
 
 
@@ -116,6 +124,7 @@ def compress(
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a micro-batch [default: of the params file].")
     ] = None,
+    keep_shards: KeepShards = None,
     params: ParamsFile = None,
 ) -> None:
     """Compress a model, all in one, without DVC; the same command goes on where a killed run stood."""
@@ -131,6 +140,7 @@ def compress(
             calibration=calibration,
             group_size=group_size,
             overrides={
+                "model": {"keep_shards": keep_shards},
                 "calibration": {"sequences": sequences, "tokens": tokens, "seed": seed},
                 "statistics": {"probes": probes},
                 "compute": {
@@ -151,18 +161,18 @@ def apply(
     model: ModelArgument,
     recipe: Annotated[Path, typer.Argument(help="A recipe.safetensors.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    keep_shards: KeepShards = None,
 ) -> None:
     """Write the compressed checkpoint of a recipe from the original model."""
     from ream.compress.output import check_output, check_recipe, write_checkpoint
     from ream.compress.recipe_file import load_recipe
     from ream.models.architecture import architecture_of
     from ream.models.checkpoint import Checkpoint
-    from ream.models.manifest import locate
+    from ream.models.manifest import source_of
 
     check_output(out)
     loaded = load_recipe(recipe)
-    folder, _ = locate(model)
-    checkpoint = Checkpoint(folder)
+    checkpoint = Checkpoint(source_of(model, keep_shards is not False))
     check_recipe(loaded, checkpoint.digest(), model)
     parameters = write_checkpoint(checkpoint, architecture_of(checkpoint), loaded, out)
     typer.echo(f"{out}: {parameters:,} parameters of the original's {checkpoint.parameters:,}")

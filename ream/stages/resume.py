@@ -18,7 +18,8 @@ def settings_of(params: Params, mix: str, method: str, experts: int) -> dict[str
         "experts": experts,
         "method": method,
         "mix": mix,
-        **{name: getattr(params, name).model_dump() for name in ("model", "compute", "calibration", "statistics")},
+        "model": params.model.model_dump(exclude={"keep_shards"}),  # it changes no result
+        **{name: getattr(params, name).model_dump() for name in ("compute", "calibration", "statistics")},
         "grouping": params.grouping.model_dump(),
         "methods": {method: params.method(method).model_dump()},
         "mixes": {mix: ratios},
