@@ -27,6 +27,14 @@ MergeDtype = Annotated[
 ShardSize = Annotated[
     float | None, typer.Option(help="GB up to which shards are filled [default: merge.shard_gb, else the original's].")
 ]
+KeepShards = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-shards/--drop-shards",
+        help="Of a hub model: leave its shards in the hub's cache, or remove each after use [default: keep].",
+        show_default=False,
+    ),
+]
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
 
 
@@ -134,6 +142,7 @@ def compress(
     ] = None,
     merge_dtype: MergeDtype = None,
     shard_size: ShardSize = None,
+    keep_shards: KeepShards = None,
     params: ParamsFile = None,
 ) -> None:
     """Compress a model, all in one, without DVC; the same command goes on where a killed run stood."""
@@ -151,7 +160,7 @@ def compress(
             overrides={
                 "calibration": {"sequences": sequences, "tokens": tokens, "seed": seed},
                 "statistics": {"probes": probes},
-                "model": {"multi_token": multi_token},
+                "model": {"multi_token": multi_token, "keep_shards": keep_shards},
                 "merge": {"dtype": merge_dtype, "shard_gb": shard_size},
                 "compute": {
                     "device": device,
@@ -174,13 +183,14 @@ def apply(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
     merge_dtype: MergeDtype = None,
     shard_size: ShardSize = None,
+    keep_shards: KeepShards = None,
 ) -> None:
     """Write the compressed checkpoint of a recipe from the original model."""
     from ream.compress.output import check_output, check_recipe, write_checkpoint
     from ream.compress.recipe_file import load_recipe
     from ream.models.architecture import architecture_of
     from ream.models.checkpoint import Checkpoint
-    from ream.models.manifest import locate
+    from ream.models.manifest import source_of
 
     check_output(out)
     if shard_size is not None and shard_size <= 0:
@@ -188,8 +198,7 @@ def apply(
     if merge_dtype not in (None, "original", "bfloat16"):
         raise UserError(f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16")
     loaded = load_recipe(recipe)
-    folder, _ = locate(model)
-    checkpoint = Checkpoint(folder)
+    checkpoint = Checkpoint(source_of(model, keep_shards is not False))
     check_recipe(loaded, checkpoint.digest(), model)
     parameters = write_checkpoint(
         checkpoint,

@@ -27,11 +27,14 @@ class Model(Section):
     """The original: a hub id (``owner/name``, optional ``@revision``) or a folder, and whether its own code may run.
 
     ``multi_token``: layers that predict further tokens (MTP) are compressed as one more layer, or left out.
+    ``keep_shards``: what is fetched of a hub model stays in the hub's cache; else it is removed after use, and fetched
+    again for the next use.
     """
 
     path: str
     trust_remote_code: bool = False
     multi_token: Literal["compress", "drop"] = "compress"
+    keep_shards: bool = True
 
 
 class Compute(Section):

@@ -50,3 +50,12 @@ def brain(tmp_path_factory):
     from tests import tiny
 
     return tiny.build(tmp_path_factory.mktemp("models") / "brain", torch.bfloat16, hub_key=False)
+
+
+@pytest.fixture
+def hub(checkpoint, tmp_path, monkeypatch):
+    """A hub on this machine with the tiny checkpoint, and an empty cache."""
+    from tests.models.fake_hub import serving
+
+    with serving(checkpoint, tmp_path / "hub-cache", monkeypatch) as served:
+        yield served

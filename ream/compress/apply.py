@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ream.compress.release import shards_of
 from ream.core.experts import Expert
 from ream.core.merging import merged
 from ream.core.recipe import LayerRecipe, Recipe, check_layer
@@ -144,6 +145,7 @@ def output_tensors(
     layers = compressed_layers(checkpoint, architecture, recipe)
     left_out = multi_token_tensors(checkpoint, architecture) if drops_multi_token(architecture, recipe) else set()
     owners = {stored: (name, suffix) for name, parts in checkpoint.logical.items() for suffix, stored in parts.items()}
+    around = {layer: shards_of(checkpoint, names) for layer, names in _by_layer(architecture).items()}
     shards: dict[str, list[OutputTensor]] = {}
     for info in checkpoint.tensors.values():
         name, suffix = owners[info.name]
@@ -157,12 +159,22 @@ def output_tensors(
         role = architecture.roles.get(name)
         if role is None:
             make = _plain_copy(checkpoint, name) if plain else _copy(checkpoint, info.name)
-            made: OutputTensor | None = OutputTensor(info.name, info.dtype, info.shape, make)
+            reads = shards_of(checkpoint, [name]) if plain else frozenset([info.shard])
+            made: OutputTensor | None = OutputTensor(info.name, info.dtype, info.shape, make, reads)
         else:
             made = _changed(layers[role.layer], role, info, suffix, plain)
+            made = made and replace(made, reads=around[role.layer])
         if made is not None:
             shards.setdefault(info.shard, []).append(made)
     return shards
+
+
+def _by_layer(architecture: Architecture) -> dict[int, list[str]]:
+    """Tensors of experts and routers by layer: what a merged expert may be made of."""
+    names: dict[int, list[str]] = {}
+    for name, role in architecture.roles.items():
+        names.setdefault(role.layer, []).append(name)
+    return names
 
 
 def output_parameters(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> int:

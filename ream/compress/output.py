@@ -14,6 +14,7 @@ import yaml
 from ream.compress.apply import compressed_config, drops_multi_token, output_parameters, output_tensors
 from ream.compress.contents import CONTENTS, Written, write_contents
 from ream.compress.recipe_file import save_recipe
+from ream.compress.release import releasing
 from ream.compress.shards import refilled
 from ream.core.recipe import Recipe
 from ream.errors import UserError
@@ -91,6 +92,7 @@ def write_checkpoint(
         config = unquantised_config(config)
     weight_map = {tensor.name: shard for shard, tensors in shards.items() for tensor in tensors}
     parameters = output_parameters(checkpoint, architecture, recipe)
+    shards = releasing(shards, checkpoint.source.drop)
     with _taking_the_place_of(out) as partial:
         written = {}
         for shard, tensors in shards.items():

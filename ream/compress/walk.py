@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ream.compress.release import release
 from ream.compress.state import WalkState
 from ream.core.statistics import probe_positions
 from ream.errors import UserError
@@ -151,6 +152,7 @@ def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer,
                     leaving[part] = layer(hidden[part], data.mask[part])[0].to(hidden.device)
                     progress.update(1)
         state.commit(index, result, leaving, last=index == last)
+        release(decoder.checkpoint, architecture, index + 1)
         hidden = leaving
 
 

@@ -22,6 +22,7 @@ from ream.files import read_json, replacing
 from ream.models.dtypes import DTYPES
 from ream.models.quantization.config import format_of
 from ream.models.quantization.tensors import logical_names, logical_shape, read_logical
+from ream.models.shard_source import Header, LocalShards, ShardSource, broken
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -45,28 +46,38 @@ class TensorInfo:
 
 
 class Checkpoint:
-    """The tensors of a folder of safetensors shards; headers are read at once, tensors when asked for.
+    """The tensors of a model's safetensors shards; headers are read at once, tensors when asked for.
 
     Attributes:
+        source: of the shards.
+        folder: of everything else: config, index, tokenizer.
         tensors: what is stored, by name.
+        headers: of the shards, as they lie in them. shards: their file names with their sizes in bytes.
         form: of quantised tensors; None where config.json says nothing of quantisation.
         logical: the model's tensors, quantised or not: name to suffixes and the names of what is stored for it.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, source: str | Path | ShardSource) -> None:
         """Read and check the headers of all shards.
+
+        Args:
+            source: a folder, or what gives the shards.
 
         Raises:
             UserError: no safetensors, an unknown dtype, or a shard that is missing, truncated, corrupt or not what the
                 index says.
         """
-        self.folder = Path(folder)
+        self.source: ShardSource = LocalShards(Path(source)) if isinstance(source, str | Path) else source
+        self.folder = self.source.folder
         self.config: dict[str, Any] = read_json(self.folder / "config.json")
         self.tensors: dict[str, TensorInfo] = {}
         self.headers: dict[str, bytes] = {}
+        self.shards: dict[str, int] = {}
+        self._contents: dict[str, str | None] = {}
         named = self._weight_map()
-        for shard in sorted(set(named.values())) if named else [SINGLE]:
-            self._read_header(shard)
+        shards = sorted(set(named.values())) if named else [SINGLE]
+        for shard, header in zip(shards, self.source.headers(shards), strict=True):
+            self._take_header(shard, header)
         for name, shard in named.items():
             if name not in self.tensors or self.tensors[name].shard != shard:
                 raise UserError(
@@ -79,36 +90,27 @@ class Checkpoint:
         if (self.folder / INDEX).exists():
             weight_map: dict[str, str] = read_json(self.folder / INDEX)["weight_map"]
             return weight_map
-        if not (self.folder / SINGLE).exists():
+        if not self.source.has(SINGLE):
             raise UserError(f"{self.folder} has neither {INDEX} nor {SINGLE}; a safetensors checkpoint is needed")
         return {}
 
-    def _read_header(self, shard: str) -> None:
-        path = self.folder / shard
-        if not path.exists():
-            raise UserError(f"{path} is missing; fetch that shard again")
-        size = path.stat().st_size
-        broken = UserError(f"{path} is truncated or corrupt ({size} bytes); fetch that shard again")
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > size - 8:
-                raise broken
-            raw = file.read(length)
+    def _take_header(self, shard: str, given: Header) -> None:
+        where, raw, size = self.source.where(shard), given.raw, given.size
         try:
             header = json.loads(raw)
         except (json.JSONDecodeError, UnicodeDecodeError):
-            raise broken from None
+            raise broken(where, size) from None
         header.pop("__metadata__", None)
-        self.headers[shard] = raw
+        self.headers[shard], self.shards[shard], self._contents[shard] = raw, size, given.content
+        last = data = 8 + len(raw)
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            if end > size:
-                raise broken
+            begin, end = (data + offset for offset in entry["data_offsets"])
             if entry["dtype"] not in DTYPES:
-                raise UserError(f"{path}: {name} has dtype {entry['dtype']}; readable are {', '.join(DTYPES)}")
+                raise UserError(f"{where}: {name} has dtype {entry['dtype']}; readable are {', '.join(DTYPES)}")
             self.tensors[name] = TensorInfo(name, shard, entry["dtype"], tuple(entry["shape"]), begin, end)
-        if size != max((info.end for info in self.tensors.values() if info.shard == shard), default=8 + length):
-            raise broken
+            last = max(last, end)
+        if size != last:
+            raise broken(where, size)
 
     def raw(self, name: str, row: int | None = None) -> bytearray:
         """The bytes of a tensor, or of one row along its first axis.
@@ -118,11 +120,11 @@ class Checkpoint:
         """
         info = self._info(name)
         size = info.bytes if row is None else info.bytes // info.shape[0]
-        with open(self.folder / info.shard, "rb") as file:
+        with self.source.open(info.shard) as file:
             file.seek(info.begin + (row or 0) * size)
             data = bytearray(size)
             if file.readinto(data) != size:
-                raise UserError(f"{self.folder / info.shard} ends within {name}; fetch that shard again")
+                raise UserError(f"{self.source.where(info.shard)} ends within {name}; fetch that shard again")
         return data
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -188,24 +190,26 @@ class Checkpoint:
         return self.tensors[name]
 
     @property
-    def shards(self) -> dict[str, int]:
-        """Shard file names with their sizes in bytes."""
-        return {shard: (self.folder / shard).stat().st_size for shard in self.headers}
-
-    @property
     def parameters(self) -> int:
         """Of the model: what scales and zero points add to quantised tensors is not counted."""
         return sum(math.prod(self.shape(name)) for name in self.logical)
 
     def digest(self) -> str:
-        """SHA-256 over names, sizes and headers of the shards and, up to 2 GiB in all, over their content."""
-        result, shards = hashlib.sha256(), self.shards
-        for shard, size in shards.items():
+        """SHA-256 over names and sizes of the shards and what tells their content.
+
+        That is, of a hub model, the hashes that the hub knows; of a folder the bytes themselves, up to 2 GiB in all, or
+        else the headers.
+        """
+        result = hashlib.sha256()
+        for shard, size in self.shards.items():
             result.update(f"{shard}\0{size}\0".encode())
-            if sum(shards.values()) > HASHED_BYTES:
+            known = self._contents[shard]
+            if known is not None:
+                result.update(known.encode())
+            elif sum(self.shards.values()) > HASHED_BYTES:
                 result.update(self.headers[shard])
             else:
-                with open(self.folder / shard, "rb") as file:
+                with self.source.open(shard) as file:
                     while block := file.read(1 << 20):
                         result.update(block)
         return result.hexdigest()
@@ -214,12 +218,16 @@ class Checkpoint:
 @dataclass(frozen=True)
 class OutputTensor:
     """A tensor to be written: its header entry and a function that makes its bytes, piece by piece, when their turn
-    comes."""
+    comes.
+
+    ``reads``: the original's shards that making it may read.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     make: Callable[[], Iterable[bytes | bytearray]]
+    reads: frozenset[str] = frozenset()
 
     @property
     def bytes(self) -> int:

@@ -1,14 +1,17 @@
 """Finding the original model, and the small manifest that stands for it in the graph."""
 
-import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ream.errors import UserError
 from ream.files import read_json, write_json
+from ream.models.hub import COMPANIONS, DESCRIPTION, HubShards, snapshot
+from ream.models.shard_source import LocalShards, ShardSource
 
-WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.py"]
+if TYPE_CHECKING:  # it imports torch, which whoever wants the tokenizer's folder alone does without
+    from ream.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,12 @@ def split_revision(path: str) -> tuple[str, str | None]:
     return name, revision
 
 
-def locate(path: str, weights: bool = True) -> tuple[Path, str | None]:
-    """The local folder of a model and, for a hub id, its commit; fetches what is not there.
+def locate(path: str, wanted: Sequence[str] = COMPANIONS) -> tuple[Path, str | None]:
+    """The local folder of a model and, for a hub id, its commit; fetches what is not there, but no weights.
 
     Args:
         path: a folder or a hub id with optional ``@revision``.
-        weights: False leaves the safetensors out.
+        wanted: patterns of the files to fetch.
 
     Raises:
         UserError: neither a folder nor a reachable hub id.
@@ -76,23 +79,27 @@ def locate(path: str, weights: bool = True) -> tuple[Path, str | None]:
     name, revision = split_revision(path)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(f"model '{path}' is neither a folder that exists nor a hub id like owner/name[@revision]")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = WANTED if weights else [pattern for pattern in WANTED if pattern != "*.safetensors"]
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        hint = (
-            "HF_HUB_OFFLINE is set; unset it or " if os.environ.get("HF_HUB_OFFLINE") == "1" else "check the name or "
-        )
-        raise UserError(f"model '{path}' cannot be fetched from the hub ({first}); {hint}give a local folder") from None
+    folder = snapshot(name, revision, wanted)
     return folder, folder.name
 
 
+def source_of(path: str, keep_shards: bool = True, wanted: Sequence[str] = COMPANIONS) -> ShardSource:
+    """What gives a model's shards, from a folder or, as they are needed, from the hub.
+
+    Args:
+        path: a folder or a hub id with optional ``@revision``.
+        keep_shards: leave shards that are fetched in the hub's cache.
+        wanted: patterns of the other files to fetch.
+
+    Raises:
+        UserError: see `locate`.
+    """
+    folder, commit = locate(path, wanted)
+    return LocalShards(folder) if commit is None else HubShards(split_revision(path)[0], folder, keep_shards)
+
+
 def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
-    """Describe a model: reads its config and the headers of its shards.
+    """Describe a model: reads its config and the headers of its shards, of a hub model nothing else.
 
     Args:
         path: a folder or a hub id.
@@ -105,15 +112,15 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
     from ream.models.checkpoint import Checkpoint
     from ream.models.layout import ExpertTensor
 
-    folder, commit = locate(path)
-    checkpoint = Checkpoint(folder)
+    source = source_of(path, wanted=DESCRIPTION)
+    checkpoint = Checkpoint(source)
     architecture = architecture_of(checkpoint)
     if multi_token == "drop":
         architecture = without_multi_token(architecture)
     first = next(name for name, role in architecture.roles.items() if isinstance(role.kind, ExpertTensor))
     return Manifest(
         path=split_revision(path)[0],
-        revision=commit,
+        revision=source.commit if isinstance(source, HubShards) else None,
         family=architecture.family.model_type,
         layers=architecture.layers,
         moe_layers=list(architecture.moe_layers),
@@ -134,17 +141,44 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
 
 
 def folder_of(manifest: Manifest) -> Path:
-    """The local folder of a manifest's model.
+    """The local folder of a manifest's model; of a hub model without its shards.
 
     Raises:
         UserError: its shards are not those of the manifest any more.
     """
-    path = manifest.path if manifest.revision is None else f"{manifest.path}@{manifest.revision}"
-    folder, _ = locate(path)
-    found: dict[str, Any] = {}
-    for shard in manifest.shards:
-        found[shard] = (folder / shard).stat().st_size if (folder / shard).exists() else None
-    if found != manifest.shards:
-        changed = next(shard for shard in found if found[shard] != manifest.shards[shard])
-        raise UserError(f"{folder / changed} is not what the manifest says; run `dvc repro -f model` to read it again")
+    folder, commit = locate(_pinned(manifest))
+    if commit is None:
+        found = {shard: (folder / shard).stat().st_size for shard in manifest.shards if (folder / shard).exists()}
+        _check_shards(manifest, found, folder)
     return folder
+
+
+def checkpoint_of(manifest: Manifest, keep_shards: bool = True) -> "Checkpoint":
+    """The checkpoint of a manifest's model.
+
+    Args:
+        manifest: of the model.
+        keep_shards: see `source_of`.
+
+    Raises:
+        UserError: its shards are not those of the manifest any more; or see `Checkpoint`.
+    """
+    from ream.models.checkpoint import Checkpoint
+
+    if manifest.revision is None:
+        folder_of(manifest)  # names the shard that has changed before a header is read
+    checkpoint = Checkpoint(source_of(_pinned(manifest), keep_shards))
+    _check_shards(manifest, checkpoint.shards, checkpoint.folder)
+    return checkpoint
+
+
+def _pinned(manifest: Manifest) -> str:
+    return manifest.path if manifest.revision is None else f"{manifest.path}@{manifest.revision}"
+
+
+def _check_shards(manifest: Manifest, found: Mapping[str, int], folder: Path) -> None:
+    for shard, size in manifest.shards.items():
+        if found.get(shard) != size:
+            raise UserError(
+                f"{folder / shard} is not what the manifest says; run `dvc repro -f model` to read it again"
+            )

@@ -95,37 +95,44 @@ def _aligned(
     import torch
 
     from ream.compress.one_shot import mixed_probes
+    from ream.compress.release import release
     from ream.models.activations import unit_of
     from ream.models.decoder import runtime
     from ream.models.expert_weights import input_gates, read_expert
     from ream.stages.original import open_original
 
-    original, ratios = open_original(workspace), params.mix(mix)
-    family = original.architecture.family
-    unit = unit_of(family.unit, family.numbers(original.checkpoint.config))
+    original, ratios = open_original(workspace, params.model.keep_shards), params.mix(mix)
+    checkpoint, architecture = original.checkpoint, original.architecture
+    unit = unit_of(architecture.family.unit, architecture.family.numbers(checkpoint.config))
     folders = {source: workspace.statistics(source) for source in ratios}
     device, _ = runtime(params.compute)
+
+    def aligned(index: int, layer: LayerRecipe) -> LayerRecipe:
+        """With all that it reads freed at its end: two layers are never in memory at once."""
+        probes = None
+        if "activations" in method.alignment:
+            probes = mixed_probes(folders, ratios, params.statistics.probes, index).to(device)
+        gates = input_gates(checkpoint, architecture, index)
+        weights = {
+            expert: replace(
+                read_expert(checkpoint, architecture, index, expert),
+                input_gate=None if gates is None else gates[expert],
+            ).to(device, torch.float32 if probes is None else probes.dtype)
+            for expert in range(architecture.experts)
+            if layer.groups.group[expert] >= 0
+        }
+        permutation = partial(_permutation, weights, method.alignment, probes, unit)
+        return replace(layer, permutations=align_layer(layer, permutation))
+
     done = [index for index in layers if index < state.next_layer]
     progress.skip(len(done))
     for index, layer in layers.items():
         if index in done:
             continue
-        probes = None
-        if "activations" in method.alignment:
-            probes = mixed_probes(folders, ratios, params.statistics.probes, index).to(device)
-        members = [expert for expert in range(original.architecture.experts) if layer.groups.group[expert] >= 0]
-        gates = input_gates(original.checkpoint, original.architecture, index)
-        weights = {
-            expert: replace(
-                read_expert(original.checkpoint, original.architecture, index, expert),
-                input_gate=None if gates is None else gates[expert],
-            ).to(device, torch.float32 if probes is None else probes.dtype)
-            for expert in members
-        }
-        permutation = partial(_permutation, weights, method.alignment, probes, unit)
-        aligned = pack_layer(replace(layer, permutations=align_layer(layer, permutation)))
-        arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in aligned.items()}
+        packed = pack_layer(aligned(index, layer))
+        arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in packed.items()}
         state.commit(index, arrays, None, last=index == max(layers))
+        release(checkpoint, architecture, index + 1)
         progress.update()
     return {
         index: unpack_layer({name: tensor.numpy() for name, tensor in state.layer(index).items()}) for index in layers

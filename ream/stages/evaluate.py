@@ -120,7 +120,7 @@ class Bench:
         from ream.compress.output import write_checkpoint
 
         if recipe is None:
-            yield self.original.checkpoint.folder
+            yield self.original.checkpoint.source.whole()
             return
         with tempfile.TemporaryDirectory(prefix="ream-vllm-") as folder:
             write_checkpoint(self.original.checkpoint, self.original.architecture, recipe, Path(folder) / "model")

@@ -22,7 +22,7 @@ def run(params: Params, workspace: Workspace, export: str, out: Path) -> str:
     if export not in params.exports:
         raise unknown("export", export, params.exports, "params 'exports'")
     cell = params.exports[export]
-    original = open_original(workspace)
+    original = open_original(workspace, params.model.keep_shards)
     recipe = load_recipe(workspace.recipe(cell.mix, cell.method, cell.experts))
     check_recipe(recipe, original.manifest.digest, original.manifest.path)
     if out.exists():  # DVC hands the stage a folder of its own

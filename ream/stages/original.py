@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ream import __version__
 from ream.files import file_digest
-from ream.models.manifest import Manifest, folder_of, load_manifest
+from ream.models.manifest import Manifest, checkpoint_of, load_manifest
 from ream.params import Params
 from ream.stages.workspace import Workspace
 
@@ -29,17 +29,20 @@ class Original:
         return size
 
 
-def open_original(workspace: Workspace) -> Original:
+def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
     """Open the model of the workspace's manifest.
+
+    Args:
+        workspace: with the manifest.
+        keep_shards: of a hub model, leave what is fetched in the hub's cache.
 
     Raises:
         UserError: it has changed, or is not all there.
     """
     from ream.models.architecture import architecture_of, without_multi_token
-    from ream.models.checkpoint import Checkpoint
 
     manifest = load_manifest(workspace.manifest)
-    checkpoint = Checkpoint(folder_of(manifest))
+    checkpoint = checkpoint_of(manifest, keep_shards)
     architecture = architecture_of(checkpoint)
     if manifest.multi_token == "drop":
         architecture = without_multi_token(architecture)

@@ -90,7 +90,7 @@ def _run(
 
     sweep(workspace.root)
     say(model.run(params, workspace))
-    original = open_original(workspace)
+    original = open_original(workspace, params.model.keep_shards)
     sources = [source for source, ratio in params.mix(cell.mix).items() if ratio > 0]
     for source in sources:
         drawn = workspace.calibration(source)

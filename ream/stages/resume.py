@@ -18,8 +18,9 @@ def settings_of(params: Params, mix: str, method: str, experts: int) -> dict[str
         "experts": experts,
         "method": method,
         "mix": mix,
-        **{name: getattr(params, name).model_dump() for name in ("model", "calibration", "statistics", "merge")},
-        "compute": params.compute.model_dump(exclude={"hidden_memory_gb"}),  # it changes no result
+        "model": params.model.model_dump(exclude={"keep_shards"}),  # it changes no result
+        **{name: getattr(params, name).model_dump() for name in ("calibration", "statistics", "merge")},
+        "compute": params.compute.model_dump(exclude={"hidden_memory_gb"}),  # nor does this
         "grouping": params.grouping.model_dump(),
         "methods": {method: params.method(method).model_dump()},
         "mixes": {mix: ratios},

@@ -39,7 +39,7 @@ def run(
     composition, ratios = params.method(method), params.mix(mix)
     if not composition.sequential:
         raise UserError(f"method '{method}' is one-shot; run it through the stages grouping and alignment")
-    original = open_original(workspace)
+    original = open_original(workspace, params.model.keep_shards)
     device, dtype = runtime(params.compute)
     corpora = {
         source: read_corpus(workspace.calibration(source)).sequences for source, ratio in ratios.items() if ratio > 0

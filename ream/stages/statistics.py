@@ -42,7 +42,7 @@ def run(
     from ream.compress.walk import Probes, batches, check_ids
     from ream.models.decoder import Decoder, runtime
 
-    original = open_original(workspace)
+    original = open_original(workspace, params.model.keep_shards)
     device, dtype = runtime(params.compute)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
     check_ids(ids, original.vocabulary)

@@ -1,0 +1,210 @@
+"""Peak memory of `ream compress` on a generated checkpoint that is larger than it, against a bound.
+
+    python benchmarks/memory.py [--folder FOLDER] [--layers 24] [--experts 128] [--hidden 1024] [--width 336] ...
+
+Random bfloat16 weights in Qwen3-MoE's layout, a tensor for each expert and projection, in shards of about 1.5 GB, with
+the demo model's tokenizer; own calibration tokens. Each method runs in a child process of its own, whose peak resident
+memory the kernel counts (VmHWM: it includes the mapped libraries, not the page cache). The generated files, about 1.6
+times the checkpoint with an output beside it, are removed at the end unless --keep is given.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ream.calibration.corpus import write_corpus
+from ream.models.checkpoint import INDEX, OutputTensor, tensor_bytes, write_shard
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARD_BYTES = 1.5e9
+HEADS, HEAD_DIM = 8, 64
+POLL_SECONDS = 0.05
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the generated model."""
+
+    layers: int
+    experts: int
+    hidden: int
+    width: int
+    vocabulary: int
+
+    @property
+    def layer(self) -> int:
+        """Parameters of a decoder layer."""
+        routed = self.experts * (3 * self.width + 1) * self.hidden
+        return routed + 4 * HEADS * HEAD_DIM * self.hidden + 2 * HEAD_DIM + 2 * self.hidden
+
+
+def shapes(sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the model's tensors, in the order in which they are written."""
+    hidden, heads = sizes.hidden, HEADS * HEAD_DIM
+    yield "model.embed_tokens.weight", (sizes.vocabulary, hidden)
+    for layer in range(sizes.layers):
+        prefix = f"model.layers.{layer}"
+        yield f"{prefix}.input_layernorm.weight", (hidden,)
+        for expert in range(sizes.experts):
+            yield f"{prefix}.mlp.experts.{expert}.gate_proj.weight", (sizes.width, hidden)
+            yield f"{prefix}.mlp.experts.{expert}.up_proj.weight", (sizes.width, hidden)
+            yield f"{prefix}.mlp.experts.{expert}.down_proj.weight", (hidden, sizes.width)
+        yield f"{prefix}.mlp.gate.weight", (sizes.experts, hidden)
+        yield f"{prefix}.post_attention_layernorm.weight", (hidden,)
+        for name in ("k", "q", "v"):
+            yield f"{prefix}.self_attn.{name}_proj.weight", (heads, hidden)
+            if name != "v":
+                yield f"{prefix}.self_attn.{name}_norm.weight", (HEAD_DIM,)
+        yield f"{prefix}.self_attn.o_proj.weight", (hidden, heads)
+    yield "model.norm.weight", (hidden,)
+    yield "lm_head.weight", (sizes.vocabulary, hidden)
+
+
+def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> OutputTensor:
+    """A tensor that is drawn when it is written: norms about 1, the rest of variance 1/columns."""
+
+    def make() -> list[bytes]:
+        noise = torch.randn(shape, generator=generator)
+        return [tensor_bytes((noise * shape[-1] ** -0.5 if len(shape) > 1 else 1 + 0.1 * noise).bfloat16())]
+
+    return OutputTensor(name, "BF16", shape, make)
+
+
+def generate(folder: Path, sizes: Sizes, seed: int = 0) -> int:
+    """Write a checkpoint, a tensor at a time; returns the bytes of its shards."""
+    shards: list[list[OutputTensor]] = [[]]
+    generator = torch.Generator().manual_seed(seed)
+    for name, shape in shapes(sizes):
+        if sum(tensor.bytes for tensor in shards[-1]) > SHARD_BYTES:
+            shards.append([])
+        shards[-1].append(random_tensor(name, shape, generator))
+    names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
+    for name, tensors in zip(names, shards, strict=True):
+        write_shard(folder / name, tensors)
+    weight_map = {tensor.name: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
+    total = sum(tensor.bytes for tensors in shards for tensor in tensors)
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}))
+    config = json.loads((ROOT / "data" / "demo-model" / "config.json").read_text())
+    config |= {
+        "num_hidden_layers": sizes.layers, "num_experts": sizes.experts, "num_experts_per_tok": 8,
+        "hidden_size": sizes.hidden, "moe_intermediate_size": sizes.width, "vocab_size": sizes.vocabulary,
+        "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "head_dim": HEAD_DIM, "tie_word_embeddings": False,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    for name in TOKENIZER:
+        shutil.copyfile(ROOT / "data" / "demo-model" / name, folder / name)
+    return sum((folder / name).stat().st_size for name in names)
+
+
+def write_tokens(path: Path, sequences: int, tokens: int, vocabulary: int) -> None:
+    """Random calibration tokens."""
+    ids = np.random.default_rng(0).integers(vocabulary, size=(sequences, tokens)).tolist()
+    write_corpus(path, [("own", row) for row in ids], {})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a child process took: peak resident bytes, wall seconds, bytes that it read and wrote."""
+
+    peak: int
+    seconds: float
+    read: int
+    written: int
+
+
+def measured(command: list[str], log: Path) -> Measured:
+    """Run a command to its end and measure it.
+
+    The kernel's high-water mark is asked for while the child lives: getrusage would give at least the memory of this
+    process, which has generated the weights, because the child starts as a copy of it.
+
+    Raises:
+        SystemExit: it fails; names its log.
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    started, status, counted = time.monotonic(), {"VmHWM": "0"}, {"rchar": "0", "wchar": "0"}
+    with open(log, "w", encoding="utf-8") as output:
+        child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    while child.poll() is None:
+        time.sleep(POLL_SECONDS)
+        seen = dict(line.split(":", 1) for line in Path(f"/proc/{child.pid}/status").read_text().splitlines())
+        if "VmHWM" in seen:  # not of one that has just ended
+            status = seen
+            counted = dict(line.split(": ") for line in Path(f"/proc/{child.pid}/io").read_text().splitlines())
+    seconds = time.monotonic() - started
+    if child.returncode:
+        sys.exit(f"{' '.join(command)} failed; see {log}")
+    return Measured(int(status["VmHWM"].split()[0]) * 1024, seconds, int(counted["rchar"]), int(counted["wchar"]))
+
+
+def libraries(folder: Path) -> int:
+    """Peak resident bytes of a process that has imported what a walk imports and built a model's skeleton."""
+    code = "import ream.compress.sequential, ream.models.decoder, transformers.models.qwen3_moe.modeling_qwen3_moe"
+    return measured([sys.executable, "-c", code], folder / "libraries.log").peak
+
+
+def compress_command(model: Path, out: Path, tokens: Path, method: str, arguments: argparse.Namespace) -> list[str]:
+    """`ream compress` of the generated model."""
+    return [
+        sys.executable, "-m", "ream.cli", "compress", str(model), str(out), "--method", method,
+        "--experts", str(arguments.kept), "--group-size", "16", "--calibration", str(tokens),
+        "--threads", str(arguments.threads), "--batch-tokens", str(arguments.batch_tokens), "--device", "cpu",
+        "--params", str(ROOT / "params.yaml"),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Generate, measure, print, remove."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("layers", 24), ("experts", 128), ("hidden", 1024), ("width", 336), ("vocabulary", 151_936)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("kept", 64), ("sequences", 8), ("tokens", 64), ("batch-tokens", 256), ("threads", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--methods", nargs="+", default=["ream", "hc-smoe"])
+    parser.add_argument("--limit-gb", type=float, default=3.0, help="GB of peak memory above which this fails")
+    parser.add_argument("--folder", type=Path, help="for the files [default: a temporary one]")
+    parser.add_argument("--keep", action="store_true", help="leave the generated checkpoint for another run")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="ream-memory-"))
+    sizes = Sizes(arguments.layers, arguments.experts, arguments.hidden, arguments.width, arguments.vocabulary)
+    model, tokens = folder / "model", folder / "tokens.parquet"
+    if not (model / INDEX).exists():
+        model.mkdir(parents=True, exist_ok=True)
+        generate(model, sizes)
+    write_tokens(tokens, arguments.sequences, arguments.tokens, 4096)
+    size = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    print(
+        f"checkpoint: {size / 1e9:.2f} GB in {len(list(model.glob('*.safetensors')))} shards, {sizes.layers} layers of "
+        f"{sizes.experts} experts; one layer in float32: {4 * sizes.layer / 1e9:.2f} GB; embedding table in bfloat16: "
+        f"{2 * sizes.vocabulary * sizes.hidden / 1e9:.2f} GB; libraries alone: {libraries(folder) / 1e9:.2f} GB"
+    )
+    print("| method | peak (GB) | seconds | read (GB) | written (GB) |\n| --- | --- | --- | --- | --- |")
+    worst = 0
+    for method in arguments.methods:
+        out = folder / f"out-{method}"
+        shutil.rmtree(out, ignore_errors=True)
+        taken = measured(compress_command(model, out, tokens, method, arguments), folder / f"{method}.log")
+        worst = max(worst, taken.peak)
+        figures = (taken.peak / 1e9, taken.seconds, taken.read / 1e9, taken.written / 1e9)
+        print("| `{}` | {:.2f} | {:.0f} | {:.1f} | {:.1f} |".format(method, *figures), flush=True)
+        shutil.rmtree(out)
+    if not arguments.keep:
+        shutil.rmtree(folder if arguments.folder is None else model)
+    if worst > arguments.limit_gb * 1e9:
+        sys.exit(f"peak {worst / 1e9:.2f} GB is above {arguments.limit_gb} GB")
+
+
+if __name__ == "__main__":
+    main()
