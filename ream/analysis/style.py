@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ream.analysis.figures import COLOURS, MARKERS
 from ream.analysis.rows import OURS
 from ream.analysis.score_table import method_place
 
@@ -12,6 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Okabe and Ito's colours, which most colour-blind people can tell apart; the original is black.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
+MARKERS = "osD^vPXh"
 WIDTH = 4.2  # inches; matplotlib's 10 points are then 12 pixels on a phone 390 pixels wide
 
 # Fixed, so that a method looks the same in all figures whatever else they show.

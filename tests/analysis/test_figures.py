@@ -6,7 +6,7 @@ import pytest
 from ream.analysis.ablations import ablation_differences, differences
 from ream.analysis.figure_mixes import area, correlation_dots, pareto_fronts, trade_off
 from ream.analysis.figure_rank import RankPoint, rank_against_scores
-from ream.analysis.figures import save
+from ream.analysis.figures import overview, save
 from ream.analysis.group_sizes import group_sizes, size_curves
 from ream.analysis.mixes import Series, correlations_of, fronts_of, series_of
 from ream.analysis.published import load_published
@@ -14,6 +14,7 @@ from ream.analysis.rows import Row
 from ream.analysis.style import KNOWN, WIDTH, distinct, styles
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.evaluation.scores import Cell
 
 FOLDER = Path(__file__).parents[2] / "data" / "published"
 
@@ -212,3 +213,15 @@ def test_figures_have_a_phones_width_and_the_same_bytes_each_time(published, tmp
             content.append((tmp_path / f"{turn}.{suffix}").read_bytes())
         assert content[0] == content[1]
         assert b"dc:date" not in content[0]
+
+
+def test_the_overview_draws_a_line_from_the_original_in_the_methods_colour():
+    cells = [Cell(mix=None, method=None, experts=8, parameters=9_000_000, gen=60.0)]
+    cells += [Cell(mix="even", method=method, experts=size, parameters=size * 1_000_000, gen=10.0 * size + shift)
+              for method, shift in (("reap", 0), ("ream", 1)) for size in (4, 2)]  # fmt: skip
+    (axis,) = overview(cells).axes  # GEN alone is known
+    assert data(line_of(axis, "ream")) == [(2, 21), (4, 41), (9, 60)]
+    assert data(line_of(axis, "original")) == [(9, 60)]
+    assert {method: line_of(axis, method).get_color() for method in ("ream", "reap")} == {
+        method: style.colour for method, style in styles(["reap", "ream"]).items()
+    }
