@@ -82,7 +82,7 @@ def correlation_dots(rows: Sequence[Row], experts: int) -> "Figure":
                 axis.plot([value.low, value.high], [y, y], color=style.colour, linewidth=1.2)
         for y, value in dots:
             if value.r is None:
-                axis.text(0, y, f"{one.method}: {value.undefined}", fontsize=7, ha="center", va="center")
+                axis.text(0, y, f"{label(*one, several)}: {value.undefined}", fontsize=7, ha="center", va="center")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlim(-1.05, 1.05)
     axis.set_xlabel(f"Pearson's r, 95% interval, {experts} experts")

@@ -9,6 +9,7 @@ import numpy as np
 from ream.analysis.correlation import Line, regression
 from ream.analysis.rows import ORIGINAL, Row
 from ream.analysis.style import face, label, panels, styles
+from ream.analysis.table import Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +34,17 @@ def rank_lines(points: Sequence[RankPoint]) -> dict[str, Line | None]:
         columns = np.array(known, dtype=float).reshape(len(known), 2)
         lines[measure] = regression(columns[:, 0], columns[:, 1])
     return lines
+
+
+def table_of_ranks(points: Sequence[RankPoint], name: str = "numerical rank") -> Table:
+    """What figure 5 shows, a row a model."""
+    lines = [(point.row.method, point.row.mix or None, point.row.experts, point.row.origin, point.rank, point.row.mc,
+              point.row.gen, point.row.avg) for point in points]  # fmt: skip
+    columns = (
+        Column("method"), Column("mix"), Column("experts"), Column("results"), Column(name, 1), Column("MC", 1),
+        Column("GEN", 1), Column("AVG", 1),
+    )  # fmt: skip
+    return Table("table-ranks", f"Mean {name} of the hidden states before the head, and scores", columns, tuple(lines))
 
 
 def rank_against_scores(points: Sequence[RankPoint], name: str = "numerical rank") -> "Figure":

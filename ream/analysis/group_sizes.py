@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from ream.analysis.style import panels, styles
+from ream.analysis.table import Column, Table
 from ream.core.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ def group_sizes(recipe: Recipe) -> Int64[np.ndarray, "L K"]:
         for _, layer in sorted(recipe.layers.items())
     ]
     return np.stack(sizes).astype(np.int64)
+
+
+def table_of_sizes(sizes: Mapping[str, Int64[np.ndarray, "L K"]]) -> Table:
+    """What figure 1a shows: for each place, the mean, smallest and largest size over the layers."""
+    lines = [
+        (method, place + 1, float(column.mean()), int(column.min()), int(column.max()))
+        for method in styles(sizes)
+        for place, column in enumerate(sizes[method].T)
+    ]
+    columns = (Column("method"), Column("group"), Column("mean size", 2), Column("smallest"), Column("largest"))
+    return Table("table-group-sizes", "Experts in each group, by size, over the layers", columns, tuple(lines))
 
 
 def size_curves(sizes: Mapping[str, Int64[np.ndarray, "L K"]]) -> "Figure":

@@ -32,8 +32,12 @@ class Published:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """All rows; Table 4 repeats rows of Table 2."""
-        return self.mixes + self.large_models + self.ablations
+        """All rows, those of Table 2 that another table repeats with their mix once."""
+        others = self.mixes + self.ablations
+        known = [(row.model, row.experts, row.method, row.gen_tasks) for row in others]
+        return others + tuple(
+            row for row in self.large_models if (row.model, row.experts, row.method, row.gen_tasks) not in known
+        )
 
 
 def load_published(folder: str | Path) -> Published:

@@ -5,9 +5,9 @@ import pytest
 
 from ream.analysis.ablations import ablation_differences, differences
 from ream.analysis.figure_mixes import area, correlation_dots, pareto_fronts, trade_off
-from ream.analysis.figure_rank import RankPoint, rank_against_scores
+from ream.analysis.figure_rank import RankPoint, rank_against_scores, table_of_ranks
 from ream.analysis.figures import overview, save
-from ream.analysis.group_sizes import group_sizes, size_curves
+from ream.analysis.group_sizes import group_sizes, size_curves, table_of_sizes
 from ream.analysis.mixes import Series, correlations_of, fronts_of, series_of
 from ream.analysis.published import load_published
 from ream.analysis.rows import Row
@@ -167,6 +167,10 @@ def test_figure_1a_draws_mean_sizes_and_the_layers_range():
     assert data(line_of(axis, "reap")) == [(1, 1.0), (2, 1.0), (3, 1.0)]
     band = {tuple(point) for point in axis.collections[1].get_paths()[0].vertices.tolist()}
     assert band >= {(1.0, 3.0), (1.0, 5.0), (2.0, 1.0), (2.0, 2.0), (3.0, 1.0)}
+    assert table_of_sizes(sizes).rows == (
+        ("reap", 1, 1.0, 1, 1), ("reap", 2, 1.0, 1, 1), ("reap", 3, 1.0, 1, 1),
+        ("ream", 1, 4.0, 3, 5), ("ream", 2, 1.5, 1, 2), ("ream", 3, 1.0, 1, 1),
+    )  # fmt: skip
     with pytest.raises(ValueError, match="one number of experts"):
         size_curves({"a": np.ones((1, 2), dtype=int), "b": np.ones((1, 3), dtype=int)})
 
@@ -186,6 +190,9 @@ def test_figure_5_draws_points_and_the_line_through_them():
     assert gen.get_title() == "r = 1.00 (1.00 to 1.00)"
     assert mc.get_title() == "r is not defined: a column is constant"
     assert legend(figure) == ["reap", "ream", "original"]
+    assert table_of_ranks(points).rows[3:] == (
+        ("reap", "1:1", 8, "ours", 30.0, 50.0, 61.0, None), ("original", "1:1", 8, "ours", 12.0, 50.0, 99.0, None)
+    )  # fmt: skip
 
 
 def test_figure_5_without_spread_has_no_line():

@@ -48,6 +48,12 @@ def test_tables_2_and_4_print_the_same_numbers_for_the_same_models(published):
         assert of(published.ablations, method, ("", "0:0.3:0.7")) == of(published.large_models, method, ("",))
 
 
+def test_rows_of_two_tables_are_given_once(published):
+    assert len(published.rows) == 85 + 16 + 9 - 3
+    coder = [row for row in published.rows if row.model == "Qwen3-Coder-Next"]
+    assert coder == list(published.ablations)
+
+
 def test_methods_are_named_as_in_the_params_file(published):
     from ream.params import load_params
 
