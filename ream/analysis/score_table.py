@@ -52,13 +52,13 @@ def score_table(name: str, caption: str, rows: Sequence[Row], block: Callable[[R
 def _best(
     lines: Sequence[tuple[Value, ...]], blocks: Sequence[object], columns: Iterable[int]
 ) -> frozenset[tuple[int, int]]:
-    """Where the largest value of each block stands in each column; all that print alike; none in blocks of one row."""
+    """Where the largest value of each block stands in each column; all that print alike; none where all do."""
     bold = set()
     for column in columns:
         for block in {block for block in blocks if block is not None}:
             members = [row for row, of in enumerate(blocks) if of == block]
             values = {row: round(value, 1) for row in members if isinstance(value := lines[row][column], int | float)}
-            if len(values) > 1:
+            if len(set(values.values())) > 1:
                 bold |= {(row, column) for row, value in values.items() if value == max(values.values())}
     return frozenset(bold)
 

@@ -154,6 +154,13 @@ def test_a_block_of_one_row_has_no_best():
     assert table_1([row(gen=50.0)]).bold == frozenset()
 
 
+def test_a_column_of_equals_has_no_best():
+    table = table_1([row(gen=50.0), row("reap", gen=50.04), row("ean", gen=50.0), row(gen=1.0, experts=8)])
+    assert table.bold == frozenset()
+    table = table_1([row(gen=50.0), row("reap", gen=50.0), row("ean", gen=49.0)])
+    assert bold(table, "GEN") == [1, 2]
+
+
 def test_costs_are_in_order_and_against_the_original():
     costs = [
         Cost("ream", 16, 6_000_000, 24_000_000, 90.5, 2_000_000_000),
