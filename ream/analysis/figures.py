@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ream.analysis.style import styles
 from ream.evaluation.scores import Cell
 from ream.files import replacing
 
@@ -11,9 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which most colour-blind people can tell apart; the original is black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
-MARKERS = "osD^vPX*"
 MEASURES = {"mean_loss": "mean held-out loss (nats)", "mc": "MC (%)", "gen": "GEN (%)"}
 
 
@@ -47,14 +45,13 @@ def overview(cells: Sequence[Cell]) -> "Figure":
 
 def _lines(axis: "Axes", cells: Sequence[Cell], methods: Sequence[str], name: str) -> None:
     originals = [cell for cell in cells if cell.method is None]
-    for number, method in enumerate(methods):
+    for method, style in styles(methods).items():
         of_method = [cell for cell in cells if cell.method == method]
         line = sorted([*originals, *of_method], key=lambda cell: cell.parameters)
         points = [(cell.parameters / 1e6, getattr(cell, name)) for cell in line if getattr(cell, name) is not None]
         if of_method and points:
-            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             x, y = zip(*points, strict=True)
-            axis.plot(x, y, label=method, color=colour, marker=marker, markersize=4, linewidth=1.2)
+            axis.plot(x, y, label=method, color=style.colour, marker=style.marker, markersize=4, linewidth=1.2)
     for cell in originals:
         if getattr(cell, name) is not None:
             axis.plot([cell.parameters / 1e6], [getattr(cell, name)], "k*", markersize=9, label="original", zorder=3)

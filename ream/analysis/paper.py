@@ -1,0 +1,88 @@
+"""All tables and figures of the paper from rows of results: ours, published, or both beside each other."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ream.analysis.ablations import ablation_differences, is_variant
+from ream.analysis.figure_mixes import correlation_dots, pareto_fronts, trade_off
+from ream.analysis.mixes import series_of, table_of_correlations, table_of_fronts
+from ream.analysis.rows import ORIGINAL, Row
+from ream.analysis.table import Table
+from ream.analysis.tables import table_1, table_2, table_3, table_4, table_of_mixes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WHOLE = "ream"
+
+
+def tables_of_mixes(rows: Sequence[Row]) -> list[Table]:
+    """Tables 1, 3, 5 and 6 of one model, and what figures 3 and 7 show as tables.
+
+    Args:
+        rows: of one model; its ablations are left to `tables_of_ablations`.
+
+    Returns:
+        table-1, table-3, and for each size, from large to small: table-5, table-6, then table-mixes-K; table-fronts-K
+        and table-correlations-K where a mix has both means.
+    """
+    rows = without_ablations(rows)
+    found = [table_1(rows), table_3(rows)]
+    for place, experts in enumerate(sizes(rows)):
+        found.append(table_of_mixes(rows, experts, _named(place, ("table-5", "table-6"), f"table-mixes-{experts}")))
+        if series_of(rows, experts):
+            found.append(table_of_fronts(rows, experts, f"table-fronts-{experts}"))
+            found.append(table_of_correlations(rows, experts, f"table-correlations-{experts}"))
+    return found
+
+
+def tables_of_models(rows: Sequence[Row]) -> list[Table]:
+    """Table 2, of several models."""
+    return [table_2(without_ablations(rows))]
+
+
+def tables_of_ablations(rows: Sequence[Row]) -> list[Table]:
+    """Table 4: the variants of REAM, REAM itself and, for comparison, REAP; none where no variant was run."""
+    if not any(is_variant(row.method, WHOLE) for row in rows):
+        return []
+    return [table_4([row for row in rows if row.method in (ORIGINAL, "reap", WHOLE) or is_variant(row.method, WHOLE)])]
+
+
+def figures_of_mixes(rows: Sequence[Row], source: str = "code") -> "dict[str, Figure]":
+    """Figures 2, 3a, 3b of one model at its largest size; 6, 7a, 7b at the second; at others their names end in K.
+
+    Sizes without a mix that has both means have none.
+    """
+    rows = without_ablations(rows)
+    drawn: Mapping[tuple[str, str, str], Callable[[int], Figure]] = {
+        ("figure-2", "figure-6", "figure-2"): lambda experts: trade_off(rows, experts, source),
+        ("figure-3a", "figure-7a", "figure-3a"): lambda experts: correlation_dots(rows, experts),
+        ("figure-3b", "figure-7b", "figure-3b"): lambda experts: pareto_fronts(rows, experts),
+    }
+    return {
+        _named(place, names[:2], f"{names[2]}-{experts}"): draw(experts)
+        for place, experts in enumerate(sizes(rows))
+        if series_of(rows, experts)
+        for names, draw in drawn.items()
+    }
+
+
+def figures_of_ablations(rows: Sequence[Row]) -> "dict[str, Figure]":
+    """Figure 4a of one model, where a variant of REAM shares a mix with REAM."""
+    whole = {(row.origin, row.experts, row.mix_key) for row in rows if row.method == WHOLE}
+    variants = {(row.origin, row.experts, row.mix_key) for row in rows if is_variant(row.method, WHOLE)}
+    return {"figure-4a": ablation_differences(rows, WHOLE)} if whole & variants else {}
+
+
+def sizes(rows: Sequence[Row]) -> list[int]:
+    """Numbers of experts of the compressed models, from large to small."""
+    return sorted({row.experts for row in rows if row.method != ORIGINAL}, reverse=True)
+
+
+def without_ablations(rows: Sequence[Row]) -> list[Row]:
+    """The rows of whole methods."""
+    return [row for row in rows if not is_variant(row.method, WHOLE)]
+
+
+def _named(place: int, names: Sequence[str], otherwise: str) -> str:
+    return names[place] if place < len(names) else otherwise
