@@ -141,6 +141,7 @@ def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer,
             entry, following = decoder.multi_token_entry(index), data.ids.roll(-ahead, dims=1)
             for part in data:
                 hidden[part] = entry(hidden[part], following[part])
+            del entry  # and the embedding table with it
         with decoder.layer(index) as layer:
             if index in architecture.moe_layers:
                 result = moe_layer(index, layer, decoder.block(index), hidden, counted)
