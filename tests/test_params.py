@@ -167,7 +167,10 @@ def test_zero_ratio_of_a_source_that_does_not_run_is_allowed(tree):
 
 TYPOS = {
     "modle": ("model", "'the top level' has: calibration, compute, evaluation, exports, grouping, merge, methods"),
-    "model.pth": ("model.path", "'model' has: model.multi_token, model.path, model.trust_remote_code"),
+    "model.pth": (
+        "model.path",
+        "'model' has: model.keep_shards, model.multi_token, model.path, model.trust_remote_code",
+    ),
     "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.seed"),
     "statistics.probe": ("statistics.probes", "'statistics' has: statistics.probes"),
     "grouping.groupsize": ("grouping.group_size", "'grouping' has: grouping.group_size"),

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,15 +22,55 @@ from ream.models.families import Family, RouterTensor
 from ream.models.layout import ExpertTensor, unpacked
 from ream.models.quantization.tensors import logical_names, read_logical, requantised
 
+T = TypeVar("T")
 PLAIN = "BF16"  # of what is written without its quantisation
+
+
+class Slot(Generic[T]):
+    """The value that was made last, and of what."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int] | None = None
+        self._value: T | None = None
+
+    def get(self, key: tuple[int, int], make: Callable[[], T]) -> T:
+        """The value of a layer and position: the last one, or a new one in its place."""
+        if self._value is None or key != self._key:
+            self._key = self._value = None
+            self._value = make()
+            self._key = key
+        return self._value
+
+
+class Latest:
+    """The expert that was made last: it is written as three tensors or more, one after the other.
+
+    One expert of a whole checkpoint, not of each layer: those of a large model have 100 MB.
+    """
+
+    def __init__(self) -> None:
+        self.merged: Slot[Expert] = Slot()
+        self.made: Slot[Expert] = Slot()
+        self.stored: Slot[dict[str, dict[str, Tensor]]] = Slot()
 
 
 class CompressedLayer:
     """The experts and the router of one layer after a recipe (`BlockWeights`), computed when they are read."""
 
-    def __init__(self, checkpoint: Checkpoint, architecture: Architecture, layer: int, recipe: LayerRecipe) -> None:
-        """Raises:
-        UserError: the recipe does not fit the layer.
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        architecture: Architecture,
+        layer: int,
+        recipe: LayerRecipe,
+        latest: "Latest | None" = None,
+    ) -> None:
+        """Args:
+            checkpoint: the original. architecture: what it is. layer: index. recipe: what becomes of its experts.
+            latest: shared with the other layers of a checkpoint that is written.
+
+        Raises:
+            UserError: the recipe does not fit the layer.
         """
         try:
             check_layer(recipe, architecture.experts, architecture.width)
@@ -38,17 +78,14 @@ class CompressedLayer:
             raise UserError(f"recipe, layer {layer}: {error}; it belongs to another model") from None
         self.checkpoint, self.architecture, self.layer, self.recipe = checkpoint, architecture, layer, recipe
         self.kept: list[int] = recipe.groups.kept.tolist()
-        # An expert is written as three tensors or more, one after the other: it is made once for all of them.
-        self._merged: Callable[[int], Expert] = lru_cache(maxsize=1)(self._merge)
-        self._made: Callable[[int], Expert] = lru_cache(maxsize=1)(self._make)
-        self._stored: Callable[[int], dict[str, dict[str, Tensor]]] = lru_cache(maxsize=1)(self._store)
+        self._last = latest or Latest()
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def expert(self, position: int) -> Expert:
         """Weights of a kept expert as they will be read from what is written."""
-        return self._made(position)
+        return self._last.made.get((self.layer, position), lambda: self._make(position))
 
     def router(self, kind: RouterTensor) -> Tensor:
         """A router's tensor with the entries of the kept experts."""
@@ -79,6 +116,12 @@ class CompressedLayer:
     def values(self, kind: ExpertTensor, position: int) -> Tensor:
         """A kept expert's share of a tensor, as it is without quantising it again."""
         return kind.pack(self._merged(position))
+
+    def _merged(self, position: int) -> Expert:
+        return self._last.merged.get((self.layer, position), lambda: self._merge(position))
+
+    def _stored(self, position: int) -> dict[str, dict[str, Tensor]]:
+        return self._last.stored.get((self.layer, position), lambda: self._store(position))
 
     def _store(self, position: int) -> dict[str, dict[str, Tensor]]:
         """What is stored of a merged expert: name in the layout to suffix to tensor, in the checkpoint's own format."""
@@ -123,8 +166,10 @@ def compressed_layers(checkpoint: Checkpoint, architecture: Architecture, recipe
     counts = {len(layer.groups.kept) for layer in recipe.layers.values()}
     if len(counts) > 1:
         raise UserError(f"the recipe keeps different numbers of experts, {sorted(counts)}; the config has room for one")
+    latest = Latest()
     return {
-        index: CompressedLayer(checkpoint, architecture, index, layer) for index, layer in sorted(recipe.layers.items())
+        index: CompressedLayer(checkpoint, architecture, index, layer, latest)
+        for index, layer in sorted(recipe.layers.items())
     }
 
 

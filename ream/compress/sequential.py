@@ -63,6 +63,8 @@ def compress_sequentially(
 
         with torch.no_grad():
             decided = replace(decided, permutations=align_layer(decided, permutation))
+            del statistics, experts
+            block.free()  # before there are the compressed experts, too
             compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
             for part in state.parts(data):
                 leaving[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)

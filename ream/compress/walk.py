@@ -144,6 +144,7 @@ def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer,
             for part in state.parts(data):
                 leaving[part] = entry(hidden[part], following[part])
             hidden = leaving
+            del entry  # and the embedding table with it
         with decoder.layer(index) as layer:
             if index in architecture.moe_layers:
                 result = moe_layer(index, layer, decoder.block(index), hidden, leaving, counted)

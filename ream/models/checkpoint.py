@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ream.errors import UserError
 from ream.files import read_json, replacing
-from ream.models.dtypes import DTYPES
+from ream.models.dtypes import DTYPES, all_finite
 from ream.models.quantization.config import format_of
 from ream.models.quantization.tensors import logical_names, logical_shape, read_logical
 from ream.models.shard_source import Header, LocalShards, ShardSource, broken
@@ -180,7 +180,7 @@ class Checkpoint:
         info = self._info(name)
         shape = info.shape if row is None else info.shape[1:]
         tensor = torch.frombuffer(self.raw(name, row), dtype=DTYPES[info.dtype]).reshape(shape)
-        if tensor.is_floating_point() and tensor.element_size() > 1 and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and tensor.element_size() > 1 and not all_finite(tensor):
             raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
         return tensor
 

@@ -68,6 +68,10 @@ class MoEBlock:
         logits, weights, indices = ROUTERS[self.family.rule](self.module, x)
         return Routing(logits, SCORES[scores or self.family.scores](logits), indices, weights.float())
 
+    def free(self) -> None:
+        """Let the weights go, once the views of them that were given out are gone."""
+        self.module.to("meta")
+
     def __call__(self, x: Tensor) -> Tensor:
         """MoE(x) for inputs [B, L, H]."""
         if not self.family.dense:
