@@ -11,6 +11,7 @@ from ream.compress.release import release
 from ream.compress.state import WalkState
 from ream.core.statistics import probe_positions
 from ream.errors import UserError
+from ream.memory import trim
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 from ream.progress import Progress
 
@@ -154,6 +155,7 @@ def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer,
                     progress.update(1)
         state.commit(index, result, leaving, last=index == last)
         release(decoder.checkpoint, architecture, index + 1)
+        trim()
         hidden = leaving
 
 

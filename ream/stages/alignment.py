@@ -10,6 +10,7 @@ from ream.compress.decide import align_layer
 from ream.compress.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.files import building, file_digest, read_json
+from ream.memory import trim
 from ream.params import AlignmentTerm, Method, Params
 from ream.progress import Progress
 from ream.stages.grouping import read_grouping
@@ -133,6 +134,7 @@ def _aligned(
         arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in packed.items()}
         state.commit(index, arrays, None, last=index == max(layers))
         release(checkpoint, architecture, index + 1)
+        trim()
         progress.update()
     return {
         index: unpack_layer({name: tensor.numpy() for name, tensor in state.layer(index).items()}) for index in layers
