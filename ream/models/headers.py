@@ -1,0 +1,56 @@
+"""Opening a model by its config.json and, where there are any, the headers of its shards; no weights are fetched."""
+
+from dataclasses import dataclass
+
+from ream.models.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.checkpoint import Checkpoint
+from ream.models.inventory import Inventory, inventory
+from ream.models.manifest import locate
+from ream.models.planned import PlannedCheckpoint, has_weights
+
+
+@dataclass(frozen=True)
+class Headers:
+    """A model as far as its headers tell.
+
+    Attributes:
+        checkpoint: with headers alone where ``planned``. architecture: what it is. parts: of its parameters.
+        revision: commit of a hub model.
+        planned: whether only config.json was there, from which the tensors were planned.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    parts: Inventory
+    revision: str | None
+    planned: bool
+
+
+def open_headers(model: str, multi_token: str = "compress", trust_remote_code: bool = False) -> Headers:
+    """Open a model without its weights.
+
+    Args:
+        model: a folder, with or without shards, or a hub id.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
+        trust_remote_code: let the model's own configuration code run.
+
+    Raises:
+        UserError: see `locate`, `Checkpoint`, `PlannedCheckpoint` and `architecture_of`.
+    """
+    folder, revision = locate(model, weights=False)
+    planned = not has_weights(folder) and (revision is not None or not any(folder.glob("*.safetensors")))
+    checkpoint = PlannedCheckpoint(folder, trust_remote_code) if planned else Checkpoint(folder)
+    return headers_of(checkpoint, architecture_of(checkpoint), multi_token, revision, planned)
+
+
+def headers_of(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    multi_token: str = "compress",
+    revision: str | None = None,
+    planned: bool = False,
+) -> Headers:
+    """The same of a checkpoint that is open already."""
+    if multi_token == "drop" and not architecture.dropped:
+        architecture = without_multi_token(architecture)
+    return Headers(checkpoint, architecture, inventory(checkpoint, architecture), revision, planned)
