@@ -58,23 +58,19 @@ def params_file(given: Path | None) -> Path:
 
 @app.command()
 def inspect(model: ModelArgument) -> None:
-    """Say what a model is, and what would be compressed; reads its config and the headers of its shards."""
-    from ream.compress.estimate import expert_parameters
-    from ream.models.manifest import manifest_of
+    """Say what a model is, and what would be compressed; reads its config and the headers of its shards.
 
-    manifest = manifest_of(model)
-    rows = {
-        "model": manifest.path + (f" @ {manifest.revision}" if manifest.revision else ""),
-        "family": f"{manifest.family} ({manifest.scores} router)",
-        "layers": f"{manifest.layers}, of them {len(manifest.moe_layers)} with routed experts",
-        "experts": f"{manifest.experts} a layer, {manifest.top_k} active for each token",
-        "expert shape": f"hidden {manifest.hidden}, width {manifest.width}, {manifest.dtype} on disk",
-        "parameters": f"{manifest.parameters:,}",
-        "in experts": f"{expert_parameters(manifest, manifest.experts):,}: what can be made smaller",
-        "shards": f"{len(manifest.shards)}, {sum(manifest.shards.values()) / 1e9:.2f} GB",
-        "digest": manifest.digest,
-    }
-    print_rows(rows)
+    Of a folder without shards the config alone. Of a family without an entry: what an entry must contain.
+    """
+    from ream.models.describe import described, unknown_family
+    from ream.models.families import FAMILIES, expert_counts, family_of
+    from ream.models.headers import config_and_shapes, open_headers
+
+    config, shapes = config_and_shapes(model)
+    if config.get("model_type") not in FAMILIES and expert_counts(config):
+        print_rows(unknown_family(config, shapes))
+    family_of(config, model)
+    print_rows(described(open_headers(model), model))
 
 
 @app.command()

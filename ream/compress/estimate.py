@@ -177,8 +177,9 @@ def _too_much(what: str, needed: int, free: int, parts: dict[str, int], work: Wo
 
 
 def billions(parameters: int) -> str:
-    """A number of parameters with three digits, in thousand millions, or in millions where they are fewer."""
-    return f"{parameters / 1e9:.3g} B" if parameters >= 1e9 else f"{parameters / 1e6:.3g} M"
+    """A number of parameters with three digits or more, in thousand millions, or in millions where they are fewer."""
+    value, unit = (parameters / 1e9, "B") if parameters >= 1e9 else (parameters / 1e6, "M")
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
 
 
 def duration(seconds: float) -> str:

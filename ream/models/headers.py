@@ -1,9 +1,11 @@
 """Opening a model by its config.json and, where there are any, the headers of its shards; no weights are fetched."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from ream.files import read_json
 from ream.models.architecture import Architecture, architecture_of, without_multi_token
-from ream.models.checkpoint import Checkpoint
+from ream.models.checkpoint import INDEX, Checkpoint
 from ream.models.inventory import Inventory, inventory
 from ream.models.manifest import locate
 from ream.models.planned import PlannedCheckpoint, has_weights
@@ -54,3 +56,21 @@ def headers_of(
     if multi_token == "drop" and not architecture.dropped:
         architecture = without_multi_token(architecture)
     return Headers(checkpoint, architecture, inventory(checkpoint, architecture), revision, planned)
+
+
+def config_and_shapes(model: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...] | None]]:
+    """A model's config.json and its tensors' shapes, whatever family it is of.
+
+    Returns:
+        The config, and name to shape; None for the shape where only the index is there, nothing where that is missing.
+
+    Raises:
+        UserError: see `locate` and `Checkpoint`.
+    """
+    folder, _ = locate(model, weights=False)
+    config: dict[str, Any] = read_json(folder / "config.json")
+    if has_weights(folder):
+        checkpoint = Checkpoint(folder)
+        return config, {name: checkpoint.shape(name) for name in checkpoint.logical}
+    names = read_json(folder / INDEX)["weight_map"] if (folder / INDEX).exists() else {}
+    return config, dict.fromkeys(names)

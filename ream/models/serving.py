@@ -61,7 +61,7 @@ KERNELS = (
         grouped=True,
     ),
     Kernel(
-        "the TensorRT-LLM kernels in FlashInfer (Blackwell)",
+        "FlashInfer's TensorRT-LLM kernels for FP8",
         lambda experts, groups: experts % 4 == 0,
         "are refused: their router wants a multiple of 4",
         f"{FLASHINFER}/trtllm_fused_moe_kernel_launcher.cu",
@@ -76,7 +76,7 @@ KERNELS = (
 
 
 def concerns(model: Architecture, experts: int) -> list[str]:
-    """A line for each kernel that does not take a number of experts, but takes the original's; with the nearest it does.
+    """A line for each kernel that takes the original's number of experts but not K, with the nearest that it takes.
 
     Args:
         model: the original.

@@ -1,4 +1,4 @@
-"""`ream estimate`, and the check at the start of every `ream compress`: what it will need, and whether that is there."""
+"""`ream estimate`, and the check at the start of every `ream compress`: what is needed, and whether it is there."""
 
 from collections.abc import Callable
 from pathlib import Path

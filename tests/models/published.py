@@ -75,9 +75,9 @@ MODELS = {
             "interleave_moe_layer_step": 1, "tie_word_embeddings": False,
         },
         "vision_config": {
-            "model_type": "llama4_vision_model", "hidden_size": 1408, "intermediate_size": 5632, "num_hidden_layers": 34,
-            "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "vision_output_dim": 4096,
-            "projector_input_dim": 4096, "projector_output_dim": 4096,
+            "model_type": "llama4_vision_model", "hidden_size": 1408, "intermediate_size": 5632,
+            "num_hidden_layers": 34, "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
+            "vision_output_dim": 4096, "projector_input_dim": 4096, "projector_output_dim": 4096,
         },
     }, 107.8, 17, 108.6),
     "Qwen3-Coder-480B-A35B": Published("qwen3-coder-480b-fp8", {
