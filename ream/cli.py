@@ -20,6 +20,24 @@ ParamsFile = Annotated[
 ]
 # One model at a time: the graph's setting, by which stages share the cores, does not hold here.
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a CPU [default: all cores].")]
+GroupSize = Annotated[
+    int | None, typer.Option(help="C, the most experts a centroid absorbs [default: of the params file, else 16].")
+]
+Sequences = Annotated[
+    int | None, typer.Option(help="Sequences of each source; in all when sequential [default: of the params file].")
+]
+Tokens = Annotated[int | None, typer.Option(help="Tokens of a sequence [default: of the params file].")]
+Probes = Annotated[int | None, typer.Option(help="Probe tokens of the alignment [default: of the params file].")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: of the params file].")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32 or bfloat16 [default: of the params file].")]
+BatchTokens = Annotated[int | None, typer.Option(help="Tokens of a micro-batch [default: of the params file].")]
+HiddenMemory = Annotated[
+    float | None,
+    typer.Option(help="GB of hidden states kept in memory; more lie in mapped files [default: of the params file]."),
+]
+MultiTokenLayers = Annotated[
+    str | None, typer.Option(help="MTP layers: compress or drop [default: of the params file].")
+]
 MergeDtype = Annotated[
     str | None,
     typer.Option(help="Of quantised models: original or bfloat16 [default: merge.dtype, else their own format]."),
@@ -48,53 +66,77 @@ def params_file(given: Path | None) -> Path:
 
 @app.command()
 def inspect(model: ModelArgument) -> None:
-    """Say what a model is, and what would be compressed; reads its config and the headers of its shards."""
-    from ream.compress.estimate import expert_parameters
-    from ream.models.manifest import manifest_of
+    """Say what a model is, and what would be compressed; reads its config and the headers of its shards.
 
-    manifest = manifest_of(model)
-    rows = {
-        "model": manifest.path + (f" @ {manifest.revision}" if manifest.revision else ""),
-        "family": f"{manifest.family} ({manifest.scores} router)",
-        "layers": f"{manifest.layers}, of them {len(manifest.moe_layers)} with routed experts",
-        "experts": f"{manifest.experts} a layer, {manifest.top_k} active for each token",
-        "expert shape": f"hidden {manifest.hidden}, width {manifest.width}, {manifest.dtype} on disk",
-        "parameters": f"{manifest.parameters:,}",
-        "in experts": f"{expert_parameters(manifest, manifest.experts):,}: what can be made smaller",
-        "shards": f"{len(manifest.shards)}, {sum(manifest.shards.values()) / 1e9:.2f} GB",
-        "digest": manifest.digest,
-    }
-    print_rows(rows)
+    Of a folder without shards the config alone. Of a family without an entry: what an entry must contain.
+    """
+    from ream.models.describe import described, unknown_family
+    from ream.models.families import FAMILIES, expert_counts, family_of
+    from ream.models.headers import config_and_shapes, open_headers
+
+    config, shapes = config_and_shapes(model)
+    if config.get("model_type") not in FAMILIES and expert_counts(config):
+        print_rows(unknown_family(config, shapes))
+    family_of(config, model)
+    print_rows(described(open_headers(model), model))
 
 
 @app.command()
 def estimate(
     model: ModelArgument,
     experts: Annotated[int, typer.Option(help="Experts to keep in every layer.")],
-    sequential: Annotated[bool, typer.Option(help="For a sequential method (REAM) instead of a one-shot one.")] = True,
-    sequences: Annotated[int | None, typer.Option(help="Calibration sequences [default: of the params file].")] = None,
-    tokens: Annotated[int | None, typer.Option(help="Tokens of a sequence [default: of the params file].")] = None,
+    method: Annotated[str, typer.Option(help="A method of the params file.")] = "ream",
+    mix: Annotated[
+        str | None, typer.Option(help="Ratios of sources, or a mix's name, as for compress [default: balanced].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that would be written: its disk must have room.")] = Path("."),
+    group_size: GroupSize = None,
+    sequences: Sequences = None,
+    tokens: Tokens = None,
+    probes: Probes = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+    batch_tokens: BatchTokens = None,
+    hidden_memory_gb: HiddenMemory = None,
+    multi_token: MultiTokenLayers = None,
+    merge_dtype: MergeDtype = None,
     params: ParamsFile = None,
 ) -> None:
-    """Say what a compression would need before anything runs: parameters, disk, memory and arithmetic."""
-    from ream.compress.estimate import estimate_run
-    from ream.models.architecture import check_kept
-    from ream.models.manifest import manifest_of
-    from ream.params import load_params
+    """Say what a compression would need before anything runs: sizes, memory, disk, arithmetic and time.
 
-    settings = load_params(params_file(params))
-    manifest = manifest_of(model)
-    check_kept(manifest, experts)
-    print_rows(
-        estimate_run(
-            manifest,
-            experts,
-            sequences=sequences or settings.calibration.sequences,
-            tokens=tokens or settings.calibration.tokens,
-            probes=settings.statistics.probes,
-            batch_tokens=settings.compute.batch_tokens,
-            sequential=sequential,
-        ).rows()
+    Reads the config and the headers of the shards; the config alone where that is all there is. Ends with an error
+    where this machine has no room for it.
+    """
+    from ream.stages.estimate import estimate_model
+    from ream.stages.pipeline import Request
+
+    estimate_model(
+        Request(
+            model=model,
+            out=out,
+            experts=experts,
+            method=method,
+            mix=mix,
+            calibration=None,
+            group_size=group_size,
+            overrides={
+                "calibration": {"sequences": sequences, "tokens": tokens},
+                "statistics": {"probes": probes},
+                "model": {"multi_token": multi_token},
+                "merge": {"dtype": merge_dtype},
+                "compute": {
+                    "device": device,
+                    "dtype": dtype,
+                    "threads": threads or "auto",
+                    "batch_tokens": batch_tokens,
+                    "hidden_memory_gb": hidden_memory_gb,
+                },
+            },
+        ),
+        params_file(params),
+        print_rows,
+        warn,
     )
 
 
@@ -112,34 +154,19 @@ def compress(
         Path | None,
         typer.Option(help="Own tokens: Parquet rows {source, input_ids}; pooled as they are unless --mix weighs them."),
     ] = None,
-    group_size: Annotated[
-        int | None, typer.Option(help="C, the most experts a centroid absorbs [default: of the params file, else 16].")
-    ] = None,
-    sequences: Annotated[
-        int | None, typer.Option(help="Sequences of each source; in all when sequential [default: of the params file].")
-    ] = None,
-    tokens: Annotated[int | None, typer.Option(help="Tokens of a sequence [default: of the params file].")] = None,
+    group_size: GroupSize = None,
+    sequences: Sequences = None,
+    tokens: Tokens = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the calibration sample [default: of the params file].")
     ] = None,
-    probes: Annotated[
-        int | None, typer.Option(help="Probe tokens of the alignment [default: of the params file].")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: of the params file].")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16 [default: of the params file].")] = None,
+    probes: Probes = None,
+    device: Device = None,
+    dtype: Dtype = None,
     threads: Threads = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option(help="Tokens of a micro-batch [default: of the params file].")
-    ] = None,
-    hidden_memory_gb: Annotated[
-        float | None,
-        typer.Option(
-            help="GB of hidden states kept in memory; more lie in mapped files [default: of the params file]."
-        ),
-    ] = None,
-    multi_token: Annotated[
-        str | None, typer.Option(help="MTP layers: compress or drop [default: of the params file].")
-    ] = None,
+    batch_tokens: BatchTokens = None,
+    hidden_memory_gb: HiddenMemory = None,
+    multi_token: MultiTokenLayers = None,
     merge_dtype: MergeDtype = None,
     shard_size: ShardSize = None,
     keep_shards: KeepShards = None,
@@ -173,6 +200,7 @@ def compress(
         ),
         params_file(params),
         typer.echo,
+        warn,
     )
 
 
@@ -260,6 +288,11 @@ def stage(
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"shard": shard, "shards": shards}
     typer.echo(run_stage(name, given, params_file(params), root, reports, models))
+
+
+def warn(text: str) -> None:
+    """A line on stderr that stops nothing."""
+    typer.echo(f"warning: {text}", err=True)
 
 
 def print_rows(rows: dict[str, str]) -> None:

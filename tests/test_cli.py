@@ -143,6 +143,7 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     code, out, _ = ream(*compress(model, "out", params, "--mix", "leaning"))
     assert code == 0
     assert "4 of 8 experts" in out
+    assert "estimate: 8 -> 4 experts in 3 layers" in out
     recipe = load_recipe(tmp_path / "out" / "recipe.safetensors")
     assert (recipe.facts["method"], recipe.facts["mix"], recipe.facts["experts"]) == ("ream", "leaning", 4)
     assert recipe.facts["ratios"] == {"a": 0.75, "b": 0.25}
@@ -271,16 +272,68 @@ def test_two_runs_at_once(ream, model, params, tmp_path):
         one_line(ream(*compress(model, "out", params)), "in use by another run")
 
 
-def test_inspect_and_estimate(ream, model, params):
+def test_inspect(ream, model):
     code, out, _ = ream("inspect", model)
     assert code == 0
     assert "4, of them 3 with routed experts" in out
     assert "8 a layer, 2 active" in out
-    code, out, _ = ream("estimate", model, "--experts", 4, "--params", params)
+    assert "one tensor an expert and projection (gate_proj, up_proj, down_proj); F32" in out
+    parameters = sum(parameter.numel() for parameter in loaded(model).parameters())
+    routed = 3 * 8 * 3 * tiny.WIDTH * tiny.HIDDEN
+    assert re.search(rf"^parameters +{parameters:,}$", out, re.MULTILINE)
+    assert f"{routed:,} ({routed / parameters:.0%})" in out
+
+
+def test_inspect_a_config_alone(ream, model, tmp_path):
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "config.json").write_text((model / "config.json").read_text())
+    whole, alone = (
+        dict(re.findall(r"^(\S.*?)  +(.*)$", ream("inspect", path)[1], re.MULTILINE)) for path in (model, "alone")
+    )
+    differs = {name for name in whole if whole[name] != alone.get(name)}
+    assert differs == {"model", "read", "shards", "digest"}
+    assert alone["shards"].startswith("none here")
+
+
+def test_inspect_an_unknown_family(ream, model, tmp_path):
+    folder = tiny.damaged(model, tmp_path / "new")
+    tiny.rewrite_config(folder, lambda config: config | {"model_type": "novel_moe", "router_group_count": 4})
+    code, out, err = ream("inspect", folder)
+    one_line((code, out, err), "novel_moe", "without an entry", "ream/models/families.py")
+    for found in (
+        "novel_moe", "config: num_experts", "config: router_group_count", "config: num_experts_per_tok",
+        "tensors: model.layers.{n}.mlp.experts.{n}.up_proj.weight", "tensors: model.layers.{n}.mlp.gate.weight",
+        "Family.experts_keys", "Family.width_key",
+    ):  # fmt: skip
+        assert found in out
+    assert re.search(r"experts\.\{n\}\.up_proj\.weight +24 of \[8, 16\]", out)  # 8 experts in each of 3 layers
+    for shard in folder.glob("*.safetensors"):
+        shard.unlink()
+    assert re.search(r"experts\.\{n\}\.up_proj\.weight +24$", ream("inspect", folder)[1], re.MULTILINE)
+
+
+def test_estimate(ream, model, params):
+    code, out, err = ream("estimate", model, "--experts", 4, "--params", params)
     assert code == 0
     before = sum(parameter.numel() for parameter in loaded(model).parameters())
     assert f"{before:,} -> {before - 3 * 4 * (3 * tiny.WIDTH + 1) * tiny.HIDDEN:,}" in out
+    assert "GFLOP/s of float32" in out
+    assert "expert parallelism over 8 GPUs; nearest that it takes: 8" in err
     one_line(ream("estimate", model, "--experts", 1, "--params", params), "keep at least 2")
+    one_line(ream("estimate", model, "--experts", 3, "--group-size", 1, "--params", params), "use at least 2")
+
+
+def test_no_room_for_it(ream, model, params, monkeypatch):
+    """Neither an estimate nor a run goes on where memory or disk is too small."""
+    import ream.compress.estimate as estimate
+
+    monkeypatch.setattr(estimate, "free_memory", lambda: 100_000_000)
+    one_line(ream("estimate", model, "--experts", 4, "--params", params), "memory: about 0.", "0.10 GB are free")
+    one_line(ream(*compress(model, "out", params)), "memory: about 0.", "compute.dtype")
+    monkeypatch.setattr(estimate, "free_memory", lambda: None)
+    monkeypatch.setattr(estimate, "free_disk", lambda folder: 10_000)
+    one_line(ream(*compress(model, "out", params)), "out: about 0.00 GB of disk", "calibration.sequences")
+    assert sorted(path.name for path in Path().iterdir()) == []
 
 
 def loaded(folder):

@@ -60,23 +60,23 @@ class Family:
         experts_keys: config keys that may hold N; every one that is present is updated.
         top_k_key: config key of k.
         width_key: config key of the expert width D.
-        layouts: of the experts on disk; a checkpoint has one of them.
+        layouts: how experts may lie on disk; a checkpoint has one of these.
         router: tensors of the MoE block with one row an expert.
         scores: of routing.SCORES, what p(x) is.
         rule: of routers.ROUTERS, how the model's own gate is asked.
-        router_groups_key: config key of n_group, where the router is group-limited; router_top_groups_key: of the
-            groups that a token may use; router_group_best: how many of its best experts a group is judged by.
-        moe: name of the MoE block on disk. block: of the module in transformers.
-        module_layout: of the experts in that module.
+        router_groups_key: config key of n_group, where the router is group-limited; router_top_groups_key: of
+            how many groups a token may use; router_group_best: how many of its best experts a group is judged by.
+        moe: name of the MoE block on disk. block: its name in transformers' modules.
+        module_layout: how experts lie in that module.
         renamed: tensors of the block whose name in the module is another.
         pair: whether the module answers (output, something else).
         dense: whether the module runs all experts on all tokens, and so needs their memory.
         unit: of activations.UNITS, what an expert's neurons compute.
-        layer_prefix: of a decoder layer's tensors, with ``{layer}``.
+        layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
         embedding, final_norm: names of these tensors.
         text: config key of the text model's config, where others (vision) stand beside it.
-        text_prefixes: of the text model's tensors, to those that transformers' text-only model has.
-        multi_token: where checkpoints carry such layers.
+        text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
+        multi_token: how multi-token layers are named, where checkpoints carry such.
         modelling: model_type by which transformers knows the code, where it is another.
         shared: whether there are shared experts; they are never touched. For the documentation.
     """
@@ -255,7 +255,17 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
-EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
+
+def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
+    """Keys of a config.json, or of its text_config, that look as if they counted experts."""
+    inner = config.get("text_config")
+    levels = [config, inner] if isinstance(inner, dict) else [config]
+    return {
+        key: value
+        for level in levels
+        for key, value in level.items()
+        if "expert" in key and isinstance(value, int) and not isinstance(value, bool) and value > 0
+    }
 
 
 def family_of(config: Mapping[str, Any], where: str) -> Family:
@@ -267,9 +277,7 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     model_type = config.get("model_type", "(none)")
     if model_type in FAMILIES:
         return FAMILIES[model_type]
-    inner = config.get("text_config")
-    texts = [config, inner] if isinstance(inner, dict) else [config]
-    counts = {key: text[key] for text in texts for key in EXPERT_COUNTS if key in text}
+    counts = expert_counts(config)
     if not counts:
         raise UserError(
             f"{where}: model_type '{model_type}' counts no experts in its config, so it is no Mixture-of-Experts; "
@@ -277,6 +285,6 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
         )
     raise UserError(
         f"{where}: model_type '{model_type}' is a Mixture-of-Experts ({counts}) without an entry in "
-        f"ream/models/families.py; supported: {', '.join(sorted(FAMILIES))}. An entry names the tensors of an expert, "
-        "the router's rows and the config keys"
+        f"ream/models/families.py; supported: {', '.join(sorted(FAMILIES))}. `ream inspect` says what an entry must "
+        "contain"
     )

@@ -38,10 +38,16 @@ class Request:
     overrides: Mapping[str, Mapping[str, Any]]
 
 
-def compress_model(request: Request, params_path: Path, say: Callable[[str], None]) -> None:
+def compress_model(
+    request: Request, params_path: Path, say: Callable[[str], None], warn: Callable[[str], None]
+) -> None:
     """Compress a model and write it; an interrupted run goes on when asked again in the same words.
 
     What it has done so far lies in a hidden folder beside the output, until the output is there.
+
+    Args:
+        request: what to do. params_path: of the params file.
+        say: is given a line about each step. warn: is given what may be unwelcome in the output, but stops nothing.
 
     Raises:
         UserError: the output is not empty, an interrupted run had other settings, another run is at it, or see the
@@ -63,7 +69,7 @@ def compress_model(request: Request, params_path: Path, say: Callable[[str], Non
         else:
             check_output(request.out)
             try:
-                _run(params, workspace, cell, request.out, settings, say)
+                _run(params, workspace, cell, request.out, settings, say, warn)
             except UserError:
                 if not begun(workspace):
                     remove(workspace)
@@ -80,17 +86,25 @@ class Cell(NamedTuple):
 
 
 def _run(
-    params: Params, workspace: Workspace, cell: Cell, out: Path, settings: dict[str, Any], say: Callable[[str], None]
+    params: Params,
+    workspace: Workspace,
+    cell: Cell,
+    out: Path,
+    settings: dict[str, Any],
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     from ream.compress.output import write_checkpoint
     from ream.compress.recipe_file import load_recipe
     from ream.stages import alignment, calibration, grouping, model, saliency, sequential, statistics
+    from ream.stages.estimate import check_run
     from ream.stages.original import open_original
     from ream.stages.resume import begin, begun
 
     sweep(workspace.root)
     say(model.run(params, workspace))
     original = open_original(workspace, params.model.keep_shards)
+    say(check_run(params, original, *cell, out, workspace.root, warn))
     sources = [source for source, ratio in params.mix(cell.mix).items() if ratio > 0]
     for source in sources:
         drawn = workspace.calibration(source)

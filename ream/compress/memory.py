@@ -1,0 +1,170 @@
+"""How much memory and disk a compression takes, part by part, at the moment that takes most.
+
+The parts follow what the walk does (`walk`, `one_shot`, `sequential`, `decoder`): one decoder layer is in memory in the
+dtype of the computation, a sequential walk beside it holds the compressed experts of that layer, too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ream.compress.walk import EMBEDDED_BYTES
+from ream.compress.work import Work
+from ream.models.architecture import Architecture
+from ream.models.decoder import DENSE_TOKENS
+from ream.models.inventory import Inventory
+
+LIBRARIES = 700_000_000  # Python with torch, transformers and what they import, measured on a CPU
+CUDA = 2_500_000_000  # what torch's CUDA libraries take on the host beside that
+DOUBLE, SINGLE = 8, 4  # bytes of float64 and float32
+DECODING = 16  # bytes a parameter, beside what is stored, while a quantised tensor is decoded
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes.
+
+    Attributes:
+        host, device: part to bytes, of what is there at the same time; device is empty where the host computes.
+        disk: where the output is written, while it runs.
+    """
+
+    host: dict[str, int]
+    device: dict[str, int]
+    disk: int
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Bytes of what comes and goes during a walk.
+
+    Attributes:
+        layer: the largest decoder layer, computed with. stacks: its experts alone.
+        reading: of a tensor, beside its place in the layer. merging: of the largest group that there may be.
+        sums, probes, alignment: what a layer keeps, and what aligning two experts takes.
+        batch: activations of a micro-batch.
+        streams: hidden states of all tokens in memory. embedding: what making the first ones takes beside them.
+        table: the embedding, where multi-token layers use it.
+    """
+
+    layer: int
+    stacks: int
+    reading: int
+    merging: int
+    sums: int
+    probes: int
+    alignment: int
+    batch: int
+    streams: int
+    embedding: int
+    table: int
+
+
+def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> Needs:
+    """What a compression needs.
+
+    Args:
+        parts: of the model. architecture: of the model.
+        numbers: config.json, the text model's part.
+        work: what is to be done.
+    """
+    pieces = _pieces(parts, architecture, numbers, work)
+    on_gpu = work.device.type != "cpu"
+    aligning = pieces.alignment if work.sequential else 0
+    computing = {
+        "one layer": pieces.layer,
+        "micro-batch": max(pieces.batch, aligning),  # one after the other
+        "sums and probes": pieces.sums + pieces.probes,
+    }
+    if pieces.alignment > pieces.batch and work.sequential:
+        computing["alignment"] = computing.pop("micro-batch")
+    host = {
+        "libraries": LIBRARIES + (CUDA if on_gpu else 0),
+        "hidden states": pieces.streams,
+        "reading and merging": max(pieces.reading, pieces.merging if work.sequential else 0) + pieces.table,
+    }
+    if on_gpu:
+        host |= {"one layer's experts": pieces.stacks, "sums and probes": pieces.sums + pieces.probes}
+    else:
+        host |= computing
+    embedding = {"libraries": host["libraries"], "hidden states": pieces.streams, "embedding": pieces.embedding}
+    after = {"libraries": host["libraries"], "alignment": 0 if on_gpu else pieces.alignment, "merging": pieces.merging}
+    most = max((host, embedding, after), key=lambda each: sum(each.values()))
+    return Needs(most, computing if on_gpu else {}, _disk(parts, architecture, work))
+
+
+def hidden_bytes(architecture: Architecture, work: Work) -> int:
+    """Of the hidden states of all tokens of a pass."""
+    return work.pass_tokens * architecture.hidden * work.compute_bytes
+
+
+def _pieces(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> Pieces:
+    experts, hidden, width, c = architecture.experts, architecture.hidden, architecture.width, work.compute_bytes
+    moe = [parts.layers[index] for index in architecture.moe_layers]
+    one = max(layer.experts.parameters for layer in moe) // experts
+    quantised = parts.experts.bytes != parts.experts.plain_bytes
+    stored = max(1, parts.experts.bytes // parts.experts.parameters)
+    table_bytes = parts.embedding.bytes // parts.embedding.parameters
+
+    def computed(index: int) -> int:
+        layer = parts.layers[index]
+        beside = layer.experts.share(work.experts, experts).parameters if work.sequential else 0
+        return (layer.all.parameters - layer.copies.parameters + beside) * c
+
+    members = min(work.group_size or experts, experts - work.experts) + 1 if work.merges else 1
+    member_bytes = SINGLE if quantised else stored
+    sampled = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
+    columns = 3 * hidden if "weights" in work.terms else 0
+    features = 2 * (sampled + columns) + 2 * max(sampled, columns)  # of both, and of the one that is being made
+    streams = hidden_bytes(architecture, work)
+    fits = streams <= work.hidden_memory
+    first = streams if fits else max(EMBEDDED_BYTES, work.tokens * hidden * c)
+    return Pieces(
+        layer=max(computed(index) for index in range(architecture.depth)),
+        stacks=one * experts * c,
+        reading=max(parts.largest, one) * (stored + 1 + (DECODING if quantised else 0)),
+        merging=one * (2 * members * member_bytes + 2 * SINGLE) if members > 1 else 0,
+        sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) + width * hidden),
+        probes=min(work.probes, work.pass_tokens) * hidden * c,
+        alignment=(features + 3 * width) * width * DOUBLE + 3 * sampled * width * c if work.terms else 0,
+        batch=_batch(parts, architecture, numbers, work),
+        streams=streams * (2 if work.sequential else 1) if fits else 0,
+        embedding=parts.embedding.parameters * (table_bytes + 1)
+        + (first // c * table_bytes if table_bytes != c else 0),
+        table=parts.embedding.bytes if architecture.multi_token else 0,
+    )
+
+
+def _batch(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> int:
+    """Activations of a micro-batch: the largest of what a layer, the statistics and the routed experts have."""
+    tokens, c, k = work.batch, work.compute_bytes, architecture.top_k
+    hidden, width, experts = architecture.hidden, architecture.width, architecture.experts
+    layer = tokens * c * (max(each.other.outputs for each in parts.layers) + 4 * hidden)
+    if parts.eager_attention:
+        layer += tokens * work.tokens * int(numbers["num_attention_heads"]) * (2 * c + SINGLE)
+    statistics = tokens * (experts * (3 * SINGLE + DOUBLE + c) + width * (4 * c + SINGLE) + hidden * c)
+    if architecture.family.dense:
+        routed = min(tokens, DENSE_TOKENS) * experts * c * (2 * hidden + 4 * width) + tokens * hidden * c
+    else:
+        routed = tokens * k * c * max(hidden + 4 * width, 3 * hidden) + tokens * hidden * c
+    routed += tokens * c * max(each.shared.outputs for each in parts.layers)
+    return 3 * tokens * hidden * c + max(layer, statistics, routed)
+
+
+def _disk(parts: Inventory, architecture: Architecture, work: Work) -> int:
+    """The larger of what lies there while the model is walked, and while the output is written."""
+    experts, hidden, moe = architecture.experts, architecture.hidden, len(architecture.moe_layers)
+    streams = hidden_bytes(architecture, work)
+    files = 3 if streams > work.hidden_memory and work.sequential else 2
+    permutations = moe * (experts - work.experts) * architecture.width * DOUBLE if work.terms else 0
+    sums = DOUBLE * experts * (2 * hidden + experts + 4)
+    probes = min(work.probes, work.pass_tokens) * hidden * work.compute_bytes
+    statistics = 0 if work.sequential else moe * (sums + probes)
+    walking = streams * files + statistics * (work.passes + 1) + permutations
+    return max(walking, output_bytes(parts, architecture, work) + statistics * work.passes + 2 * permutations)
+
+
+def output_bytes(parts: Inventory, architecture: Architecture, work: Work) -> int:
+    """Of the tensors of the compressed model."""
+    kept = parts.kept(work.experts, architecture.experts)
+    return kept.plain_bytes if work.unquantised else kept.bytes

@@ -1,0 +1,80 @@
+"""Opening a model by its config.json and, where there are any, the headers of its shards; no weights are fetched."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ream.files import read_json
+from ream.models.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.checkpoint import INDEX, Checkpoint
+from ream.models.inventory import Inventory, inventory
+from ream.models.manifest import source_of
+from ream.models.planned import PlannedCheckpoint, has_weights
+from ream.models.shard_source import LocalShards
+
+
+@dataclass(frozen=True)
+class Headers:
+    """A model as far as its headers tell.
+
+    Attributes:
+        checkpoint: with headers alone where ``planned``. architecture: what it is. parts: of its parameters.
+        revision: commit of a hub model.
+        planned: whether only config.json was there, from which the tensors were planned.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    parts: Inventory
+    revision: str | None
+    planned: bool
+
+
+def open_headers(model: str, multi_token: str = "compress", trust_remote_code: bool = False) -> Headers:
+    """Open a model without its weights.
+
+    Args:
+        model: a folder, with or without shards, or a hub id.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
+        trust_remote_code: let the model's own configuration code run.
+
+    Raises:
+        UserError: see `source_of`, `Checkpoint`, `PlannedCheckpoint` and `architecture_of`.
+    """
+    source = source_of(model)
+    folder, local = source.folder, isinstance(source, LocalShards)
+    planned = local and not has_weights(folder) and not any(folder.glob("*.safetensors"))
+    checkpoint = PlannedCheckpoint(folder, trust_remote_code) if planned else Checkpoint(source)
+    revision = None if local else folder.name
+    return headers_of(checkpoint, architecture_of(checkpoint), multi_token, revision, planned)
+
+
+def headers_of(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    multi_token: str = "compress",
+    revision: str | None = None,
+    planned: bool = False,
+) -> Headers:
+    """The same of a checkpoint that is open already."""
+    if multi_token == "drop" and not architecture.dropped:
+        architecture = without_multi_token(architecture)
+    return Headers(checkpoint, architecture, inventory(checkpoint, architecture), revision, planned)
+
+
+def config_and_shapes(model: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...] | None]]:
+    """A model's config.json and its tensors' shapes, whatever family it is of.
+
+    Returns:
+        The config, and name to shape; None for the shape where only the index is there, nothing where that is missing.
+
+    Raises:
+        UserError: see `source_of` and `Checkpoint`.
+    """
+    source = source_of(model)
+    folder = source.folder
+    config: dict[str, Any] = read_json(folder / "config.json")
+    if has_weights(folder) or not isinstance(source, LocalShards):
+        checkpoint = Checkpoint(source)
+        return config, {name: checkpoint.shape(name) for name in checkpoint.logical}
+    names = read_json(folder / INDEX)["weight_map"] if (folder / INDEX).exists() else {}
+    return config, dict.fromkeys(names)

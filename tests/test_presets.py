@@ -1,0 +1,134 @@
+"""params/: every preset is complete, shares what all share, and its model comes out at its published size."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ream.compress.estimate import estimate
+from ream.compress.work import work_of
+from ream.models.architecture import check_group_size, check_kept
+from ream.models.headers import open_headers
+from ream.params import load_params
+from tests.graphs import dvc
+from tests.models.published import MODELS, write_config
+from tests.tiny import ROOT
+
+PRESETS = {path.stem: path for path in sorted((ROOT / "params").glob("*.yaml"))}
+# docs/method.md, "Paper settings": experts kept to C.
+PAPER = {
+    "qwen3-30b-a3b": {96: 16, 64: 32}, "qwen3-next-80b-a3b": {384: 32}, "qwen3-coder-next": {384: 32},
+    "glm-4.5-air": {96: 16},
+}  # fmt: skip
+MIXES = [  # Table 3, C4 : Math : Code
+    (0.3, 0.3, 0.3), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5), (0.2, 0.5, 0.3), (0.1, 0.8, 0.1), (0, 0.7, 0.3),
+    (0.2, 0.25, 0.55), (0.1, 0.1, 0.8), (0, 0.3, 0.7),
+]  # fmt: skip
+SHARED = ("compute", "calibration", "sources", "statistics", "mixes", "methods", "suites", "evaluation")
+
+
+def test_one_for_every_model():
+    assert {model.preset for model in MODELS.values()} == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_has_the_papers_settings(name):
+    params = load_params(PRESETS[name])
+    assert (params.calibration.sequences, params.calibration.tokens, params.statistics.probes) == (3072, 512, 8192)
+    assert list(params.run.sources) == ["c4", "numina-math", "the-stack-smol"]
+    assert [tuple(mix[source] for source in params.run.sources) for mix in params.mixes.values()] == MIXES
+    assert next(iter(params.mixes)) == "balanced"  # what `ream compress` takes unless told otherwise
+    assert set(params.grouping.group_size) == set(params.run.experts)
+    if name in PAPER:
+        assert params.grouping.group_size == PAPER[name]
+    assert list(params.exports) == [f"{name}-ream-{params.run.experts[0]}"]
+
+
+def test_presets_share_what_is_the_same_and_params_yaml_has_it_too():
+    trees = {name: yaml.safe_load(path.read_text()) for name, path in PRESETS.items()}
+    first, own = next(iter(trees.values())), yaml.safe_load((ROOT / "params.yaml").read_text())
+    for tree in trees.values():
+        assert {section: tree[section] for section in SHARED} == {section: first[section] for section in SHARED}
+        assert set(tree) == set(own)
+    assert first["methods"] == own["methods"]
+    assert {name: first["suites"][name] for name in ("mc", "gen")} == {
+        name: own["suites"][name] for name in ("mc", "gen")
+    }
+    for source, entry in first["sources"].items():
+        assert own["sources"][source] == entry
+
+
+@pytest.fixture(scope="module")
+def headers(tmp_path_factory):
+    """A model opened from its config alone, once."""
+    opened = {}
+
+    def of(name):
+        config = json.dumps(MODELS[name].config)  # two of them are alike
+        if config not in opened:
+            opened[config] = open_headers(str(write_config(name, tmp_path_factory.mktemp("published") / "model")))
+        return opened[config]
+
+    return of
+
+
+def expert_parameters(config):
+    """Parameters of one expert with its row in the router, in all layers: from the config's own numbers."""
+    numbers = config.get("text_config", config)
+    hidden, width = numbers["hidden_size"], numbers.get("moe_intermediate_size", numbers["intermediate_size"])
+    dense = numbers.get("first_k_dense_replace", numbers.get("moe_layer_start_index", 0))
+    layers = numbers["num_hidden_layers"] - dense + numbers.get("num_nextn_predict_layers", 0)
+    bias = layers if numbers["model_type"] in ("glm4_moe", "kimi_k2", "ernie4_5_moe") else 0
+    return layers * (3 * width + 1) * hidden + bias
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_public_model_comes_out_at_its_published_size(name, headers):
+    published = MODELS[name]
+    params, model = load_params(PRESETS[published.preset]), headers(name)
+    text = model.parts.all.parameters - model.parts.vision.parameters
+    extra = sum(layer.all.parameters for layer in model.parts.layers[model.architecture.layers :])  # multi-token
+    assert (text - extra) / 1e9 == pytest.approx(published.parameters, rel=0.005)
+    if published.all:
+        assert model.parts.all.parameters / 1e9 == pytest.approx(published.all, rel=0.005)
+    active, outside = model.parts.active(model.architecture, model.architecture.experts), model.parts.outside.parameters
+    assert (active - outside) / 1e9 <= published.active + 0.5  # cards round, and count embedding and head, or not
+    assert active / 1e9 >= published.active - 0.5
+    for experts in params.run.experts:
+        check_kept(model.architecture, experts)
+        check_group_size(model.architecture, experts, params.grouping.size_for(experts))
+        work = work_of(params, "balanced", "ream", experts, torch.device("cpu"), torch.float32)
+        found = estimate(model, work)
+        gone = (model.architecture.experts - experts) * expert_parameters(published.config)
+        assert found.parameters_after == found.parameters_before - gone
+        assert found.parameters_before == model.parts.all.parameters
+        assert found.bytes_after < found.bytes_before
+        assert found.host > max(found.needs.host.values()) > 0
+
+
+def test_bytes_of_quantised_originals(headers):
+    """8 bits a weight and a float32 scale for 128 x 128; 4 bits and a bfloat16 scale for 128, as config.json says.
+
+    The 480B model's shards are 482 GB; embedding and head, 1.9 · 10^9 weights, are in bfloat16 there.
+    """
+    coder, kimi = headers("Qwen3-Coder-480B-A35B").parts, headers("Kimi-K2").parts
+    assert coder.all.bytes / 1e9 == pytest.approx(480.15 * (1 + 4 / 128**2) + 2 * 151936 * 6144 / 1e9, rel=0.001)
+    packed = (4 / 8 + 2 / 128) * (kimi.all.parameters - kimi.outside.parameters) / 1e9
+    assert kimi.all.bytes / 1e9 == pytest.approx(packed + 2 * kimi.outside.parameters / 1e9, rel=0.002)
+
+
+def test_dvc_reads_a_preset(tmp_path: Path):
+    """`cp params/X.yaml params.yaml`: every stage of the graph resolves."""
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(PRESETS["qwen3-30b-a3b"], tmp_path / "params.yaml")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    dvc(tmp_path, "init", "-q")
+    stages = {line.split()[0] for line in dvc(tmp_path, "stage", "list", "--all").splitlines()}
+    assert {
+        "calibration@numina-math", "statistics@c4", "grouping@balanced-hc-smoe", "sequential@balanced-ream-96",
+        "sequential@balanced-ream-64", "evaluate@balanced", "merge@qwen3-30b-a3b-ream-96", "report",
+    } <= stages  # fmt: skip
