@@ -33,7 +33,7 @@ def compress(original, tmp_path):
             model=str(original), out=tmp_path / "out", experts=4, method=method, mix="a=1", calibration=None,
             group_size=8, overrides=overrides | {"compute": {"threads": 1}},
         )  # fmt: skip
-        compress_model(request, params, lambda line: None)
+        compress_model(request, params, lambda line: None, lambda line: None)
         return tmp_path / "out"
 
     return run

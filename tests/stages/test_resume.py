@@ -23,7 +23,7 @@ def compress(checkpoint, tmp_path):
             calibration=None, group_size=group_size,
             overrides={name: {key: value} for name, (key, value) in overrides.items()} | {"compute": {"threads": 1}},
         )  # fmt: skip
-        compress_model(request, params, said.append)
+        compress_model(request, params, said.append, said.append)
         return said
 
     return run
