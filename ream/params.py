@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ream.errors import UserError, unknown
 
@@ -149,6 +158,18 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+class Refit(Section):
+    """Least-squares refit of the down projections after the merge (docs/refit.md), beyond the paper.
+
+    ``target``: of a layer's output, the original layer's on the same input, or with the original model's own hidden
+    states, so that errors of the layers before are taken back, too.
+    """
+
+    target: Literal["layer", "global"] = "layer"
+    ridge: float = Field(1e-3, ge=0, description="λ, by which the weights are drawn to the merged ones")
+    sweeps: int = Field(20, ge=1, description="passes over the calibration tokens at most")
+
+
 class Method(Section):
     """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods as compositions")."""
 
@@ -159,6 +180,7 @@ class Method(Section):
     sequential: bool = False
     scores: Literal["router", "softmax"] = "router"
     centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
+    refit: Refit | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "Method":
@@ -174,7 +196,17 @@ class Method(Section):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names a term twice: {values}")
+        if self.refit is not None and not self.sequential:
+            raise ValueError("refit needs sequential: true: a layer is fitted to what the refitted ones before it give")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out a refit that there is not: the facts of other methods' recipes stay as they were without it."""
+        values: dict[str, Any] = handler(self)
+        if self.refit is None:
+            del values["refit"]
+        return values
 
 
 class Suite(Section):
@@ -391,5 +423,7 @@ def _siblings(path: list[str], kind: str | None) -> list[str]:
         "merge": Merge, "exports": Export,
     }  # fmt: skip
     section = sources[kind] if kind else sections[path[0]] if len(path) > 1 else Params
+    if path[:1] == ["methods"] and path[2:3] == ["refit"] and len(path) > 3:
+        section = Refit
     prefix = ".".join(path[:-1])
     return [f"{prefix}.{key}" if prefix else key for key in section.model_fields]

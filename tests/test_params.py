@@ -177,6 +177,10 @@ TYPOS = {
     "evaluation.batchsize": ("evaluation.batch_size", "evaluation.backend, evaluation.batch_size"),
     "run.one-shot": ("run.one_shot", "run.experts, run.mixes, run.one_shot, run.sequential, run.sources"),
     "methods.ream.saliancy": ("methods.ream.saliency", "methods.ream.alignment, methods.ream.centroid_counts"),
+    "methods.refitted.refit.rigde": (
+        "methods.refitted.refit.ridge",
+        "methods.refitted.refit.ridge, methods.refitted.refit.sweeps",
+    ),
     "suites.demo.fewshot": ("suites.demo.num_fewshot", "suites.demo.gen, suites.demo.limit, suites.demo.loss"),
     "exports.best.mehtod": ("exports.best.method", "exports.best.experts, exports.best.method, exports.best.mix"),
     "sources.c4.datset": ("sources.c4.dataset", "sources.c4.column, sources.c4.config, sources.c4.dataset"),
@@ -192,6 +196,7 @@ TYPOS = {
 def test_typo_names_the_nearest_key_and_the_allowed_ones(tree, path):
     nearest, allowed = TYPOS[path]
     tree.setdefault("statistics", {})
+    tree["methods"]["refitted"] = {"saliency": "reap", "grouping": "pruning", "sequential": True, "refit": {}}
     line = refusal(put(tree, path, 1))
     assert line.startswith(f"params.yaml: key '{path}' is unknown; did you mean '{nearest}'? ")
     assert allowed in line
@@ -328,12 +333,28 @@ def test_name_that_makes_no_file_name_is_refused(tree, section, name):
             {"grouping": "nearest-centroid", "similarity": "output", "alignment": ["weights", "weights"]},
             "alignment names a term twice: ['weights', 'weights']",
         ),
+        ({"grouping": "pruning", "refit": {"target": "layer"}}, "refit needs sequential: true"),
     ],
 )
 def test_method_that_does_not_fit_is_refused(tree, method, reason):
     assert refusal(put(tree, "methods.new", {"saliency": "reap"} | method)).startswith(
         f"params.yaml: methods.new: {reason}"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("ridge", -1e-9), ("sweeps", 0), ("target", "model")], ids=["ridge", "sweeps", "target"]
+)
+def test_refit_out_of_range_is_refused(tree, key, value):
+    refitted = {"saliency": "reap", "grouping": "pruning", "sequential": True, "refit": {key: value}}
+    assert refusal(put(tree, "methods.new", refitted)).startswith(f"params.yaml: methods.new.refit.{key}: input should")
+
+
+def test_only_a_method_that_refits_says_so_in_the_facts_of_its_recipes(tree):
+    tree["methods"]["new"] = {"saliency": "reap", "grouping": "pruning", "sequential": True, "refit": {"ridge": 0.5}}
+    methods = parse_params(tree).methods
+    assert "refit" not in methods["ream"].model_dump()
+    assert methods["new"].model_dump()["refit"] == {"target": "layer", "ridge": 0.5, "sweeps": 20}
 
 
 # Names that do not exist

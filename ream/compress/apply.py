@@ -17,7 +17,7 @@ from ream.errors import UserError
 from ream.models.architecture import Architecture, Role
 from ream.models.checkpoint import Checkpoint, OutputTensor, TensorInfo, tensor_bytes
 from ream.models.dtypes import DTYPES
-from ream.models.expert_weights import read_expert
+from ream.models.expert_weights import read_expert, read_share
 from ream.models.families import Family, RouterTensor
 from ream.models.layout import ExpertTensor, unpacked
 from ream.models.quantization.tensors import logical_names, read_logical, requantised
@@ -77,6 +77,13 @@ class CompressedLayer:
         except ValueError as error:
             raise UserError(f"recipe, layer {layer}: {error}; it belongs to another model") from None
         self.checkpoint, self.architecture, self.layer, self.recipe = checkpoint, architecture, layer, recipe
+        for position in list(recipe.corrections)[:1]:
+            found, wanted = list(recipe.corrections[position].shape), [architecture.hidden, architecture.width]
+            if found != wanted:
+                raise UserError(
+                    f"recipe, layer {layer}: corrections have shape {found}, the down projections {wanted}; it belongs "
+                    "to another model"
+                )
         self.kept: list[int] = recipe.groups.kept.tolist()
         self._last = latest or Latest()
 
@@ -96,18 +103,22 @@ class CompressedLayer:
         """Whether nothing is merged into the kept expert at that position."""
         return len(self.recipe.groups.members(position)) == 1
 
+    def passes(self, kind: ExpertTensor, position: int) -> bool:
+        """Whether a kept expert's share of a tensor is the original's: nothing is merged in, and it is not refitted."""
+        return self.alone(position) and not (kind.part == "down" and position in self.recipe.corrections)
+
     def name(self, kind: ExpertTensor, expert: int) -> str:
         """Name of the tensor that holds an original expert's share."""
         return self.architecture.tensor_name(self.layer, kind, None if kind.stacked else expert)
 
     def share(self, kind: ExpertTensor, position: int, suffix: str = "") -> bytes | bytearray:
-        """The stored bytes of a kept expert; those of the original where nothing is merged in.
+        """The stored bytes of a kept expert; those of the original where they pass through.
 
         Args:
             kind: of the layout. position: of the kept expert.
             suffix: of what is stored, where the checkpoint is quantised.
         """
-        if not self.alone(position):
+        if not self.passes(kind, position):
             return tensor_bytes(self._stored(position)[kind.name][suffix])
         original = self.kept[position]
         row = original if kind.stacked else None
@@ -124,32 +135,39 @@ class CompressedLayer:
         return self._last.stored.get((self.layer, position), lambda: self._store(position))
 
     def _store(self, position: int) -> dict[str, dict[str, Tensor]]:
-        """What is stored of a merged expert: name in the layout to suffix to tensor, in the checkpoint's own format."""
+        """What is stored anew of an expert: name in the layout to suffix to tensor, in the checkpoint's own format."""
         expert, form = self._merged(position), self.checkpoint.form
         result = {}
         for kind in self.architecture.layout:
+            if self.passes(kind, position):
+                continue
             name = self.name(kind, self.kept[position])
             result[kind.name] = requantised(form, name, kind.pack(expert), self.checkpoint.headers_of(name))
         return result
 
     def _make(self, position: int) -> Expert:
-        if self.alone(position):
-            return read_expert(self.checkpoint, self.architecture, self.layer, self.kept[position])
-        form, read = self.checkpoint.form, {}
-        for name, stored in self._stored(position).items():
+        original, form, read = self.kept[position], self.checkpoint.form, {}
+        for kind in self.architecture.layout:
+            if self.passes(kind, position):
+                read[kind.name] = read_share(self.checkpoint, self.architecture, self.layer, kind, original)
+                continue
+            stored = self._stored(position)[kind.name]
             quantised = form is not None and form.key in stored
             parts = {suffix: suffix for suffix in stored}
-            read[name] = read_logical(form, name, parts, stored.__getitem__) if quantised else stored[""]
+            read[kind.name] = read_logical(form, kind.name, parts, stored.__getitem__) if quantised else stored[""]
         return Expert(**unpacked(self.architecture.layout, read))
 
     def _merge(self, position: int) -> Expert:
         members = self.recipe.groups.members(position).tolist()
         permutations = [self.recipe.permutations.get(member) for member in members]
-        return merged(
+        expert = merged(
             [read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members],
             self.recipe.weights[members].tolist(),
             [None if permutation is None else torch.from_numpy(permutation) for permutation in permutations],
         )
+        if position in self.recipe.corrections:
+            return replace(expert, down=self.recipe.corrections[position].to(expert.down.dtype))
+        return expert
 
 
 def compressed_layers(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> dict[int, CompressedLayer]:

@@ -189,6 +189,13 @@ def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any
         header["ream"]["scores"] = dict(scores)
     ratios = ", ".join(f"{source} {ratio:.2f}" for source, ratio in facts["ratios"].items())
     done = "merged into" if _merges(recipe) else "removed, leaving"
+    refitted, kind = "", "of [REAM](https://arxiv.org/abs/2604.04356)"
+    if corrected := sum(len(layer.corrections) for layer in recipe.layers.values()):
+        refitted = (
+            f"Then the down projections of {corrected} kept experts were refitted by least squares, so that each layer "
+            "comes closer to the original's output on the calibration text. "
+        )
+        kind = "of ream, which goes beyond the paper on [REAM](https://arxiv.org/abs/2604.04356)"
     lines = [
         "---",
         yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip(),
@@ -197,8 +204,7 @@ def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any
         f"# {facts['model']} with {facts['experts']} of {facts['original_experts']} experts",
         "",
         f"The routed experts of every Mixture-of-Experts layer were {done} {facts['experts']} by the method "
-        f"`{facts['method']}` of [REAM](https://arxiv.org/abs/2604.04356), without training. All other tensors are the "
-        "original's, byte for byte.",
+        f"`{facts['method']}` {kind}, without training. {refitted}All other tensors are the original's, byte for byte.",
         "",
         "| | original | this model |",
         "| --- | --- | --- |",
@@ -217,8 +223,8 @@ def model_card(recipe: Recipe, before: int, after: int, scores: Mapping[str, Any
             "",
         ]
     lines += [
-        f"`{RECIPE}` holds every decision (kept experts, groups, merge weights, permutations). With the original it "
-        "makes this checkpoint again:",
+        f"`{RECIPE}` holds every decision (kept experts, groups, merge weights, permutations"
+        f"{', refitted down projections' if corrected else ''}). With the original it makes this checkpoint again:",
         "",
         "```",
         f"ream apply {facts['model']} {RECIPE} OUT",

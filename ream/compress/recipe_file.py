@@ -1,9 +1,15 @@
-"""Recipes on disk: one safetensors file, the facts as JSON in its metadata."""
+"""Recipes on disk: one safetensors file, the facts as JSON in its metadata.
+
+Without corrections it has a few MB. With them it has the size of the kept experts' down projections, and is written and
+read one of these at a time. Such a file has a format of its own, which a ream that knows no corrections refuses.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -14,11 +20,17 @@ from ream.core.recipe import LayerRecipe, Recipe
 from ream.errors import UserError
 from ream.files import replacing
 
-FORMAT = "ream-recipe-1"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ream.models.checkpoint import OutputTensor
+
+FORMAT, CORRECTED_FORMAT = "ream-recipe-1", "ream-recipe-2"
+DOWN = "down."  # the name of a correction is this and its position among the kept experts
 
 
 def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
-    """A layer's decisions as named arrays."""
+    """A layer's decisions as named arrays, without its corrections."""
     absorbed = sorted(layer.permutations)
     rows = [layer.permutations[expert] for expert in absorbed]
     width = len(rows[0]) if rows else 0
@@ -43,6 +55,54 @@ def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
     )
 
 
+def layer_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
+    """A layer's decisions and corrections as named tensors, for a file that `read_layer` reads."""
+    import torch
+
+    arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in pack_layer(layer).items()}
+    return arrays | {f"{DOWN}{position}": layer.corrections[position] for position in layer.corrections}
+
+
+def read_layer(path: Path) -> LayerRecipe:
+    """A layer from a file of its `layer_tensors`; corrections stay in the file, which is to stay where it is."""
+    with safe_open(path, framework="numpy") as file:
+        names = list(file.keys())
+        arrays = {name: file.get_tensor(name) for name in names if not name.startswith(DOWN)}
+    return _layer(path, "", arrays, names)
+
+
+class StoredCorrections(Mapping[int, "Tensor"]):
+    """Corrections of a layer that lie in a file and are read as they are asked for."""
+
+    def __init__(self, path: Path, names: Mapping[int, str]) -> None:
+        """Args:
+        path: of the file. names: of the tensors by position.
+        """
+        self._path, self._names = path, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._names)
+
+    def __contains__(self, position: object) -> bool:
+        return position in self._names
+
+    def __getitem__(self, position: int) -> "Tensor":
+        """[H, D].
+
+        Raises:
+            UserError: the file is gone or damaged.
+        """
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(self._names[position])
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"recipe {self._path} is damaged ({error}); make or fetch it again") from None
+        return tensor
+
+
 def save_recipe(path: str | Path, recipe: Recipe) -> None:
     """Write a recipe atomically."""
     arrays = {
@@ -50,13 +110,46 @@ def save_recipe(path: str | Path, recipe: Recipe) -> None:
         for index, layer in recipe.layers.items()
         for name, array in pack_layer(layer).items()
     }
-    facts = json.dumps({"format": FORMAT, **recipe.facts}, sort_keys=True)
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"ream": facts})
+    corrected = any(len(layer.corrections) for layer in recipe.layers.values())
+    facts = {**recipe.facts, "format": CORRECTED_FORMAT if corrected else FORMAT}
+    metadata = {"ream": json.dumps(facts, sort_keys=True)}
+    if not corrected:
+        with replacing(path) as temporary:
+            save_file(arrays, temporary, metadata=metadata)
+        return
+    from ream.models.checkpoint import write_shard
+    from ream.models.dtypes import DTYPES
+
+    tensors = [_output(name, array) for name, array in arrays.items()]
+    tensors += [each for index, layer in recipe.layers.items() for each in _downs(f"layers.{index}.{DOWN}", layer)]
+    tensors.sort(key=lambda each: (-DTYPES[each.dtype].itemsize, each.name))  # so that all lie at multiples of theirs
+    write_shard(Path(path), tensors, json.dumps({"__metadata__": metadata}).encode())
+
+
+def _output(name: str, array: np.ndarray) -> "OutputTensor":
+    from ream.models.checkpoint import OutputTensor
+
+    dtype = f"{array.dtype.kind.upper()}{8 * array.dtype.itemsize}"
+    return OutputTensor(name, dtype, array.shape, lambda: [array.tobytes()])
+
+
+def _downs(prefix: str, layer: LayerRecipe) -> "Iterator[OutputTensor]":
+    """Corrections of a layer, all of one shape and dtype, each read when it is written."""
+    from ream.models.checkpoint import OutputTensor, tensor_bytes
+    from ream.models.dtypes import DTYPES
+
+    def made(position: int) -> list[bytes]:
+        return [tensor_bytes(layer.corrections[position])]
+
+    for position in list(layer.corrections)[:1]:
+        first = layer.corrections[position]
+        dtype = next(name for name, dtype in DTYPES.items() if dtype == first.dtype)
+        for each in layer.corrections:
+            yield OutputTensor(f"{prefix}{each}", dtype, tuple(first.shape), partial(made, each))
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe.
+    """Read a recipe; its corrections stay in the file, which is to stay where it is.
 
     Raises:
         UserError: the file is missing, damaged or no recipe.
@@ -66,13 +159,20 @@ def load_recipe(path: str | Path) -> Recipe:
     try:
         with safe_open(path, framework="numpy") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {}).get("ream", "{}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if facts.get("format") not in (FORMAT, CORRECTED_FORMAT):
+                raise UserError(f"{path} is not a recipe of format {FORMAT} or {CORRECTED_FORMAT}")
+            names = list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names if f".{DOWN}" not in name}
     except SafetensorError as error:
         raise UserError(f"recipe {path} is damaged ({error}); make or fetch it again") from None
-    if facts.get("format") != FORMAT:
-        raise UserError(f"{path} is not a recipe of format {FORMAT}")
-    layers: dict[int, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
-        _, index, field = name.split(".")
-        layers.setdefault(int(index), {})[field] = array
-    return Recipe({index: unpack_layer(layers[index]) for index in sorted(layers)}, facts)
+    indices = sorted({int(name.split(".")[1]) for name in names})
+    return Recipe({index: _layer(Path(path), f"layers.{index}.", arrays, names) for index in indices}, facts)
+
+
+def _layer(path: Path, prefix: str, arrays: Mapping[str, np.ndarray], names: list[str]) -> LayerRecipe:
+    """A layer whose arrays, and corrections in the file, have a prefix to their names."""
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    down = prefix + DOWN
+    positions = sorted(int(name.removeprefix(down)) for name in names if name.startswith(down))
+    corrections = StoredCorrections(path, {position: f"{down}{position}" for position in positions})
+    return replace(unpack_layer(own), corrections=corrections) if positions else unpack_layer(own)

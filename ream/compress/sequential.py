@@ -1,6 +1,10 @@
-"""Sequential: each layer is compressed on what the compressed layers before it make of the calibration text."""
+"""Sequential: each layer is compressed on what the compressed layers before it make of the calibration text.
 
-from collections.abc import Mapping
+A refit to the target ``global`` needs the original's hidden states, too: its walk takes every sequence twice, the first
+n through the compressed layers, the other n through the original's.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +14,8 @@ from torch import Tensor
 
 from ream.compress.apply import CompressedLayer
 from ream.compress.decide import align_layer, group_layer
-from ream.compress.recipe_file import pack_layer, unpack_layer
+from ream.compress.recipe_file import layer_tensors, read_layer
+from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.state import WalkState
 from ream.compress.walk import Batches, Probes, walk
 from ream.core.alignment import align
@@ -32,28 +37,39 @@ def compress_sequentially(
     progress: Progress,
     facts: Mapping[str, Any],
 ) -> Recipe:
-    """Statistics, saliency, grouping, alignment, merge and propagation, layer by layer.
+    """Statistics, saliency, grouping, alignment, merge, refit and propagation, layer by layer.
 
     Attention runs once a layer: the MoE inputs and residuals of all tokens are kept on the host, or in mapped files,
     until the layer's experts are decided, then the compressed experts, in the checkpoint's dtype, give the next layer's
     hidden states.
     """
     architecture, checkpoint = decoder.architecture, decoder.checkpoint
+    sequences, refitted = len(data.ids), method.refit
+    own = [slice(part.start, min(part.stop, sequences)) for part in data]  # of the compressed model's stream
 
     def moe_layer(
         index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
         statistics = LayerStatistics(block.experts, block.unit)
-        inputs = state.room("inputs", tuple(hidden.shape), hidden.dtype)
-        for part in state.parts(data):
-            residual, x = layer(hidden[part], data.mask[part])
-            assert x is not None
-            probes.take(part, x, counted[part])
-            flat = x.reshape(-1, x.shape[-1])
-            with torch.no_grad():
-                routing = block.route(flat, "softmax" if method.scores == "softmax" else None)
-                statistics.update(flat, routing, counted[part].reshape(-1).to(flat.device))
-            leaving[part], inputs[part] = residual.to(hidden.device), x.to(hidden.device)
+        shape = (sequences, *hidden.shape[1:])
+        inputs = state.room("inputs", shape, hidden.dtype)
+        targets = state.room("targets", shape, hidden.dtype) if refitted else None
+        for part in state.parts(walked):
+            for piece in halves(part, sequences, len(walked.ids)):
+                residual, x = layer(hidden[piece], walked.mask[piece])
+                assert x is not None
+                if piece.start >= sequences:  # the original's own stream
+                    with torch.no_grad():
+                        leaving[piece] = (residual + block(x)).to(hidden.device)
+                    continue
+                probes.take(piece, x, counted[piece])
+                flat = x.reshape(-1, x.shape[-1])
+                with torch.no_grad():
+                    routing = block.route(flat, "softmax" if method.scores == "softmax" else None)
+                    statistics.update(flat, routing, counted[piece].reshape(-1).to(flat.device))
+                    if refitted is not None and targets is not None and refitted.target == "layer":
+                        targets[piece] = block(x).to(hidden.device)
+                leaving[piece], inputs[piece] = residual.to(hidden.device), x.to(hidden.device)
             progress.update(1)
         decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
         experts, sample = block.experts, probes.result().to(decoder.device)
@@ -61,18 +77,45 @@ def compress_sequentially(
         def permutation(centroid: int, member: int) -> np.ndarray:
             return align(experts[centroid], experts[member], method.alignment, sample, block.unit)
 
+        report: dict[str, Tensor] = {}
         with torch.no_grad():
             decided = replace(decided, permutations=align_layer(decided, permutation))
             del statistics, experts
             block.free()  # before there are the compressed experts, too
             compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
-            for part in state.parts(data):
+            if refitted is not None and targets is not None:
+                for part in state.parts(own):
+                    if refitted.target == "global":
+                        original = slice(part.start + sequences, part.stop + sequences)
+                        targets[part] = leaving[original] - leaving[part]
+                    targets[part] -= compressed(inputs[part].to(decoder.device)).to(hidden.device)
+                tokens = LayerTokens(inputs, targets, counted[:sequences], lambda: state.parts(own))
+                decided, compressed, errors = refit_layer(decoder, index, decided, compressed, tokens, refitted)
+                report = errors.tensors()
+            for part in state.parts(own):
                 leaving[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in pack_layer(decided).items()}
+        return layer_tensors(decided) | report
 
-    walk(decoder, data, state, moe_layer, progress)
-    layers = {
-        index: unpack_layer({name: tensor.numpy() for name, tensor in state.layer(index).items()})
-        for index in architecture.moe_layers
-    }
+    walked = streams(data, method)
+    walk(decoder, walked, state, moe_layer, progress)
+    layers = {index: read_layer(state.layer_path(index)) for index in architecture.moe_layers}
+    if refitted is not None:
+        facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in architecture.moe_layers}}
     return Recipe(layers, facts)
+
+
+def streams(data: Batches, method: Method) -> Batches:
+    """What a method takes through the layers: its sequences, twice where the original's stream is needed."""
+    if method.refit is None or method.refit.target != "global":
+        return data
+    return Batches(data.ids.repeat(2, 1), data.mask.repeat(2, 1), data.rows)
+
+
+def halves(part: slice, sequences: int, rows: int) -> Iterator[slice]:
+    """A part of all rows, cut after the first ``sequences``, where the original's stream begins if there is one."""
+    stop = min(part.stop, rows)
+    if part.start < sequences < stop:
+        yield slice(part.start, sequences)
+        yield slice(sequences, stop)
+    else:
+        yield slice(part.start, stop)

@@ -19,12 +19,17 @@ class LayerRecipe:
         weights: of each expert in its group's mean; 0 for dropped ones.
         saliency: that decided it.
         permutations: for every absorbed expert, the order in which its neurons meet the centroid's, [D].
+        corrections: refitted down projections by position among the kept experts, each a torch tensor [H, D] that takes
+            the merged one's place; in the checkpoint's dtype, bfloat16 where the checkpoint is quantised. Without them
+            a recipe has a few MB; with them it has the size of the down projections, so they may lie in a file, read
+            one by one as they are asked for.
     """
 
     groups: Groups
     weights: Float64[np.ndarray, " N"]
     saliency: Float64[np.ndarray, " N"]
     permutations: Mapping[int, Int64[np.ndarray, " D"]] = field(default_factory=dict)
+    corrections: Mapping[int, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,10 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
     for expert, permutation in layer.permutations.items():
         if not np.array_equal(np.sort(permutation), np.arange(width)):
             raise ValueError(f"expert {expert}: not a permutation of {width} neurons")
+    for position in layer.corrections:
+        if not 0 <= position < len(kept):
+            raise ValueError(f"a correction is of kept expert {position}, there are {len(kept)}")
+    for position in list(layer.corrections)[:1]:  # all have one shape, and reading each takes time
+        shape = tuple(layer.corrections[position].shape)
+        if len(shape) != 2 or shape[1] != width:
+            raise ValueError(f"corrections have shape {list(shape)}, the layer's experts {width} neurons")

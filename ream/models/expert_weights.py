@@ -8,7 +8,7 @@ from ream.core.experts import Expert
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import Checkpoint
 from ream.models.families import RouterTensor
-from ream.models.layout import unpacked
+from ream.models.layout import ExpertTensor, unpacked
 
 
 class BlockWeights(Protocol):
@@ -45,13 +45,17 @@ class OriginalWeights:
 
 def read_expert(checkpoint: Checkpoint, architecture: Architecture, layer: int, expert: int) -> Expert:
     """The weights of one expert in the checkpoint's dtype; of stacked tensors only its share is read."""
-    tensors = {}
-    for kind in architecture.layout:
-        if kind.stacked:
-            tensors[kind.name] = checkpoint.read(architecture.tensor_name(layer, kind), row=expert)
-        else:
-            tensors[kind.name] = checkpoint.read(architecture.tensor_name(layer, kind, expert))
+    tensors = {kind.name: read_share(checkpoint, architecture, layer, kind, expert) for kind in architecture.layout}
     return Expert(**unpacked(architecture.layout, tensors))
+
+
+def read_share(
+    checkpoint: Checkpoint, architecture: Architecture, layer: int, kind: ExpertTensor, expert: int
+) -> Tensor:
+    """One expert's share of a tensor of the layout."""
+    if kind.stacked:
+        return checkpoint.read(architecture.tensor_name(layer, kind), row=expert)
+    return checkpoint.read(architecture.tensor_name(layer, kind, expert))
 
 
 def input_gates(checkpoint: Checkpoint, architecture: Architecture, layer: int) -> Tensor | None:

@@ -1,5 +1,8 @@
 """Stage sequential: statistics, saliency, grouping, alignment, merge and propagation, layer by layer, to a recipe."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import mix_sequences
 from ream.calibration.packing import pad
@@ -8,6 +11,8 @@ from ream.params import Params
 from ream.progress import Progress
 from ream.stages.original import open_original, recipe_facts
 from ream.stages.workspace import Workspace
+
+APART = 1.5  # times as much error left on held-out sequences as on those fitted to is worth a warning
 
 
 def run(
@@ -31,7 +36,7 @@ def run(
         UserError: the method is one-shot, or the sources hold too few sequences for the mix.
     """
     from ream.compress.recipe_file import save_recipe
-    from ream.compress.sequential import compress_sequentially
+    from ream.compress.sequential import compress_sequentially, streams
     from ream.compress.state import WalkState, fingerprint
     from ream.compress.walk import Probes, batches, check_ids
     from ream.models.decoder import Decoder, runtime
@@ -62,11 +67,29 @@ def run(
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
         probes = Probes(data, params.statistics.probes, params.calibration.seed)
         layers = original.architecture.depth
-        with Progress(len(data) * layers, f"sequential {mix}", "batch", layers, int(mask.sum())) as bar:
+        walked = streams(data, composition)
+        with Progress(len(walked) * layers, f"sequential {mix}", "batch", layers, int(walked.mask.sum())) as bar:
             recipe = compress_sequentially(
                 decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts
             )
         save_recipe(workspace.recipe(mix, method, experts), recipe)
         if not keep_state:
             state.clear()
-    return f"sequential {mix} {method}: {experts} of {original.manifest.experts} experts, {int(mask.sum()):,} tokens"
+    done = f"sequential {mix} {method}: {experts} of {original.manifest.experts} experts, {int(mask.sum()):,} tokens"
+    return done + refit_result(recipe.facts.get("refit", {}))
+
+
+def refit_result(layers: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a refit left of the squared error, for people, with a warning where it has learnt the text by heart."""
+    if not layers:
+        return ""
+    left = sum(layer["left"] for layer in layers.values()) / len(layers)
+    told = f"; refit leaves {left:.1%} of the layers' squared error"
+    held_out = {index: layer["left_held_out"] for index, layer in layers.items() if layer["left_held_out"] is not None}
+    if not held_out:
+        return told + ", no sequence was held out"
+    told += f", {sum(held_out.values()) / len(held_out):.1%} on held-out sequences"
+    apart = [index for index, value in held_out.items() if value > APART * layers[index]["left"] or value > 1]
+    if apart:
+        told += f"; warning: it overfits in layers {', '.join(apart)}: use more sequences or a larger refit.ridge"
+    return told

@@ -17,7 +17,7 @@ from ream.compress.statistics_file import read_sums
 from ream.core.recipe import Recipe
 from ream.models.architecture import without_multi_token
 from ream.models.checkpoint import Checkpoint
-from ream.params import load_params
+from ream.params import Method, load_params
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models import routing
 from tests.models.families import HIDDEN, LAYERS, TINY, VOCABULARY, WIDTH, build
@@ -350,6 +350,23 @@ def test_sequential(tiny, family, tmp_path):
         replace_experts(family, block, recipe.layers[index])
     torch.testing.assert_close(logits(own(tmp_path / "out", family)[0]), logits(expected), **CLOSE)
     assert any(layer.permutations for layer in recipe.layers.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_refit_is_to_what_the_models_own_blocks_compute(tiny, family, tmp_path):
+    """The solver's activations and weights against the block of transformers, by the error that either says is left."""
+    folder = tiny(family)
+    _, architecture = opened(folder)
+    refitted = Method(**method("reap").model_dump() | {"sequential": True, "refit": {"sweeps": 2}})
+    facts = random_recipe(architecture, KEPT).facts
+    with pieces(tmp_path, batch_tokens=90) as (data, probes, state):
+        recipe = compress_sequentially(decoder_of(folder), data, probes, refitted, KEPT, 8, state, Quiet(), facts)
+        for index in architecture.moe_layers:
+            errors = state.layer(index)
+            assert 0 < errors["refit.fitted"][-1] < 0.9 * errors["refit.fitted"][0]
+            solved = [errors["refit.fitted"][-1].item(), errors["refit.held_out"][-1].item()]
+            assert errors["refit.written"].tolist() == pytest.approx(solved, rel=1e-3)
+            assert recipe.layers[index].corrections
 
 
 @pytest.mark.parametrize("family", MULTI_TOKEN)

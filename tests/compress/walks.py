@@ -2,6 +2,7 @@
 
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -109,6 +110,20 @@ def random_recipe(architecture, kept, seed=0, merge=True, digest="d", groups=1, 
         "experts": kept, "original_experts": EXPERTS, "tokens": 24, "seed": 0, "ream": "0",
     }  # fmt: skip
     return Recipe(layers, facts)
+
+
+def corrected(recipe, architecture, dtype=torch.float32, every=2, seed=1):
+    """The recipe with down projections by lot for every second kept expert, or every ``every``-th."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def down():
+        return (0.3 * torch.randn(architecture.hidden, architecture.width, generator=generator)).to(dtype)
+
+    layers = {
+        index: replace(layer, corrections={position: down() for position in range(0, len(layer.groups.kept), every)})
+        for index, layer in recipe.layers.items()
+    }
+    return Recipe(layers, recipe.facts)
 
 
 @torch.no_grad()

@@ -112,3 +112,14 @@ def test_what_is_no_permutation_is_refused(layer, permutation):
 def test_another_width_is_refused(layer):
     with pytest.raises(ValueError, match="expert 0: not a permutation of 4 neurons"):
         check_layer(layer, 5, 4)
+
+
+def test_corrections_are_of_kept_experts_and_as_wide_as_the_layer(layer):
+    check_layer(replace(layer, corrections={0: np.ones((7, 3)), 2: np.ones((7, 3))}), 5, 3)
+    assert layer.corrections == {}
+    for position in (3, -1):
+        with pytest.raises(ValueError, match=f"a correction is of kept expert {position}, there are 3"):
+            check_layer(replace(layer, corrections={position: np.ones((7, 3))}), 5, 3)
+    for shape in ((7, 4), (3,)):
+        with pytest.raises(ValueError, match=r"corrections have shape \[.*\], the layer's experts 3 neurons"):
+            check_layer(replace(layer, corrections={1: np.ones(shape)}), 5, 3)

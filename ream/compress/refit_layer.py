@@ -1,0 +1,151 @@
+"""The refit of one layer of a walk: which tokens are held out, and what is kept of it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ream.compress.apply import PLAIN, CompressedLayer
+from ream.core.recipe import LayerRecipe
+from ream.core.refit import RefitSettings, refit
+from ream.core.refit_sums import RefitTokens
+from ream.models.checkpoint import Checkpoint
+from ream.models.decoder import Decoder, MoEBlock
+from ream.models.dtypes import DTYPES
+from ream.params import Refit
+
+HELD_OUT = 16  # of so many sequences one is held out
+SOLVER_BYTES = 6e9  # of the solver's totals on the device, beside A_j and its factors; bounds the outputs at a time
+TOTALS = 6  # float64 numbers the solver keeps for each weight that it solves for
+
+
+@dataclass(frozen=True)
+class LayerTokens:
+    """The tokens of a layer, on the host.
+
+    Attributes:
+        inputs: [n, L, H] of the MoE layer.
+        errors: [n, L, H], target minus the compressed layer's output.
+        counted: [n, L], False for padding.
+        parts: starts a pass over the micro-batches.
+    """
+
+    inputs: Tensor
+    errors: Tensor
+    counted: Tensor
+    parts: Callable[[], Iterable[slice]]
+
+    def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
+        """A pass over the tokens, as a block routes them; those of held-out sequences are not fitted to."""
+        fitted = ~held_out(len(self.inputs))
+        for part in self.parts():
+            counted = self.counted[part]
+            x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
+            if len(x):
+                rows = fitted[part][:, None].expand(counted.shape)[counted].to(device)
+                yield RefitTokens(x, block.route(x), error, rows)
+
+
+@dataclass(frozen=True)
+class LayerRefit:
+    """Squared errors of a layer's output, summed over tokens and outputs.
+
+    Attributes:
+        fitted, held_out: before and after each sweep, of weights in float32.
+        written, written_held_out: of what is written, in the checkpoint's dtype or format; before the refit where that
+            was better on fitted tokens.
+        kept: whether it was not.
+    """
+
+    fitted: list[float]
+    held_out: list[float]
+    written: float
+    written_held_out: float
+    kept: bool
+
+    def tensors(self) -> dict[str, Tensor]:
+        """To be kept with the layer's decisions."""
+        return {
+            "refit.fitted": torch.tensor(self.fitted, dtype=torch.float64),
+            "refit.held_out": torch.tensor(self.held_out, dtype=torch.float64),
+            "refit.written": torch.tensor([self.written, self.written_held_out], dtype=torch.float64),
+        }
+
+
+def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The facts of a layer's refit, of `LayerRefit.tensors`: sweeps, and the share of the squared error left."""
+    fitted, held_out = tensors["refit.fitted"].tolist(), tensors["refit.held_out"].tolist()
+    written, written_held_out = tensors["refit.written"].tolist()
+    return {
+        "sweeps": len(fitted) - 1,
+        "left": round(written / fitted[0], 6) if fitted[0] else 1.0,
+        "left_held_out": round(written_held_out / held_out[0], 6) if held_out[0] else None,
+    }
+
+
+def held_out(sequences: int) -> Tensor:
+    """Which sequences are held out, [n]: one of HELD_OUT, at least one of two or more, evenly spread."""
+    mask = torch.zeros(sequences, dtype=torch.bool)
+    count = max(1, sequences // HELD_OUT) if sequences > 1 else 0
+    for number in range(count):
+        mask[(2 * number + 1) * sequences // (2 * count)] = True
+    return mask
+
+
+def refit_layer(
+    decoder: Decoder, index: int, decided: LayerRecipe, before: MoEBlock, tokens: LayerTokens, settings: Refit
+) -> tuple[LayerRecipe, MoEBlock, LayerRefit]:
+    """Refit a layer's down projections.
+
+    Args:
+        decoder: of the model. index: of the layer.
+        decided: what becomes of its experts. before: the block that has these experts.
+        tokens: of the layer. settings: of the method.
+
+    Returns:
+        The recipe with corrections of the experts that fitted tokens are routed to, the block that has them as they
+        will be written, and the errors. Recipe and block as they were, where what is written would not be better.
+    """
+    checkpoint, architecture = decoder.checkpoint, decoder.architecture
+    numbers = TOTALS * torch.float64.itemsize * len(before.experts) * architecture.width
+    down, report = refit(
+        lambda: tokens.stream(before, decoder.device),
+        before.experts,
+        before.unit,
+        RefitSettings(settings.ridge, settings.sweeps, outputs=max(1, int(SOLVER_BYTES // numbers))),
+    )
+    dtype = correction_dtype(checkpoint, CompressedLayer(checkpoint, architecture, index, decided))
+    corrections = {
+        position: down[position].to(device="cpu", dtype=dtype).contiguous()
+        for position, count in enumerate(report.tokens)
+        if count
+    }
+    corrected = replace(decided, corrections=corrections)
+    after = decoder.block(index, CompressedLayer(checkpoint, architecture, index, corrected))
+    written, written_held_out = _squared_errors(decoder, before, after, tokens)
+    if written <= report.fitted[0]:
+        return corrected, after, LayerRefit(report.fitted, report.held_out, written, written_held_out, kept=True)
+    errors = LayerRefit(report.fitted, report.held_out, report.fitted[0], report.held_out[0], kept=False)
+    return decided, before, errors
+
+
+def correction_dtype(checkpoint: Checkpoint, layer: CompressedLayer) -> torch.dtype:
+    """In which corrections are stored: the down projections' own, bfloat16 where these are quantised."""
+    kind = next(kind for kind in layer.architecture.layout if kind.part == "down")
+    name = layer.name(kind, layer.kept[0])
+    return DTYPES[PLAIN if checkpoint.quantised(name) else checkpoint.headers_of(name)[""].dtype]
+
+
+@torch.no_grad()
+def _squared_errors(decoder: Decoder, before: MoEBlock, after: MoEBlock, tokens: LayerTokens) -> tuple[float, float]:
+    """What the block leaves that is written, over fitted and over held-out tokens."""
+    fitted = torch.zeros((), dtype=torch.float64, device=decoder.device)
+    held = fitted.clone()
+    for some in tokens.stream(before, decoder.device):
+        moved = after(some.x[None])[0].float() - before(some.x[None])[0].float()
+        squares = (some.error.float() - moved).double().square().sum(1)
+        fitted += squares[some.fitted].sum()
+        held += squares[~some.fitted].sum()
+    return float(fitted), float(held)

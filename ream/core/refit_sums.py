@@ -1,0 +1,181 @@
+"""Passes over a layer's tokens, for the refit: the normal equations, their product with a change, what error is left.
+
+A token x that is routed to expert j contributes its weighted neuron activations f_j(x) = g_j(x) h_j(x), [D], by which a
+change X_j [H, D] of that expert's down projection moves the layer's output by X_j f_j(x). Activations are computed as
+the model does, products of them in float32 at least (float64 where the model is), totals in float64.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from ream.core.experts import ExpertStack, GatedUnit, neuron_activations
+from ream.core.routing import Routing
+
+
+@dataclass(frozen=True)
+class RefitTokens:
+    """Some tokens of a layer, padding not among them.
+
+    Attributes:
+        x: inputs of the MoE layer.
+        routing: what the compressed layer's router makes of them.
+        error: what the compressed layer's output lacks, target minus output, before the refit.
+        fitted: True for tokens that are fitted to, False for those that are held out.
+    """
+
+    x: Float[Tensor, "T H"]
+    routing: Routing
+    error: Float[Tensor, "T H"]
+    fitted: Bool[Tensor, " T"]
+
+
+# Starts a pass over all tokens, from the first micro-batch to the last; the same tokens every time it is called.
+Stream = Callable[[], Iterable[RefitTokens]]
+
+
+@dataclass(frozen=True)
+class CompressedExperts:
+    """The experts that are refitted, and the unit of their neurons."""
+
+    stack: ExpertStack
+    unit: GatedUnit
+
+    def features(self, tokens: RefitTokens) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """For every expert that has tokens here: its index, their rows [R], and f_j of them [R, D]."""
+        for expert in range(len(self.stack)):
+            rows, slots = torch.where(tokens.routing.indices == expert)
+            if len(rows):
+                hidden = neuron_activations(tokens.x[rows], self.stack[expert], self.unit)
+                hidden = hidden.to(product_dtype(hidden.dtype))
+                yield expert, rows, hidden * tokens.routing.weights[rows, slots].to(hidden.dtype)[:, None]
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Totals."""
+        return torch.zeros(shape, dtype=torch.float64, device=self.stack.down.device)
+
+
+@dataclass(frozen=True)
+class NormalSums:
+    """Sums over tokens; ``count`` and ``gram`` are of the fitted ones.
+
+    Attributes:
+        count: tokens routed to each expert.
+        gram: A_j, of f_j(x) f_j(x)^T.
+        fitted_tokens, held_out_tokens: how many there are.
+    """
+
+    count: Float64[Tensor, " K"]
+    gram: Float64[Tensor, "K D D"]
+    fitted_tokens: int
+    held_out_tokens: int
+
+
+def normal_sums(stream: Stream, experts: CompressedExperts) -> NormalSums:
+    """One pass for what does not depend on the outputs."""
+    count, (_, width) = len(experts.stack), experts.stack.down.shape[1:]
+    counts, gram = experts.zeros(count), experts.zeros(count, width, width)
+    fitted = held_out = 0
+    for tokens in stream():
+        fitted += int(tokens.fitted.sum())
+        held_out += int((~tokens.fitted).sum())
+        for expert, _, features in experts.features(chosen(tokens, tokens.fitted)):
+            counts[expert] += len(features)
+            gram[expert] += features.T @ features
+    return NormalSums(counts, gram, fitted, held_out)
+
+
+def error_sums(
+    stream: Stream, experts: CompressedExperts, outputs: slice
+) -> tuple[Float64[Tensor, "K O D"], Float64[Tensor, " O"], float]:
+    """One pass for some of the outputs' right-hand sides.
+
+    Args:
+        stream: of tokens. experts: the layer's.
+        outputs: those of the H that are asked for, O in number.
+
+    Returns:
+        B_j = sum of error(x) f_j(x)^T over fitted tokens; the sum of error² over fitted tokens for each output, and
+        over held-out tokens for all of them.
+    """
+    count, hidden, width = experts.stack.down.shape
+    size = len(range(hidden)[outputs])
+    products, fitted, held_out = experts.zeros(count, size, width), experts.zeros(size), experts.zeros()
+    for tokens in stream():
+        error = tokens.error[:, outputs]
+        squares = error.double().square()
+        fitted += squares[tokens.fitted].sum(0)
+        held_out += squares[~tokens.fitted].sum()
+        taken = error[tokens.fitted]
+        for expert, rows, features in experts.features(chosen(tokens, tokens.fitted)):
+            products[expert] += taken[rows].to(features.dtype).T @ features
+    return products, fitted, float(held_out)
+
+
+def gram_product(
+    stream: Stream,
+    experts: CompressedExperts,
+    direction: Float64[Tensor, "K O D"],
+    change: Float64[Tensor, "K O D"],
+    outputs: slice,
+) -> tuple[Float64[Tensor, "K O D"], float]:
+    """One pass for a sweep. The features of one micro-batch are kept while it is worked on: k·D numbers a token.
+
+    Args:
+        stream: of tokens. experts: the layer's.
+        direction: P. change: X, before the sweep.
+        outputs: which of the H both are of.
+
+    Returns:
+        The sum over fitted tokens of (sum_i P_i f_i(x)) f_j(x)^T, cross terms between experts and all; and the squared
+        error that X leaves on held-out tokens.
+    """
+    product, held_out = torch.zeros_like(direction), experts.zeros()
+    for tokens in stream():
+        features = list(experts.features(chosen(tokens, tokens.fitted)))
+        moved = _moved(features, int(tokens.fitted.sum()), direction)
+        for expert, rows, values in features:
+            product[expert] += moved[rows].T @ values
+        held_out += _squares_left(chosen(tokens, ~tokens.fitted), experts, change, outputs).sum()
+    return product, float(held_out)
+
+
+def squared_errors(
+    stream: Stream, experts: CompressedExperts, change: Float64[Tensor, "K O D"], outputs: slice
+) -> tuple[Float64[Tensor, " O"], float]:
+    """One pass: the sums of squared errors that a change of the down projections leaves, as `error_sums` gives them."""
+    fitted, held_out = experts.zeros(change.shape[1]), experts.zeros()
+    for tokens in stream():
+        fitted += _squares_left(chosen(tokens, tokens.fitted), experts, change, outputs)
+        held_out += _squares_left(chosen(tokens, ~tokens.fitted), experts, change, outputs).sum()
+    return fitted, float(held_out)
+
+
+def chosen(tokens: RefitTokens, mask: Tensor) -> RefitTokens:
+    """Some of the tokens."""
+    if bool(mask.all()):
+        return tokens
+    return RefitTokens(tokens.x[mask], tokens.routing.take(mask), tokens.error[mask], tokens.fitted[mask])
+
+
+def product_dtype(dtype: torch.dtype) -> torch.dtype:
+    """In which products of activations are taken."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _squares_left(tokens: RefitTokens, experts: CompressedExperts, change: Tensor, outputs: slice) -> Tensor:
+    """Sum over tokens of the squared error of each output after a change, [O]."""
+    moved = _moved(list(experts.features(tokens)), len(tokens.x), change)
+    return (tokens.error[:, outputs].double() - moved.double()).square().sum(0)
+
+
+def _moved(features: list[tuple[int, Tensor, Tensor]], tokens: int, change: Tensor) -> Tensor:
+    """What a change of the down projections adds to the outputs of tokens, [T, O]."""
+    dtype = features[0][2].dtype if features else torch.float32
+    moved = torch.zeros(tokens, change.shape[1], dtype=dtype, device=change.device)
+    for expert, rows, values in features:
+        moved[rows] += values @ change[expert].to(dtype).T
+    return moved
