@@ -161,7 +161,7 @@ class CompressedLayer:
         members = self.recipe.groups.members(position).tolist()
         permutations = [self.recipe.permutations.get(member) for member in members]
         expert = merged(
-            [read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members],
+            (read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members),
             self.recipe.weights[members].tolist(),
             [None if permutation is None else torch.from_numpy(permutation) for permutation in permutations],
         )

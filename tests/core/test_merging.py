@@ -1,15 +1,21 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
 from ream.core.experts import Expert
-from ream.core.merging import merged, weighted_mean
+from ream.core.merging import merged
 from tests.core import reference
 from tests.core.layers import plain, random_expert
 
 
 def parts(expert):
     return expert.gate, expert.up, expert.down
+
+
+def ones(dtype):
+    return Expert(*(torch.ones(1, 1, dtype=dtype) for _ in range(3)))
 
 
 def test_by_hand():
@@ -56,15 +62,31 @@ def test_lone_expert_passes_through_bit_by_bit(rng, dtype):
 
 def test_sums_in_float32():
     # 1000 · 0.001 is 1; in bfloat16 a running sum would stand still at 0.25, where 0.001 is less than half a step.
-    mean = weighted_mean([torch.ones(3, dtype=torch.bfloat16)] * 1000, [1e-3] * 1000)
-    assert mean.dtype == torch.bfloat16
-    assert mean.tolist() == [1.0, 1.0, 1.0]
+    mean = merged([ones(torch.bfloat16)] * 1000, [1e-3] * 1000, [None] * 1000)
+    for tensor in parts(mean):
+        assert tensor.dtype == torch.bfloat16
+        assert tensor.tolist() == [[1.0]]
 
 
 def test_takes_the_first_members_dtype():
-    members = [torch.ones(2, dtype=torch.bfloat16), torch.zeros(2)]
-    assert weighted_mean(members, [0.5, 0.5]).dtype == torch.bfloat16
-    assert weighted_mean(members[::-1], [0.5, 0.5]).dtype == torch.float32
+    members = [ones(torch.bfloat16), ones(torch.float32)]
+    for order, dtype in ((members, torch.bfloat16), (members[::-1], torch.float32)):
+        assert {tensor.dtype for tensor in parts(merged(order, [0.5, 0.5], [None, None]))} == {dtype}
+
+
+def test_members_are_taken_one_at_a_time(rng):
+    alive, most = weakref.WeakSet(), []
+
+    def members():
+        for _ in range(5):
+            expert = random_expert(rng)
+            alive.add(expert.gate)
+            most.append(len(alive))
+            yield expert
+            del expert
+
+    merged(members(), [0.2] * 5, [None] * 5)
+    assert max(most) <= 2
 
 
 def test_member_of_weight_zero_does_not_count(rng):
