@@ -40,7 +40,7 @@ class Pieces:
 
     Attributes:
         layer: the largest decoder layer, computed with. stacks: its experts alone.
-        reading: of a tensor, beside its place in the layer. merging: of the largest group that there may be.
+        reading: of a tensor, beside its place in the layer. merging: of a member and the expert it goes into.
         sums, probes, alignment: what a layer keeps, and what aligning two experts takes.
         batch: activations of a micro-batch.
         streams: hidden states of all tokens in memory. embedding: what making the first ones takes beside them.
@@ -111,7 +111,6 @@ def _pieces(parts: Inventory, architecture: Architecture, numbers: Mapping[str, 
         beside = layer.experts.share(work.experts, experts).parameters if work.sequential else 0
         return (layer.all.parameters - layer.copies.parameters + beside) * c
 
-    members = min(work.group_size or experts, experts - work.experts) + 1 if work.merges else 1
     member_bytes = SINGLE if quantised else stored
     sampled = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     columns = 3 * hidden if "weights" in work.terms else 0
@@ -123,7 +122,7 @@ def _pieces(parts: Inventory, architecture: Architecture, numbers: Mapping[str, 
         layer=max(computed(index) for index in range(architecture.depth)),
         stacks=one * experts * c,
         reading=max(parts.largest, one) * (stored + 1 + (DECODING if quantised else 0)),
-        merging=one * (2 * members * member_bytes + 2 * SINGLE) if members > 1 else 0,
+        merging=one * (2 * member_bytes + 2 * SINGLE) if work.merges and work.experts < experts else 0,
         sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) + width * hidden),
         probes=min(work.probes, work.pass_tokens) * hidden * c,
         alignment=(features + 3 * width) * width * DOUBLE + 3 * sampled * width * c if work.terms else 0,
