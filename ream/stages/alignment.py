@@ -47,8 +47,6 @@ def run(
     Raises:
         UserError: another run is at it, or see ``discard_stale``.
     """
-    from ream.compress.state import WalkState, discard, fingerprint
-
     absorbed, states = 0, []
     groupings = {experts: read_grouping(workspace, mix, method, experts) for experts in params.run.experts}
     total = sum(len(layers) for layers, _ in groupings.values())
@@ -61,12 +59,17 @@ def run(
             if merged:
                 depends = _depends(params, workspace, mix, method, experts)
                 states.append(workspace.state("alignment", mix, method, str(experts)))
+                from ream.compress.state import WalkState, fingerprint  # torch, which pruning does without
+
                 with WalkState(states[-1], fingerprint(depends), discard_stale, depends) as state:
                     layers = _aligned(params, workspace, mix, params.method(method), layers, state, progress)
             save_recipe(folder / workspace.recipe(mix, method, experts).name, Recipe(layers, facts))
             absorbed += merged
-    for path in () if keep_state else states:
-        discard(path)
+    if states and not keep_state:
+        from ream.compress.state import discard
+
+        for path in states:
+            discard(path)
     terms = " and ".join(params.method(method).alignment) or "nothing"
     return f"alignment {mix} {method}: {absorbed} experts aligned by {terms}"
 
