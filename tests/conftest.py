@@ -15,6 +15,14 @@ install_import_hook("ream.core", "beartype.beartype")
 torch.set_num_threads(1)
 
 
+LONGEST = ("tests/test_graph.py", "tests/compress/test_kills.py", "tests/test_cli.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, so that in the end no worker is left alone with one of them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def _seeds():
     """Global random state, for what offers no seed of its own (weights of tiny random models)."""

@@ -245,7 +245,11 @@ def killed(arguments, progress, folder):
 
 
 @pytest.mark.parametrize(
-    ("method", "walk"), [("ream", "sequential-balanced-ream-4"), ("hc-smoe", "statistics-a")], ids=["ream", "hc-smoe"]
+    ("method", "walk"),
+    [
+        pytest.param("ream", "sequential-balanced-ream-4", id="ream"),
+        pytest.param("hc-smoe", "statistics-a", id="hc-smoe", marks=pytest.mark.slow),  # tests/compress/test_kills.py
+    ],
 )
 def test_kill_and_go_on(ream, model, tmp_path, monkeypatch, method, walk):
     from ream.models.decoder import Decoder

@@ -127,7 +127,7 @@ def test_killed_at_random_moments(runs, whole, tmp_path, method):
     assert kills >= 6
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [METHODS[0], pytest.param(METHODS[1], marks=pytest.mark.slow)])
 def test_killed_with_mapped_hidden_states_and_going_on_with_and_without_them(runs, whole, tmp_path, method):
     expected = whole[method][0]
     operations = runs(tmp_path / "mapped", method, memory=0)["operations"]
