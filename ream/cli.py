@@ -125,13 +125,7 @@ def estimate(
                 "statistics": {"probes": probes},
                 "model": {"multi_token": multi_token},
                 "merge": {"dtype": merge_dtype},
-                "compute": {
-                    "device": device,
-                    "dtype": dtype,
-                    "threads": threads or "auto",
-                    "batch_tokens": batch_tokens,
-                    "hidden_memory_gb": hidden_memory_gb,
-                },
+                "compute": compute_overrides(device, dtype, threads, batch_tokens, hidden_memory_gb),
             },
         ),
         params_file(params),
@@ -189,13 +183,7 @@ def compress(
                 "statistics": {"probes": probes},
                 "model": {"multi_token": multi_token, "keep_shards": keep_shards},
                 "merge": {"dtype": merge_dtype, "shard_gb": shard_size},
-                "compute": {
-                    "device": device,
-                    "dtype": dtype,
-                    "threads": threads or "auto",
-                    "batch_tokens": batch_tokens,
-                    "hidden_memory_gb": hidden_memory_gb,
-                },
+                "compute": compute_overrides(device, dtype, threads, batch_tokens, hidden_memory_gb),
             },
         ),
         params_file(params),
@@ -293,6 +281,19 @@ def stage(
 def warn(text: str) -> None:
     """A line on stderr that stops nothing."""
     typer.echo(f"warning: {text}", err=True)
+
+
+def compute_overrides(
+    device: str | None, dtype: str | None, threads: int | None, batch_tokens: int | None, hidden_memory_gb: float | None
+) -> dict[str, str | int | float | None]:
+    """Of the params file's section compute; a command that runs alone takes all cores."""
+    return {
+        "device": device,
+        "dtype": dtype,
+        "threads": threads or "auto",
+        "batch_tokens": batch_tokens,
+        "hidden_memory_gb": hidden_memory_gb,
+    }
 
 
 def print_rows(rows: dict[str, str]) -> None:

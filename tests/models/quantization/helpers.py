@@ -1,20 +1,9 @@
 """What the tests of all formats share."""
 
-import pytest
 import torch
 
-from ream.errors import UserError
 from ream.models.checkpoint import tensor_bytes
-
-
-def refused(action, *words):
-    """One line that says these words."""
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
+from tests.models.test_checkpoint import refused as refused
 
 
 def same_bytes(found, expected):
