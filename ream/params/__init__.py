@@ -1,0 +1,46 @@
+"""params.yaml as one frozen tree: every setting has its type, its range and its only default here.
+
+One module for the sections of each subject; `tree` puts them together and `reading` takes a file to the tree. The rest
+of ream imports from here.
+"""
+
+from ream.params.methods import AlignmentTerm, Grouping, GroupingKind, Method, Refit, SaliencyKind, SimilarityKind
+from ream.params.model import Compute
+from ream.params.reading import load_params, parse_params
+from ream.params.report import TAKEN, Import
+from ream.params.sources import (
+    BuiltinSource,
+    Calibration,
+    FilesSource,
+    HubSource,
+    TokensSource,
+    check_mix,
+    normalised,
+)
+from ream.params.suites import Evaluation, Suite
+from ream.params.tree import Params
+
+__all__ = [
+    "TAKEN",
+    "AlignmentTerm",
+    "BuiltinSource",
+    "Calibration",
+    "Compute",
+    "Evaluation",
+    "FilesSource",
+    "Grouping",
+    "GroupingKind",
+    "HubSource",
+    "Import",
+    "Method",
+    "Params",
+    "Refit",
+    "SaliencyKind",
+    "SimilarityKind",
+    "Suite",
+    "TokensSource",
+    "check_mix",
+    "load_params",
+    "normalised",
+    "parse_params",
+]

@@ -1,0 +1,81 @@
+"""Sections calibration, sources and mixes: which text is calibrated on, and in which ratios."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ream.errors import UserError, unknown
+from ream.params.section import Section
+
+
+class Calibration(Section):
+    """Sequences drawn from every source."""
+
+    sequences: int = Field(ge=1, description="sequences drawn from each source; also n of a sequential mix")
+    tokens: int = Field(ge=8, description="tokens of a sequence")
+    fill: float = Field(0.9, gt=0, le=1, description="part of a sequence that a document must fill, in tokens")
+    seed: int = Field(0, ge=0)
+
+
+class BuiltinSource(Section):
+    """Text made or found without a network (ream/calibration/builtin.py)."""
+
+    kind: Literal["builtin"]
+    name: Literal["general", "math", "code"]
+    split: Literal["train", "calibration", "held-out"] = "calibration"
+
+
+class HubSource(Section):
+    """A data set of the Hugging Face hub, read through ``datasets``."""
+
+    kind: Literal["hub"]
+    dataset: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    column: str = "text"
+    where: dict[str, list[str]] = Field(
+        default_factory=dict, description="keep rows whose column has one of the values"
+    )
+    streaming: bool = True
+    shuffle_buffer: int = Field(10_000, ge=1)
+
+
+class FilesSource(Section):
+    """Local text, JSONL or Parquet files; ``column`` is ignored for .txt, where each file is one document."""
+
+    kind: Literal["files"]
+    paths: list[str] = Field(min_length=1, description="files or glob patterns")
+    column: str = "text"
+
+
+class TokensSource(Section):
+    """Own tokens: a Parquet file of rows {source: str, input_ids: list[int]}, taken as they are."""
+
+    kind: Literal["tokens"]
+    path: str
+    source: str | None = Field(None, description="take only the rows of this source")
+
+
+Source = Annotated[BuiltinSource | HubSource | FilesSource | TokensSource, Field(discriminator="kind")]
+
+
+def normalised(ratios: dict[str, float]) -> dict[str, float]:
+    """Ratios divided by their sum."""
+    total = sum(ratios.values())
+    return {source: ratio / total for source, ratio in ratios.items()}
+
+
+def check_mix(name: str, ratios: dict[str, float], sources: dict[str, Any]) -> None:
+    """Refuse a mix with unknown sources, negative ratios or nothing but zeros.
+
+    Raises:
+        UserError: naming the mix and what is allowed.
+    """
+    for source, ratio in ratios.items():
+        if source not in sources:
+            raise unknown(f"mix '{name}': source", source, sources, "params 'sources'")
+        if not 0 <= ratio < float("inf"):
+            raise UserError(f"mix '{name}': the ratio of {source} is {ratio}; ratios are finite and not negative")
+    if not any(ratio > 0 for ratio in ratios.values()):
+        raise UserError(f"mix '{name}': all ratios are zero; at least one must be positive")

@@ -1,0 +1,96 @@
+"""params.yaml as one tree: its sections, and what must fit between them."""
+
+from pydantic import model_validator
+
+from ream.errors import UserError, unknown
+from ream.params.methods import Grouping, Method, Statistics
+from ream.params.model import Compute, Merge, Model
+from ream.params.report import Import, Report, check_origin
+from ream.params.run import Export, Run
+from ream.params.section import NAME, Section
+from ream.params.sources import Calibration, Source, check_mix, normalised
+from ream.params.suites import Evaluation, Rank, Suite
+
+
+class Params(Section):
+    """params.yaml."""
+
+    model: Model
+    compute: Compute = Compute()
+    calibration: Calibration
+    sources: dict[str, Source]
+    statistics: Statistics = Statistics()
+    mixes: dict[str, dict[str, float]]
+    grouping: Grouping = Grouping()
+    methods: dict[str, Method]
+    suites: dict[str, Suite]
+    evaluation: Evaluation
+    run: Run
+    rank: Rank = Rank()
+    report: Report = Report()
+    merge: Merge = Merge()
+    exports: dict[str, Export] = {}
+    imports: dict[str, Import] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Params":
+        for section in ("sources", "mixes", "methods", "suites", "exports", "imports"):
+            for name in getattr(self, section):
+                if not NAME.fullmatch(name):
+                    raise UserError(f"{section}.{name}: a name is letters, digits, '.', '_' and '-' alone")
+        for name, ratios in self.mixes.items():
+            check_mix(name, ratios, self.sources)
+        for kind in ("sources", "mixes"):
+            for name in getattr(self.run, kind):
+                if name not in getattr(self, kind):
+                    raise unknown(
+                        kind.rstrip("s").replace("mixe", "mix"), name, getattr(self, kind), f"params '{kind}'"
+                    )
+        for name in self.run.mixes:
+            missing = [s for s, ratio in self.mixes[name].items() if ratio > 0 and s not in self.run.sources]
+            if missing:
+                raise UserError(f"mix '{name}' draws on {missing}, which run.sources leaves out; add them there")
+        for field, sequential in (("one_shot", False), ("sequential", True)):
+            other = "sequential" if not sequential else "one_shot"
+            for where in ("run", "run.extra"):
+                lists = self.run if where == "run" else self.run.extra
+                for name in getattr(lists, field):
+                    if self.method(name).sequential != sequential:
+                        raise UserError(
+                            f"method '{name}' has sequential: {not sequential}; list it under {where}.{other}"
+                        )
+        if self.evaluation.suite not in self.suites:
+            raise unknown("suite", self.evaluation.suite, self.suites, "params 'suites'")
+        for name, export in self.exports.items():
+            if export.mix not in self.run.mixes:
+                raise unknown(f"exports.{name}: mix", export.mix, self.run.mixes, "run.mixes")
+            methods = self.run.methods(export.mix)
+            if export.method not in methods:
+                raise unknown(f"exports.{name}: method", export.method, methods, "the run section")
+            if export.experts not in self.run.experts:
+                raise UserError(f"exports.{name}: {export.experts} experts is none of run.experts {self.run.experts}")
+        for name, entry in self.imports.items():
+            check_origin(name, entry.origin)
+            if entry.mix:
+                check_mix(f"imports.{name}", entry.mix, self.sources)
+        return self
+
+    def method(self, name: str) -> Method:
+        """The method of that name.
+
+        Raises:
+            UserError: there is none; names the nearest.
+        """
+        if name not in self.methods:
+            raise unknown("method", name, self.methods, "params 'methods'")
+        return self.methods[name]
+
+    def mix(self, name: str) -> dict[str, float]:
+        """The ratios of a mix over all its sources, normalised to sum 1.
+
+        Raises:
+            UserError: there is no such mix.
+        """
+        if name not in self.mixes:
+            raise unknown("mix", name, self.mixes, "params 'mixes'")
+        return normalised(self.mixes[name])
