@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from ream import __version__
 from ream.errors import UserError
 
 app = typer.Typer(
-    help="Shrink Mixture-of-Experts language models by merging their experts, without training.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # rich's tables would take longer than all else that --help does
     pretty_exceptions_enable=False,
 )
 
@@ -57,6 +58,34 @@ KeepShards = Annotated[
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
 
 
+def tell_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        typer.echo(f"ream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Shrink Mixture-of-Experts language models by merging their experts, without training."""
+
+
+def check_shards(model: str, keep: bool | None) -> None:
+    """Refuse to remove the shards of a folder: they can't be fetched again.
+
+    Raises:
+        UserError: --drop-shards with a folder.
+    """
+    if keep is False and Path(model).is_dir():
+        raise UserError(
+            f"--drop-shards is for models of the hub; '{model}' is a folder, whose shards stay: leave it out"
+        )
+
+
 def params_file(given: Path | None) -> Path:
     """The params file to use: the given one, ``params.yaml`` in this folder, or the one that comes with ream."""
     if given is not None:
@@ -67,19 +96,23 @@ def params_file(given: Path | None) -> Path:
 
 @app.command()
 def inspect(model: ModelArgument) -> None:
-    """Say what a model is, and what would be compressed; reads its config and the headers of its shards.
+    """Say what a model is, and what would be compressed.
 
-    Of a folder without shards the config alone. Of a family without an entry: what an entry must contain.
+    Reads its config and the headers of its shards, of a folder without shards the config alone. Of a family without an
+    entry: what an entry must contain.
     """
+    from ream.files import read_table
     from ream.models.describe import described, unknown_family
     from ream.models.families import FAMILIES, expert_counts, family_of
-    from ream.models.headers import config_and_shapes, open_headers
+    from ream.models.headers import open_headers, shapes_of
+    from ream.models.manifest import source_of
 
-    config, shapes = config_and_shapes(model)
+    source = source_of(model)
+    config = read_table(source.folder / "config.json")
     if config.get("model_type") not in FAMILIES and expert_counts(config):
-        print_rows(unknown_family(config, shapes))
+        print_rows(unknown_family(config, shapes_of(source)))
     family_of(config, model)
-    print_rows(described(open_headers(model), model))
+    print_rows(described(open_headers(source), model))
 
 
 @app.command()
@@ -104,10 +137,10 @@ def estimate(
     merge_dtype: MergeDtype = None,
     params: ParamsFile = None,
 ) -> None:
-    """Say what a compression would need before anything runs: sizes, memory, disk, arithmetic and time.
+    """Say what a compression would need before anything runs.
 
-    Reads the config and the headers of the shards; the config alone where that is all there is. Ends with an error
-    where this machine has no room for it.
+    Sizes, memory, disk, arithmetic and time, from the config and the headers of the shards, or the config alone where
+    that is all there is. Ends with an error where this machine has no room for it.
     """
     from ream.stages.estimate import estimate_model
     from ream.stages.pipeline import Request
@@ -167,9 +200,13 @@ def compress(
     keep_shards: KeepShards = None,
     params: ParamsFile = None,
 ) -> None:
-    """Compress a model, all in one, without DVC; the same command goes on where a killed run stood."""
+    """Compress a model, all in one, without DVC.
+
+    The same command goes on where a killed run stood.
+    """
     from ream.stages.pipeline import Request, compress_model
 
+    check_shards(model, keep_shards)
     compress_model(
         Request(
             model=model,
@@ -202,13 +239,14 @@ def apply(
     shard_size: ShardSize = None,
     keep_shards: KeepShards = None,
 ) -> None:
-    """Write the compressed checkpoint of a recipe from the original model."""
+    """Write the checkpoint of a recipe from the original model."""
     from ream.compress.output import check_output, check_recipe, write_checkpoint
     from ream.compress.recipe_file import load_recipe
     from ream.models.architecture import architecture_of
     from ream.models.checkpoint import Checkpoint
     from ream.models.manifest import source_of
 
+    check_shards(model, keep_shards)
     check_output(out)
     if shard_size is not None and shard_size <= 0:
         raise UserError(f"--shard-size: {shard_size} is no size; give GB above 0, or leave it out")
@@ -230,7 +268,10 @@ def apply(
 
 @app.command()
 def verify(out: Annotated[Path, typer.Argument(help="A folder that ream has written.")]) -> None:
-    """Check a written model: config, index, recipe, shapes, dtypes, finite values, and every file's SHA-256."""
+    """Check a written model.
+
+    Config, index, recipe, shapes, dtypes, finite values, and every file's SHA-256.
+    """
     from ream.compress.verify import verify as verified
 
     print_rows(verified(out))
@@ -248,7 +289,10 @@ def evaluate(
     allow_code_execution: Annotated[bool, typer.Option(help="Run generated code where a task asks for it.")] = False,
     params: ParamsFile = None,
 ) -> None:
-    """Score a model on a suite: multiple-choice (MC), generative (GEN) and held-out loss."""
+    """Score a model on a suite of tasks.
+
+    Multiple-choice (MC), generative (GEN) and held-out loss.
+    """
     from ream.stages.evaluate import evaluate_alone
 
     evaluate_alone(
@@ -271,7 +315,10 @@ def stage(
     reports: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("reports"),
     models: Annotated[Path, typer.Option(help="Folder of the exported models.")] = Path("models"),
 ) -> None:
-    """Run one stage of the graph on the artifacts of this folder; what dvc.yaml calls."""
+    """Run one stage of the graph; what dvc.yaml calls.
+
+    It reads and writes the artifacts of this folder.
+    """
     from ream.stages.run import run_stage
 
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
@@ -312,10 +359,12 @@ def main(application: typer.Typer = app) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except TyperException as error:  # a mistyped command or option, no arguments at all
+    except TyperException as error:  # a mistyped command or option; without any arguments, the message is the help
         if len(sys.argv) > 1:
             line = " ".join(error.format_message().split()).rstrip(".")
             print(f"error: {line} (--help says what there is)", file=sys.stderr)
+        else:
+            print(error.format_message())
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(1)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from ream import cli
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import mix_sequences
 from ream.compress.recipe_file import load_recipe
+from ream.models.shard_source import LocalShards
 from tests import tiny
 from tests.models.test_checkpoint import FIRST, rewrite, shard_of
 
@@ -320,6 +322,31 @@ def test_inspect(ream, model):
     routed = 3 * 8 * 3 * tiny.WIDTH * tiny.HIDDEN
     assert re.search(rf"^parameters +{parameters:,}$", out, re.MULTILINE)
     assert f"{routed:,} ({routed / parameters:.0%})" in out
+
+
+def test_inspect_reads_the_header_of_each_shard_once(ream, model, monkeypatch):
+    read, headers = [], LocalShards.headers
+    monkeypatch.setattr(LocalShards, "headers", lambda self, shards: read.extend(shards) or headers(self, shards))
+    assert ream("inspect", model)[0] == 0
+    assert sorted(read) == sorted(path.name for path in model.glob("*.safetensors"))
+
+
+def test_shards_of_a_folder_are_not_dropped(ream, model, params):
+    for command in (compress(model, "out", params), ["apply", model, "recipe.safetensors", "out"]):
+        one_line(ream(*command, "--drop-shards"), "--drop-shards", str(model), "is a folder", "leave it out")
+    assert not Path("out").exists()
+
+
+def test_without_arguments_the_help_is_shown(ream):
+    code, out, err = ream()
+    assert code == 2
+    assert not err
+    for line in ("Usage: ", "Commands:", "inspect   Say what a model is, and what would be compressed.\n"):
+        assert line in out
+
+
+def test_version(ream):
+    assert ream("--version") == (0, f"ream {version('ream')}\n", "")
 
 
 def test_inspect_a_config_alone(ream, model, tmp_path):

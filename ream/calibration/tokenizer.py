@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HTTPError, OfflineModeIsEnabled
 
 from ream.errors import UserError
 
@@ -51,6 +49,9 @@ def _tokenizer_json(folder_or_id: str, revision: str | None) -> Path | None:
     folder = Path(folder_or_id)
     if folder.is_dir():
         return folder / FAST if (folder / FAST).is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HTTPError, OfflineModeIsEnabled
+
     try:
         return Path(hf_hub_download(folder_or_id, FAST, revision=revision))
     except EntryNotFoundError:  # the model has none; or, offline, none in the cache
@@ -105,6 +106,8 @@ def _files(folder_or_id: str, revision: str | None, names: Iterable[str]) -> lis
     """Those of the files that the model has, by name; transformers has just fetched them into the cache."""
     if Path(folder_or_id).is_dir():
         return [path for name in sorted(names) if (path := Path(folder_or_id, name)).is_file()]
+    from huggingface_hub import try_to_load_from_cache
+
     found = (try_to_load_from_cache(folder_or_id, name, revision=revision) for name in sorted(names))
     return [Path(path) for path in found if isinstance(path, str)]
 

@@ -1,15 +1,14 @@
 """Opening a model by its config.json and, where there are any, the headers of its shards; no weights are fetched."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from ream.files import read_json, read_table
+from ream.files import read_json
 from ream.models.architecture import Architecture, architecture_of, without_multi_token
 from ream.models.checkpoint import INDEX, Checkpoint
 from ream.models.inventory import Inventory, inventory
 from ream.models.manifest import source_of
 from ream.models.planned import PlannedCheckpoint, has_weights
-from ream.models.shard_source import LocalShards
+from ream.models.shard_source import LocalShards, ShardSource
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,18 @@ class Headers:
     planned: bool
 
 
-def open_headers(model: str, multi_token: str = "compress", trust_remote_code: bool = False) -> Headers:
+def open_headers(model: str | ShardSource, multi_token: str = "compress", trust_remote_code: bool = False) -> Headers:
     """Open a model without its weights.
 
     Args:
-        model: a folder, with or without shards, or a hub id.
+        model: a folder, with or without shards, or a hub id; or what gives its shards.
         multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
         trust_remote_code: let the model's own configuration code run.
 
     Raises:
         UserError: see `source_of`, `Checkpoint`, `PlannedCheckpoint` and `architecture_of`.
     """
-    source = source_of(model)
+    source = source_of(model) if isinstance(model, str) else model
     folder, local = source.folder, isinstance(source, LocalShards)
     planned = local and not has_weights(folder) and not any(folder.glob("*.safetensors"))
     checkpoint = PlannedCheckpoint(folder, trust_remote_code) if planned else Checkpoint(source)
@@ -61,20 +60,18 @@ def headers_of(
     return Headers(checkpoint, architecture, inventory(checkpoint, architecture), revision, planned)
 
 
-def config_and_shapes(model: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...] | None]]:
-    """A model's config.json and its tensors' shapes, whatever family it is of.
+def shapes_of(source: ShardSource) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of a model's tensors, whatever family it is of.
 
     Returns:
-        The config, and name to shape; None for the shape where only the index is there, nothing where that is missing.
+        Name to shape; None for the shape where only the index is there, nothing where that is missing.
 
     Raises:
-        UserError: see `source_of` and `Checkpoint`.
+        UserError: see `Checkpoint`.
     """
-    source = source_of(model)
     folder = source.folder
-    config = read_table(folder / "config.json")
     if has_weights(folder) or not isinstance(source, LocalShards):
         checkpoint = Checkpoint(source)
-        return config, {name: checkpoint.shape(name) for name in checkpoint.logical}
+        return {name: checkpoint.shape(name) for name in checkpoint.logical}
     names = read_json(folder / INDEX)["weight_map"] if (folder / INDEX).exists() else {}
-    return config, dict.fromkeys(names)
+    return dict.fromkeys(names)

@@ -4,10 +4,10 @@ import shutil
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 from tokenizers import Tokenizer
 
-from ream.calibration import tokenizer as module
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError
 from tests.calibration.conftest import prose
@@ -55,7 +55,7 @@ def test_model_of_the_hub_is_read_like_a_folder(tokenizer_folder, monkeypatch):
         asked.append((name, filename, revision))
         return str(tokenizer_folder / filename)
 
-    monkeypatch.setattr(module, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     encoder, local = load_encoder("owner/name", "abc", False), load_encoder(str(tokenizer_folder), None, False)
     assert asked == [("owner/name", "tokenizer.json", "abc")]
     assert encoder.fingerprint == local.fingerprint
