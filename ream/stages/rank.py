@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ream.calibration.corpus import read_corpus
-from ream.calibration.packing import pad
 from ream.errors import UserError
 from ream.files import read_json, write_json
 from ream.params import Params
@@ -66,6 +64,8 @@ def run(params: Params, workspace: Workspace, mix: str) -> str:
     Raises:
         UserError: see `open_original`, `load_recipe` and `Decoder`.
     """
+    from ream.calibration.corpus import read_corpus
+    from ream.calibration.packing import pad
     from ream.compress.compare import compare, steps
     from ream.compress.output import check_recipe
     from ream.compress.recipe_file import load_recipe

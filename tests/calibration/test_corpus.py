@@ -38,6 +38,15 @@ def test_same_rows_same_bytes(tmp_path):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("rows", [ROWS, [("größe", [7])], []])
+def test_same_bytes_as_of_arrows_own_table(tmp_path, rows):
+    write_corpus(tmp_path / "ours.parquet", rows, FACTS)
+    table = pa.table({"source": [name for name, _ in rows], "input_ids": [ids for _, ids in rows]}, corpus.SCHEMA)
+    table = table.replace_schema_metadata({b"ream": json.dumps(FACTS, sort_keys=True)})
+    pq.write_table(table, tmp_path / "arrows.parquet", compression="zstd")
+    assert (tmp_path / "ours.parquet").read_bytes() == (tmp_path / "arrows.parquet").read_bytes()
+
+
 def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "c.parquet"
     write_corpus(path, ROWS, FACTS)

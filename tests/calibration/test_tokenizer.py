@@ -99,12 +99,15 @@ def test_broken_tokenizer_json(tmp_path, content, message):
         load_encoder(str(tmp_path), None, False)
 
 
-def test_a_light_stage_imports_light_things(tokenizer_folder):
-    """The stage's module, reading files and loading tokenizer.json: no torch, transformers, datasets or pandas."""
+def test_a_light_stage_imports_light_things(tokenizer_folder, tmp_path):
+    """The stage's module, loading tokenizer.json, writing and reading sequences; test_starting.py has other stages."""
     code = (
-        "import sys\nimport ream.stages.calibration\nfrom ream.calibration.tokenizer import load_encoder\n"
-        f"load_encoder({str(tokenizer_folder)!r}, None, False)\n"
-        "print(sorted({'torch', 'transformers', 'datasets', 'pandas', 'scipy'} & set(sys.modules)))"
+        "import sys\nfrom pathlib import Path\nimport ream.stages.calibration as stage\n"
+        f"encoder = stage.load_encoder({str(tokenizer_folder)!r}, None, False)\n"
+        f"path = Path({str(tmp_path)!r}, 'c.parquet')\nstage.write_corpus(path, [('a', encoder.encode('one'))], {{}})\n"
+        "assert stage.read_corpus(path).source == ['a']\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'scipy', 'huggingface_hub'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
