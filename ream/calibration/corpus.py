@@ -132,7 +132,7 @@ def _check_schema(path: Path, schema: pa.Schema) -> None:
 def _sequences(path: Path, column: pa.ChunkedArray) -> list[list[int]]:
     found: list[list[int]] = []
     for chunk in column.chunks:
-        lengths = pc.fill_null(pc.list_value_length(chunk), 0).to_pylist()
+        lengths = [length or 0 for length in pc.list_value_length(chunk).to_pylist()]  # fill_null would import pandas
         flat = chunk.flatten()
         values = flat.to_pylist() if flat.null_count else flat.to_numpy(zero_copy_only=False).tolist()
         end = 0
