@@ -130,11 +130,12 @@ def _check_schema(path: Path, schema: pa.Schema) -> None:
 
 
 def _sequences(path: Path, column: pa.ChunkedArray) -> list[list[int]]:
+    # without fill_null and to_numpy, which would import pandas
     found: list[list[int]] = []
     for chunk in column.chunks:
-        lengths = [length or 0 for length in pc.list_value_length(chunk).to_pylist()]  # fill_null would import pandas
+        lengths = [length or 0 for length in pc.list_value_length(chunk).to_pylist()]
         flat = chunk.flatten()
-        values = flat.to_pylist() if flat.null_count else flat.to_numpy(zero_copy_only=False).tolist()
+        values = flat.to_pylist() if flat.null_count else np.from_dlpack(flat).tolist()
         end = 0
         for length in lengths:
             begin, end = end, end + length
