@@ -421,23 +421,6 @@ def test_help_lists_every_command_and_option(monkeypatch):
         assert f"--{option}" in re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def imported(code):
-    code += "\nimport json, sys\nprint('\\n' + json.dumps(sorted(sys.modules)))"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(json.loads(answer.stdout.splitlines()[-1]))
-
-
-def test_help_and_light_stages_import_nothing_heavy():
-    code = (
-        "import sys; from ream import cli\nsys.argv = ['ream', '--help']\ntry:\n    cli.main()\nexcept SystemExit: pass"
-    )
-    assert not imported(code) & {"torch", "transformers", "dvc", "lm_eval", "datasets", "scipy"}
-    light = imported("import ream.stages.grouping, ream.stages.saliency, ream.stages.run")
-    assert "ream.compress.decide" in light
-    assert not light & {"transformers", "dvc", "lm_eval", "datasets"}
-    assert "torch" not in light
-
-
 def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path):
     """The graph's stages, called one after the other as dvc.yaml does, against `ream compress`."""
     import yaml
