@@ -24,7 +24,7 @@ HEAVY = {
     "torch", "transformers", "tokenizers", "datasets", "lm_eval", "scipy", "sklearn", "pandas", "pyarrow", "matplotlib",
     "PIL", "jinja2", "networkx", "sympy", "dvc", "prefect", "huggingface_hub", "httpx", "httpx2", "requests", "rich",
 }  # fmt: skip
-HELP_SECONDS = 0.6  # three times what it takes
+HELP_SECONDS = 0.6  # four times what it takes
 
 RUN = """
 import json, sys
