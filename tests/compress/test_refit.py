@@ -10,7 +10,7 @@ import torch
 from ream.compress import refit_layer as module
 from ream.compress.output import write_checkpoint
 from ream.compress.recipe_file import load_recipe, save_recipe
-from ream.compress.refit_layer import held_out
+from ream.compress.refit_layer import held_out_mask
 from ream.compress.sequential import compress_sequentially, streams
 from ream.core.recipe import Recipe
 from ream.params import Method, load_params
@@ -251,7 +251,7 @@ def test_methods_without_refit_leave_no_trace(checkpoint, tmp_path):
 
 @pytest.mark.parametrize(("count", "held"), [(1, []), (2, [1]), (7, [3]), (16, [8]), (40, [10, 30])])
 def test_held_out_sequences_are_spread_evenly(count, held):
-    assert held_out(count).nonzero().flatten().tolist() == held
+    assert held_out_mask(count).nonzero().flatten().tolist() == held
 
 
 def test_the_result_warns_where_the_text_is_learnt_by_heart():
