@@ -351,7 +351,7 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
         if cell.method not in ("original", "one-shot") and baseline(cell).key in lines and cell not in quick():
             settings.setdefault(replace(cell, seed=0).key, []).append(cell)
     rows = [
-        "| K | experts are | changed | target | λ | fit | sequences | seeds | mean loss | general | math | code | mean |",
+        "| K | experts are | changed | target | λ | fit | sequences | seeds | loss | general | math | code | mean |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for cells in sorted(settings.values(), key=lambda each: _place(each[0])):

@@ -142,8 +142,9 @@ def refit_layer(
             tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left
         )
         at_a_time = experts_at_a_time(architecture.hidden, architecture.width)
-        projections, found = fit_layer(before, down, every, settings.iterations, decoder.device, at_a_time)
-        fitted, held_out = fitted + found.fitted[1:], held_out + found.held_out[1:]
+        moved, found = fit_layer(before, down, every, settings.iterations, decoder.device, at_a_time)
+        if len(found.fitted) > 1:
+            projections, fitted, held_out = moved, fitted + found.fitted[1:], held_out + found.held_out[1:]
     dtypes = correction_dtypes(checkpoint, CompressedLayer(checkpoint, architecture, index, decided))
     corrections = {
         position: {
