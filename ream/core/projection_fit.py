@@ -26,6 +26,7 @@ from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_outputs, ne
 from ream.core.refit_sums import RefitTokens, Stream, chosen, product_dtype
 
 FITTED = ("gate", "up", "down")
+ROUND = 10
 TINY = 1e-12  # of a scale that is zero
 
 
@@ -42,7 +43,7 @@ class FitSettings:
     """
 
     iterations: int
-    round: int = 10
+    round: int = ROUND
     history: int = 5
     damping: float = 0.1
 
@@ -65,8 +66,8 @@ def fit_projections(
     """New projections of some of a layer's experts.
 
     Args:
-        stream: starts a pass over the tokens; ``error`` is y(x), what these experts together are to give. About 1.25
-            passes an iteration are made at most, two a round and two to begin with.
+        stream: starts a pass over the tokens; ``error`` is y(x), what these experts together are to give. Most iterations
+            take one pass; a round takes two more, and the beginning two.
         stack: the K experts. unit: of their neurons.
         which: those B to fit. settings: see there.
 
