@@ -66,8 +66,8 @@ def fit_projections(
     """New projections of some of a layer's experts.
 
     Args:
-        stream: starts a pass over the tokens; ``error`` is y(x), what these experts together are to give. Most iterations
-            take one pass; a round takes two more, and the beginning two.
+        stream: starts a pass over the tokens; ``error`` is y(x), what these experts together are to give. Most
+            iterations take one pass; a round takes two more, and the beginning two.
         stack: the K experts. unit: of their neurons.
         which: those B to fit. settings: see there.
 
