@@ -66,6 +66,12 @@ class Refit(Section):
     sweeps: int = Field(20, ge=1, description="passes over the calibration tokens at most")
     iterations: int = Field(0, ge=0, description="of the fit of all projections, about a pass over the tokens each")
 
+    @model_serializer(mode="wrap")
+    def _without_a_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out the fit where there is none: the facts of such recipes stay as they were."""
+        values: dict[str, Any] = handler(self)
+        return values if self.iterations else {key: values[key] for key in values if key != "iterations"}
+
 
 class Method(Section):
     """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods as compositions").
