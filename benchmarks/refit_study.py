@@ -52,6 +52,7 @@ SOURCES = ("general", "math", "code")
 TOKENS, WINDOWS, WINDOW = 512, 64, 256  # of a calibration sequence; held-out windows of each source, tokens of one
 BASELINE_SEQUENCES = 32
 BATCH_TOKENS, PROBES = 8192, 2048
+ITERATIONS = 30
 
 METHODS: dict[str, dict[str, Any]] = {
     "reap": {"saliency": "reap", "grouping": "pruning"},
@@ -80,6 +81,7 @@ class Cell:
         sequences: of each source.
         seed: of the calibration text.
         changes: of the method's composition, as JSON.
+        iterations: of the fit of all projections after the refit.
     """
 
     method: str
@@ -89,6 +91,7 @@ class Cell:
     sequences: int = 32
     seed: int = 0
     changes: str = "{}"
+    iterations: int = 0
 
     @property
     def key(self) -> str:
@@ -138,9 +141,30 @@ def finalists() -> Iterator[Cell]:
             yield replace(BASE, experts=experts, seed=seed)
 
 
+def fits() -> Iterator[Cell]:
+    """All projections, over seeds and sizes; then iterations, less text, and what experts are made of."""
+    best = replace(CHOSEN, iterations=ITERATIONS, sequences=128)
+    for seed in range(3):
+        for experts in (16, 8):
+            yield replace(best, experts=experts, seed=seed)
+    for seed in range(3):
+        yield replace(best, sequences=32, seed=seed)
+    yield replace(best, experts=24)
+    yield replace(BASE, iterations=ITERATIONS)
+    for iterations in (10, 100):
+        yield replace(best, iterations=iterations, sequences=32)
+    yield replace(best, target="layer", sequences=32)
+
+
 def scored() -> list[Cell]:
     """For which MC and GEN are measured, too: half the experts."""
-    return [ORIGINAL, baseline(BASE), replace(BASE, target=None), BASE, replace(CHOSEN, sequences=128)]
+    return [
+        ORIGINAL,
+        baseline(BASE),
+        replace(BASE, target=None),
+        BASE,
+        replace(CHOSEN, sequences=128, iterations=ITERATIONS),
+    ]
 
 
 def quick() -> Iterator[Cell]:
@@ -153,6 +177,7 @@ STAGES = {
     "neurons": neurons,
     "pruning": pruning,
     "sequences": sequences,
+    "fits": fits,
     "finalists": finalists,
     "quick": quick,
 }
@@ -251,7 +276,7 @@ def suite_scores(bench: Bench, cell: Cell, folder: Path) -> dict[str, Any]:
 
 def composition(cell: Cell) -> Method:
     """The method of a cell."""
-    refit = None if cell.target is None else {"target": cell.target, "ridge": cell.ridge}
+    refit = None if cell.target is None else {"target": cell.target, "ridge": cell.ridge, "iterations": cell.iterations}
     return Method(**METHODS[cell.method] | json.loads(cell.changes) | {"sequential": True, "refit": refit})
 
 
@@ -326,8 +351,8 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
         if cell.method not in ("original", "one-shot") and baseline(cell).key in lines and cell not in quick():
             settings.setdefault(replace(cell, seed=0).key, []).append(cell)
     rows = [
-        "| K | experts are | changed | target | λ | sequences | seeds | mean loss | general | math | code | mean |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| K | experts are | changed | target | λ | fit | sequences | seeds | loss | general | math | code | mean |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for cells in sorted(settings.values(), key=lambda each: _place(each[0])):
         cell, shares = cells[0], [recovered(lines, each) for each in cells]
@@ -337,7 +362,17 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
             means[-1] += f" ± {statistics.stdev(share['mean'] for share in shares):.1%}"
         changed = ", ".join(f"{key} {value}" for key, value in json.loads(cell.changes).items())
         fitted = (cell.target, f"{cell.ridge:g}") if cell.target else ("no refit", "")
-        named = (cell.experts, cell.method, changed, *fitted, cell.sequences, len(cells), f"{loss:.3f}", *means)
+        named = (
+            cell.experts,
+            cell.method,
+            changed,
+            *fitted,
+            cell.iterations or "",
+            cell.sequences,
+            len(cells),
+            f"{loss:.3f}",
+            *means,
+        )
         rows.append("| " + " | ".join(str(value) for value in named) + " |")
     return "\n".join(rows)
 
@@ -357,7 +392,7 @@ def suite_table(lines: Mapping[str, dict[str, Any]]) -> str:
 def _place(cell: Cell) -> tuple[Any, ...]:
     """Rows in the table's order."""
     method = list(METHODS).index(cell.method)
-    return (-cell.experts, method, cell.target or "", cell.changes, cell.sequences, cell.ridge)
+    return (-cell.experts, method, cell.target or "", cell.changes, cell.iterations, cell.sequences, cell.ridge)
 
 
 def write_table(folder: Path) -> None:

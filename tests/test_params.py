@@ -359,9 +359,7 @@ def test_method_that_does_not_fit_is_refused(tree, method, reason):
     )
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("ridge", -1e-9), ("sweeps", 0), ("target", "model")], ids=["ridge", "sweeps", "target"]
-)
+@pytest.mark.parametrize(("key", "value"), [("ridge", -1e-9), ("sweeps", 0), ("iterations", -1), ("target", "model")])
 def test_refit_out_of_range_is_refused(tree, key, value):
     refitted = {"saliency": "reap", "grouping": "pruning", "sequential": True, "refit": {key: value}}
     assert refusal(put(tree, "methods.new", refitted)).startswith(f"params.yaml: methods.new.refit.{key}: input should")
@@ -372,6 +370,8 @@ def test_only_a_method_that_refits_says_so_in_the_facts_of_its_recipes(tree):
     methods = parse_params(tree).methods
     assert "refit" not in methods["ream"].model_dump()
     assert methods["new"].model_dump()["refit"] == {"target": "global", "ridge": 0.5, "sweeps": 20}
+    tree["methods"]["new"]["refit"]["iterations"] = 30
+    assert parse_params(tree).methods["new"].model_dump()["refit"]["iterations"] == 30
 
 
 # Names that do not exist

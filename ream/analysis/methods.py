@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from ream.analysis.rows import ORIGINAL
 
-# The methods of the paper, then those beyond it: a least-squares refit after the merge (docs/refit.md).
-BEYOND = ("ean-refit", "reap-refit", "ream-refit", "neurons-refit")
+# The methods of the paper, then those beyond it: a least-squares refit or fit after the merge (docs/refit.md).
+BEYOND = ("ean-refit", "reap-refit", "ream-refit", "neurons-refit", "neurons-fit")
 METHODS = (ORIGINAL, "frequency", "ean", "reap", "m-smoe", "hc-smoe", "ream", "ream-released", *BEYOND)
 
 # A whole method and what it is without one of its parts (docs/method.md; Table 4 and Fig. 4a). No rule about names:

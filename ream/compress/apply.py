@@ -20,7 +20,7 @@ from ream.models.checkpoint import Checkpoint, OutputTensor, TensorInfo, tensor_
 from ream.models.dtypes import DTYPES
 from ream.models.expert_weights import read_expert, read_share
 from ream.models.families import Family, RouterTensor
-from ream.models.layout import ExpertTensor, unpacked
+from ream.models.layout import PARTS, ExpertTensor, unpacked
 from ream.models.quantization.tensors import logical_names, read_logical, requantised
 
 T = TypeVar("T")
@@ -78,13 +78,16 @@ class CompressedLayer:
         except ValueError as error:
             raise UserError(f"recipe, layer {layer}: {error}; it belongs to another model") from None
         self.checkpoint, self.architecture, self.layer, self.recipe = checkpoint, architecture, layer, recipe
+        self._corrected = recipe.corrected
         for position in list(recipe.corrections)[:1]:
-            found, wanted = list(recipe.corrections[position].shape), [architecture.hidden, architecture.width]
-            if found != wanted:
-                raise UserError(
-                    f"recipe, layer {layer}: corrections have shape {found}, the down projections {wanted}; it belongs "
-                    "to another model"
-                )
+            for part, tensor in recipe.corrections[position].items():
+                found, wanted = list(tensor.shape), [architecture.width, architecture.hidden]
+                wanted = wanted[::-1] if part == "down" else wanted
+                if found != wanted:
+                    raise UserError(
+                        f"recipe, layer {layer}: corrections have shape {found}, the {part} projections {wanted}; it "
+                        "belongs to another model"
+                    )
         self.kept: list[int] = recipe.groups.kept.tolist()
         self._last = latest or Latest()
 
@@ -109,7 +112,8 @@ class CompressedLayer:
 
     def passes(self, kind: ExpertTensor, position: int) -> bool:
         """Whether a kept expert's share of a tensor is the original's: nothing is merged in, and it is not refitted."""
-        return self.alone(position) and not (kind.part == "down" and position in self.recipe.corrections)
+        corrected = position in self.recipe.corrections and not self._corrected.isdisjoint(PARTS[kind.part])
+        return self.alone(position) and not corrected
 
     def name(self, kind: ExpertTensor, expert: int) -> str:
         """Name of the tensor that holds an original expert's share."""
@@ -172,7 +176,8 @@ class CompressedLayer:
             aligned = [None if permutation is None else torch.from_numpy(permutation) for permutation in permutations]
             expert = merged(experts, weights, aligned)
         if position in self.recipe.corrections:
-            return replace(expert, down=self.recipe.corrections[position].to(expert.down.dtype))
+            corrections = self.recipe.corrections[position].items()
+            return replace(expert, **{part: tensor.to(getattr(expert, part).dtype) for part, tensor in corrections})
         return expert
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ream.compress.refit_cost import blocks_again, choice_flops, refit_flops, solving_flops, target_flops
+from ream.compress.refit_cost import blocks_again, choice_flops, fit_flops, refit_flops, solving_flops, target_flops
 from ream.compress.work import Work
 from ream.models.architecture import Architecture
 from ream.models.inventory import Inventory
@@ -73,7 +73,10 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     features = probes + (3 * hidden if "weights" in work.terms else 0)
     shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
     refit = tokens * shared * blocks_again(work) + len(moe) * (
-        target_flops(architecture, work) + refit_flops(architecture, work) + choice_flops(architecture, work)
+        target_flops(architecture, work)
+        + refit_flops(architecture, work)
+        + fit_flops(architecture, work)
+        + choice_flops(architecture, work)
     )
     sums = 2.0 * experts**2 * tokens + 4.0 * experts * hidden * width * work.passes
     return Flops(

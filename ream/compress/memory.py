@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ream.compress.refit_cost import choice_bytes, refit_bytes
+from ream.compress.refit_cost import choice_bytes, fit_bytes, refit_bytes
 from ream.compress.walk import EMBEDDED_BYTES
 from ream.compress.work import Work
 from ream.models.architecture import Architecture
@@ -78,6 +78,7 @@ def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         "micro-batch": pieces.batch,
         "alignment": aligning,
         "refit": refit_bytes(architecture, work),
+        "fit of all projections": fit_bytes(architecture, work),
         "choice of neurons": choice_bytes(architecture, work),
     }
     most_of_them = max(one_after_the_other, key=lambda name: one_after_the_other[name])
@@ -109,10 +110,17 @@ def hidden_bytes(architecture: Architecture, work: Work) -> int:
 
 def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
     """Of every tensor of all tokens that is there at once: hidden states, and in a sequential walk the inputs of the
-    experts; in a refit the errors, and with the target ``global`` the original's hidden states beside the compressed.
+    experts; in a refit the errors, and with the target ``global`` the original's hidden states beside the compressed;
+    in a fit of all projections what is left of the errors, in float32.
     """
     one = hidden_bytes(architecture, work)
-    return [one * work.streams, *[one] * work.sequential, *[one] * (work.refit is not None)]
+    left = one // work.compute_bytes * max(SINGLE, work.compute_bytes)
+    return [
+        one * work.streams,
+        *[one] * work.sequential,
+        *[one] * (work.refit is not None),
+        *[left] * (work.iterations > 0),
+    ]
 
 
 def _pieces(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> Pieces:
@@ -183,12 +191,13 @@ def _disk(parts: Inventory, architecture: Architecture, work: Work) -> tuple[int
 
 
 def corrections_bytes(parts: Inventory, architecture: Architecture, work: Work) -> int:
-    """Of the refitted down projections of all layers: in the checkpoint's dtype, bfloat16 where it is quantised."""
+    """Of the refitted projections of all layers: in the checkpoint's dtype, bfloat16 where it is quantised."""
     if work.refit is None:
         return 0
     quantised = parts.experts.bytes != parts.experts.plain_bytes
     stored = HALF if quantised else max(1, parts.experts.bytes // parts.experts.parameters)
-    return len(architecture.moe_layers) * work.experts * architecture.hidden * architecture.width * stored
+    each = architecture.hidden * architecture.width * (3 if work.iterations else 1)
+    return len(architecture.moe_layers) * work.experts * each * stored
 
 
 def output_bytes(parts: Inventory, architecture: Architecture, work: Work) -> int:

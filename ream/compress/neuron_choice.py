@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ream.compress.apply import CompressedLayer
-from ream.compress.refit_layer import SOLVER_BYTES, held_out
+from ream.compress.refit_layer import SOLVER_BYTES, held_out_mask
 from ream.core.experts import ExpertStack
 from ream.core.neurons import chosen_neurons, neuron_grams
 from ream.core.recipe import LayerRecipe
@@ -65,7 +65,7 @@ def _bounded(groups: dict[int, np.ndarray], width: int) -> Iterator[dict[int, np
 def _routed(
     block: MoEBlock, inputs: Tensor, counted: Tensor, parts: Iterable[slice], device: torch.device
 ) -> Iterator[tuple[Tensor, Routing]]:
-    fitted = counted & ~held_out(len(inputs))[:, None]
+    fitted = counted & ~held_out_mask(len(inputs))[:, None]
     for part in parts:
         x = inputs[part][fitted[part]].to(device)
         if len(x):

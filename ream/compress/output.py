@@ -220,6 +220,8 @@ def model_card(
             f"Then the down projections of {corrected} kept experts were refitted by least squares, so that each layer "
             "comes closer to the original's output on the calibration text. "
         )
+        if any(layer.corrected - {"down"} for layer in recipe.layers.values()):
+            refitted += "All their projections were fitted further to the same end, layer by layer, by iterations. "
         kind = beyond
     rest = "All other tensors are the original's, byte for byte"
     rest += ", but for those that were quantised: these are decoded to bfloat16." if decoded else "."

@@ -1,7 +1,7 @@
 """Recipes on disk: one safetensors file, the facts as JSON in its metadata.
 
-Without corrections it has a few MB. With them it has the size of the kept experts' down projections, and is written and
-read one of these at a time. Such a file has a format of its own, which a ream that knows no corrections refuses.
+Without corrections it has a few MB. With them it has the size of the kept experts' corrected projections, and is
+written and read one of these at a time. What an older ream would leave out has a format of its own, which it refuses.
 """
 
 import json
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ream.core.grouping import Groups
-from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.recipe import PROJECTIONS, LayerRecipe, Recipe
 from ream.errors import UserError
 from ream.files import replacing
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from ream.models.checkpoint import OutputTensor
 
-FORMAT, CORRECTED_FORMAT, NEURON_FORMAT = FORMATS = "ream-recipe-1", "ream-recipe-2", "ream-recipe-3"
-DOWN = "down."  # the name of a correction is this and its position among the kept experts
+FORMATS = "ream-recipe-1", "ream-recipe-2", "ream-recipe-3", "ream-recipe-4"
+FORMAT, CORRECTED_FORMAT, NEURON_FORMAT, PROJECTIONS_FORMAT = FORMATS
 
 
 def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
@@ -68,23 +68,40 @@ def layer_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
     import torch
 
     arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in pack_layer(layer).items()}
-    return arrays | {f"{DOWN}{position}": layer.corrections[position] for position in layer.corrections}
+    return arrays | {
+        correction_name(part, position): tensor
+        for position, parts in layer.corrections.items()
+        for part, tensor in parts.items()
+    }
+
+
+def correction_name(part: str, position: int) -> str:
+    """Of a corrected projection, after the layer's prefix.
+
+    Args:
+        part: of `ream.core.recipe.PROJECTIONS`. position: among the kept experts.
+    """
+    return f"{part}.{position}"
+
+
+def _is_correction(name: str) -> bool:
+    return name.split(".")[-2:-1] in [[part] for part in PROJECTIONS]
 
 
 def read_layer(path: Path) -> LayerRecipe:
     """A layer from a file of its `layer_tensors`; corrections stay in the file, which is to stay where it is."""
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())
-        arrays = {name: file.get_tensor(name) for name in names if not name.startswith(DOWN)}
+        arrays = {name: file.get_tensor(name) for name in names if not _is_correction(name)}
     return _layer(path, "", arrays, names)
 
 
-class StoredCorrections(Mapping[int, "Tensor"]):
-    """Corrections of a layer that lie in a file and are read as they are asked for."""
+class StoredCorrections(Mapping[int, Mapping[str, "Tensor"]]):
+    """Corrections of a layer that lie in a file; those of an expert are read as they are asked for."""
 
-    def __init__(self, path: Path, names: Mapping[int, str]) -> None:
+    def __init__(self, path: Path, names: Mapping[int, Mapping[str, str]]) -> None:
         """Args:
-        path: of the file. names: of the tensors by position.
+        path: of the file. names: of the tensors by position and part.
         """
         self._path, self._names = path, names
 
@@ -97,18 +114,17 @@ class StoredCorrections(Mapping[int, "Tensor"]):
     def __contains__(self, position: object) -> bool:
         return position in self._names
 
-    def __getitem__(self, position: int) -> "Tensor":
-        """[H, D].
+    def __getitem__(self, position: int) -> Mapping[str, "Tensor"]:
+        """The tensors by part.
 
         Raises:
             UserError: the file is gone or damaged.
         """
         try:
             with safe_open(self._path, framework="pt") as file:
-                tensor: Tensor = file.get_tensor(self._names[position])
+                return {part: file.get_tensor(name) for part, name in self._names[position].items()}
         except (SafetensorError, OSError) as error:
             raise UserError(f"recipe {self._path} is damaged ({error}); make or fetch it again") from None
-        return tensor
 
 
 def save_recipe(path: str | Path, recipe: Recipe) -> None:
@@ -118,9 +134,10 @@ def save_recipe(path: str | Path, recipe: Recipe) -> None:
         for index, layer in recipe.layers.items()
         for name, array in pack_layer(layer).items()
     }
-    corrected = any(len(layer.corrections) for layer in recipe.layers.values())
+    corrected = frozenset[str]().union(*(layer.corrected for layer in recipe.layers.values()))
     chosen = any(layer.neurons for layer in recipe.layers.values())
-    facts = {**recipe.facts, "format": NEURON_FORMAT if chosen else CORRECTED_FORMAT if corrected else FORMAT}
+    form = NEURON_FORMAT if chosen else CORRECTED_FORMAT if corrected else FORMAT
+    facts = {**recipe.facts, "format": PROJECTIONS_FORMAT if corrected - {"down"} else form}
     metadata = {"ream": json.dumps(facts, sort_keys=True)}
     if not corrected:
         with replacing(path) as temporary:
@@ -130,7 +147,7 @@ def save_recipe(path: str | Path, recipe: Recipe) -> None:
     from ream.models.dtypes import DTYPES
 
     tensors = [_output(name, array) for name, array in arrays.items()]
-    tensors += [each for index, layer in recipe.layers.items() for each in _downs(f"layers.{index}.{DOWN}", layer)]
+    tensors += [each for index, layer in recipe.layers.items() for each in _projections(f"layers.{index}.", layer)]
     tensors.sort(key=lambda each: (-DTYPES[each.dtype].itemsize, each.name))  # so that all lie at multiples of theirs
     write_shard(Path(path), tensors, json.dumps({"__metadata__": metadata}).encode())
 
@@ -142,19 +159,20 @@ def _output(name: str, array: np.ndarray) -> "OutputTensor":
     return OutputTensor(name, dtype, array.shape, lambda: [array.tobytes()])
 
 
-def _downs(prefix: str, layer: LayerRecipe) -> "Iterator[OutputTensor]":
-    """Corrections of a layer, all of one shape and dtype, each read when it is written."""
+def _projections(prefix: str, layer: LayerRecipe) -> "Iterator[OutputTensor]":
+    """Corrections of a layer, those of a part all of one shape and dtype, each read when it is written."""
     from ream.models.checkpoint import OutputTensor, tensor_bytes
     from ream.models.dtypes import DTYPES
 
-    def made(position: int) -> list[bytes]:
-        return [tensor_bytes(layer.corrections[position])]
+    def made(part: str, position: int) -> list[bytes]:
+        return [tensor_bytes(layer.corrections[position][part])]
 
     for position in list(layer.corrections)[:1]:
-        first = layer.corrections[position]
-        dtype = next(name for name, dtype in DTYPES.items() if dtype == first.dtype)
-        for each in layer.corrections:
-            yield OutputTensor(f"{prefix}{each}", dtype, tuple(first.shape), partial(made, each))
+        for part, first in layer.corrections[position].items():
+            dtype = next(name for name, dtype in DTYPES.items() if dtype == first.dtype)
+            for each in layer.corrections:
+                name = prefix + correction_name(part, each)
+                yield OutputTensor(name, dtype, tuple(first.shape), partial(made, part, each))
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -171,7 +189,7 @@ def load_recipe(path: str | Path) -> Recipe:
             if facts.get("format") not in FORMATS:
                 raise UserError(f"{path} is not a recipe of format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
             names = list(file.keys())
-            arrays = {name: file.get_tensor(name) for name in names if f".{DOWN}" not in name}
+            arrays = {name: file.get_tensor(name) for name in names if not _is_correction(name)}
     except SafetensorError as error:
         raise UserError(f"recipe {path} is damaged ({error}); make or fetch it again") from None
     indices = sorted({int(name.split(".")[1]) for name in names})
@@ -181,7 +199,12 @@ def load_recipe(path: str | Path) -> Recipe:
 def _layer(path: Path, prefix: str, arrays: Mapping[str, np.ndarray], names: list[str]) -> LayerRecipe:
     """A layer whose arrays, and corrections in the file, have a prefix to their names."""
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    down = prefix + DOWN
-    positions = sorted(int(name.removeprefix(down)) for name in names if name.startswith(down))
-    corrections = StoredCorrections(path, {position: f"{down}{position}" for position in positions})
-    return replace(unpack_layer(own), corrections=corrections) if positions else unpack_layer(own)
+    stored: dict[int, dict[str, str]] = {}
+    for part in PROJECTIONS:
+        start = f"{prefix}{part}."
+        for name in names:
+            if name.startswith(start):
+                stored.setdefault(int(name.removeprefix(start)), {})[part] = name
+    if not stored:
+        return unpack_layer(own)
+    return replace(unpack_layer(own), corrections=StoredCorrections(path, dict(sorted(stored.items()))))

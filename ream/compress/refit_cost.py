@@ -1,9 +1,12 @@
-"""What choosing neurons and the refit of a layer take: arithmetic and memory (`neuron_choice`, `refit_layer`)."""
+"""What choosing neurons, the refit and the fit of a layer take: arithmetic and memory (`neuron_choice`, `refit_layer`,
+`fit_layer`)."""
 
 import math
 
+from ream.compress.fit_layer import NUMBERS, experts_at_a_time
 from ream.compress.refit_layer import DIRECT, SOLVER_BYTES, TOTALS, outputs_at_a_time
 from ream.compress.work import Work
+from ream.core.projection_fit import ROUND
 from ream.models.architecture import Architecture
 
 DOUBLE, SINGLE = 8, 4  # bytes of float64 and float32
@@ -33,6 +36,31 @@ def refit_flops(architecture: Architecture, work: Work) -> float:
     block = router + at_work * 3 * product
     error, written = block, 2 * block + router  # the target's error, and what is written against what was
     return solving + tokens * (passes * router + error + written)
+
+
+def fit_flops(architecture: Architecture, work: Work) -> float:
+    """Products of the fit of all projections of one layer, with as many `evaluations`."""
+    if not work.iterations:
+        return 0.0
+    hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
+    tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
+    gate = 2.0 * hidden if architecture.family.rule == "scales-inputs" else 0.0
+    activations, product = 4.0 * hidden * width + gate, 2.0 * hidden * width  # of one token and expert
+    forward, backward = activations + product, 4 * product
+    rounds, gradients = math.ceil(work.iterations / ROUND), evaluations(work.iterations)
+    blocks = math.ceil(experts / experts_at_a_time(hidden, width))
+    pairs = tokens * k * forward * (4 + 1 + rounds)  # what is left, and blocks' own share on and off; the errors
+    pairs += fitted * k * (activations + 2.0 * hidden**2 + 2.0 * width**2 + gradients * (forward + backward))
+    router = tokens * 2.0 * hidden * experts * (1 + blocks * (2 + 2 + gradients + rounds))
+    coordinates = experts * (4.0 * width * hidden**2 + 2.0 * hidden * width**2)
+    return pairs + router + coordinates * (2 * gradients + rounds + 1)
+
+
+def evaluations(iterations: int) -> int:
+    """Of the gradient, as many as the fit begins no further iteration after: 1.25 an iteration. Most take one an
+    iteration and one more a round; a line search that has trouble takes several."""
+    whole, rest = divmod(iterations, ROUND)
+    return whole * (ROUND * 5 // 4) + rest * 5 // 4
 
 
 def blocks_again(work: Work) -> int:
@@ -73,6 +101,8 @@ def solving_flops(architecture: Architecture, work: Work) -> float:
             total += columns**3 / 3 + 2 * columns**2 * hidden
         else:
             total += experts * width**3 / 3 + (work.sweeps + 1) * 2.0 * columns * width * hidden
+    if work.iterations:
+        total += experts * 4 / 3 * (hidden**3 + width**3)  # factors and their inverses
     if work.chooses:
         neurons = architecture.experts / experts * width
         removed = neurons - width
@@ -93,6 +123,17 @@ def refit_bytes(architecture: Architecture, work: Work) -> int:
         totals = DOUBLE * (2 * experts * width**2 + TOTALS * experts * width * outputs)
     features = work.batch * (2 * architecture.top_k * width * SINGLE + 4 * hidden * DOUBLE)
     return totals + 2 * SINGLE * downs + features
+
+
+def fit_bytes(architecture: Architecture, work: Work) -> int:
+    """Of what is kept of the experts that are fitted at a time, of all projections, and of a micro-batch."""
+    if not work.iterations:
+        return 0
+    hidden, width = architecture.hidden, architecture.width
+    some = min(work.experts, experts_at_a_time(hidden, width))
+    kept = some * (NUMBERS * 3 * hidden * width + 2 * (hidden**2 + width**2)) + work.experts * 3 * hidden * width
+    features = work.batch * architecture.top_k * (8 * width + 3 * hidden) + work.batch * 4 * hidden
+    return SINGLE * (kept + features) + 3 * DOUBLE * hidden**2
 
 
 def choice_bytes(architecture: Architecture, work: Work) -> int:

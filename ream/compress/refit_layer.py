@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from ream.compress.apply import PLAIN, CompressedLayer
+from ream.compress.fit_layer import FitTokens, experts_at_a_time, fit_layer
 from ream.core.recipe import LayerRecipe
 from ream.core.refit import RefitSettings, refit
-from ream.core.refit_sums import RefitTokens
+from ream.core.refit_sums import RefitTokens, product_dtype
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import Checkpoint
 from ream.models.decoder import Decoder, MoEBlock
 from ream.models.dtypes import DTYPES
+from ream.models.layout import PARTS
 from ream.params import Refit
 
 DIRECT = 4096  # columns K·D up to which the refit's whole matrix is kept: 134 MB in float64, three times at once
@@ -32,16 +34,18 @@ class LayerTokens:
         errors: [n, L, H], target minus the compressed layer's output.
         counted: [n, L], False for padding.
         parts: starts a pass over the micro-batches.
+        room: gives a tensor [n, L, H] of a name and dtype, to be filled.
     """
 
     inputs: Tensor
     errors: Tensor
     counted: Tensor
     parts: Callable[[], Iterable[slice]]
+    room: Callable[[str, torch.dtype], Tensor]
 
     def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
         """A pass over the tokens, as a block routes them; those of held-out sequences are not fitted to."""
-        fitted = ~held_out(len(self.inputs))
+        fitted = ~held_out_mask(len(self.inputs))
         for part in self.parts():
             counted = self.counted[part]
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
@@ -55,7 +59,9 @@ class LayerRefit:
     """Squared errors of a layer's output, summed over tokens and outputs.
 
     Attributes:
-        fitted, held_out: before and after each sweep, of weights in float32.
+        fitted, held_out: before and after each sweep, then after each round of the fit of all projections; of weights
+            in float32.
+        rounds: of that fit.
         written, written_held_out: of what is written, in the checkpoint's dtype or format; before the refit where that
             was better on fitted tokens.
         kept: whether it was not.
@@ -63,6 +69,7 @@ class LayerRefit:
 
     fitted: list[float]
     held_out: list[float]
+    rounds: int
     written: float
     written_held_out: float
     kept: bool
@@ -72,16 +79,20 @@ class LayerRefit:
         return {
             "refit.fitted": torch.tensor(self.fitted, dtype=torch.float64),
             "refit.held_out": torch.tensor(self.held_out, dtype=torch.float64),
+            "refit.rounds": torch.tensor(self.rounds),
             "refit.written": torch.tensor([self.written, self.written_held_out], dtype=torch.float64),
         }
 
 
 def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The facts of a layer's refit, of `LayerRefit.tensors`: sweeps, and the share of the squared error left."""
+    """The facts of a layer's refit, of `LayerRefit.tensors`: sweeps, rounds of the fit of all projections where
+    there are any, and the shares of the squared error left."""
     fitted, held_out = tensors["refit.fitted"].tolist(), tensors["refit.held_out"].tolist()
     written, written_held_out = tensors["refit.written"].tolist()
+    rounds = int(tensors["refit.rounds"])
     return {
-        "sweeps": len(fitted) - 1,
+        "sweeps": len(fitted) - 1 - rounds,
+        **({"rounds": rounds} if rounds else {}),
         "left": round(written / fitted[0], 6) if fitted[0] else 1.0,
         "left_held_out": round(written_held_out / held_out[0], 6) if held_out[0] else None,
     }
@@ -92,7 +103,7 @@ def held_out_sequences(sequences: int) -> int:
     return max(1, sequences // HELD_OUT) if sequences > 1 else 0
 
 
-def held_out(sequences: int) -> Tensor:
+def held_out_mask(sequences: int) -> Tensor:
     """Which sequences are held out, [n]: one of HELD_OUT, at least one of two or more, evenly spread."""
     mask = torch.zeros(sequences, dtype=torch.bool)
     count = held_out_sequences(sequences)
@@ -104,7 +115,7 @@ def held_out(sequences: int) -> Tensor:
 def refit_layer(
     decoder: Decoder, index: int, decided: LayerRecipe, before: MoEBlock, tokens: LayerTokens, settings: Refit
 ) -> tuple[LayerRecipe, MoEBlock, LayerRefit]:
-    """Refit a layer's down projections.
+    """Refit a layer's down projections, then fit all projections where the method says so.
 
     Args:
         decoder: of the model. index: of the layer.
@@ -124,19 +135,32 @@ def refit_layer(
             settings.ridge, settings.sweeps, outputs=outputs_at_a_time(len(before.experts), architecture), direct=DIRECT
         ),
     )
-    dtype = correction_dtype(checkpoint, CompressedLayer(checkpoint, architecture, index, decided))
+    projections, fitted, held_out = {"down": down}, report.fitted, report.held_out
+    if settings.iterations:
+        left = tokens.room("left", product_dtype(tokens.errors.dtype))
+        every = FitTokens(
+            tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left
+        )
+        at_a_time = experts_at_a_time(architecture.hidden, architecture.width)
+        moved, found = fit_layer(before, down, every, settings.iterations, decoder.device, at_a_time)
+        if len(found.fitted) > 1:
+            projections, fitted, held_out = moved, fitted + found.fitted[1:], held_out + found.held_out[1:]
+    dtypes = correction_dtypes(checkpoint, CompressedLayer(checkpoint, architecture, index, decided))
     corrections = {
-        position: down[position].to(device="cpu", dtype=dtype).contiguous()
+        position: {
+            part: tensor[position].to(device="cpu", dtype=dtypes[part]).contiguous()
+            for part, tensor in projections.items()
+        }
         for position, count in enumerate(report.tokens)
         if count
     }
     corrected = replace(decided, corrections=corrections)
     after = decoder.block(index, CompressedLayer(checkpoint, architecture, index, corrected))
     written, written_held_out = _squared_errors(decoder, before, after, tokens)
-    if written <= report.fitted[0]:
-        return corrected, after, LayerRefit(report.fitted, report.held_out, written, written_held_out, kept=True)
-    errors = LayerRefit(report.fitted, report.held_out, report.fitted[0], report.held_out[0], kept=False)
-    return decided, before, errors
+    rounds = len(fitted) - len(report.fitted)
+    if written <= fitted[0]:
+        return corrected, after, LayerRefit(fitted, held_out, rounds, written, written_held_out, kept=True)
+    return decided, before, LayerRefit(fitted, held_out, rounds, fitted[0], held_out[0], kept=False)
 
 
 def outputs_at_a_time(experts: int, architecture: Architecture) -> int:
@@ -145,11 +169,13 @@ def outputs_at_a_time(experts: int, architecture: Architecture) -> int:
     return min(architecture.hidden, max(1, int(SOLVER_BYTES // numbers)))
 
 
-def correction_dtype(checkpoint: Checkpoint, layer: CompressedLayer) -> torch.dtype:
-    """In which corrections are stored: the down projections' own, bfloat16 where these are quantised."""
-    kind = next(kind for kind in layer.architecture.layout if kind.part == "down")
-    name = layer.name(kind, layer.kept[0])
-    return DTYPES[PLAIN if checkpoint.quantised(name) else checkpoint.headers_of(name)[""].dtype]
+def correction_dtypes(checkpoint: Checkpoint, layer: CompressedLayer) -> dict[str, torch.dtype]:
+    """In which corrections of each projection are stored: its own, bfloat16 where it is quantised."""
+    names = {part: layer.name(kind, layer.kept[0]) for kind in layer.architecture.layout for part in PARTS[kind.part]}
+    return {
+        part: DTYPES[PLAIN if checkpoint.quantised(name) else checkpoint.headers_of(name)[""].dtype]
+        for part, name in names.items()
+    }
 
 
 @torch.no_grad()

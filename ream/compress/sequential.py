@@ -104,7 +104,10 @@ def compress_sequentially(
                     progress.note(f"refit of layer {index}, pass {next(passes)}")
                     return own_parts()
 
-                tokens = LayerTokens(inputs, targets, counted[:sequences], refit_parts)
+                def room(name: str, dtype: torch.dtype) -> Tensor:
+                    return state.room(name, shape, dtype)
+
+                tokens = LayerTokens(inputs, targets, counted[:sequences], refit_parts, room)
                 decided, compressed, errors = refit_layer(decoder, index, decided, compressed, tokens, refitted)
                 report = errors.tensors()
                 progress.note("")

@@ -24,7 +24,8 @@ class Work:
         hidden_memory: bytes up to which hidden states are kept in memory.
         device: to compute on. dtype: to compute in.
         unquantised: write a quantised original in bfloat16.
-        refit: the target of the refit, None without one. sweeps: of it, at most.
+        refit: the target of the refit, None without one. sweeps: of it, at most. iterations: of the fit of all
+            projections after it, at most.
         chooses: whether neurons are chosen instead of averaged.
     """
 
@@ -44,6 +45,7 @@ class Work:
     unquantised: bool = False
     refit: str | None = None
     sweeps: int = 0
+    iterations: int = 0
     chooses: bool = False
 
     @property
@@ -104,5 +106,6 @@ def work_of(params: Params, mix: str, method: str, experts: int, device: torch.d
         unquantised=params.merge.dtype != "original",
         refit=composition.refit.target if composition.refit else None,
         sweeps=composition.refit.sweeps if composition.refit else 0,
+        iterations=composition.refit.iterations if composition.refit else 0,
         chooses=composition.merging == "neurons",
     )

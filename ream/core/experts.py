@@ -69,10 +69,16 @@ def parts(experts: Expert | ExpertStack) -> Iterator[tuple[str, Tensor]]:
             yield field.name, tensor
 
 
+def scaled_inputs(x: Float[Tensor, "T H"], expert: Expert) -> Float[Tensor, "T H"]:
+    """What the expert's projections are given: the inputs, or, where the expert scales them, sigmoid(row · x) x."""
+    if expert.input_gate is None:
+        return x
+    return x * torch.sigmoid((x @ expert.input_gate).float()).to(x.dtype)[:, None]
+
+
 def neuron_activations(x: Float[Tensor, "T H"], expert: Expert, unit: GatedUnit) -> Float[Tensor, "T D"]:
     """h(x) = unit(W_gate x, W_up x), with the expert's biases; of the scaled input where the expert scales it."""
-    if expert.input_gate is not None:
-        x = x * torch.sigmoid((x @ expert.input_gate).float()).to(x.dtype)[:, None]
+    x = scaled_inputs(x, expert)
     gate, up = x @ expert.gate.T, x @ expert.up.T
     if expert.gate_bias is not None:
         gate = gate + expert.gate_bias

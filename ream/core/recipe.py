@@ -9,6 +9,8 @@ from jaxtyping import Float64, Int64
 
 from ream.core.grouping import Groups
 
+PROJECTIONS = ("down", "gate", "up")  # what a correction can be of
+
 
 @dataclass(frozen=True)
 class LayerRecipe:
@@ -22,10 +24,10 @@ class LayerRecipe:
         neurons: for every kept expert that others are merged into by choosing neurons (`ream.core.neurons`), the chosen
             ones as indices into its members' neurons, [D]. There are no permutations then, and the router's rows are
             means over the members, by their weights.
-        corrections: refitted down projections by position among the kept experts, each a torch tensor [H, D] that takes
-            the merged one's place; in the checkpoint's dtype, bfloat16 where the checkpoint is quantised. Without them
-            a recipe has a few MB; with them it has the size of the down projections, so they may lie in a file, read
-            one by one as they are asked for.
+        corrections: refitted projections by position among the kept experts: ``down`` [H, D], or ``down``, ``gate`` and
+            ``up`` [D, H], torch tensors that take the merged ones' places; in the checkpoint's dtype, bfloat16 where
+            the checkpoint is quantised. All that are corrected have the same ones. Without them a recipe has a few MB;
+            with them it has the size of these projections, so they may lie in a file, read as they are asked for.
     """
 
     groups: Groups
@@ -33,7 +35,13 @@ class LayerRecipe:
     saliency: Float64[np.ndarray, " N"]
     permutations: Mapping[int, Int64[np.ndarray, " D"]] = field(default_factory=dict)
     neurons: Mapping[int, Int64[np.ndarray, " D"]] = field(default_factory=dict)
-    corrections: Mapping[int, Any] = field(default_factory=dict)
+    corrections: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def corrected(self) -> frozenset[str]:
+        """Which projections of the corrected experts are; empty where none is."""
+        first = next(iter(self.corrections), None)
+        return frozenset() if first is None else frozenset(self.corrections[first])
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,12 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
         if not 0 <= position < len(kept):
             raise ValueError(f"a correction is of kept expert {position}, there are {len(kept)}")
     for position in list(layer.corrections)[:1]:  # all have one shape, and reading each takes time
-        shape = tuple(layer.corrections[position].shape)
-        if len(shape) != 2 or shape[1] != width:
-            raise ValueError(f"corrections have shape {list(shape)}, the layer's experts {width} neurons")
+        for part, tensor in layer.corrections[position].items():
+            if part not in PROJECTIONS:
+                raise ValueError(f"a correction is of '{part}', there are {', '.join(PROJECTIONS)}")
+            shape = tuple(tensor.shape)
+            if len(shape) != 2 or shape[1 if part == "down" else 0] != width:
+                raise ValueError(f"corrections of {part} have shape {list(shape)}, the layer's experts {width} neurons")
 
 
 def _check_neurons(layer: LayerRecipe, width: int) -> None:

@@ -57,12 +57,20 @@ class Refit(Section):
     """Least-squares refit of the down projections after the merge (docs/refit.md), beyond the paper.
 
     ``target``: of a layer's output, the original layer's on the same input, or with the original model's own hidden
-    states, so that errors of the layers before are taken back, too.
+    states, so that errors of the layers before are taken back, too. ``iterations``: of a fit of gate, up and down
+    projections together that follows; 0 for none.
     """
 
     target: Literal["layer", "global"] = "global"
     ridge: float = Field(1e-3, ge=0, description="λ, by which the weights are drawn to the merged ones")
     sweeps: int = Field(20, ge=1, description="passes over the calibration tokens at most")
+    iterations: int = Field(0, ge=0, description="of the fit of all projections, about a pass over the tokens each")
+
+    @model_serializer(mode="wrap")
+    def _without_a_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out the fit where there is none: the facts of such recipes stay as they were."""
+        values: dict[str, Any] = handler(self)
+        return values if self.iterations else {key: values[key] for key in values if key != "iterations"}
 
 
 class Method(Section):

@@ -12,9 +12,11 @@ from ream.compress.load import load_model
 from ream.compress.output import RECIPE, write_checkpoint
 from ream.compress.recipe_file import load_recipe
 from ream.compress.verify import verify
+from ream.core.experts import parts
 from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.checkpoint import Checkpoint
+from ream.models.expert_weights import read_expert
 from tests.compress.test_families import logits, own
 from tests.compress.test_quantised import CASES
 from tests.compress.walks import corrected, opened, random_recipe
@@ -52,6 +54,27 @@ def stored(checkpoint, name, row=None):
     return {suffix: bytes(checkpoint.raw(part, row)) for suffix, part in checkpoint.logical[name].items()}
 
 
+@pytest.mark.parametrize("family", LAYOUTS)
+def test_gate_and_up_are_corrected_too(family, tmp_path):
+    """What is loaded has the corrections of all projections; experts without any are as they were."""
+    checkpoint, architecture = opened(build(family, tmp_path / "model"))
+    plain, _ = recipes(architecture, True)
+    fitted = corrected(plain, architecture, torch.float32, EVERY, parts=("down", "gate", "up"))
+    write_checkpoint(checkpoint, architecture, fitted, tmp_path / "out")
+    write_checkpoint(checkpoint, architecture, plain, tmp_path / "plain")
+    (after, written), (before, _) = opened(tmp_path / "out"), opened(tmp_path / "plain")
+    for index, layer in fitted.layers.items():
+        for position in range(KEPT):
+            one, other = (read_expert(each, written, index, position) for each in (after, before))
+            wanted = layer.corrections.get(position, {})
+            assert bool(wanted) == (position % EVERY == 0)
+            for name, tensor in parts(one):
+                assert torch.equal(tensor, wanted[name] if name in wanted else dict(parts(other))[name]), name
+    ours = load_model(checkpoint, architecture, fitted, torch.device("cpu"), torch.float32)
+    torch.testing.assert_close(logits(ours), logits(own(tmp_path / "out", family)[0]), rtol=1e-4, atol=5e-5)
+    assert "fitted further" in (tmp_path / "out" / "README.md").read_text()
+
+
 def check_written(folder, tmp_path, merge, is_the_correction, dtype):
     """Nothing but the corrected experts' down projections differs from the output without corrections.
 
@@ -74,7 +97,7 @@ def check_written(folder, tmp_path, merge, is_the_correction, dtype):
         for old, new in zip(*(shares(each, written, name, role) for each in (before, after)), strict=True):
             corrections = refitted.layers[role.layer].corrections
             if new[0] in corrections:
-                is_the_correction(new[1], corrections[new[0]])
+                is_the_correction(new[1], corrections[new[0]]["down"])
                 assert new[2] != old[2]
                 found += 1
             else:
@@ -143,8 +166,8 @@ def test_unquantised_output_takes_corrections_as_they_are(tmp_path):
     write_checkpoint(checkpoint, architecture, recipe, tmp_path / "out", unquantised=True)
     after, kind = Checkpoint(tmp_path / "out"), next(kind for kind in architecture.layout if kind.part == "down")
     for index, layer in recipe.layers.items():
-        for position, down in layer.corrections.items():
-            assert torch.equal(after.read(architecture.tensor_name(index, kind, position)), down)
+        for position, corrections in layer.corrections.items():
+            assert torch.equal(after.read(architecture.tensor_name(index, kind, position)), corrections["down"])
 
 
 def test_the_recipe_beside_it_makes_it_again_and_it_verifies(mixed_depth, tmp_path):
@@ -172,7 +195,14 @@ def test_card_says_what_was_refitted(checkpoint, tmp_path):
 def test_corrections_of_another_model_are_refused(checkpoint):
     opened_checkpoint, architecture = opened(checkpoint)
     recipe = random_recipe(architecture, KEPT)
-    for shape, message in (((7, architecture.width), r"corrections have shape \[7, 8\]"), ((16, 7), "8 neurons")):
-        layers = {0: replace(recipe.layers[0], corrections={1: torch.ones(shape)})}
+    wrong = [
+        ("down", (7, architecture.width), r"corrections have shape \[7, 8\], the down projections \[16, 8\]"),
+        ("down", (16, 7), "8 neurons"),
+        ("gate", (8, 7), r"corrections have shape \[8, 7\], the gate projections \[8, 16\]"),
+        ("up", (7, 16), "8 neurons"),
+        ("router", (16, 8), "a correction is of 'router', there are down, gate, up"),
+    ]
+    for part, shape, message in wrong:
+        layers = {0: replace(recipe.layers[0], corrections={1: {part: torch.ones(shape)}})}
         with pytest.raises(UserError, match=message):
             CompressedLayer(opened_checkpoint, architecture, 0, Recipe(layers, {}).layers[0])

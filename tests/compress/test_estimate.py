@@ -134,6 +134,10 @@ def test_a_refit_keeps_targets_and_streams_and_writes_its_corrections(tmp_path):
     assert [each.host["hidden states"] for each in (plain, layer, both)] == [2 * size, 3 * size, 4 * size]
     assert layer.disk - plain.disk == 2 * corrections
     assert told(size, refit="global", sweeps=9).host["hidden states"] == 2 * size  # inputs and errors fit, streams not
+    fit = told(refit="layer", sweeps=9, iterations=30)
+    assert fit.host["hidden states"] == 4 * size
+    assert fit.disk - plain.disk == 3 * 2 * corrections
+    assert told(refit="layer", sweeps=9, iterations=30, dtype=torch.bfloat16).host["hidden states"] == 5 * size // 2
     many = {"sequences": 4000, "hidden_memory": 0}
     disk = [
         announced(checkpoint, architecture, **many, **changes).needs.disk

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ream.compress import refit_cost
 from ream.compress.flops import attention_flops, flops_of
 from ream.compress.one_shot import collect
 from ream.compress.sequential import compress_sequentially
@@ -51,7 +52,7 @@ def work(method, **changes):
         "terms": tuple(method.alignment), "sequences": COUNT, "tokens": LENGTH, "passes": 1, "probes": PROBES,
         "batch_tokens": 2 * LENGTH, "hidden_memory": 8e9, "device": torch.device("cpu"), "dtype": torch.float32,
         "refit": method.refit and method.refit.target, "sweeps": method.refit.sweeps if method.refit else 0,
-        "chooses": method.merging == "neurons",
+        "iterations": method.refit.iterations if method.refit else 0, "chooses": method.merging == "neurons",
     }  # fmt: skip
     return Work(**values | changes)
 
@@ -103,6 +104,34 @@ def test_a_walk_with_a_refit_takes_the_operations_announced(family, method, dire
     """But for factors and what solves with them, which torch does not count."""
     monkeypatch.setattr("ream.compress.refit_layer.DIRECT", direct)
     monkeypatch.setattr("ream.compress.refit_cost.DIRECT", direct)
+    found, announced = counted(build(family, tmp_path / "model"), tmp_path, method)
+    assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
+
+
+class Five(torch.optim.SGD):
+    """Evaluates five times and stays where it is."""
+
+    def __init__(self, moves, **_):
+        super().__init__(moves, lr=0.0)
+
+    def step(self, closure):
+        for _ in range(5):
+            closure()
+
+
+@pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
+@pytest.mark.parametrize("at_a_time", [KEPT, 3])
+@pytest.mark.parametrize("family", ["qwen3_moe", "gpt_oss", "llama4"])
+def test_a_walk_with_a_fit_takes_the_operations_announced(family, at_a_time, tmp_path, monkeypatch):
+    """With as many evaluations as are announced; what line searches take is not known before."""
+    for module in ("refit_layer", "refit_cost"):
+        monkeypatch.setattr(f"ream.compress.{module}.experts_at_a_time", lambda hidden, width: at_a_time)
+    monkeypatch.setattr("ream.compress.refit_layer.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+    monkeypatch.setattr(Work, "fitted_share", 1.0)
+    monkeypatch.setattr(torch.optim, "LBFGS", Five)
+    method = refitted("layer")
+    method = method.model_copy(update={"refit": method.refit.model_copy(update={"iterations": 4})})
+    assert [refit_cost.evaluations(count) for count in (4, 10, 34)] == [5, 12, 41]
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, method)
     assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
 

@@ -61,18 +61,22 @@ def test_a_full_disk_is_one_line(mixed_depth, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_corrections_round_trip(mixed_depth, tmp_path, dtype):
+@pytest.mark.parametrize("parts", [("down",), ("down", "gate", "up")])
+def test_corrections_round_trip(mixed_depth, tmp_path, dtype, parts):
     architecture = opened(mixed_depth)[1]
-    recipe = corrected(random_recipe(architecture, 4), architecture, dtype)
+    recipe = corrected(random_recipe(architecture, 4), architecture, dtype, parts=parts)
     save_recipe(tmp_path / "r", recipe)
     again = load_recipe(tmp_path / "r")
     for index, layer in recipe.layers.items():
         mine = again.layers[index]
         assert list(mine.corrections) == list(layer.corrections) == [0, 2]
         assert (1 in mine.corrections, 2 in mine.corrections) == (False, True)
-        for position, down in layer.corrections.items():
-            assert mine.corrections[position].dtype == dtype
-            assert torch.equal(mine.corrections[position], down)
+        assert mine.corrected == set(parts)
+        for position, tensors in layer.corrections.items():
+            assert set(mine.corrections[position]) == set(parts)
+            for part, tensor in tensors.items():
+                assert mine.corrections[position][part].dtype == dtype
+                assert torch.equal(mine.corrections[position][part], tensor)
         assert np.array_equal(mine.groups.group, layer.groups.group)
         assert all(np.array_equal(mine.permutations[j], layer.permutations[j]) for j in layer.permutations)
     save_recipe(tmp_path / "s", again)
@@ -85,7 +89,7 @@ def test_a_corrected_file_is_plain_safetensors(mixed_depth, tmp_path):
     recipe = corrected(random_recipe(architecture, 4), architecture, torch.bfloat16)
     save_recipe(tmp_path / "r", recipe)
     read = load_file(tmp_path / "r")
-    assert torch.equal(read["layers.2.down.2"], recipe.layers[2].corrections[2])
+    assert torch.equal(read["layers.2.down.2"], recipe.layers[2].corrections[2]["down"])
     assert np.array_equal(read["layers.0.weights"].numpy(), recipe.layers[0].weights)
     save_tensors(read, tmp_path / "own")
     assert (tmp_path / "r").stat().st_size == pytest.approx((tmp_path / "own").stat().st_size, abs=500)
@@ -101,6 +105,8 @@ def test_recipes_without_corrections_are_of_the_older_format(mixed_depth, tmp_pa
     assert load_recipe(tmp_path / "plain").layers[0].corrections == {}
     save_recipe(tmp_path / "again", corrected(load_recipe(tmp_path / "plain"), architecture))
     assert load_recipe(tmp_path / "again").facts["format"] == "ream-recipe-2"
+    save_recipe(tmp_path / "all", corrected(plain, architecture, parts=("down", "gate", "up")))
+    assert load_recipe(tmp_path / "all").facts["format"] == "ream-recipe-4"
 
 
 def test_a_corrected_file_that_is_gone_or_damaged_later_is_one_line(mixed_depth, tmp_path):
@@ -123,4 +129,5 @@ def test_a_layer_file_round_trip(mixed_depth, tmp_path, with_corrections):
     again = read_layer(tmp_path / "layer")
     assert np.array_equal(again.saliency, layer.saliency)
     assert list(again.corrections) == list(layer.corrections)
-    assert all(torch.equal(again.corrections[position], down) for position, down in layer.corrections.items())
+    for position, parts in layer.corrections.items():
+        assert all(torch.equal(again.corrections[position][part], tensor) for part, tensor in parts.items())

@@ -10,7 +10,7 @@ import torch
 from ream.compress import refit_layer as module
 from ream.compress.output import write_checkpoint
 from ream.compress.recipe_file import load_recipe, save_recipe
-from ream.compress.refit_layer import held_out
+from ream.compress.refit_layer import held_out_mask
 from ream.compress.sequential import compress_sequentially, streams
 from ream.core.recipe import Recipe
 from ream.params import Method, load_params
@@ -36,9 +36,10 @@ KEPT, HELD = 4, 3  # of seven sequences the fourth is held out
 RIDGE = 1e-2
 
 
-def method(target, name="ream", ridge=RIDGE, sweeps=200):
+def method(target, name="ream", ridge=RIDGE, sweeps=200, iterations=0):
     given = load_params(ROOT / "params.yaml").method(name).model_dump()
-    return Method(**given | {"sequential": True, "refit": {"target": target, "ridge": ridge, "sweeps": sweeps}})
+    refit = {"target": target, "ridge": ridge, "sweeps": sweeps, "iterations": iterations}
+    return Method(**given | {"sequential": True, "refit": refit})
 
 
 def walked(folder, composition, tmp_path, progress=None, batch_tokens=30, memory=math.inf):
@@ -118,7 +119,7 @@ def test_walk_equals_dense_least_squares_layer_by_layer(mixed_depth, tmp_path, m
         used = np.flatnonzero(np.abs(matrix[FITTED]).sum((0, 2)))
         assert list(layer.corrections) == used.tolist()
         down = torch.stack([
-            layer.corrections[position] if position in layer.corrections else experts_of(block)[2][position]
+            layer.corrections[position]["down"] if position in layer.corrections else experts_of(block)[2][position]
             for position in range(KEPT)
         ])  # fmt: skip
         mine = (down - experts_of(block)[2]).double().numpy()
@@ -193,8 +194,9 @@ def test_micro_batches_change_rounding_alone(checkpoint, tmp_path, target):
     )
     for index, layer in few.layers.items():
         assert np.array_equal(layer.groups.group, many.layers[index].groups.group)
-        for position, down in layer.corrections.items():
-            torch.testing.assert_close(down, many.layers[index].corrections[position], rtol=1e-3, atol=1e-3)
+        for position, parts in layer.corrections.items():
+            other = many.layers[index].corrections[position]
+            torch.testing.assert_close(parts["down"], other["down"], rtol=1e-3, atol=1e-3)
     for size, told in zip((60, 1), progress, strict=True):
         with pieces(tmp_path / "again", batch_tokens=size) as (data, _, _):
             assert told.done == len(streams(data, composition)) * 3
@@ -231,11 +233,50 @@ def test_what_is_written_is_judged_and_a_layer_it_makes_worse_keeps_its_weights(
         assert recipe.facts["refit"][str(index)]["left"] == 1.0
 
 
+@pytest.mark.parametrize("at_a_time", [1, 3, KEPT])
+def test_all_projections_are_fitted_as_well(checkpoint, tmp_path, monkeypatch, at_a_time):
+    """Errors fall further, are what the written layer leaves, and the recipe makes the model that was measured."""
+    monkeypatch.setattr(module, "experts_at_a_time", lambda hidden, width: at_a_time)
+    monkeypatch.setattr(module, "held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+    plain, once = walked(checkpoint, method("layer"), tmp_path / "plain")
+    recipe, errors = walked(checkpoint, method("layer", iterations=12), tmp_path / "all")
+    assert recipe.facts["format"] == "ream-recipe-4"
+    first = min(errors)
+    found, before = errors[first], once[first]["refit.fitted"]
+    sweeps, rounds = len(before), int(found["refit.rounds"])
+    assert torch.equal(found["refit.fitted"][:sweeps], before)
+    assert rounds == len(found["refit.fitted"]) - sweeps >= 1
+    assert (found["refit.fitted"][sweeps - 1 :].diff() < 0).all()
+    assert found["refit.written"].tolist() == pytest.approx([found["refit.fitted"][-1].item(), 0.0], rel=1e-4)
+    assert recipe.facts["refit"][str(first)]["rounds"] == rounds
+    assert "rounds" not in plain.facts["refit"][str(first)]
+    assert {frozenset(layer.corrections[0]) for layer in recipe.layers.values()} == {frozenset(("down", "gate", "up"))}
+    original, model = loaded(checkpoint), loaded(checkpoint)
+    x = moe_inputs(model, first, sequences())
+    wanted = original.model.layers[first].mlp(x[None])[0]
+    write_checkpoint(*opened(checkpoint), recipe, tmp_path / "out")
+    block = loaded(tmp_path / "out").model.layers[first].mlp
+    left = ((wanted - block(x[None])[0]).detach().double().square().sum(1)).numpy()
+    assert left.sum() == pytest.approx(found["refit.fitted"][-1].item(), rel=1e-3)
+
+
+def test_a_fit_that_held_out_sequences_do_not_gain_from_leaves_the_refit(checkpoint, tmp_path):
+    """Six short sequences are learnt by heart; the seventh says so."""
+    plain, once = walked(checkpoint, method("layer"), tmp_path / "plain")
+    recipe, errors = walked(checkpoint, method("layer", iterations=10), tmp_path / "all")
+    first = min(errors)
+    assert int(errors[first]["refit.rounds"]) == 0
+    assert torch.equal(errors[first]["refit.fitted"], once[first]["refit.fitted"])
+    for position, tensors in plain.layers[first].corrections.items():
+        assert torch.equal(recipe.layers[first].corrections[position]["down"], tensors["down"])
+        assert set(recipe.layers[first].corrections[position]) == {"down"}
+
+
 def test_a_quantised_original_is_refitted_as_it_will_be_written(checkpoint, tmp_path):
     quantized.fp8_checkpoint(checkpoint, tmp_path / "quantised")
     recipe, errors = walked(tmp_path / "quantised", method("layer"), tmp_path)
     for index, layer in recipe.layers.items():
-        assert {down.dtype for down in layer.corrections.values()} == {torch.bfloat16}
+        assert {parts["down"].dtype for parts in layer.corrections.values()} == {torch.bfloat16}
         written, exact = errors[index]["refit.written"][0], errors[index]["refit.fitted"]
         assert exact[-1] < written < exact[0]
     write_checkpoint(*opened(tmp_path / "quantised"), recipe, tmp_path / "out")
@@ -251,7 +292,7 @@ def test_methods_without_refit_leave_no_trace(checkpoint, tmp_path):
 
 @pytest.mark.parametrize(("count", "held"), [(1, []), (2, [1]), (7, [3]), (16, [8]), (40, [10, 30])])
 def test_held_out_sequences_are_spread_evenly(count, held):
-    assert held_out(count).nonzero().flatten().tolist() == held
+    assert held_out_mask(count).nonzero().flatten().tolist() == held
 
 
 def test_the_result_warns_where_the_text_is_learnt_by_heart():

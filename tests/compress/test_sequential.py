@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from ream.compress.output import write_checkpoint
 from ream.compress.recipe_file import load_recipe, save_recipe
-from ream.compress.refit_layer import held_out
+from ream.compress.refit_layer import held_out_mask
 from ream.compress.sequential import compress_sequentially
 from ream.core.alignment import align
 from ream.core.experts import Expert
@@ -133,7 +133,8 @@ def test_groups_that_do_not_fit_into_memory_together_are_handled_one_by_one(chec
 
 def test_a_walk_that_chooses_neurons_equals_a_plain_loop(checkpoint, tmp_path):
     recipe, model = choosing(checkpoint, tmp_path), loaded(checkpoint)
-    fitted = torch.cat([torch.full((len(ids),), not held) for ids, held in zip(sequences(), held_out(7), strict=True)])
+    held = held_out_mask(7)
+    fitted = torch.cat([torch.full((len(ids),), not out) for ids, out in zip(sequences(), held, strict=True)])
     assert recipe.facts["format"] == "ream-recipe-3"
     for index, layer in recipe.layers.items():
         block = model.model.layers[index].mlp

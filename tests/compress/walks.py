@@ -115,15 +115,16 @@ def random_recipe(architecture, kept, seed=0, merge=True, digest="d", groups=1, 
     return Recipe(layers, facts)
 
 
-def corrected(recipe, architecture, dtype=torch.float32, every=2, seed=1):
-    """The recipe with down projections by lot for every second kept expert, or every ``every``-th."""
+def corrected(recipe, architecture, dtype=torch.float32, every=2, seed=1, parts=("down",)):
+    """The recipe with projections by lot for every second kept expert, or every ``every``-th."""
     generator = torch.Generator().manual_seed(seed)
 
-    def down():
-        return (0.3 * torch.randn(architecture.hidden, architecture.width, generator=generator)).to(dtype)
+    def drawn():
+        shapes = {part: [architecture.width, architecture.hidden][:: -1 if part == "down" else 1] for part in parts}
+        return {part: (0.3 * torch.randn(*shapes[part], generator=generator)).to(dtype) for part in parts}
 
     layers = {
-        index: replace(layer, corrections={position: down() for position in range(0, len(layer.groups.kept), every)})
+        index: replace(layer, corrections={position: drawn() for position in range(0, len(layer.groups.kept), every)})
         for index, layer in recipe.layers.items()
     }
     return Recipe(layers, recipe.facts)

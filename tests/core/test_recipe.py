@@ -128,11 +128,11 @@ def test_chosen_neurons_are_of_the_groups_of_several_and_of_their_members(layer)
 
 
 def test_corrections_are_of_kept_experts_and_as_wide_as_the_layer(layer):
-    check_layer(replace(layer, corrections={0: np.ones((7, 3)), 2: np.ones((7, 3))}), 5, 3)
+    check_layer(replace(layer, corrections={0: {"down": np.ones((7, 3))}, 2: {"down": np.ones((7, 3))}}), 5, 3)
     assert layer.corrections == {}
     for position in (3, -1):
         with pytest.raises(ValueError, match=f"a correction is of kept expert {position}, there are 3"):
-            check_layer(replace(layer, corrections={position: np.ones((7, 3))}), 5, 3)
+            check_layer(replace(layer, corrections={position: {"down": np.ones((7, 3))}}), 5, 3)
     for shape in ((7, 4), (3,)):
-        with pytest.raises(ValueError, match=r"corrections have shape \[.*\], the layer's experts 3 neurons"):
-            check_layer(replace(layer, corrections={1: np.ones(shape)}), 5, 3)
+        with pytest.raises(ValueError, match=r"corrections of down have shape \[.*\], the layer's experts 3 neurons"):
+            check_layer(replace(layer, corrections={1: {"down": np.ones(shape)}}), 5, 3)
