@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ream.available import free_threads
 from ream.compress.apply import CompressedLayer
-from ream.compress.decide import align_layer, group_layer
+from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
 from ream.compress.recipe_file import layer_tensors, read_layer
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.state import WalkState
 from ream.compress.walk import Batches, Probes, walk
-from ream.core.alignment import align
+from ream.core.alignment import align_groups
 from ream.core.recipe import Recipe
 from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
@@ -80,15 +80,14 @@ def compress_sequentially(
         decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
         experts, sample = block.experts, probes.result().to(decoder.device)
 
-        def permutation(centroid: int, member: int) -> np.ndarray:
-            return align(experts[centroid], experts[member], method.alignment, sample, block.unit)
-
         report: dict[str, Tensor] = {}
         with torch.no_grad():
             if method.merging == "neurons":
                 decided = choose_neurons(decoder, index, decided, experts, inputs, counted[:sequences], own_parts)
             else:
-                decided = replace(decided, permutations=align_layer(decided, permutation))
+                members, threads = absorbed(decided), free_threads(decoder.device)
+                found = align_groups(members, experts.__getitem__, method.alignment, sample, block.unit, threads)
+                decided = replace(decided, permutations=found)
             del statistics, experts
             block.free()  # before there are the compressed experts, too
             compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
