@@ -19,7 +19,7 @@ from ream.compress.neuron_choice import choose_neurons
 from ream.compress.recipe_file import layer_tensors, read_layer
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.state import WalkState
-from ream.compress.walk import Batches, Probes, walk
+from ream.compress.walk import Batches, Pass, Probes, walk
 from ream.core.alignment import align_groups
 from ream.core.recipe import Recipe
 from ream.core.statistics import LayerStatistics
@@ -112,7 +112,7 @@ def compress_sequentially(
         return layer_tensors(decided) | report
 
     walked = streams(data, method)
-    walk(decoder, walked, state, moe_layer, progress)
+    walk(decoder, [Pass(walked, state, moe_layer)], progress)
     layers = {index: read_layer(state.layer_path(index)) for index in architecture.moe_layers}
     if refitted is not None:
         facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in architecture.moe_layers}}
