@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ream.compress.state import WalkState
 from ream.compress.statistics_file import layer_file
+from ream.compress.transfers import Back, onto
 from ream.compress.walk import Batches, MoELayer, Pass, Probes, walk
 from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
@@ -39,18 +40,19 @@ def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progr
         index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
         statistics = LayerStatistics(block.experts, block.unit)
-        for part in state.parts(data):
-            residual, x = layer(hidden[part], data.mask[part])
-            assert x is not None
-            probes.take(part, x, counted[part])
-            flat = x.reshape(-1, x.shape[-1])
-            with torch.no_grad():
+        device = layer.decoder.device
+        with Back(device) as back, torch.no_grad():
+            for part, (entering,) in onto(device, state.parts(data), hidden):
+                residual, x = layer(entering, data.mask[part])
+                assert x is not None
+                probes.take(part, x, counted[part])
+                flat = x.reshape(-1, x.shape[-1])
                 statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
-                leaving[part] = (residual + block(x)).to(hidden.device)
-            progress.update(1)
+                back.put(leaving, part, residual + block(x))
+                progress.update(1)
         return {
             **{name: torch.from_numpy(array) for name, array in statistics.result().arrays().items()},
-            "probes": probes.result(),
+            "probes": probes.result().cpu(),
         }
 
     return moe_layer

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ream.compress.read_ahead import read_ahead
 from ream.compress.release import release
 from ream.compress.state import WalkState
+from ream.compress.transfers import Back, onto
 from ream.core.statistics import probe_positions
 from ream.errors import UserError
 from ream.memory import trim
@@ -103,13 +105,14 @@ class Probes:
         """
         flat = (x * counted[..., None].to(x)).reshape(-1, x.shape[-1])
         if self.inputs is None:
-            self.inputs = torch.empty(len(self.places), flat.shape[1], dtype=flat.dtype)
+            self.inputs = flat.new_empty(len(self.places), flat.shape[1])
         local = self.places - part.start * self.length
         wanted = np.flatnonzero((local >= 0) & (local < len(flat)))
-        self.inputs[wanted] = flat[torch.from_numpy(local[wanted]).to(flat.device)].cpu()
+        here, there = (torch.from_numpy(places).to(flat.device) for places in (wanted, local[wanted]))
+        self.inputs[here] = flat[there]
 
     def result(self) -> Tensor:
-        """[S, H], and forgets them."""
+        """[S, H] on the inputs' device, and forgets them."""
         assert self.inputs is not None
         inputs, self.inputs = self.inputs, None
         return inputs
@@ -171,16 +174,17 @@ def walk(decoder: Decoder, passes: Sequence[Pass], progress: Progress) -> None:
         results: dict[int, dict[str, Tensor] | None] = dict.fromkeys(here)
         with decoder.layer(index) as layer:
             block = decoder.block(index) if index in architecture.moe_layers else None
+            read_ahead(decoder.checkpoint, architecture, index + 1)  # now that nothing more of this one is to be read
             for number, each in here.items():
                 if block is not None:
                     results[number] = each.moe_layer(
                         index, layer, block, hidden[number], leaving[number], counted[number]
                     )
                     continue
-                for part in each.state.parts(each.data):
-                    states = layer(hidden[number][part], each.data.mask[part])[0]
-                    leaving[number][part] = states.to(hidden[number].device)
-                    progress.update(1)
+                with Back(decoder.device) as back:
+                    for part, (x,) in onto(decoder.device, each.state.parts(each.data), hidden[number]):
+                        back.put(leaving[number], part, layer(x, each.data.mask[part])[0])
+                        progress.update(1)
             del block
         for number, each in here.items():
             each.state.commit(index, results.pop(number), leaving[number], last=index == last)
