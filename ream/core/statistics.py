@@ -19,7 +19,7 @@ from ream.core.sums import Sums
 
 # Neuron activations at a time, so that a block of them stays in the processor's cache between the operations on it:
 # on two CPU cores the fastest of those tried (benchmarks/RESULTS.md, "Speed"); for a GPU by the size of its cache.
-CPU_NUMBERS, GPU_NUMBERS = 1 << 18, 1 << 23
+CPU_NUMBERS, GPU_NUMBERS = 1 << 19, 1 << 23
 CPU_TOKENS = 1024
 
 
