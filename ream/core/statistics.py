@@ -121,12 +121,14 @@ class LayerStatistics:
                 offsets = pairs.offsets[start // blocks.tokens * count + first :][: stop - first + 1]
                 if offsets[0] < offsets[-1]:
                     chosen = row[offsets[0] : offsets[-1]] - first * hidden.shape[1]
-                    routed = hidden.reshape(-1, hidden.shape[2]).index_select(0, chosen)
-                    norms[offsets[0] : offsets[-1]] = self._norms(routed, experts, offsets)
+                    norms[offsets[0] : offsets[-1]] = self._norms(hidden.flatten(0, 1), chosen, experts, offsets)
         return norms
 
-    def _norms(self, routed: Float[Tensor, "R D"], experts: ExpertStack, offsets: list[int]) -> Float[Tensor, " R"]:
-        """‖E_j‖ of activations that are sorted by expert; those of expert j of the run begin at offsets[j]."""
+    def _norms(
+        self, hidden: Float[Tensor, "M D"], chosen: Int64[Tensor, " R"], experts: ExpertStack, offsets: list[int]
+    ) -> Float[Tensor, " R"]:
+        """‖E_j‖ of the chosen rows, which are sorted by expert; those of expert j of the run begin at offsets[j]."""
+        routed = hidden.index_select(0, chosen)
         outputs = self.activations.room("outputs", routed.dtype, routed.device, len(routed), experts.down.shape[1])
         for position in range(len(experts)):
             part = slice(offsets[position] - offsets[0], offsets[position + 1] - offsets[0])

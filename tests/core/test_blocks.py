@@ -7,7 +7,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ream.core import statistics
 from ream.core.experts import BlockActivations, ExpertStack, OverwritingUnit, neuron_activations
-from ream.core.pairs import routed_pairs
 from ream.core.routing import Routing
 from ream.core.statistics import LayerStatistics, blocks_of
 from ream.models.activations import ACTIVATIONS, Clamped, Gated
@@ -184,19 +183,6 @@ def test_activations_of_a_block_are_those_of_its_experts(rng, unit):
     hidden = block(x[:3], stack.run(1, 3))
     for position in range(2):
         torch.testing.assert_close(hidden[position], neuron_activations(x[:3], stack[position + 1], unit))
-
-
-def test_pairs_are_sorted_by_tile_expert_and_token():
-    # Tokens 0, 2, 3 count; tiles of 2 of them: (0, 2), (3). Pairs (token, expert): 0-2 0-0 2-0 2-1 | 3-2 3-1.
-    indices = torch.tensor([[2, 0], [1, 0], [0, 1], [2, 1]])
-    pairs = routed_pairs(indices, 3, 2, torch.tensor([True, False, True, True]))
-    assert (pairs.tokens, pairs.kept.tolist()) == (3, [0, 2, 3])
-    assert pairs.offsets[:7] == [0, 2, 3, 4, 4, 5, 6]
-    assert pairs.expert.tolist() == [0, 0, 1, 2, 1, 2]
-    assert pairs.token.tolist() == [0, 1, 1, 0, 2, 2]
-    assert pairs.flat.tolist() == [1, 4, 5, 0, 7, 6]
-    assert pairs.count.tolist() == [2, 2, 2]
-    assert routed_pairs(indices, 3, 2).kept is None
 
 
 def test_blocks_hold_about_as_many_numbers_as_a_cache():
