@@ -14,6 +14,7 @@ trained ones.
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -247,7 +248,7 @@ class Layer:
             compressed.append(self.decoder.block(0, weights))
             return self.parts.experts.bytes
 
-        self.measured["reading, merging, placing the compressed block"] = self.clock.moved(load, self.experts_share)
+        self.measured["compressed block made"] = self.clock.moved(load, self.experts_share)
         flops = self.T * (self.k * 6.0 * self.H * self.D + 2.0 * self.H * self.K + 2.0 * self.parts.shared.weights)
         own = (max(1, self.T * self.k // self.K), self.H, 2 * self.D)
         return self._product(lambda: compressed[0](self.hidden), flops, own, self.full)
@@ -313,7 +314,7 @@ def table(result: dict[str, Any]) -> Table:
         f"{result['projected_model_seconds'] / 3600:.2f} h without refit"
     )
     shown = Table(title=result["shape"], caption=caption)
-    titles = ("part", "seconds", "GFLOP", "GFLOP/s", f"of {result['yardstick_side']}² products", "of its own shapes")
+    titles = ("part", "seconds", "GFLOP", "GFLOP/s", f"of {result['yardstick_side']}²", "of its shapes")
     for title in (*titles, "GB/s", "projected s"):
         shown.add_column(title, justify="left" if title == "part" else "right")
     for name, each in result["parts"].items():
@@ -363,7 +364,7 @@ def main(given: list[str] | None = None) -> None:
     found = arguments(given)
     with tempfile.TemporaryDirectory(prefix="ream-speed-") as folder:
         result = measure(Path(folder), found)
-    Console().print(table(result))
+    Console(width=None if sys.stdout.isatty() else 120).print(table(result))
     if found.out:
         found.out.write_text(json.dumps(result, indent=2) + "\n")
 
