@@ -13,6 +13,7 @@ from ream.compress.refit_cost import choice_bytes, fit_bytes, refit_bytes
 from ream.compress.walk import EMBEDDED_BYTES
 from ream.compress.work import Work
 from ream.core.assignments import waiting_bytes
+from ream.core.statistics import blocks_of
 from ream.models.architecture import Architecture
 from ream.models.decoder import DENSE_TOKENS
 from ream.models.inventory import Inventory
@@ -169,7 +170,10 @@ def _batch(parts: Inventory, architecture: Architecture, numbers: Mapping[str, A
     layer = tokens * c * (max(each.other.outputs for each in parts.layers) + 4 * hidden)
     if parts.eager_attention:
         layer += tokens * work.tokens * int(numbers["num_attention_heads"]) * (2 * c + SINGLE)
-    statistics = tokens * (experts * (3 * SINGLE + DOUBLE + c) + width * (4 * c + SINGLE) + hidden * c)
+    blocks = blocks_of(tokens, width, work.device)
+    rows = blocks.tokens * min(blocks.experts, experts)
+    statistics = tokens * (experts * (4 * SINGLE + DOUBLE + c) + k * 6 * DOUBLE + hidden * c)
+    statistics += rows * (width * (4 * c + SINGLE) + hidden * c)
     if architecture.family.dense:
         routed = min(tokens, DENSE_TOKENS) * experts * c * (2 * hidden + 4 * width) + tokens * hidden * c
     else:

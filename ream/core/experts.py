@@ -1,7 +1,9 @@
 """The weights of a layer's experts, and what their neurons do."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -9,6 +11,17 @@ from torch import Tensor
 
 # (W_gate x, W_up x) to neuron activations: act(gate) * up in most models.
 GatedUnit = Callable[[Tensor, Tensor], Tensor]
+
+
+@runtime_checkable
+class OverwritingUnit(Protocol):
+    """A gated unit that can leave its result in the place of an argument, where no one needs the arguments again."""
+
+    def __call__(self, gate: Tensor, up: Tensor) -> Tensor:
+        """Neuron activations; the arguments stay."""
+
+    def overwrite(self, gate: Tensor, up: Tensor) -> Tensor:
+        """The same numbers, in the memory of ``gate``; what ``up`` holds afterwards is undefined."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,10 @@ class ExpertStack:
     def __getitem__(self, index: int) -> Expert:
         return Expert(**{name: tensor[index] for name, tensor in parts(self)})
 
+    def run(self, first: int, stop: int) -> "ExpertStack":
+        """The experts from ``first`` to before ``stop`` (views)."""
+        return ExpertStack(**{name: tensor[first:stop] for name, tensor in parts(self)})
+
 
 def parts(experts: Expert | ExpertStack) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors, of those that there are."""
@@ -95,3 +112,36 @@ def expert_outputs(hidden: Float[Tensor, "T D"], expert: Expert) -> Float[Tensor
     """
     output = hidden @ expert.down.T
     return output if expert.down_bias is None else output + expert.down_bias
+
+
+class BlockActivations:
+    """Neuron activations of some experts for many tokens, all experts in one product, in memory that is used again."""
+
+    def __init__(self, unit: GatedUnit) -> None:
+        """Args:
+        unit: of the experts' neurons.
+        """
+        self.unit = unit
+        self.buffers: dict[str, Tensor] = {}
+
+    def room(self, name: str, dtype: torch.dtype, device: torch.device, *shape: int) -> Tensor:
+        """A tensor with any content; it holds until the next call with that name."""
+        size = math.prod(shape)
+        buffer = self.buffers.get(name)
+        if buffer is None or buffer.numel() < size or buffer.dtype != dtype or buffer.device != device:
+            self.buffers[name] = buffer = torch.empty(size, dtype=dtype, device=device)
+        return buffer[:size].view(shape)
+
+    def __call__(self, x: Float[Tensor, "T H"], experts: ExpertStack) -> Float[Tensor, "B T D"]:
+        """h(x) of every expert, as `neuron_activations` has it; valid until the next call."""
+        shape = (len(experts), len(x), experts.down.shape[2])
+        inputs = x.expand(len(experts), *x.shape)
+        if experts.input_gate is not None:
+            inputs = inputs * torch.sigmoid((x @ experts.input_gate.T).float()).to(x.dtype).T[..., None]
+        gate = torch.bmm(inputs, experts.gate.mT, out=self.room("gate", x.dtype, x.device, *shape))
+        up = torch.bmm(inputs, experts.up.mT, out=self.room("up", x.dtype, x.device, *shape))
+        if experts.gate_bias is not None:
+            gate += experts.gate_bias[:, None]
+        if experts.up_bias is not None:
+            up += experts.up_bias[:, None]
+        return self.unit.overwrite(gate, up) if isinstance(self.unit, OverwritingUnit) else self.unit(gate, up)

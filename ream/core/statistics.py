@@ -5,25 +5,56 @@ outputs are computed only for the tokens an expert is routed, whose norms are ne
 activations are summed and the down projection is applied once.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ream.core.experts import ExpertStack, GatedUnit, expert_outputs, neuron_activations
+from ream.core.experts import BlockActivations, ExpertStack, GatedUnit, parts
+from ream.core.pairs import RoutedPairs, routed_pairs
 from ream.core.routing import Routing, softmax_scores
 from ream.core.sums import Sums
 
+# Neuron activations at a time, so that a block of them stays in the processor's cache between the operations on it:
+# on two CPU cores the fastest of those tried (benchmarks/RESULTS.md, "Speed"); for a GPU by the size of its cache.
+CPU_NUMBERS, GPU_NUMBERS = 1 << 19, 1 << 23
+CPU_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How the tokens and experts of a micro-batch are cut: ``tokens`` by ``experts`` at a time."""
+
+    tokens: int
+    experts: int
+
+
+def blocks_of(tokens: int, width: int, device: torch.device) -> Blocks:
+    """Blocks whose activations are about as many as a cache holds, whole micro-batches of tokens on a GPU.
+
+    Args:
+        tokens: T, of a micro-batch. width: D. device: to compute on.
+    """
+    on_cpu = device.type == "cpu"
+    rows = max(1, min(tokens, CPU_TOKENS) if on_cpu else tokens)
+    return Blocks(rows, max(1, (CPU_NUMBERS if on_cpu else GPU_NUMBERS) // (rows * width)))
+
 
 class LayerStatistics:
-    """Accumulates the Sums of one layer. Products run in the inputs' precision, running totals in float64."""
+    """Accumulates the Sums of one layer.
+
+    Products run in the inputs' precision, sums over the tokens of a block in float32 at least, running totals in
+    float64. Many experts are handled in one product, and the host waits for the device once a micro-batch.
+    """
 
     def __init__(self, experts: ExpertStack, unit: GatedUnit) -> None:
         """Args:
         experts: weights of the N experts.
         unit: of their neurons.
         """
-        self.experts, self.unit = experts, unit
+        self.experts, self.activations = experts, BlockActivations(unit)
         count, _, width = experts.down.shape
         device = experts.down.device
 
@@ -46,24 +77,66 @@ class LayerStatistics:
             routing: what the model's router made of them.
             mask: True for real tokens; None: all are.
         """
-        if mask is not None and not bool(mask.all()):
-            x, routing = x[mask], routing.take(mask)
-        self.tokens += len(x)
-        logits = routing.logits.double()
-        self.logit_gram += logits.T @ logits
-        self.score_sum += routing.scores.double().sum(0)
-        softmax = softmax_scores(routing.logits)
-        for expert in range(len(self.experts)):
-            weights = self.experts[expert]
-            hidden = neuron_activations(x, weights, self.unit)
-            factors = torch.stack([torch.ones_like(routing.scores[:, expert]), routing.scores[:, expert]])
-            self.hidden_sums[expert] += factors @ hidden.float()
-            rows, slots = torch.where(routing.indices == expert)
-            norms = expert_outputs(hidden[rows], weights).float().norm(dim=-1).double()
-            self.count[expert] += len(rows)
-            self.norm_sum[expert] += norms.sum()
-            self.weighted_norm_sum[expert] += (norms * routing.weights[rows, slots]).sum()
-            self.released_norm_sum[expert] += (norms * softmax[rows, expert].square()).sum()
+        blocks = blocks_of(len(x), self.experts.down.shape[2], x.device)
+        pairs = routed_pairs(routing.indices, len(self.experts), blocks.tokens, mask)
+        if not pairs.tokens:
+            return
+        weights = routing.weights.reshape(-1)[pairs.flat]
+        logits, scores = routing.logits, routing.scores
+        if pairs.kept is not None:
+            x, logits, scores = x[pairs.kept], logits[pairs.kept], scores[pairs.kept]
+        norms = self._dense(x, scores, pairs, blocks)
+        released = softmax_scores(logits)[pairs.token, pairs.expert].square()
+        self.tokens += pairs.tokens
+        self.count += pairs.count
+        self.norm_sum.index_add_(0, pairs.expert, norms)
+        self.weighted_norm_sum.index_add_(0, pairs.expert, norms * weights)
+        self.released_norm_sum.index_add_(0, pairs.expert, norms * released)
+        self.score_sum += scores.sum(0, dtype=torch.float64)
+        doubles = logits.double()
+        self.logit_gram += doubles.T @ doubles
+
+    def _dense(
+        self, x: Float[Tensor, "T H"], scores: Float[Tensor, "T N"], pairs: RoutedPairs, blocks: Blocks
+    ) -> Float[Tensor, " P"]:
+        """All experts on all tokens: adds up h_j and p_j h_j, and gives ‖E_j(x)‖ of the routed pairs in float64."""
+        total, count = len(x), len(self.experts)
+        precise = torch.promote_types(x.dtype, torch.float32)
+        factors = torch.ones(count, 2, total, dtype=precise, device=x.device)
+        factors[:, 1] = scores.T
+        norms = torch.empty(len(pairs.flat), dtype=torch.float64, device=x.device)
+        # Row of each pair in the [N · n, D] activations of its tile of n tokens; the last tile may be shorter.
+        tile = pairs.token.div(blocks.tokens, rounding_mode="floor") * blocks.tokens
+        row = pairs.expert * (total - tile).clamp_(max=blocks.tokens) + (pairs.token - tile)
+        for first in range(0, count, blocks.experts):
+            stop = min(first + blocks.experts, count)
+            experts = product_ready(self.experts.run(first, stop))
+            for start in range(0, total, blocks.tokens):
+                part = slice(start, min(start + blocks.tokens, total))
+                hidden = self.activations(x[part], experts)
+                single = hidden
+                if hidden.dtype != precise:
+                    single = self.activations.room("single", precise, x.device, *hidden.shape).copy_(hidden)
+                self.hidden_sums[first:stop] += torch.bmm(factors[first:stop, :, part], single)
+                offsets = pairs.offsets[start // blocks.tokens * count + first :][: stop - first + 1]
+                if offsets[0] < offsets[-1]:
+                    chosen = row[offsets[0] : offsets[-1]] - first * hidden.shape[1]
+                    norms[offsets[0] : offsets[-1]] = self._norms(hidden.flatten(0, 1), chosen, experts, offsets)
+        return norms
+
+    def _norms(
+        self, hidden: Float[Tensor, "M D"], chosen: Int64[Tensor, " R"], experts: ExpertStack, offsets: list[int]
+    ) -> Float[Tensor, " R"]:
+        """‖E_j‖ of the chosen rows, which are sorted by expert; those of expert j of the run begin at offsets[j]."""
+        routed = hidden.index_select(0, chosen)
+        outputs = self.activations.room("outputs", routed.dtype, routed.device, len(routed), experts.down.shape[1])
+        for position in range(len(experts)):
+            part = slice(offsets[position] - offsets[0], offsets[position + 1] - offsets[0])
+            if part.start < part.stop:
+                torch.mm(routed[part], experts.down[position].T, out=outputs[part])
+                if experts.down_bias is not None:
+                    outputs[part] += experts.down_bias[position]
+        return torch.linalg.vector_norm(outputs, dim=1, dtype=torch.promote_types(outputs.dtype, torch.float32))
 
     def result(self) -> Sums:
         """The sums so far, in float64 on the host; further updates leave them as they are."""
@@ -91,6 +164,18 @@ class LayerStatistics:
             factors = torch.stack([torch.full_like(self.score_sum[expert], self.tokens), self.score_sum[expert]])
             outputs += factors[:, None] * weights.down_bias.double()
         return outputs
+
+
+def product_ready(experts: ExpertStack) -> ExpertStack:
+    """The same experts, whose gate and up rows a matrix product can read as they lie.
+
+    Interleaved ones (gpt-oss) are copied, which the product would otherwise do for every tile of tokens.
+    """
+    ready = {
+        name: tensor.contiguous() if name in ("gate", "up") and 1 not in tensor.stride()[1:] else tensor
+        for name, tensor in parts(experts)
+    }
+    return ExpertStack(**ready)
 
 
 def probe_positions(tokens: int, probes: int, seed: int) -> Int64[np.ndarray, " S"]:

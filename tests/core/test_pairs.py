@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+
+from ream.core.pairs import routed_pairs
+
+
+def test_pairs_are_sorted_by_tile_expert_and_token():
+    # Tokens 0, 2, 3 count; tiles of 2 of them: (0, 2), (3). Pairs (token, expert): 0-2 0-0 2-0 2-1 | 3-2 3-1.
+    indices = torch.tensor([[2, 0], [1, 0], [0, 1], [2, 1]])
+    pairs = routed_pairs(indices, 3, 2, torch.tensor([True, False, True, True]))
+    assert (pairs.tokens, pairs.kept.tolist()) == (3, [0, 2, 3])
+    assert pairs.offsets[:7] == [0, 2, 3, 4, 4, 5, 6]
+    assert pairs.expert.tolist() == [0, 0, 1, 2, 1, 2]
+    assert pairs.token.tolist() == [0, 1, 1, 0, 2, 2]
+    assert pairs.flat.tolist() == [1, 4, 5, 0, 7, 6]
+    assert pairs.count.tolist() == [2, 2, 2]
+    assert routed_pairs(indices, 3, 2).kept is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_run_holds_the_tokens_of_its_tile_and_expert(seed):
+    rng = np.random.default_rng(seed)
+    tokens, experts, k, step = (int(rng.integers(1, most)) for most in (30, 8, 4, 9))
+    k = min(k, experts)
+    chosen = np.array([rng.permutation(experts)[:k] for _ in range(tokens)])
+    mask = rng.random(tokens) < 0.6
+    pairs = routed_pairs(torch.from_numpy(chosen), experts, step, torch.from_numpy(mask))
+    real = chosen[mask]
+    for tile in range(-(-len(real) // step)):
+        for expert in range(experts):
+            run = slice(*pairs.offsets[tile * experts + expert :][:2])
+            wanted = [t for t in range(len(real)) if t // step == tile and expert in real[t]]
+            assert pairs.token[run].tolist() == wanted
+            places = [np.flatnonzero(mask)[t] * k + real[t].tolist().index(expert) for t in wanted]
+            assert pairs.flat[run].tolist() == places
+    assert pairs.offsets[-1] == len(pairs.flat) == mask.sum() * k
+
+
+def test_no_tokens_no_pairs():
+    empty = routed_pairs(torch.empty(0, 2, dtype=torch.int64), 3, 4)
+    assert (empty.tokens, empty.offsets, empty.count.tolist()) == (0, [0], [0, 0, 0])
