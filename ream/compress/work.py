@@ -18,8 +18,8 @@ class Work:
         sequential: whether each layer is compressed on what the compressed ones before it make of the text.
         merges: whether absorbed experts are merged; else they go.
         terms: of the alignment.
-        sequences: of a pass over the model. tokens: of each sequence. passes: over the model, one for each source of a
-            one-shot method.
+        sequences: of a pass over the model. tokens: of each sequence. passes: one for each source of a
+            one-shot method; they go through the model together.
         probes: S. batch_tokens: bound of a micro-batch.
         hidden_memory: bytes up to which hidden states are kept in memory.
         device: to compute on. dtype: to compute in.

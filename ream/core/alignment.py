@@ -1,6 +1,7 @@
 """Alignment of two experts' neurons (Eq. 6): an assignment problem on normalised activations and weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,7 +117,7 @@ def align_groups(
         terms: of TERMS. probes: as for `neuron_features`. unit: of the experts' neurons.
         threads: that solve assignments; 0: the caller's own.
     """
-    found = {}
+    found: dict[int, Future[np.ndarray]] = {}
     with Assignments(threads) as solver:
         for centroid, members in groups.items():
             if not members:

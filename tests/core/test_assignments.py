@@ -51,7 +51,7 @@ def test_no_more_wait_than_may():
     with Assignments(2, solve) as solver:
         for number, cost in enumerate(costs(8)):
             solver.submit(cost)
-            assert number + 1 - len(most) <= 2  # of three under way two are being solved, or are about to be
+            assert number + 1 - len(most) <= 3  # more have not begun: two are being solved, one is next
     assert max(most) <= 2
     assert len(most) == 8
 
