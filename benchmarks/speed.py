@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -153,14 +153,15 @@ class Layer:
 
         rows = max(1, self.T * self.k // self.N)
         dtype, per_pair = self.decoder.dtype, 2.0 * self.H * self.D
-        self.measured["of these, routed norms"] = self.clock.part(
+        routed = self.measured["of these, routed norms"] = self.clock.part(
             norms, self.T * self.k * per_pair, (rows, self.D, self.H), dtype, self.full
         )
         self.measured["outputs of the sums"] = self.clock.part(
             lambda: self.clock.once(statistics.result), 4.0 * self.N * self.H * self.D, (2, self.D, self.H),
             torch.float64, self.experts_share,
         )  # fmt: skip
-        return found
+        rest = (found.seconds - routed.seconds) * self.full * self.experts_share  # a token has k experts of any number
+        return replace(found, projected=rest + routed.projected)
 
     def similarity(self) -> Measured:
         """Eq. 7, from the sums; on the host."""
@@ -190,10 +191,14 @@ class Layer:
                 costs.append(cost_matrix(mine, theirs))
 
         features = tokens + 3 * self.H
-        flops = self.pairs * (2.0 * tokens * 4 * self.H * self.D + 2.0 * features * self.D**2)
+
+        def counted(probed: int) -> float:
+            return 2.0 * probed * 4 * self.H * self.D + 2.0 * (probed + 3 * self.H) * self.D**2
+
+        flops, more = self.pairs * counted(tokens), counted(PROBES) / counted(tokens)
         all_pairs = (self.real_experts - self.shape.kept) / self.pairs
         found = self.clock.part(
-            lambda: self.clock.once(cost), flops, (self.D, features, self.D), torch.float64, all_pairs * PROBES / tokens
+            lambda: self.clock.once(cost), flops, (self.D, features, self.D), torch.float64, all_pairs * more
         )
 
         def assign() -> int:
