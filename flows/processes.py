@@ -4,11 +4,7 @@ import threading
 
 from flows.child import Children, StageError
 from flows.warm import Warm
-
-# Threads of a stage that wait for each other spin for a short while only: others want their cores. With OpenMP's own
-# setting two processes of two threads on two cores take forty times as long as one, with this twice; one alone takes a
-# tenth longer. How many threads is compute.threads' to say: sums in another order may differ in their last bit.
-SHARED_CORES = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
+from ream.sharing import SHARED_CORES
 
 
 class Processes:

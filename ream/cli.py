@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from ream import __version__
 from ream.errors import UserError
+from ream.sharing import share_cores
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -354,6 +355,7 @@ def print_rows(rows: dict[str, str]) -> None:
 def main(application: typer.Typer = app) -> None:
     """Run a command line, ream's own or another: a user's error, in its words or its arguments, is one line and exit
     code 2."""
+    share_cores()
     try:
         sys.exit(application(standalone_mode=False))  # 0, or the code of a typer.Exit
     except UserError as error:

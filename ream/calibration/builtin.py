@@ -10,6 +10,7 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 import sysconfig
 from collections import deque
@@ -192,7 +193,7 @@ def _general_files() -> list[tuple[str, Path | str]]:
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:
             root = Path(spec.origin).parent
-            found += [(f"{package}/{path.relative_to(root)}", path) for path in _python_files(root)]
+            found += [(f"{package}/{label}", path) for label, path in _python_files(root)]
     return sorted(found, key=lambda item: item[0])
 
 
@@ -221,16 +222,23 @@ def _docstrings(tree: ast.Module) -> Iterator[str]:
 
 def _code_files() -> list[tuple[str, Path | str]]:
     root = Path(sysconfig.get_paths()["stdlib"])
-    return [(str(path.relative_to(root)), path) for path in _python_files(root)]
+    return [(label, path) for label, path in _python_files(root)]
 
 
 def _code_text(data: bytes) -> str:
     return data.decode("utf-8", errors="replace").replace("\r\n", "\n").expandtabs(4)
 
 
-def _python_files(root: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in root.rglob("*.py")
-        if not NOT_PROSE_FOLDERS & set(path.relative_to(root).parts) and not TABLE.search(str(path))
-    )
+def _python_files(root: Path) -> list[tuple[str, Path]]:
+    """Python files below a folder with their places in it, in no particular order.
+
+    Paths are made for those that are found alone: there are tens of thousands of others.
+    """
+    found = []
+    for folder, inside, names in os.walk(root):
+        inside[:] = [name for name in inside if name not in NOT_PROSE_FOLDERS]
+        for name in names:
+            path = f"{folder}{os.sep}{name}"
+            if name.endswith(".py") and not TABLE.search(path):
+                found.append((path[len(str(root)) + 1 :], Path(path)))
+    return found

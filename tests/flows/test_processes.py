@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from flows.child import StageError, run
-from flows.processes import SHARED_CORES, Processes, end_processes, processes_of
+from flows.processes import Processes, end_processes, processes_of
+from ream.sharing import SHARED_CORES
 
 
 @pytest.fixture
