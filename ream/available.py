@@ -1,5 +1,6 @@
 """What this machine has left: memory, also within a container's limit, disk, and a GPU's memory."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,16 @@ def free_disk(folder: Path) -> int:
 def free_device(device: torch.device) -> int | None:
     """Bytes free on a GPU; None for the host itself."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def free_threads(device: torch.device) -> int:
+    """Threads that can work beside what a device computes: with a GPU one on each of this process's cores; else those
+    that torch may use, where these are several, and 0 where it has one, which is at work itself.
+    """
+    if device.type == "cuda":
+        return len(os.sched_getaffinity(0))
+    threads = torch.get_num_threads()
+    return threads if threads > 1 else 0
 
 
 def size_on_disk(folder: Path) -> int:

@@ -1,9 +1,7 @@
 """From a method's name tags to decisions: which experts stay, who is merged into whom, and how their neurons meet."""
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from ream.core.grouping import Experts, grouped, merge_weights
 from ream.core.recipe import LayerRecipe
@@ -53,18 +51,11 @@ def group_layer(
     return LayerRecipe(groups, merge_weights(salient, groups), salient)
 
 
-def align_layer(
-    layer: LayerRecipe, permutation: Callable[[int, int], Int64[np.ndarray, " D"]]
-) -> Mapping[int, Int64[np.ndarray, " D"]]:
-    """Permutations of all absorbed experts.
-
-    Args:
-        layer: with its groups.
-        permutation: of (centroid, member), the member's neurons in the order of the centroid's.
-    """
-    return {
-        int(member): permutation(int(centroid), int(member))
-        for position, centroid in enumerate(layer.groups.kept)
-        for member in layer.groups.members(position)
-        if member != centroid
+def absorbed(layer: LayerRecipe) -> dict[int, list[int]]:
+    """Each centroid's members without itself, of the groups that have any."""
+    groups = layer.groups
+    found = {
+        int(centroid): [int(member) for member in groups.members(position) if member != centroid]
+        for position, centroid in enumerate(groups.kept)
     }
+    return {centroid: members for centroid, members in found.items() if members}

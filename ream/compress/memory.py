@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ream.available import free_threads
 from ream.compress.refit_cost import choice_bytes, refit_bytes
 from ream.compress.walk import EMBEDDED_BYTES
 from ream.compress.work import Work
+from ream.core.assignments import waiting_bytes
 from ream.models.architecture import Architecture
 from ream.models.decoder import DENSE_TOKENS
 from ream.models.inventory import Inventory
@@ -132,19 +134,20 @@ def _pieces(parts: Inventory, architecture: Architecture, numbers: Mapping[str, 
     sampled = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     columns = 3 * hidden if "weights" in work.terms else 0
     features = 2 * (sampled + columns) + 2 * max(sampled, columns)  # of both, and of the one that is being made
+    waiting = waiting_bytes(free_threads(work.device), width)
     streams = stream_bytes(architecture, work)
-    fits = streams[0] <= work.hidden_memory
+    fits = streams[0] <= work.hidden_memory / work.passes
     first = streams[0] if fits else max(EMBEDDED_BYTES, work.tokens * hidden * c)
     return Pieces(
         layer=max(computed(index) for index in range(architecture.depth)),
         stacks=one * experts * c,
         reading=max(parts.largest, one) * (stored + 1 + (DECODING if quantised else 0)),
         merging=one * (2 * member_bytes + 2 * SINGLE) if work.merges and work.experts < experts else 0,
-        sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) + width * hidden),
-        probes=min(work.probes, work.pass_tokens) * hidden * c,
-        alignment=(features + 3 * width) * width * DOUBLE + 3 * sampled * width * c if work.terms else 0,
+        sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) * work.passes + width * hidden),
+        probes=min(work.probes, work.pass_tokens) * hidden * c * work.passes,
+        alignment=(features + 3 * width) * width * DOUBLE + 3 * sampled * width * c + waiting if work.terms else 0,
         batch=_batch(parts, architecture, numbers, work),
-        streams=sum(size for size in streams if size <= work.hidden_memory),
+        streams=sum(size for size in streams if size <= work.hidden_memory / work.passes) * work.passes,
         embedding=parts.embedding.parameters * (table_bytes + 1)
         + (first // c * table_bytes if table_bytes != c else 0),
         table=parts.embedding.bytes if architecture.multi_token else 0,
@@ -177,7 +180,7 @@ def _disk(parts: Inventory, architecture: Architecture, work: Work) -> tuple[int
     sums = DOUBLE * experts * (2 * hidden + experts + 4)
     probes = min(work.probes, work.pass_tokens) * hidden * work.compute_bytes
     statistics = 0 if work.sequential else moe * (sums + probes)
-    walking = 2 * hidden_states + mapped + statistics * (work.passes + 1) + permutations
+    walking = 2 * hidden_states * work.passes + mapped + 2 * statistics * work.passes + permutations
     writing = output_bytes(parts, architecture, work) + statistics * work.passes + 2 * permutations
     return corrections + walking, corrections + writing
 

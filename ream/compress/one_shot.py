@@ -1,5 +1,6 @@
-"""One-shot: statistics of all layers from the original model, once for each calibration source."""
+"""One-shot: statistics of all layers from the original model, of each calibration source by itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,34 +9,53 @@ from torch import Tensor
 
 from ream.compress.state import WalkState
 from ream.compress.statistics_file import layer_file
-from ream.compress.walk import Batches, Probes, walk
+from ream.compress.transfers import Back, onto
+from ream.compress.walk import Batches, MoELayer, Pass, Probes, walk
 from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 from ream.progress import Progress
 
 
 def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:
-    """Walk the original model and leave, in the state's folder, each MoE layer's Sums and probe inputs."""
+    """`collect_all` of one source."""
+    collect_all(decoder, [(data, probes, state)], progress)
 
+
+def collect_all(decoder: Decoder, sources: Sequence[tuple[Batches, Probes, WalkState]], progress: Progress) -> None:
+    """Walk the original model once and leave, in each state's folder, each MoE layer's Sums and probe inputs.
+
+    Args:
+        decoder: of the original. progress: told of every micro-batch that has gone through a layer.
+        sources: the tokens of each calibration source, its probes, and where its results go.
+    """
+    walk(
+        decoder,
+        [Pass(data, state, _statistics(data, probes, state, progress)) for data, probes, state in sources],
+        progress,
+    )
+
+
+def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progress) -> MoELayer:
     def moe_layer(
         index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
         statistics = LayerStatistics(block.experts, block.unit)
-        for part in state.parts(data):
-            residual, x = layer(hidden[part], data.mask[part])
-            assert x is not None
-            probes.take(part, x, counted[part])
-            flat = x.reshape(-1, x.shape[-1])
-            with torch.no_grad():
+        device = layer.decoder.device
+        with Back(device) as back, torch.no_grad():
+            for part, (entering,) in onto(device, state.parts(data), hidden):
+                residual, x = layer(entering, data.mask[part])
+                assert x is not None
+                probes.take(part, x, counted[part])
+                flat = x.reshape(-1, x.shape[-1])
                 statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
-                leaving[part] = (residual + block(x)).to(hidden.device)
-            progress.update(1)
+                back.put(leaving, part, residual + block(x))
+                progress.update(1)
         return {
             **{name: torch.from_numpy(array) for name, array in statistics.result().arrays().items()},
-            "probes": probes.result(),
+            "probes": probes.result().cpu(),
         }
 
-    walk(decoder, data, state, moe_layer, progress)
+    return moe_layer
 
 
 def read_probes(folder: Path, index: int) -> Tensor:

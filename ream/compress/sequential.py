@@ -9,18 +9,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ream.available import free_threads
 from ream.compress.apply import CompressedLayer
-from ream.compress.decide import align_layer, group_layer
+from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
 from ream.compress.recipe_file import layer_tensors, read_layer
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.state import WalkState
-from ream.compress.walk import Batches, Probes, walk
-from ream.core.alignment import align
+from ream.compress.transfers import Back, onto
+from ream.compress.walk import Batches, Pass, Probes, walk
+from ream.core.alignment import align_groups
 from ream.core.recipe import Recipe
 from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
@@ -60,35 +61,35 @@ def compress_sequentially(
 
         inputs = state.room("inputs", shape, hidden.dtype)
         targets = state.room("targets", shape, hidden.dtype) if refitted else None
-        for part in state.parts(walked):
-            for piece in halves(part, sequences, len(walked.ids)):
-                residual, x = layer(hidden[piece], walked.mask[piece])
+        pieces = (piece for part in state.parts(walked) for piece in halves(part, sequences, len(walked.ids)))
+        with Back(decoder.device) as back, torch.no_grad():
+            for piece, (entering,) in onto(decoder.device, pieces, hidden):
+                residual, x = layer(entering, walked.mask[piece])
                 assert x is not None
                 if piece.start >= sequences:  # the original's own stream
-                    with torch.no_grad():
-                        leaving[piece] = (residual + block(x)).to(hidden.device)
-                    continue
-                probes.take(piece, x, counted[piece])
-                flat = x.reshape(-1, x.shape[-1])
-                with torch.no_grad():
+                    back.put(leaving, piece, residual + block(x))
+                else:
+                    probes.take(piece, x, counted[piece])
+                    flat = x.reshape(-1, x.shape[-1])
                     routing = block.route(flat, "softmax" if method.scores == "softmax" else None)
                     statistics.update(flat, routing, counted[piece].reshape(-1).to(flat.device))
                     if refitted is not None and targets is not None and refitted.target == "layer":
-                        targets[piece] = block(x).to(hidden.device)
-                leaving[piece], inputs[piece] = residual.to(hidden.device), x.to(hidden.device)
-            progress.update(1)
+                        back.put(targets, piece, block(x))
+                    back.put(leaving, piece, residual)
+                    back.put(inputs, piece, x)
+                if piece.stop % walked.rows == 0 or piece.stop == len(walked.ids):  # else half of a micro-batch
+                    progress.update(1)
         decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
         experts, sample = block.experts, probes.result().to(decoder.device)
-
-        def permutation(centroid: int, member: int) -> np.ndarray:
-            return align(experts[centroid], experts[member], method.alignment, sample, block.unit)
 
         report: dict[str, Tensor] = {}
         with torch.no_grad():
             if method.merging == "neurons":
                 decided = choose_neurons(decoder, index, decided, experts, inputs, counted[:sequences], own_parts)
             else:
-                decided = replace(decided, permutations=align_layer(decided, permutation))
+                members, threads = absorbed(decided), free_threads(decoder.device)
+                found = align_groups(members, experts.__getitem__, method.alignment, sample, block.unit, threads)
+                decided = replace(decided, permutations=found)
             del statistics, experts
             block.free()  # before there are the compressed experts, too
             compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
@@ -108,12 +109,13 @@ def compress_sequentially(
                 decided, compressed, errors = refit_layer(decoder, index, decided, compressed, tokens, refitted)
                 report = errors.tensors()
                 progress.note("")
-            for part in state.parts(own):
-                leaving[part] += compressed(inputs[part].to(decoder.device)).to(hidden.device)
+            with Back(decoder.device) as back:
+                for part, (x, residual) in onto(decoder.device, own_parts(), inputs, leaving):
+                    back.put(leaving, part, residual + compressed(x))
         return layer_tensors(decided) | report
 
     walked = streams(data, method)
-    walk(decoder, walked, state, moe_layer, progress)
+    walk(decoder, [Pass(walked, state, moe_layer)], progress)
     layers = {index: read_layer(state.layer_path(index)) for index in architecture.moe_layers}
     if refitted is not None:
         facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in architecture.moe_layers}}

@@ -1,14 +1,16 @@
 """Calibration tokens on their way through the layers: micro-batches, and the probe tokens among them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ream.compress.read_ahead import read_ahead
 from ream.compress.release import release
 from ream.compress.state import WalkState
+from ream.compress.transfers import Back, onto
 from ream.core.statistics import probe_positions
 from ream.errors import UserError
 from ream.memory import trim
@@ -103,13 +105,14 @@ class Probes:
         """
         flat = (x * counted[..., None].to(x)).reshape(-1, x.shape[-1])
         if self.inputs is None:
-            self.inputs = torch.empty(len(self.places), flat.shape[1], dtype=flat.dtype)
+            self.inputs = flat.new_empty(len(self.places), flat.shape[1])
         local = self.places - part.start * self.length
         wanted = np.flatnonzero((local >= 0) & (local < len(flat)))
-        self.inputs[wanted] = flat[torch.from_numpy(local[wanted]).to(flat.device)].cpu()
+        here, there = (torch.from_numpy(places).to(flat.device) for places in (wanted, local[wanted]))
+        self.inputs[here] = flat[there]
 
     def result(self) -> Tensor:
-        """[S, H], and forgets them."""
+        """[S, H] on the inputs' device, and forgets them."""
         assert self.inputs is not None
         inputs, self.inputs = self.inputs, None
         return inputs
@@ -121,42 +124,73 @@ MoELayer = Callable[[int, LoadedLayer, MoEBlock, Tensor, Tensor, Tensor], dict[s
 EMBEDDED_BYTES = 1 << 28  # hidden states that are embedded at a time, where not all are to be in memory
 
 
-def walk(decoder: Decoder, data: Batches, state: WalkState, moe_layer: MoELayer, progress: Progress) -> None:
-    """Take the calibration tokens through all layers, committing after each; goes on where ``state`` stands.
+@dataclass(frozen=True)
+class Pass:
+    """The tokens of one walk: all of a run's, or one source's.
+
+    Attributes:
+        data: the tokens. state: what is done already.
+        moe_layer: handles a MoE layer: part by part fills the place of the hidden states that leave it, and returns
+            what to keep of the layer.
+    """
+
+    data: Batches
+    state: WalkState
+    moe_layer: MoELayer
+
+
+def walk(decoder: Decoder, passes: Sequence[Pass], progress: Progress) -> None:
+    """Take the tokens of each pass through all layers; goes on where their states stand.
+
+    A layer's weights are read once for all passes, and a layer is committed when all have gone through it: for each
+    pass as if it were alone. Those that a killed run has left further ahead wait until the others have come there.
 
     Args:
         decoder: of the original model.
-        data: the tokens.
-        state: what is done already.
-        moe_layer: handles a MoE layer: part by part fills the place of the hidden states that leave it, and
-            returns what to keep of the layer.
+        passes: with nothing in common.
         progress: told of every micro-batch that has gone through a layer.
     """
     architecture = decoder.architecture
-    last, first = architecture.depth - 1, state.next_layer
-    progress.skip(first * len(data))
-    hidden = _embedded(decoder, data, state) if first == 0 else state.hidden() if first <= last else torch.empty(0)
-    for index in range(first, last + 1):
-        result, leaving = None, state.leaving(hidden)
-        counted, ahead = data.mask, index - architecture.layers + 1
+    last = architecture.depth - 1
+    progress.skip(sum(each.state.next_layer * len(each.data) for each in passes))
+    hidden: dict[int, Tensor] = {}
+    for index in range(min((each.state.next_layer for each in passes), default=architecture.depth), last + 1):
+        here = {number: each for number, each in enumerate(passes) if each.state.next_layer == index}
+        for number, each in here.items():
+            if number not in hidden:
+                hidden[number] = _embedded(decoder, each.data, each.state) if index == 0 else each.state.hidden()
+        ahead = index - architecture.layers + 1
+        counted = {number: each.data.mask for number, each in here.items()}
+        leaving = {number: each.state.leaving(hidden[number]) for number, each in here.items()}
         if ahead > 0:
-            counted = followed(data.mask, ahead)
-            entry, following = decoder.multi_token_entry(index), data.ids.roll(-ahead, dims=1)
-            for part in state.parts(data):
-                leaving[part] = entry(hidden[part], following[part])
-            hidden = leaving
+            counted = {number: followed(mask, ahead) for number, mask in counted.items()}
+            entry = decoder.multi_token_entry(index)
+            for number, each in here.items():
+                following = each.data.ids.roll(-ahead, dims=1)
+                for part in each.state.parts(each.data):
+                    leaving[number][part] = entry(hidden[number][part], following[part])
+                hidden[number] = leaving[number]
             del entry  # and the embedding table with it
+        results: dict[int, dict[str, Tensor] | None] = dict.fromkeys(here)
         with decoder.layer(index) as layer:
-            if index in architecture.moe_layers:
-                result = moe_layer(index, layer, decoder.block(index), hidden, leaving, counted)
-            else:
-                for part in state.parts(data):
-                    leaving[part] = layer(hidden[part], data.mask[part])[0].to(hidden.device)
-                    progress.update(1)
-        state.commit(index, result, leaving, last=index == last)
+            block = decoder.block(index) if index in architecture.moe_layers else None
+            read_ahead(decoder.checkpoint, architecture, index + 1)  # now that nothing more of this one is to be read
+            for number, each in here.items():
+                if block is not None:
+                    results[number] = each.moe_layer(
+                        index, layer, block, hidden[number], leaving[number], counted[number]
+                    )
+                    continue
+                with Back(decoder.device) as back:
+                    for part, (x,) in onto(decoder.device, each.state.parts(each.data), hidden[number]):
+                        back.put(leaving[number], part, layer(x, each.data.mask[part])[0])
+                        progress.update(1)
+            del block
+        for number, each in here.items():
+            each.state.commit(index, results.pop(number), leaving[number], last=index == last)
         release(decoder.checkpoint, architecture, index + 1)
         trim()
-        hidden = leaving
+        hidden |= leaving
 
 
 def _embedded(decoder: Decoder, data: Batches, state: WalkState) -> Tensor:

@@ -1,26 +1,23 @@
 """Stage alignment: how the neurons of absorbed experts meet their centroid's; completes the recipe."""
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ream.compress.decide import align_layer
+from ream.compress.decide import absorbed
 from ream.compress.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.files import building, file_digest, read_json
 from ream.memory import trim
-from ream.params import AlignmentTerm, Method, Params
+from ream.params import Method, Params
 from ream.progress import Progress
 from ream.stages.grouping import read_grouping
 from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ream.compress.state import WalkState
-    from ream.core.experts import Expert, GatedUnit
+    from ream.core.experts import Expert
 
 
 QUIET_SECONDS = 3
@@ -98,8 +95,10 @@ def _aligned(
 ) -> dict[int, LayerRecipe]:
     import torch
 
+    from ream.available import free_threads
     from ream.compress.one_shot import mixed_probes
     from ream.compress.release import release
+    from ream.core.alignment import align_groups
     from ream.models.activations import unit_of
     from ream.models.decoder import runtime
     from ream.models.expert_weights import input_gates, read_expert
@@ -117,16 +116,15 @@ def _aligned(
         if "activations" in method.alignment:
             probes = mixed_probes(folders, ratios, params.statistics.probes, index).to(device)
         gates = input_gates(checkpoint, architecture, index)
-        weights = {
-            expert: replace(
-                read_expert(checkpoint, architecture, index, expert),
-                input_gate=None if gates is None else gates[expert],
-            ).to(device, torch.float32 if probes is None else probes.dtype)
-            for expert in range(architecture.experts)
-            if layer.groups.group[expert] >= 0
-        }
-        permutation = partial(_permutation, weights, method.alignment, probes, unit)
-        return replace(layer, permutations=align_layer(layer, permutation))
+        dtype = torch.float32 if probes is None else probes.dtype
+
+        def expert(number: int) -> "Expert":
+            weights = read_expert(checkpoint, architecture, index, number)
+            return replace(weights, input_gate=None if gates is None else gates[number]).to(device, dtype)
+
+        members, threads = absorbed(layer), free_threads(device)
+        found = align_groups(members, expert, method.alignment, probes, unit, threads)
+        return replace(layer, permutations=found)
 
     done = [index for index in layers if index < state.next_layer]
     progress.skip(len(done))
@@ -142,16 +140,3 @@ def _aligned(
     return {
         index: unpack_layer({name: tensor.numpy() for name, tensor in state.layer(index).items()}) for index in layers
     }
-
-
-def _permutation(
-    weights: dict[int, "Expert"],
-    terms: list[AlignmentTerm],
-    probes: "Tensor | None",
-    unit: "GatedUnit",
-    centroid: int,
-    member: int,
-) -> np.ndarray:
-    from ream.core.alignment import align
-
-    return align(weights[centroid], weights[member], terms, probes, unit)

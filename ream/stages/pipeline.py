@@ -116,8 +116,8 @@ def _run(
     if params.method(cell.method).sequential:
         say(sequential.run(params, workspace, *cell, discard_stale=False, keep_state=True))
     else:
-        for source in sources:
-            say(statistics.run(params, workspace, source, discard_stale=False))
+        for line in statistics.run_all(params, workspace, sources, discard_stale=False):
+            say(line)
         say(saliency.run(params, workspace, cell.mix))
         say(grouping.run(params, workspace, cell.mix, cell.method))
         say(alignment.run(params, workspace, cell.mix, cell.method, discard_stale=False, keep_state=True))

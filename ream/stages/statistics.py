@@ -1,8 +1,9 @@
-"""Stage statistics: one pass of the original over one source, kept as sums and probe inputs of every layer."""
+"""Stage statistics: sources go through the original, one or several at once; kept are every layer's sums and probes."""
 
 import operator
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,14 @@ from ream.calibration.packing import pad
 from ream.files import building, file_digest, read_json, replacing, write_json
 from ream.params import Params
 from ream.progress import Progress
-from ream.stages.original import open_original
+from ream.stages.original import Original, open_original
 from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ream.compress.state import WalkState
+    from ream.compress.walk import Batches, Probes
 
 
 def run(
@@ -37,17 +41,85 @@ def run(
     Raises:
         UserError: see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
     """
-    from ream.compress.one_shot import collect
-    from ream.compress.state import WalkState, discard, fingerprint
-    from ream.compress.walk import Probes, batches, check_ids
-    from ream.models.decoder import Decoder, runtime
+    from ream.compress.walk import Probes
+
+    if shard is None or shards is None:
+        return run_all(params, workspace, [source], discard_stale)[0]
+    original = open_original(workspace, params.model.keep_shards)
+    data, facts = _tokens(params, workspace, original, source)
+    if _finished(workspace, source, facts):
+        return _told(source, facts, original)
+    rows, desc = data.shard(shard, shards), f"statistics {source} {shard}/{shards}"
+    folder, identity = _shard(workspace, source, facts, shard, shards)
+    with _state(params, folder, identity, facts, discard_stale) as state:
+        probes = Probes(data, facts["probes"], facts["seed"], rows)
+        part = data.part(rows)
+        _collect(params, original, [(part, probes, state)], desc)
+    return f"{desc}: {int(part.mask.sum()):,} of {facts['tokens']:,} tokens"
+
+
+def run_all(params: Params, workspace: Workspace, sources: Sequence[str], discard_stale: bool = True) -> list[str]:
+    """Collect the statistics of several sources in one walk, which reads each layer's weights once for all of them.
+
+    What is kept, and what a killed run goes on from, are the same as of a walk for each. The limit of hidden states
+    in memory is for all sources together.
+
+    Raises:
+        UserError: as `run`.
+    """
+    from ream.compress.walk import Probes
 
     original = open_original(workspace, params.model.keep_shards)
+    lines, walked = {}, {}
+    for source in sources:
+        data, facts = _tokens(params, workspace, original, source)
+        lines[source] = _told(source, facts, original)
+        if _finished(workspace, source, facts):
+            continue
+        if count := _complete(workspace, source, facts, original.architecture.depth):
+            _add_up_all(workspace, source, data, facts, original.architecture.moe_layers, count)
+            lines[source] += f", from {count} shards"
+            continue
+        walked[source] = data, facts
+    with ExitStack() as opened:
+        states = {
+            source: opened.enter_context(
+                _state(
+                    params,
+                    workspace.state("statistics", source),
+                    _identity(facts),
+                    facts,
+                    discard_stale,
+                    share=len(walked),
+                )
+            )
+            for source, (_, facts) in walked.items()
+        }
+        if walked:
+            passes = [
+                (data, Probes(data, facts["probes"], facts["seed"]), states[source])
+                for source, (data, facts) in walked.items()
+            ]
+            _collect(params, original, passes, f"statistics {' '.join(walked)}")
+        for source, (_, facts) in walked.items():
+            with building(workspace.statistics(source)) as folder:
+                for index in original.architecture.moe_layers:
+                    path = states[source].layer_path(index)
+                    shutil.copyfile(path, folder / path.name)  # moved, a run killed before the last would lack them
+                write_json(folder / "facts.json", facts)
+            states[source].clear()
+    return [lines[source] for source in sources]
+
+
+def _tokens(params: Params, workspace: Workspace, original: Original, source: str) -> tuple["Batches", dict[str, Any]]:
+    """The tokens of a source, and all that its statistics depend on."""
+    from ream.compress.walk import batches, check_ids
+    from ream.models.decoder import runtime
+
     device, dtype = runtime(params.compute)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
     check_ids(ids, original.vocabulary)
-    data = batches(ids, mask, params.compute.batch_tokens)
-    facts: dict[str, Any] = {
+    return batches(ids, mask, params.compute.batch_tokens), {
         "model": original.manifest.digest,
         "source": source,
         "corpus": file_digest(workspace.calibration(source)),
@@ -61,50 +133,50 @@ def run(
         "batch_tokens": params.compute.batch_tokens,
         "ream": __version__,
     }
-    out, layers = workspace.statistics(source), original.architecture.moe_layers
-    done = f"statistics of {source}: {facts['tokens']:,} tokens, {len(layers)} layers"
-    if (out / "facts.json").exists() and read_json(out / "facts.json") == facts:
-        return done
-    rows, desc, identity = slice(None), f"statistics {source}", fingerprint(facts)
-    state_folder = workspace.state("statistics", source)
-    if shard is not None and shards is not None:
-        rows, desc = data.shard(shard, shards), f"{desc} {shard}/{shards}"
-        state_folder, identity = _shard(workspace, source, facts, shard, shards)
-    else:
-        count = _complete(workspace, source, facts, original.architecture.depth)
-        if count:
-            folders = [_shard(workspace, source, facts, number, count)[0] for number in range(count)]
-            orders = [Probes(data, facts["probes"], facts["seed"], data.shard(i, count)).order for i in range(count)]
-            with building(out) as folder:
-                for index in layers:
-                    add_up(folders, orders, index, folder)
-                write_json(folder / "facts.json", facts)
-            for shard_folder in folders:
-                discard(shard_folder)
-            return f"{done}, from {count} shards"
-    with WalkState(state_folder, identity, discard_stale, facts, params.compute.hidden_memory) as state:
-        decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
-        probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
-        part, depth = data.part(rows), original.architecture.depth
-        with Progress(len(part) * depth, desc, "batch", depth, int(part.mask.sum())) as bar:
-            collect(decoder, part, probes, state, bar)
-        if shard is not None:
-            return f"{desc}: {int(part.mask.sum()):,} of {facts['tokens']:,} tokens"
-        with building(out) as folder:
-            for index in layers:
-                path = state.layer_path(index)
-                shutil.copyfile(path, folder / path.name)  # moved, they would be gone for a run killed before the last
-            write_json(folder / "facts.json", facts)
-        state.clear()
-    return done
+
+
+def _finished(workspace: Workspace, source: str, facts: dict[str, Any]) -> bool:
+    path = workspace.statistics(source) / "facts.json"
+    return path.exists() and bool(read_json(path) == facts)
+
+
+def _told(source: str, facts: dict[str, Any], original: Original) -> str:
+    return f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"
+
+
+def _identity(facts: dict[str, Any]) -> str:
+    from ream.compress.state import fingerprint
+
+    return fingerprint(facts)
+
+
+def _state(
+    params: Params, folder: Path, identity: str, facts: dict[str, Any], discard_stale: bool, share: int = 1
+) -> "WalkState":
+    """The state of a walk that is one of ``share`` to share the memory for hidden states."""
+    from ream.compress.state import WalkState
+
+    return WalkState(folder, identity, discard_stale, facts, params.compute.hidden_memory / share)
+
+
+def _collect(
+    params: Params, original: Original, passes: Sequence[tuple["Batches", "Probes", "WalkState"]], desc: str
+) -> None:
+    from ream.compress.one_shot import collect_all
+    from ream.models.decoder import Decoder, runtime
+
+    device, dtype = runtime(params.compute)
+    decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+    depth = original.architecture.depth
+    steps, tokens = sum(len(data) for data, _, _ in passes), sum(int(data.mask.sum()) for data, _, _ in passes)
+    with Progress(steps * depth, desc, "batch", depth, tokens) as bar:
+        collect_all(decoder, passes, bar)
 
 
 def _shard(workspace: Workspace, source: str, facts: dict[str, Any], shard: int, shards: int) -> tuple[Path, str]:
     """Where a shard's walk keeps its state, and the identity of that."""
-    from ream.compress.state import fingerprint
-
     folder = workspace.state("statistics", source, "shard", str(shard), "of", str(shards))
-    return folder, fingerprint(facts | {"shard": shard, "shards": shards})
+    return folder, _identity(facts | {"shard": shard, "shards": shards})
 
 
 def _complete(workspace: Workspace, source: str, facts: dict[str, Any], depth: int) -> int:
@@ -119,6 +191,24 @@ def _complete(workspace: Workspace, source: str, facts: dict[str, Any], depth: i
         if found == shards:
             return shards
     return 0
+
+
+def _add_up_all(
+    workspace: Workspace, source: str, data: "Batches", facts: dict[str, Any], layers: Iterable[int], shards: int
+) -> None:
+    """Leave a source's statistics as the sums over its shards, whose states go."""
+    from ream.compress.state import discard
+    from ream.compress.walk import Probes
+
+    folders = [_shard(workspace, source, facts, number, shards)[0] for number in range(shards)]
+    parts = [data.shard(number, shards) for number in range(shards)]
+    orders = [Probes(data, facts["probes"], facts["seed"], rows).order for rows in parts]
+    with building(workspace.statistics(source)) as folder:
+        for index in layers:
+            add_up(folders, orders, index, folder)
+        write_json(folder / "facts.json", facts)
+    for shard_folder in folders:
+        discard(shard_folder)
 
 
 def add_up(folders: Sequence[Path], orders: Sequence["np.ndarray"], index: int, out: Path) -> None:

@@ -1,10 +1,12 @@
 import itertools
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
-from ream.core.alignment import TERMS, align, assignment, cost_matrix, neuron_features
+from ream.core.alignment import TERMS, Features, align, align_groups, cost_dtype, cost_matrix, neuron_features
+from ream.core.assignments import assignment
 from ream.core.experts import Expert
 from ream.core.merging import merged
 from tests.core import reference
@@ -31,8 +33,9 @@ def test_weight_features_by_hand():
     )
     features = neuron_features(expert, ["weights"], None, silu_unit)
     assert list(features) == ["weights"]
-    np.testing.assert_allclose(features["weights"][:, 0], [0.2, 0.4, 0.4, 0.0, 0.0, 0.8], rtol=1e-12)
-    assert features["weights"][:, 1].tolist() == [0.0] * 6
+    np.testing.assert_allclose(features["weights"].columns[:, 0], [0.2, 0.4, 0.4, 0.0, 0.0, 0.8], rtol=1e-12)
+    assert features["weights"].columns[:, 1].tolist() == [0.0] * 6
+    np.testing.assert_allclose(features["weights"].squares, [1.0, 0.0], rtol=1e-12)
 
 
 def test_activation_features_by_hand():
@@ -41,18 +44,18 @@ def test_activation_features_by_hand():
     features = neuron_features(
         expert, ["activations"], torch.tensor([[1.0], [-1.0], [2.0]]), lambda gate, up: gate.relu() * up
     )
-    np.testing.assert_allclose(features["activations"][:, 0], np.array([3.0, 0.0, 12.0]) / 153**0.5, rtol=1e-12)
+    np.testing.assert_allclose(features["activations"].columns[:, 0], np.array([3.0, 0.0, 12.0]) / 153**0.5, rtol=1e-12)
 
 
 def test_cost_by_hand():
     # Weights term: the centroid's neurons (1, 0), (0, 1), the member's (0, 1), (-1, 0): distances sqrt 2, 2; 0, sqrt 2.
     # Activations term: the centroid's (1), (1), the member's (1), (-1): distances 0, 2; 0, 2. The cost is their sum.
     # Best: a = 0 with b = 0 and a = 1 with b = 1 costs 2 sqrt 2 + 2 = 4.83; crosswise 2 + 2 + 0 + 0 = 4: so [1, 0].
-    centroid = {"weights": torch.eye(2).double(), "activations": torch.tensor([[1.0, 1.0]]).double()}
-    member = {
-        "weights": torch.tensor([[0.0, -1.0], [1.0, 0.0]]).double(),
-        "activations": torch.tensor([[1.0, -1.0]]).double(),
-    }
+    def unit_columns(*rows):
+        return Features(torch.tensor(rows).double(), torch.ones(2).double())
+
+    centroid = {"weights": unit_columns([1.0, 0.0], [0.0, 1.0]), "activations": unit_columns([1.0, 1.0])}
+    member = {"weights": unit_columns([0.0, -1.0], [1.0, 0.0]), "activations": unit_columns([1.0, -1.0])}
     cost = cost_matrix(centroid, member)
     np.testing.assert_allclose(cost, [[2**0.5, 4.0], [0.0, 2**0.5 + 2.0]], atol=1e-12)
     assert assignment(cost).tolist() == [1, 0]
@@ -198,3 +201,84 @@ def test_no_terms_leave_the_neurons_as_they_are(rng):
 
 def test_one_neuron(rng, probes):
     assert align(random_expert(rng, width=1), random_expert(rng, width=1), TERMS, probes, silu_unit).tolist() == [0]
+
+
+GROUPS = {4: [1, 7, 2], 0: [], 3: [5], 6: [8]}
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("terms", TERM_SETS, ids="+".join)
+def test_groups_are_aligned_as_their_pairs_are(probes, terms, threads, monkeypatch):
+    monkeypatch.setattr("ream.core.assignments.SMALL", 1)
+    rng = np.random.default_rng(7)
+    experts = [random_expert(rng) for _ in range(9)]
+    found = align_groups(GROUPS, experts.__getitem__, terms, probes, silu_unit, threads)
+    assert list(found) == [1, 7, 2, 5, 8]
+    for centroid, members in GROUPS.items():
+        for member in members:
+            pair = (plain(experts[centroid]), plain(experts[member]))
+            _, best = reference.least_cost(reference.alignment_cost(*pair, terms, float64(probes)))
+            assert found[member].tolist() == list(best)
+            assert found[member].dtype == np.int64
+
+
+def test_groups_without_terms_keep_their_neurons(rng):
+    found = align_groups(GROUPS, lambda number: random_expert(rng), [], None, silu_unit)
+    assert {member: order.tolist() for member, order in found.items()} == {
+        member: [0, 1, 2, 3, 4] for member in (1, 7, 2, 5, 8)
+    }
+
+
+def test_a_centroid_is_read_once_and_one_member_at_a_time(rng, probes):
+    alive, most, read = weakref.WeakSet(), [], []
+
+    def expert(number):
+        made = random_expert(rng)
+        alive.add(made.gate)
+        most.append(len(alive))
+        read.append(number)
+        return made
+
+    align_groups(GROUPS, expert, TERMS, probes, silu_unit)
+    assert read == [4, 1, 7, 2, 3, 5, 6, 8]
+    assert max(most) <= 3  # the last group's centroid goes when the next one is there
+
+
+def noisy_copy(expert, rng, noise):
+    shuffled = expert.permuted(torch.from_numpy(rng.permutation(expert.gate.shape[0])))
+    return Expert(
+        *(
+            part + noise * part.std() * torch.from_numpy(rng.normal(size=part.shape)).float()
+            for part in (shuffled.gate, shuffled.up, shuffled.down)
+        )
+    )
+
+
+@pytest.mark.parametrize("terms", TERM_SETS, ids="+".join)
+@pytest.mark.parametrize("kind", ["random", "alike", "nearly equal"])
+def test_products_in_float32_cost_a_millionth_at_most(terms, kind):
+    """In total cost, over the optimum of the float64 costs; of nearly equal neurons the assignment is the same."""
+    rng = np.random.default_rng(3)
+    expert = random_expert(rng, hidden=48, width=96)
+    other = random_expert(rng, hidden=48, width=96) if kind == "random" else None
+    other = other or noisy_copy(expert, rng, 1.0 if kind == "alike" else 1e-3)
+    x = torch.from_numpy(rng.normal(size=(64, 48))).float()
+    single, double = (
+        cost_matrix(*(neuron_features(each, terms, x, silu_unit, dtype) for each in (expert, other)))
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    np.testing.assert_allclose(single, double, atol=2e-3 if kind == "nearly equal" else 1e-5)
+    places = np.arange(96)
+    quick, best = (double.numpy()[places, assignment(cost)].sum() for cost in (single, double))
+    assert best <= quick <= best * (1 + 1e-6)
+    if kind == "nearly equal":
+        assert assignment(single).tolist() == assignment(double).tolist()
+
+
+def test_cost_matrices_are_in_float64_but_where_a_card_has_next_to_none(monkeypatch):
+    assert cost_dtype(torch.device("cpu")) == torch.float64
+    cards = {0: (9, 0), 1: (8, 9)}  # H200, L40S
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: cards[device.index])
+    assert cost_dtype(torch.device("cuda:0")) == torch.float64
+    assert cost_dtype(torch.device("cuda:1")) == torch.float32

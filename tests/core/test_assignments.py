@@ -1,0 +1,121 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from ream.core.assignments import SMALL, WAITING_BYTES, Assignments, assignment, most_waiting, waiting_bytes
+
+
+def costs(number, width=SMALL):
+    rng = np.random.default_rng(5)
+    return [torch.from_numpy(rng.uniform(size=(width, width))) for _ in range(number)]
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_each_problem_has_its_own_answer(threads):
+    problems = costs(6)
+    with Assignments(threads) as solver:
+        found = [solver.submit(cost) for cost in problems]
+    for cost, answer in zip(problems, found, strict=True):
+        assert answer.result().tolist() == assignment(cost).tolist()
+
+
+def test_the_solver_lets_other_threads_work():
+    """Were Python's lock held by the solver, this thread would stand still for all of its time."""
+    cost, longest = costs(1, 700)[0], 0.0
+    with Assignments(1) as solver:
+        started = last = time.perf_counter()
+        answer = solver.submit(cost)
+        while not answer.done():
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+            time.sleep(0.0002)
+    assert longest < 0.7 * (last - started)
+
+
+def test_no_more_wait_than_may():
+    running, most, lock = 0, [], threading.Lock()
+
+    def solve(cost):
+        nonlocal running
+        with lock:
+            running += 1
+            most.append(running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+        return np.arange(len(cost))
+
+    with Assignments(2, solve) as solver:
+        for number, cost in enumerate(costs(8)):
+            solver.submit(cost)
+            assert number + 1 - len(most) <= 2  # of three under way two are being solved, or are about to be
+    assert max(most) <= 2
+    assert len(most) == 8
+
+
+def test_waiting_matrices_are_bounded_by_bytes():
+    assert most_waiting(4, 1000) == 5
+    assert most_waiting(4, WAITING_BYTES // 2) == 2
+    assert most_waiting(4, 10 * WAITING_BYTES) == 1
+    assert waiting_bytes(0, 768) == waiting_bytes(4, SMALL - 1) == 0
+    assert waiting_bytes(4, 768) == 5 * 768 * 768 * 8
+    assert waiting_bytes(16, 14336) == 14336 * 14336 * 8
+
+
+def test_an_error_comes_out_and_ends_all():
+    def solve(cost):
+        raise ValueError("matrix contains invalid numeric entries")
+
+    with pytest.raises(ValueError, match="invalid numeric"), Assignments(2, solve) as solver:
+        [answer.result() for answer in [solver.submit(cost) for cost in costs(3)]]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("assignment")]
+
+
+def test_a_cost_that_is_no_number_is_refused():
+    cost = torch.full((SMALL, SMALL), float("nan"), dtype=torch.float64)
+    with pytest.raises(ValueError, match="invalid numeric"), Assignments(2) as solver:
+        solver.submit(cost).result()
+
+
+def test_an_interrupt_drops_what_has_not_begun():
+    begun, go_on = threading.Event(), threading.Event()
+    solved = []
+
+    def solve(cost):
+        begun.set()
+        go_on.wait(5)
+        solved.append(cost)
+        return np.arange(len(cost))
+
+    waiting = []
+
+    def interrupted():
+        with Assignments(1, solve) as solver:
+            waiting.extend(solver.submit(cost) for cost in costs(2))
+            begun.wait(5)
+            threading.Timer(0.05, go_on.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert waiting[1].cancelled()
+    assert len(solved) == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("assignment")]
+
+
+def test_small_problems_are_solved_at_once():
+    used = []
+
+    def solve(cost):
+        used.append(threading.current_thread())
+        return assignment(cost)
+
+    with Assignments(2, solve) as solver:
+        small, large = (solver.submit(costs(1, width)[0]) for width in (SMALL - 1, SMALL))
+        assert small.done()
+        large.result()
+    assert used[0] is threading.main_thread()
+    assert used[1] is not threading.main_thread()
