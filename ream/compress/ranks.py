@@ -169,8 +169,8 @@ class Ranks:
         self._known = True
         self._part()  # also the others notice it by themselves
         raise UserError(
-            f"another rank was killed or does not answer ({str(error).splitlines()[0]}); torchrun says below which; "
-            "the same command goes on where this one stood"
+            "another rank was killed or does not answer, torchrun tells which; the same command goes on where this one "
+            "stood"
         ) from error
 
 
