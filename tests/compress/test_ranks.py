@@ -178,17 +178,19 @@ def test_ranks_that_stand_a_layer_apart_end_as_if_nothing_had_been(runs, whole, 
     assert tiny.files(folder / "out") == expected
 
     def commits(rank, index):
-        return sum("rename" in line and f"layer-{index:03d}" in line for line in went_on.operations[rank])
+        found = re.compile(rf"rename .*statistics-.*layer-{index:03d}")
+        return sum(found.search(line) is not None for line in went_on.operations[rank])
 
     assert [commits(rank, 0) for rank in range(2)] == [0, 0]
     assert [commits(rank, 1) for rank in range(2)] == [2 * (rank == behind) for rank in range(2)]  # one a source
     assert [commits(rank, 2) for rank in range(2)] == [2, 2]
 
 
-def test_all_killed_at_any_moment_go_on(runs, whole, tmp_path):
+@pytest.mark.parametrize("times", [2, pytest.param(12, marks=pytest.mark.slow)])
+def test_both_killed_at_any_moment_go_on(runs, whole, tmp_path, times):
     answer, expected = whole
-    rng, kills = np.random.default_rng(0), 0
-    for number in range(4):
+    rng, kills = np.random.default_rng(times), 0
+    for number in range(times):
         folder = tmp_path / str(number)
         at = {rank: int(rng.integers(5, len(answer.operations[rank]))) for rank in range(2)}
         killed = runs(folder, *runs.compress(), at=at)
@@ -198,7 +200,7 @@ def test_all_killed_at_any_moment_go_on(runs, whole, tmp_path):
             assert went_on.codes == [0, 0], went_on.said
         assert tiny.files(folder / "out") == expected
         assert [path.name for path in folder.iterdir()] == ["out"]
-    assert kills >= 3
+    assert kills > times / 2
 
 
 def test_another_number_of_ranks_is_refused_by_name(runs, whole, tmp_path):
