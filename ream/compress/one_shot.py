@@ -38,7 +38,7 @@ def collect_all(
         sources: the tokens of each calibration source, its probes, and where its results go.
         shares: where the tokens are one rank's, how each source's totals come of the results of all ranks.
     """
-    each: "Sequence[Share | None]" = shares or [None] * len(sources)
+    each: Sequence[Share | None] = shares or [None] * len(sources)
     walk(
         decoder,
         [
