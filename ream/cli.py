@@ -1,5 +1,6 @@
 """The command line. Heavy libraries are imported only by the commands that need them."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -68,11 +69,14 @@ def tell_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Say which version this is.")
     ] = False,
 ) -> None:
     """Shrink Mixture-of-Experts language models by merging their experts, without training."""
+    if context.obj is not None and context.invoked_subcommand not in ("compress", "stage"):
+        raise UserError(f"ream {context.invoked_subcommand} is not shared out over ranks; run it without torchrun")
 
 
 def check_shards(model: str, keep: bool | None) -> None:
@@ -171,6 +175,7 @@ def estimate(
 
 @app.command()
 def compress(
+    context: typer.Context,
     model: ModelArgument,
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
     experts: Annotated[int, typer.Option(min=1, help="Experts to keep in every layer.")],
@@ -228,6 +233,7 @@ def compress(
         params_file(params),
         typer.echo,
         warn,
+        context.obj,
     )
 
 
@@ -303,6 +309,7 @@ def evaluate(
 
 @app.command()
 def stage(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")],
     source: Annotated[str | None, typer.Option(help="Calibration source.")] = None,
     mix: Annotated[str | None, typer.Option(help="Calibration mix.")] = None,
@@ -324,7 +331,9 @@ def stage(
 
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"shard": shard, "shards": shards}
-    typer.echo(run_stage(name, given, params_file(params), root, reports, models))
+    line = run_stage(name, given, params_file(params), root, reports, models, context.obj)
+    if context.obj is None or context.obj.first:
+        typer.echo(line)
 
 
 def warn(text: str) -> None:
@@ -352,19 +361,33 @@ def print_rows(rows: dict[str, str]) -> None:
         typer.echo(f"{name:<{wide}}  {value}")
 
 
+def print_error(line: str) -> None:
+    """What a user did wrong, in one line."""
+    print(f"error: {line}", file=sys.stderr)
+
+
 def main(application: typer.Typer = app) -> None:
     """Run a command line, ream's own or another: a user's error, in its words or its arguments, is one line and exit
-    code 2."""
+    code 2. Of several processes of one torchrun, the first prints it and all end."""
     share_cores()
+    ranks = None
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        from ream.compress.ranks import Ranks
+
+        ranks = Ranks()
+    tell = print_error if ranks is None else ranks.tell
     try:
-        sys.exit(application(standalone_mode=False))  # 0, or the code of a typer.Exit
+        code = application(standalone_mode=False, obj=ranks)  # 0, or the code of a typer.Exit
+        if ranks is not None:
+            ranks.leave()
+        sys.exit(code)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(str(error))
         sys.exit(2)
     except TyperException as error:  # a mistyped command or option; without any arguments, the message is the help
         if len(sys.argv) > 1:
             line = " ".join(error.format_message().split()).rstrip(".")
-            print(f"error: {line} (--help says what there is)", file=sys.stderr)
+            tell(f"{line} (--help says what there is)")
         else:
             print(error.format_message())
         sys.exit(error.exit_code)

@@ -30,6 +30,7 @@ class Progress:
         layers: int | None = None,
         tokens: int | None = None,
         delay: float = 0,
+        silent: bool = False,
     ) -> None:
         """Args:
         total: units of work; None where unknown.
@@ -38,11 +39,12 @@ class Progress:
         layers: over which the work is spread evenly, one after the other.
         tokens: that go through every layer.
         delay: seconds before the bar shows.
+        silent: neither bar nor events: another process shows its own.
         """
         events = os.environ.get(EVENTS)
-        self._path = Path(events) if events else None
+        self._path = Path(events) if events and not silent else None
         self._bar: tqdm = tqdm(
-            total=total, desc=desc, unit=unit, mininterval=1, delay=delay, disable=self._path is not None
+            total=total, desc=desc, unit=unit, mininterval=1, delay=delay, disable=silent or self._path is not None
         )
         self._facts = {"desc": desc, "unit": unit, "total": total}
         self._total, self._layers, self._tokens = total, layers, tokens

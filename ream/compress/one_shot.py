@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -15,45 +16,63 @@ from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 from ream.progress import Progress
 
+if TYPE_CHECKING:  # only where torchrun has started several processes
+    from ream.compress.ranks import Share
+
 
 def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:
     """`collect_all` of one source."""
     collect_all(decoder, [(data, probes, state)], progress)
 
 
-def collect_all(decoder: Decoder, sources: Sequence[tuple[Batches, Probes, WalkState]], progress: Progress) -> None:
+def collect_all(
+    decoder: Decoder,
+    sources: Sequence[tuple[Batches, Probes, WalkState]],
+    progress: Progress,
+    shares: "Sequence[Share] | None" = None,
+) -> None:
     """Walk the original model once and leave, in each state's folder, each MoE layer's Sums and probe inputs.
 
     Args:
         decoder: of the original. progress: told of every micro-batch that has gone through a layer.
         sources: the tokens of each calibration source, its probes, and where its results go.
+        shares: where the tokens are one rank's, how each source's totals come of the results of all ranks.
     """
+    each: Sequence[Share | None] = shares or [None] * len(sources)
     walk(
         decoder,
-        [Pass(data, state, _statistics(data, probes, state, progress)) for data, probes, state in sources],
+        [
+            Pass(data, state, _statistics(data, probes, state, progress, share))
+            for (data, probes, state), share in zip(sources, each, strict=True)
+        ],
         progress,
     )
 
 
-def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progress) -> MoELayer:
+def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progress, share: "Share | None") -> MoELayer:
     def moe_layer(
         index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
+        known = None if share is None else share.known(index)
         statistics = LayerStatistics(block.experts, block.unit)
         device = layer.decoder.device
         with Back(device) as back, torch.no_grad():
             for part, (entering,) in onto(device, state.parts(data), hidden):
                 residual, x = layer(entering, data.mask[part])
                 assert x is not None
-                probes.take(part, x, counted[part])
-                flat = x.reshape(-1, x.shape[-1])
-                statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
+                if known is None:
+                    probes.take(part, x, counted[part])
+                    flat = x.reshape(-1, x.shape[-1])
+                    statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
                 back.put(leaving, part, residual + block(x))
                 progress.update(1)
-        return {
+        if known is not None:
+            return known
+        own = {
             **{name: torch.from_numpy(array) for name, array in statistics.result().arrays().items()},
             "probes": probes.result().cpu(),
         }
+        return own if share is None else share.together(index, own)
 
     return moe_layer
 

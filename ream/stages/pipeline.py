@@ -3,14 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from ream.errors import UserError
 from ream.files import locked, sweep
 from ream.params import HubSource, Params, load_params, parse_params
+from ream.stages.shared import BEGUN, accompany, check_shared
 from ream.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ream.compress.ranks import Ranks
 
 DEFAULT_GROUP_SIZE = 16
 
@@ -39,7 +43,11 @@ class Request:
 
 
 def compress_model(
-    request: Request, params_path: Path, say: Callable[[str], None], warn: Callable[[str], None]
+    request: Request,
+    params_path: Path,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+    ranks: "Ranks | None" = None,
 ) -> None:
     """Compress a model and write it; an interrupted run goes on when asked again in the same words.
 
@@ -48,6 +56,7 @@ def compress_model(
     Args:
         request: what to do. params_path: of the params file.
         say: is given a line about each step. warn: is given what may be unwelcome in the output, but stops nothing.
+        ranks: of torchrun; the first does all but its share of the statistics, in which the others join.
 
     Raises:
         UserError: the output is not empty, an interrupted run had other settings, another run is at it, or see the
@@ -59,17 +68,24 @@ def compress_model(
     params, mix = requested(request, params_path)
     cell = Cell(mix, request.method, request.experts)
     workspace = Workspace(request.out.with_name(f".{request.out.name}.ream"))
+    if ranks is not None:
+        check_shared(params, request.method)
+        if not ranks.first:
+            accompany(params, workspace, sources_of(params, mix), ranks)
+            return
     if not workspace.root.exists():
         check_output(request.out)
     with locked(workspace.root):
-        settings = settings_of(params, *cell)
+        settings = settings_of(params, *cell, ranks=1 if ranks is None else ranks.size)
         check_settings(workspace, settings)
         if is_finished(request.out, workspace, settings, params, *cell):
             say(f"{request.out}: was finished before; what the killed run left beside it is removed")
+            if ranks is not None:
+                ranks.meet(BEGUN, False)
         else:
             check_output(request.out)
             try:
-                _run(params, workspace, cell, request.out, settings, say, warn)
+                _run(params, workspace, cell, request.out, settings, say, warn, ranks)
             except UserError:
                 if not begun(workspace):
                     remove(workspace)
@@ -93,6 +109,7 @@ def _run(
     settings: dict[str, Any],
     say: Callable[[str], None],
     warn: Callable[[str], None],
+    ranks: "Ranks | None",
 ) -> None:
     from ream.compress.output import write_checkpoint
     from ream.compress.recipe_file import load_recipe
@@ -105,7 +122,7 @@ def _run(
     say(model.run(params, workspace, begun(workspace)))
     original = open_original(workspace, params.model.keep_shards)
     say(check_run(params, original, *cell, out, workspace.root, warn))
-    sources = [source for source, ratio in params.mix(cell.mix).items() if ratio > 0]
+    sources = sources_of(params, cell.mix)
     for source in sources:
         drawn = workspace.calibration(source)
         if begun(workspace) and drawn.exists() and isinstance(params.sources[source], HubSource):
@@ -116,7 +133,9 @@ def _run(
     if params.method(cell.method).sequential:
         say(sequential.run(params, workspace, *cell, discard_stale=False, keep_state=True))
     else:
-        for line in statistics.run_all(params, workspace, sources, discard_stale=False):
+        if ranks is not None:
+            ranks.meet(BEGUN, True)
+        for line in statistics.run_all(params, workspace, sources, discard_stale=False, ranks=ranks):
             say(line)
         say(saliency.run(params, workspace, cell.mix))
         say(grouping.run(params, workspace, cell.mix, cell.method))
@@ -133,6 +152,11 @@ def _run(
     before = original.manifest.parameters
     share = f"{parameters:,} of {before:,} parameters ({parameters / before:.0%})"
     say(f"{out}: {share}, card and recipe beside them")
+
+
+def sources_of(params: Params, mix: str) -> list[str]:
+    """The sources that a mix takes anything of."""
+    return [source for source, ratio in params.mix(mix).items() if ratio > 0]
 
 
 def requested(request: Request, params_path: Path) -> tuple[Params, str]:

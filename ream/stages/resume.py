@@ -11,10 +11,14 @@ from ream.params import Params
 from ream.stages.workspace import Workspace
 
 
-def settings_of(params: Params, mix: str, method: str, experts: int) -> dict[str, Any]:
-    """All that a request asks for and its output may depend on, as plain values."""
+def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int = 1) -> dict[str, Any]:
+    """All that a request asks for and its output may depend on, as plain values.
+
+    ``ranks``: over which the tokens are shared out; of one process nothing is said.
+    """
     ratios = params.mix(mix)
     return {
+        **({"ranks": ranks} if ranks > 1 else {}),
         "experts": experts,
         "method": method,
         "mix": mix,

@@ -3,12 +3,16 @@
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ream.errors import UserError, unknown
 from ream.params import load_params
 from ream.stages.costs import recorded
+from ream.stages.shared import check_shared
 from ream.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ream.compress.ranks import Ranks
 
 # Stage name to the options it needs; `evaluate` without any is the original's evaluation.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -28,19 +32,29 @@ STAGES: dict[str, tuple[str, ...]] = {
 OPTIONAL = {"statistics": ("shard", "shards")}  # all of them or none
 
 
-def run_stage(name: str, given: Mapping[str, Any], params_path: Path, root: Path, reports: Path, models: Path) -> str:
+def run_stage(
+    name: str,
+    given: Mapping[str, Any],
+    params_path: Path,
+    root: Path,
+    reports: Path,
+    models: Path,
+    ranks: "Ranks | None" = None,
+) -> str:
     """Run a stage by its name.
 
     Args:
         name: of STAGES.
         given: options of the command line; None where not given.
         params_path: the params file. root, reports, models: folders of the outputs.
+        ranks: of torchrun, for the stage that can be shared out.
 
     Returns:
         A line that says what was done.
 
     Raises:
-        UserError: an unknown stage, a missing or superfluous option, or what the stage itself refuses.
+        UserError: an unknown stage, a missing or superfluous option, one that is not shared out over ranks, or what the
+            stage itself refuses.
     """
     if name not in STAGES:
         raise unknown("stage", name, STAGES, "dvc.yaml")
@@ -51,6 +65,8 @@ def run_stage(name: str, given: Mapping[str, Any], params_path: Path, root: Path
     if set(options) != set(needed):
         wanted = " ".join(f"--{option}" for option in needed or STAGES[name]) or "no options"
         raise UserError(f"stage {name} takes {wanted}; given: {' '.join(f'--{key}' for key in options) or 'none'}")
+    if ranks is not None and name != "statistics":
+        raise UserError(f"stage {name} is not shared out over ranks, only statistics is; run it without torchrun")
     params, workspace = load_params(params_path), Workspace(root)
     run: Callable[..., str] = importlib.import_module(f"ream.stages.{name}").run
     if name == "calibration":
@@ -60,6 +76,13 @@ def run_stage(name: str, given: Mapping[str, Any], params_path: Path, root: Path
         source = options["source"]
         files = {"out": workspace.calibration(source), "held_out": workspace.held_out(source)}
         return run(params, source, model_path=str(folder), model_revision=None, **files)
-    extra = {"merge": {"out": models / options.get("export", "")}, "report": {"out": reports}}.get(name, {})
+    extra: dict[str, Any] = {"merge": {"out": models / options.get("export", "")}, "report": {"out": reports}}.get(
+        name, {}
+    )
+    if ranks is not None:
+        check_shared(params)
+        extra = {"ranks": ranks}
+        if not ranks.first:
+            return run(params, workspace, **options, **extra)
     with recorded(workspace.cost("-".join((name, *map(str, options.values()))))):
         return run(params, workspace, **options, **extra)

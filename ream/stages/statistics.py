@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
+from ream.errors import UserError
 from ream.files import building, file_digest, read_json, replacing, write_json
 from ream.params import Params
 from ream.progress import Progress
@@ -20,6 +21,7 @@ from ream.stages.workspace import Workspace
 if TYPE_CHECKING:
     import numpy as np
 
+    from ream.compress.ranks import Ranks, Share
     from ream.compress.state import WalkState
     from ream.compress.walk import Batches, Probes
 
@@ -31,20 +33,23 @@ def run(
     shard: int | None = None,
     shards: int | None = None,
     discard_stale: bool = True,
+    ranks: "Ranks | None" = None,
 ) -> str:
     """Collect the statistics of a source; goes on where a killed run stood.
 
     With ``shard`` and ``shards``, only that part of its sequences (several processes, several machines with one
     workspace): the sums stay in the workspace's state until a run without shards finds all of them and adds them up
-    instead of walking.
+    instead of walking. With ``ranks``, see `run_all`.
 
     Raises:
-        UserError: see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
+        UserError: shards of a rank; see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
     """
     from ream.compress.walk import Probes
 
     if shard is None or shards is None:
-        return run_all(params, workspace, [source], discard_stale)[0]
+        return run_all(params, workspace, [source], discard_stale, ranks)[0]
+    if ranks is not None:
+        raise UserError("--shard and --shards are for processes started one by one; under torchrun leave them out")
     original = open_original(workspace, params.model.keep_shards)
     data, facts = _tokens(params, workspace, original, source)
     if _finished(workspace, source, facts):
@@ -58,17 +63,28 @@ def run(
     return f"{desc}: {int(part.mask.sum()):,} of {facts['tokens']:,} tokens"
 
 
-def run_all(params: Params, workspace: Workspace, sources: Sequence[str], discard_stale: bool = True) -> list[str]:
+def run_all(
+    params: Params,
+    workspace: Workspace,
+    sources: Sequence[str],
+    discard_stale: bool = True,
+    ranks: "Ranks | None" = None,
+) -> list[str]:
     """Collect the statistics of several sources in one walk, which reads each layer's weights once for all of them.
 
     What is kept, and what a killed run goes on from, are the same as of a walk for each. The limit of hidden states
     in memory is for all sources together.
+
+    Args:
+        ranks: of torchrun: all of them call this, and leave each other when it is done (`run_ranks`).
 
     Raises:
         UserError: as `run`.
     """
     from ream.compress.walk import Probes
 
+    if ranks is not None:
+        return run_ranks(params, workspace, sources, discard_stale, ranks)
     original = open_original(workspace, params.model.keep_shards)
     lines, walked = {}, {}
     for source in sources:
@@ -102,12 +118,73 @@ def run_all(params: Params, workspace: Workspace, sources: Sequence[str], discar
             ]
             _collect(params, original, passes, f"statistics {' '.join(walked)}")
         for source, (_, facts) in walked.items():
-            with building(workspace.statistics(source)) as folder:
-                for index in original.architecture.moe_layers:
-                    path = states[source].layer_path(index)
-                    shutil.copyfile(path, folder / path.name)  # moved, a run killed before the last would lack them
-                write_json(folder / "facts.json", facts)
+            _keep(workspace, source, facts, original.architecture.moe_layers, states[source].folder)
             states[source].clear()
+    return [lines[source] for source in sources]
+
+
+def run_ranks(
+    params: Params, workspace: Workspace, sources: Sequence[str], discard_stale: bool, ranks: "Ranks"
+) -> list[str]:
+    """`run_all` as one of several ranks, each with its own part of every source's micro-batches and its own state.
+
+    What is kept are the sums over all ranks: those of one process within the rounding of float64; the probes are the
+    same. After a kill, ranks may stand a layer apart. Those behind take that layer's totals from one ahead, whose
+    totals have been everyone's, and take their own tokens through it.
+
+    Raises:
+        UserError: as `run`, on any rank; there are more ranks than micro-batches.
+    """
+    from ream.compress.ranks import Share
+    from ream.compress.state import discard
+    from ream.compress.walk import Probes
+
+    original = open_original(workspace, params.model.keep_shards)
+    params = params.model_copy(update={"compute": ranks.placed(params.compute)})
+    depth = original.architecture.depth
+
+    def folder(source: str, rank: int) -> Path:
+        return workspace.state("statistics", source, "rank", str(rank))
+
+    lines, walked = {}, {}
+    for source in sources:
+        data, facts = _tokens(params, workspace, original, source)
+        lines[source] = _told(source, facts, original)
+        if _finished(workspace, source, facts):
+            continue
+        if ranks.size > len(data):
+            raise UserError(
+                f"{ranks.size} ranks, but source {source} has {len(data)} micro-batches to share out; start at most "
+                "as many ranks, or lower compute.batch_tokens for more micro-batches"
+            )
+        walked[source] = data, facts
+    with ExitStack() as opened:
+        passes, shares, complete = [], [], {}
+        states = {}
+        for source, (_, facts) in walked.items():
+            own = facts | {"ranks": ranks.size, "rank": ranks.rank}
+            share = len(walked) * ranks.local_size
+            state = _state(params, folder(source, ranks.rank), _identity(own), own, discard_stale, share)
+            states[source] = opened.enter_context(state)
+        standing = ranks.meet("states", {source: state.next_layer for source, state in states.items()})
+        for source, (data, facts) in walked.items():
+            first = max(range(ranks.size), key=lambda rank: standing[rank][source])
+            ahead, complete[source] = standing[first][source], folder(source, first)
+            if ahead == depth:  # killed after the last layer: all there is to walk for are totals
+                continue
+            rows = data.shard(ranks.rank, ranks.size)
+            probes = Probes(data, facts["probes"], facts["seed"], rows)
+            passes.append((data.part(rows), probes, states[source]))
+            shares.append(Share(ranks, probes.order, ahead, complete[source]))
+        if passes:
+            _collect(params, original, passes, f"statistics {' '.join(walked)}, rank 0 of {ranks.size}", shares)
+        ranks.meet("walked")
+    if ranks.first:
+        for source, (_, facts) in walked.items():
+            _keep(workspace, source, facts, original.architecture.moe_layers, complete[source])
+            for path in workspace.states.glob(f"statistics-{source}-rank-*"):
+                discard(path)
+    ranks.leave()
     return [lines[source] for source in sources]
 
 
@@ -135,6 +212,16 @@ def _tokens(params: Params, workspace: Workspace, original: Original, source: st
     }
 
 
+def _keep(workspace: Workspace, source: str, facts: dict[str, Any], layers: Iterable[int], state: Path) -> None:
+    """Leave a source's statistics as they are in a finished walk's folder."""
+    from ream.compress.statistics_file import layer_file
+
+    with building(workspace.statistics(source)) as folder:
+        for index in layers:  # copied: were they moved, a run killed before the last would lack them
+            shutil.copyfile(layer_file(state, index), layer_file(folder, index))
+        write_json(folder / "facts.json", facts)
+
+
 def _finished(workspace: Workspace, source: str, facts: dict[str, Any]) -> bool:
     path = workspace.statistics(source) / "facts.json"
     return path.exists() and bool(read_json(path) == facts)
@@ -160,7 +247,11 @@ def _state(
 
 
 def _collect(
-    params: Params, original: Original, passes: Sequence[tuple["Batches", "Probes", "WalkState"]], desc: str
+    params: Params,
+    original: Original,
+    passes: Sequence[tuple["Batches", "Probes", "WalkState"]],
+    desc: str,
+    shares: "Sequence[Share] | None" = None,
 ) -> None:
     from ream.compress.one_shot import collect_all
     from ream.models.decoder import Decoder, runtime
@@ -169,8 +260,9 @@ def _collect(
     decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
     depth = original.architecture.depth
     steps, tokens = sum(len(data) for data, _, _ in passes), sum(int(data.mask.sum()) for data, _, _ in passes)
-    with Progress(steps * depth, desc, "batch", depth, tokens) as bar:
-        collect_all(decoder, passes, bar)
+    silent = shares is not None and not shares[0].ranks.first  # the first rank's share goes for all
+    with Progress(steps * depth, desc, "batch", depth, tokens, silent=silent) as bar:
+        collect_all(decoder, passes, bar, shares)
 
 
 def _shard(workspace: Workspace, source: str, facts: dict[str, Any], shard: int, shards: int) -> tuple[Path, str]:
