@@ -91,14 +91,14 @@ def stage(tmp_path_factory):
 def test_help_and_version_import_only_the_command_line():
     modules = loaded_by(["--help"], ["--version"])
     assert not packages(modules) & (HEAVY | {"pydantic", "numpy", "yaml", "jaxtyping", "safetensors"})
-    assert {name for name in modules if name.startswith("ream")} == {"ream", "ream.cli", "ream.errors"}
+    assert {name for name in modules if name.startswith("ream")} == {"ream", "ream.cli", "ream.errors", "ream.sharing"}
 
 
 def test_help_of_commands_and_mistyped_ones_import_only_the_command_line():
     helps = [[name, "--help"] for name in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage")]
     modules = loaded_by(*helps)
     assert not packages(modules) & (HEAVY | {"numpy", "yaml", "jaxtyping", "safetensors"})
-    assert {name for name in modules if name.startswith("ream")} == {"ream", "ream.cli", "ream.errors"}
+    assert {name for name in modules if name.startswith("ream")} == {"ream", "ream.cli", "ream.errors", "ream.sharing"}
     wrong = loaded_by(["compres"], ["compress", "--expert", "3"], ["stage", "reports"], code=2)
     assert not packages(wrong) & (HEAVY | {"jaxtyping"})
 

@@ -214,6 +214,7 @@ def test_another_number_of_ranks_is_refused_by_name(runs, whole, tmp_path):
     assert tiny.files(tmp_path / "run" / "out") == expected
 
 
+@pytest.mark.slow
 def test_a_stage_starts_anew_with_another_number_of_ranks(runs, tmp_path):
     workspace = prepared(runs, tmp_path / "run")
     answer = runs(tmp_path / "run", *runs.stage(), ranks=3, at={1: 60})

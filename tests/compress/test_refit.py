@@ -233,7 +233,7 @@ def test_what_is_written_is_judged_and_a_layer_it_makes_worse_keeps_its_weights(
         assert recipe.facts["refit"][str(index)]["left"] == 1.0
 
 
-@pytest.mark.parametrize("at_a_time", [1, 3, KEPT])
+@pytest.mark.parametrize("at_a_time", [3, KEPT])
 def test_all_projections_are_fitted_as_well(checkpoint, tmp_path, monkeypatch, at_a_time):
     """Errors fall further, are what the written layer leaves, and the recipe makes the model that was measured."""
     monkeypatch.setattr(module, "experts_at_a_time", lambda hidden, width: at_a_time)
