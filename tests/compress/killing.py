@@ -16,6 +16,7 @@ import importlib
 import json
 import mmap
 import os
+import re
 import signal
 import sys
 import time
@@ -44,14 +45,20 @@ class Log:
 
 
 def watch(log, at):
-    """Log every operation of this process and kill it right before number ``at``."""
-    count = 0
+    """Log every operation of this process and kill it right before number ``at``.
+
+    Args:
+        at: a number, or a pattern and the number of the operation among those that it finds.
+    """
+    pattern, number = at if isinstance(at, list) else ("", at)
+    wanted, count = re.compile(pattern), 0
 
     def operation(line):
         nonlocal count
-        if count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        count += 1
+        if wanted.search(line):
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
         log.add(line)
 
     def audit(event, given):

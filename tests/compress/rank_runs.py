@@ -3,7 +3,7 @@
 As `tests/compress/killing.py`, whose log of file operations it uses: starting torch anew for every rank would take
 seconds. It reads a line of JSON for each run,
 
-    {"arguments": [...] of each rank, "folder": "...", "at": {rank: number of an operation}, "after": seconds or null}
+    {"arguments": [...] of each rank, "folder": "...", "at": {rank: of `killing.watch`}, "after": seconds or null}
 
 and answers with one: of each rank ``codes``, ``said`` (stderr), ``printed`` (stdout) and ``operations``. ``at`` kills a
 rank right before that operation, ``after`` all of them from outside. Unlike torchrun it ends no rank because another

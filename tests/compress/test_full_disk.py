@@ -63,7 +63,15 @@ def leave(folder, room):
         os.posix_fallocate(file.fileno(), 0, os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize - room)
 
 
-@pytest.mark.parametrize(("method", "memory"), [("ream", 8), ("ream", 0), ("hc-smoe", 8), ("hc-smoe", 0)])
+@pytest.mark.parametrize(
+    ("method", "memory"),
+    [
+        ("ream", 8),
+        pytest.param("ream", 0, marks=pytest.mark.slow),
+        pytest.param("hc-smoe", 8, marks=pytest.mark.slow),
+        ("hc-smoe", 0),
+    ],
+)
 def test_a_disk_that_is_full_at_any_point(compress, tmp_path, small_disk, method, memory, monkeypatch):
     monkeypatch.setattr("ream.compress.estimate.check_fits", lambda *given: None)  # would foresee most of it
     assert compress(tmp_path / "whole", method)[0] == 0
