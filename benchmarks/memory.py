@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from ream.calibration.corpus import write_corpus
-from ream.models.checkpoint import INDEX, OutputTensor, tensor_bytes, write_shard
+from ream.models.checkpoint import INDEX
+from ream.models.shard_writing import OutputTensor, tensor_bytes, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARD_BYTES = 1.5e9

@@ -42,10 +42,11 @@ from ream.core.similarity import similarity
 from ream.core.statistics import LayerStatistics, blocks_of
 from ream.core.sums import Sums
 from ream.models.architecture import architecture_of
-from ream.models.checkpoint import Checkpoint, OutputTensor, tensor_bytes, write_shard
+from ream.models.checkpoint import Checkpoint
 from ream.models.decoder import Decoder, MoEBlock, device_of
 from ream.models.inventory import inventory
 from ream.models.planned import PlannedCheckpoint
+from ream.models.shard_writing import OutputTensor, tensor_bytes, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL_TOKENS, LENGTH, PROBES, REFIT_OUTPUTS = 3072 * 512, 512, 8192, 64

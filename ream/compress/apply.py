@@ -16,12 +16,15 @@ from ream.core.neurons import assembled, mean_rows
 from ream.core.recipe import LayerRecipe, Recipe, check_layer
 from ream.errors import UserError
 from ream.models.architecture import Architecture, Role
-from ream.models.checkpoint import Checkpoint, OutputTensor, TensorInfo, tensor_bytes
+from ream.models.checkpoint import Checkpoint, TensorInfo
 from ream.models.dtypes import DTYPES
+from ream.models.expert_tensors import pack, unpacked
 from ream.models.expert_weights import read_expert, read_share
 from ream.models.families import Family, RouterTensor
-from ream.models.layout import PARTS, ExpertTensor, unpacked
-from ream.models.quantization.tensors import logical_names, read_logical, requantised
+from ream.models.layout import PARTS, ExpertTensor
+from ream.models.quantization.names import logical_names
+from ream.models.quantization.tensors import read_logical, requantised
+from ream.models.shard_writing import OutputTensor, tensor_bytes
 
 T = TypeVar("T")
 PLAIN = "BF16"  # of what is written without its quantisation
@@ -134,7 +137,7 @@ class CompressedLayer:
 
     def values(self, kind: ExpertTensor, position: int) -> Tensor:
         """A kept expert's share of a tensor, as it is without quantising it again."""
-        return kind.pack(self._merged(position))
+        return pack(kind, self._merged(position))
 
     def _merged(self, position: int) -> Expert:
         return self._last.merged.get((self.layer, position), lambda: self._merge(position))
@@ -150,7 +153,7 @@ class CompressedLayer:
             if self.passes(kind, position):
                 continue
             name = self.name(kind, self.kept[position])
-            result[kind.name] = requantised(form, name, kind.pack(expert), self.checkpoint.headers_of(name))
+            result[kind.name] = requantised(form, name, pack(kind, expert), self.checkpoint.headers_of(name))
         return result
 
     def _make(self, position: int) -> Expert:

@@ -20,8 +20,9 @@ from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.files import claimed, file_digest, sync
 from ream.models.architecture import Architecture
-from ream.models.checkpoint import INDEX, SINGLE, Checkpoint, write_shard
+from ream.models.checkpoint import INDEX, SINGLE, Checkpoint
 from ream.models.quantization.config import unquantised_config
+from ream.models.shard_writing import write_shard
 
 RECIPE = "recipe.safetensors"
 # What transformers, vLLM and converters look for beside the weights.

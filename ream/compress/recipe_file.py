@@ -23,7 +23,7 @@ from ream.files import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ream.models.checkpoint import OutputTensor
+    from ream.models.shard_writing import OutputTensor
 
 FORMATS = "ream-recipe-1", "ream-recipe-2", "ream-recipe-3", "ream-recipe-4"
 FORMAT, CORRECTED_FORMAT, NEURON_FORMAT, PROJECTIONS_FORMAT = FORMATS
@@ -143,17 +143,17 @@ def save_recipe(path: str | Path, recipe: Recipe) -> None:
         with replacing(path) as temporary:
             save_file(arrays, temporary, metadata=metadata)
         return
-    from ream.models.checkpoint import write_shard
-    from ream.models.dtypes import DTYPES
+    from ream.models.shard_writing import write_shard
+    from ream.models.stored import STORED
 
     tensors = [_output(name, array) for name, array in arrays.items()]
     tensors += [each for index, layer in recipe.layers.items() for each in _projections(f"layers.{index}.", layer)]
-    tensors.sort(key=lambda each: (-DTYPES[each.dtype].itemsize, each.name))  # so that all lie at multiples of theirs
+    tensors.sort(key=lambda each: (-STORED[each.dtype].bytes, each.name))  # so that all lie at multiples of theirs
     write_shard(Path(path), tensors, json.dumps({"__metadata__": metadata}).encode())
 
 
 def _output(name: str, array: np.ndarray) -> "OutputTensor":
-    from ream.models.checkpoint import OutputTensor
+    from ream.models.shard_writing import OutputTensor
 
     dtype = f"{array.dtype.kind.upper()}{8 * array.dtype.itemsize}"
     return OutputTensor(name, dtype, array.shape, lambda: [array.tobytes()])
@@ -161,8 +161,8 @@ def _output(name: str, array: np.ndarray) -> "OutputTensor":
 
 def _projections(prefix: str, layer: LayerRecipe) -> "Iterator[OutputTensor]":
     """Corrections of a layer, those of a part all of one shape and dtype, each read when it is written."""
-    from ream.models.checkpoint import OutputTensor, tensor_bytes
     from ream.models.dtypes import DTYPES
+    from ream.models.shard_writing import OutputTensor, tensor_bytes
 
     def made(part: str, position: int) -> list[bytes]:
         return [tensor_bytes(layer.corrections[position][part])]

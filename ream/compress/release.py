@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ream.models.architecture import Architecture
-from ream.models.checkpoint import Checkpoint, OutputTensor
+from ream.models.checkpoint import Checkpoint
+from ream.models.shard_writing import OutputTensor
 
 
 def release(checkpoint: Checkpoint, architecture: Architecture, layer: int) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from ream.models.checkpoint import SINGLE, OutputTensor
+from ream.models.checkpoint import SINGLE
+from ream.models.shard_writing import OutputTensor
 
 
 def refilled(tensors: Iterable[OutputTensor], limit: float) -> dict[str, list[OutputTensor]]:

@@ -15,7 +15,8 @@ from ream.files import file_digest, read_json
 from ream.models.architecture import Architecture, architecture_of
 from ream.models.checkpoint import INDEX, Checkpoint, TensorInfo
 from ream.models.families import family_of
-from ream.models.finite import BLOCK_BYTES, is_finite
+from ream.models.finite import BLOCK_BYTES
+from ream.models.stored import is_finite
 from ream.progress import Progress
 
 AGAIN = f"write the model again from the original: ream apply MODEL {RECIPE} OUT"

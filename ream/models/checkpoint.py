@@ -1,28 +1,21 @@
-"""Reading a safetensors checkpoint a tensor at a time, and writing one in the same layout.
-
-The safetensors library writes a file from tensors that are all in memory; a shard is streamed here instead, from the
-header that the format defines (8 bytes of length, JSON, data), so that one tensor is in memory at a time and a tensor
-that is not touched is copied byte for byte.
-"""
+"""Reading a safetensors checkpoint: its headers at once, without torch, and a tensor at a time."""
 
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ream.errors import UserError
-from ream.files import read_table, replacing
-from ream.models.dtypes import DTYPES, all_finite
+from ream.files import read_table
 from ream.models.quantization.config import format_of
-from ream.models.quantization.tensors import logical_names, logical_shape, read_logical
+from ream.models.quantization.names import logical_names, logical_shape
 from ream.models.shard_source import Header, LocalShards, ShardSource, broken
+from ream.models.stored import STORED, is_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -107,8 +100,8 @@ class Checkpoint:
         last = data = 8 + len(raw)
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             begin, end = (data + offset for offset in entry["data_offsets"])
-            if entry["dtype"] not in DTYPES:
-                raise UserError(f"{where}: {name} has dtype {entry['dtype']}; readable are {', '.join(DTYPES)}")
+            if entry["dtype"] not in STORED:
+                raise UserError(f"{where}: {name} has dtype {entry['dtype']}; readable are {', '.join(STORED)}")
             self.tensors[name] = TensorInfo(name, shard, entry["dtype"], tuple(entry["shape"]), begin, end)
             last = max(last, end)
         if size != last:
@@ -147,13 +140,15 @@ class Checkpoint:
             raise UserError(f"{self.folder}: tensor {name} is missing; fetch the checkpoint again")
         return {suffix: self.tensors[stored] for suffix, stored in self.logical[name].items()}
 
-    def read(self, name: str, row: int | None = None) -> Tensor:
+    def read(self, name: str, row: int | None = None) -> "Tensor":
         """A tensor of the model in its own dtype (float32 where it is quantised), or one row along its first axis.
 
         Raises:
             UserError: it is missing, or it holds NaN or Inf.
         """
         if self.quantised(name):
+            from ream.models.quantization.tensors import read_logical
+
             return read_logical(self.form, name, self.logical[name], lambda stored: self.read_stored(stored, row))
         return self.read_stored(name, row)
 
@@ -173,18 +168,21 @@ class Checkpoint:
             )
         return False
 
-    def read_stored(self, name: str, row: int | None = None) -> Tensor:
+    def read_stored(self, name: str, row: int | None = None) -> "Tensor":
         """What is stored under a name, in its own dtype, or one row of it along its first axis.
 
         Raises:
             UserError: as `read`.
         """
-        info = self._info(name)
-        shape = info.shape if row is None else info.shape[1:]
-        tensor = torch.frombuffer(self.raw(name, row), dtype=DTYPES[info.dtype]).reshape(shape)
-        if tensor.is_floating_point() and tensor.element_size() > 1 and not all_finite(tensor):
+        import torch
+
+        from ream.models.dtypes import DTYPES
+
+        info, data = self._info(name), self.raw(name, row)
+        if STORED[info.dtype].bytes > 1 and not is_finite(data, info.dtype):
             raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
-        return tensor
+        shape = info.shape if row is None else info.shape[1:]
+        return torch.frombuffer(data, dtype=DTYPES[info.dtype]).reshape(shape)
 
     def _info(self, name: str) -> TensorInfo:
         if name not in self.tensors:
@@ -215,74 +213,3 @@ class Checkpoint:
                     while block := file.read(1 << 20):
                         result.update(block)
         return result.hexdigest()
-
-
-@dataclass(frozen=True)
-class OutputTensor:
-    """A tensor to be written: its header entry and a function that makes its bytes, piece by piece, when their turn
-    comes.
-
-    ``reads``: the original's shards that making it may read.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    make: Callable[[], Iterable[bytes | bytearray]]
-    reads: frozenset[str] = frozenset()
-
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
-
-
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """The little-endian bytes of a tensor, row-major."""
-    flat = tensor.detach().cpu().reshape(-1)  # an axis of length 1 may have any stride, which view() does not like
-    return flat.view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-
-
-def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> str:
-    """Write a safetensors file, atomically, one tensor (of stacked experts, one expert) in memory at a time.
-
-    Args:
-        path: of the file.
-        tensors: in the order of their data.
-        like: header of the original shard; its ``__metadata__`` and, where nothing differs, its bytes are kept.
-
-    Returns:
-        SHA-256 of the file.
-
-    Raises:
-        UserError: the disk is full.
-    """
-    original = json.loads(like) if like else {"__metadata__": {"format": "pt"}}
-    header: dict[str, Any] = {key: value for key, value in original.items() if key == "__metadata__"}
-    offset = 0
-    for tensor in tensors:
-        header[tensor.name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.bytes],
-        }
-        offset += tensor.bytes
-    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    raw += b" " * (-len(raw) % 8)
-    if like is not None and original == header:
-        raw = like
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        digest = hashlib.sha256()
-        for start in (len(raw).to_bytes(8, "little"), raw):
-            digest.update(start)
-            file.write(start)
-        for tensor in tensors:
-            made = 0
-            for data in tensor.make():
-                digest.update(data)
-                file.write(data)
-                made += len(data)
-            if made != tensor.bytes:
-                raise ValueError(f"{tensor.name}: {made} bytes made, {tensor.bytes} announced")
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest()

@@ -21,9 +21,9 @@ from ream.errors import UserError
 from ream.models.activations import unit_of
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import Checkpoint
+from ream.models.expert_tensors import pack, unpacked
 from ream.models.expert_weights import BlockWeights, OriginalWeights
 from ream.models.families import Family
-from ream.models.layout import unpacked
 from ream.models.modelling import model_config, set_experts
 from ream.models.routers import ROUTERS
 from ream.params import Compute
@@ -226,7 +226,7 @@ class Decoder:
         for position in range(len(weights)):
             expert = weights.expert(position)
             for kind, stack in stacks.items():
-                stack[position] = kind.pack(expert)
+                stack[position] = pack(kind, expert)
         for kind in list(stacks):
             yield kind.name, stacks.pop(kind).to(self.device)
 

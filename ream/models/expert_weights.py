@@ -7,8 +7,9 @@ from torch import Tensor
 from ream.core.experts import Expert
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import Checkpoint
+from ream.models.expert_tensors import unpacked
 from ream.models.families import RouterTensor
-from ream.models.layout import ExpertTensor, unpacked
+from ream.models.layout import ExpertTensor
 
 
 class BlockWeights(Protocol):

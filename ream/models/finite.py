@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import torch
-
 from ream.errors import UserError
 from ream.models.checkpoint import Checkpoint
-from ream.models.dtypes import DTYPES, all_finite
+from ream.models.stored import is_finite
 from ream.progress import Progress
 
 BLOCK_BYTES = 1 << 26  # of a tensor that are in memory at a time; whole elements of every dtype
@@ -30,16 +28,3 @@ def check_weights(checkpoint: Checkpoint) -> None:
                             "shard again or repair the model"
                         )
             progress.update()
-
-
-def is_finite(block: bytearray, dtype: str) -> bool:
-    """Whether all values of a block of a tensor are numbers.
-
-    Args:
-        block: whole elements.
-        dtype: as safetensors names it.
-    """
-    values = torch.frombuffer(block, dtype=DTYPES[dtype]) if block else torch.empty(0)
-    if not values.is_floating_point():
-        return True
-    return all_finite(values.to(torch.float32) if values.element_size() == 1 else values)

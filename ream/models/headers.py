@@ -1,13 +1,13 @@
 """Opening a model by its config.json and, where there are any, the headers of its shards; no weights are fetched."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ream.files import read_json
 from ream.models.architecture import Architecture, architecture_of, without_multi_token
-from ream.models.checkpoint import INDEX, Checkpoint
+from ream.models.checkpoint import INDEX, SINGLE, Checkpoint
 from ream.models.inventory import Inventory, inventory
 from ream.models.manifest import source_of
-from ream.models.planned import PlannedCheckpoint, has_weights
 from ream.models.shard_source import LocalShards, ShardSource
 
 
@@ -42,9 +42,21 @@ def open_headers(model: str | ShardSource, multi_token: str = "compress", trust_
     source = source_of(model) if isinstance(model, str) else model
     folder, local = source.folder, isinstance(source, LocalShards)
     planned = local and not has_weights(folder) and not any(folder.glob("*.safetensors"))
-    checkpoint = PlannedCheckpoint(folder, trust_remote_code) if planned else Checkpoint(source)
+    if planned:
+        from ream.models.planned import PlannedCheckpoint  # which imports torch
+
+        checkpoint: Checkpoint = PlannedCheckpoint(folder, trust_remote_code)
+    else:
+        checkpoint = Checkpoint(source)
     revision = None if local else folder.name
     return headers_of(checkpoint, architecture_of(checkpoint), multi_token, revision, planned)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has all the shards that its index names, or any safetensors file where it has no index."""
+    if not (folder / INDEX).exists():
+        return (folder / SINGLE).exists()
+    return all((folder / shard).exists() for shard in set(read_json(folder / INDEX)["weight_map"].values()))
 
 
 def headers_of(

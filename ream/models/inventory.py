@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, field, fields
 from ream.models.architecture import Architecture
 from ream.models.checkpoint import Checkpoint
 from ream.models.families import RouterTensor
-from ream.models.quantization.tensors import logical_shape
+from ream.models.quantization.names import logical_shape
 
 PLAIN_BYTES = 2  # bfloat16, of what is written without its quantisation
 

@@ -1,12 +1,6 @@
 """How the weights of experts lie in tensors: one tensor an expert and projection, or all experts stacked."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-
-from ream.core.experts import Expert
 
 # What an ExpertTensor can hold: fields of an Expert, one or two of them (gate rows above up rows).
 PARTS: dict[str, tuple[str, ...]] = {
@@ -50,28 +44,6 @@ class ExpertTensor:
             return (rows,)
         return (columns, rows) if self.transposed else (rows, columns)
 
-    def unpack(self, tensor: Tensor) -> dict[str, Tensor]:
-        """Fields of an Expert (views), from the tensor of one expert or, with a leading axis, from a stack."""
-        rows = tensor.transpose(-1, -2) if self.transposed else tensor
-        names = PARTS[self.part]
-        if len(names) == 1:
-            return {names[0]: rows}
-        axis = -1 if self.part.endswith("bias") else -2
-        if self.interleaved:
-            picked = [rows.movedim(axis, 0)[start::2].movedim(0, axis) for start in range(2)]
-        else:
-            picked = list(rows.chunk(2, dim=axis))
-        return dict(zip(names, picked, strict=True))
-
-    def pack(self, expert: Expert) -> Tensor:
-        """One expert's share of this tensor: the inverse of `unpack`."""
-        fields = [getattr(expert, name) for name in PARTS[self.part]]
-        if self.interleaved:
-            rows = torch.stack(fields, dim=1).flatten(0, 1)
-        else:
-            rows = fields[0] if len(fields) == 1 else torch.cat(fields)
-        return rows.T.contiguous() if self.transposed else rows.contiguous()
-
 
 Layout = tuple[ExpertTensor, ...]
 
@@ -98,13 +70,3 @@ INTERLEAVED: Layout = (
     ExpertTensor("experts.down_proj", "down", transposed=True),
     ExpertTensor("experts.down_proj_bias", "down_bias"),
 )
-
-
-def unpacked(layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All fields that a layout's tensors hold.
-
-    Args:
-        layout: of the tensors.
-        tensors: by the names of the layout, of one expert or stacked.
-    """
-    return {field: part for each in layout for field, part in each.unpack(tensors[each.name]).items()}

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ream.errors import UserError
 from ream.files import read_json, write_json
+from ream.models.architecture import architecture_of, without_multi_token
+from ream.models.checkpoint import Checkpoint
 from ream.models.hub import COMPANIONS, DESCRIPTION, HubShards, snapshot
+from ream.models.layout import ExpertTensor
 from ream.models.shard_source import LocalShards, ShardSource
-
-if TYPE_CHECKING:  # it imports torch, which whoever wants the tokenizer's folder alone does without
-    from ream.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,6 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
     Raises:
         UserError: see `locate`, `Checkpoint` and `architecture_of`.
     """
-    from ream.models.architecture import architecture_of, without_multi_token
-    from ream.models.checkpoint import Checkpoint
-    from ream.models.layout import ExpertTensor
-
     source = source_of(path, wanted=DESCRIPTION)
     checkpoint = Checkpoint(source)
     architecture = architecture_of(checkpoint)
@@ -159,7 +154,7 @@ def folder_of(manifest: Manifest) -> Path:
     return folder
 
 
-def checkpoint_of(manifest: Manifest, keep_shards: bool = True) -> "Checkpoint":
+def checkpoint_of(manifest: Manifest, keep_shards: bool = True) -> Checkpoint:
     """The checkpoint of a manifest's model.
 
     Args:
@@ -169,8 +164,6 @@ def checkpoint_of(manifest: Manifest, keep_shards: bool = True) -> "Checkpoint":
     Raises:
         UserError: its shards are not those of the manifest any more; or see `Checkpoint`.
     """
-    from ream.models.checkpoint import Checkpoint
-
     if manifest.revision is None:
         folder_of(manifest)  # names the shard that has changed before a header is read
     checkpoint = Checkpoint(source_of(_pinned(manifest), keep_shards))

@@ -4,6 +4,7 @@ The model is built on torch's meta device by transformers' own code, so that eve
 given the names and the layout of the family on disk and, where config.json says so, a quantised format's parts.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,18 +13,18 @@ import torch
 from torch import nn
 
 from ream.errors import UserError
-from ream.files import read_json, read_table
-from ream.models.checkpoint import INDEX, SINGLE, Checkpoint, TensorInfo
-from ream.models.dtypes import DTYPES
+from ream.files import read_table
+from ream.models.checkpoint import Checkpoint, TensorInfo
 from ream.models.families import Family, family_of
 from ream.models.modelling import model_config
 from ream.models.quantization.config import DTYPE_KEYS, KEYS, format_of
 from ream.models.quantization.mxfp4 import Mxfp4
+from ream.models.quantization.names import logical_names
 from ream.models.quantization.planned import left_plain, stored_as
-from ream.models.quantization.tensors import logical_names
 from ream.models.shard_source import LocalShards
+from ream.models.stored import STORED
 
-NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
+NAMES = {kind.torch: name for name, kind in STORED.items()}
 DEFAULT_DTYPE = "BF16"  # where config.json says nothing
 # Name, shape, and whether it is a matrix that formats quantise.
 Planned = tuple[str, tuple[int, ...], bool]
@@ -56,19 +57,12 @@ class PlannedCheckpoint(Checkpoint):
             if self.form is not None and matrix and not kept(name.removesuffix(".weight")):
                 parts = stored_as(self.form, shape)
             for suffix, (part_dtype, part_shape) in parts.items():
-                size = torch.Size(part_shape).numel() * DTYPES[part_dtype].itemsize
+                size = math.prod(part_shape) * STORED[part_dtype].bytes
                 self.tensors[name + suffix] = TensorInfo(name + suffix, "", part_dtype, part_shape, 0, size)
         self.logical = logical_names(self.form, self.tensors)
 
     def raw(self, name: str, row: int | None = None) -> NoReturn:
         raise UserError(f"{self.folder} has no weights, only config.json; fetch the shards to read {name}")
-
-
-def has_weights(folder: Path) -> bool:
-    """Whether a folder has all the shards that its index names, or any safetensors file where it has no index."""
-    if not (folder / INDEX).exists():
-        return (folder / SINGLE).exists()
-    return all((folder / shard).exists() for shard in set(read_json(folder / INDEX)["weight_map"].values()))
 
 
 def stored_dtype(config: dict[str, Any]) -> str:

@@ -1,17 +1,15 @@
 """Opening the original model that the manifest stands for, and describing how a recipe was made."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ream import __version__
 from ream.files import file_digest
+from ream.models.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.checkpoint import Checkpoint
 from ream.models.manifest import Manifest, checkpoint_of, load_manifest
 from ream.params import Params
 from ream.stages.workspace import Workspace
-
-if TYPE_CHECKING:  # both import torch, which the stages that only describe a recipe do without
-    from ream.models.architecture import Architecture
-    from ream.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,8 @@ class Original:
     """The original model: its manifest, its checkpoint on disk, and what it is."""
 
     manifest: Manifest
-    checkpoint: "Checkpoint"
-    architecture: "Architecture"
+    checkpoint: Checkpoint
+    architecture: Architecture
 
     @property
     def vocabulary(self) -> int:
@@ -39,8 +37,6 @@ def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
     Raises:
         UserError: it has changed, or is not all there.
     """
-    from ream.models.architecture import architecture_of, without_multi_token
-
     manifest = load_manifest(workspace.manifest)
     checkpoint = checkpoint_of(manifest, keep_shards)
     architecture = architecture_of(checkpoint)

@@ -16,6 +16,7 @@ from ream.core.experts import parts
 from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.checkpoint import Checkpoint
+from ream.models.expert_tensors import unpack
 from ream.models.expert_weights import read_expert
 from tests.compress.test_families import logits, own
 from tests.compress.test_quantised import CASES
@@ -146,7 +147,7 @@ def test_quantised_originals_have_their_corrections_requantised_and_nothing_else
     kind = next(kind for kind in architecture.layout if kind.part == "down")
     for position in range(KEPT):
         one = written.tensor_name(0, kind, None if kind.stacked else position)
-        down = kind.unpack(after.read(one, position if kind.stacked else None))["down"]
+        down = unpack(kind, after.read(one, position if kind.stacked else None))["down"]
         assert torch.equal(layer.expert(position).down.float(), down.float())  # evaluated is what is written
 
 

@@ -15,8 +15,9 @@ from ream.compress.output import RECIPE, check_recipe, write_checkpoint
 from ream.compress.recipe_file import load_recipe
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe, Recipe
-from ream.models.checkpoint import INDEX, Checkpoint, tensor_bytes
+from ream.models.checkpoint import INDEX, Checkpoint
 from ream.models.families import FAMILIES
+from ream.models.shard_writing import tensor_bytes
 from tests.compress.walks import experts_of, loaded, logits, opened, random_recipe, replaced
 from tests.models.test_checkpoint import refused
 from tests.tiny import EXPERTS, TOP_K, files

@@ -5,8 +5,9 @@ import torch
 
 from ream.compress.release import release, releasing
 from ream.models.architecture import architecture_of
-from ream.models.checkpoint import Checkpoint, OutputTensor
+from ream.models.checkpoint import Checkpoint
 from ream.models.manifest import source_of
+from ream.models.shard_writing import OutputTensor
 from tests import tiny
 from tests.compress.walks import random_recipe
 from tests.models.fake_hub import NAME, serving

@@ -8,7 +8,8 @@ import torch
 from ream.compress.output import write_checkpoint
 from ream.compress.shards import refilled
 from ream.compress.verify import verify
-from ream.models.checkpoint import INDEX, SINGLE, Checkpoint, OutputTensor
+from ream.models.checkpoint import INDEX, SINGLE, Checkpoint
+from ream.models.shard_writing import OutputTensor
 from tests import tiny
 from tests.compress.walks import loaded, logits, opened, random_recipe
 

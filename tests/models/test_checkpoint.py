@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ream.errors import UserError
-from ream.models.checkpoint import INDEX, Checkpoint, OutputTensor, tensor_bytes, write_shard
+from ream.models.checkpoint import INDEX, Checkpoint
+from ream.models.shard_writing import OutputTensor, tensor_bytes, write_shard
 from tests.tiny import damaged
 
 FIRST = "model.layers.0.mlp.experts.3.up_proj.weight"

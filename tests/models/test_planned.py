@@ -9,7 +9,8 @@ import pytest
 from ream.errors import UserError
 from ream.models.architecture import architecture_of
 from ream.models.checkpoint import Checkpoint
-from ream.models.planned import PlannedCheckpoint, has_weights, stored_dtype
+from ream.models.headers import has_weights
+from ream.models.planned import PlannedCheckpoint, stored_dtype
 from tests.models import families
 from tests.quantized import fp8_checkpoint, mxfp4_checkpoint, w4a16_checkpoint
 

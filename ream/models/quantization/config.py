@@ -1,19 +1,12 @@
 """What config.json says about quantisation, and config.json of the same model without it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ream.errors import UserError
-from ream.models.quantization import fp8_block, mxfp4, pack_quantized
-from ream.models.quantization.tensors import Format
+from ream.models.quantization.names import Format
 
-# quant_method of quantization_config: what makes the format of the rest of it
-METHODS: dict[str, Callable[[Mapping[str, Any]], Format]] = {
-    "fp8": fp8_block.from_config,
-    "compressed-tensors": pack_quantized.from_config,
-    "mxfp4": mxfp4.from_config,
-}
 KEYS = ("quantization_config", "compression_config")  # the latter: compressed-tensors' first releases
 DTYPE_KEYS = ("dtype", "torch_dtype")
 
@@ -31,6 +24,8 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
     found = [level[key] for level in _levels(config) for key in KEYS if level.get(key)]
     if not found:
         return None
+    from ream.models.quantization.methods import METHODS  # which imports torch
+
     if any(other != found[0] for other in found):
         raise UserError(f"{where} has two quantization_configs that differ; keep the one that its weights are in")
     method = str(found[0].get("quant_method"))

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ream.errors import UserError
 from ream.models.dtypes import DTYPES
+from ream.models.quantization.names import Header
 from ream.models.quantization.scales import SCALES, rounded, spread
-from ream.models.quantization.tensors import Header
 
 LARGEST = 448.0  # of float8_e4m3fn, whose largest step is 32
 SLACK = (LARGEST + 16) / LARGEST

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
-from ream.models.quantization.tensors import Header
+from ream.models.quantization.names import Header
 
 BLOCK = 32
 BIAS = 127

@@ -19,8 +19,8 @@ from torch import Tensor
 from ream.errors import UserError
 from ream.models.dtypes import DTYPES
 from ream.models.quantization.integers import asymmetric, compact, pack, symmetric, unpack
+from ream.models.quantization.names import Header
 from ream.models.quantization.scales import SCALES, spread
-from ream.models.quantization.tensors import Header
 
 
 @dataclass(frozen=True)

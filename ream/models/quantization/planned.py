@@ -7,8 +7,8 @@ from typing import Any
 
 from ream.models.quantization.fp8_block import Fp8Block
 from ream.models.quantization.mxfp4 import BLOCK, Mxfp4
+from ream.models.quantization.names import Format
 from ream.models.quantization.pack_quantized import PackQuantized
-from ream.models.quantization.tensors import Format
 
 # Keys of quantization_config with the modules that stay as they are.
 LEFT_OUT = ("ignore", "modules_to_not_convert", "ignored_layers")

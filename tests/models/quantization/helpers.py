@@ -2,7 +2,7 @@
 
 import torch
 
-from ream.models.checkpoint import tensor_bytes
+from ream.models.shard_writing import tensor_bytes
 from tests.models.test_checkpoint import refused as refused
 
 
