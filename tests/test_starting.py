@@ -111,6 +111,16 @@ def test_saliency_and_grouping_import_numpy_alone(stage):
     assert not packages(modules) & HEAVY
 
 
+def test_describing_a_model_imports_no_torch(stage, checkpoint, tmp_path):
+    modules = loaded_by(["inspect", checkpoint])
+    assert "ream.models.describe" in modules
+    assert not packages(modules) & (HEAVY | {"jaxtyping", "yaml"})
+    params = tiny.write_params(tmp_path / "params", model=checkpoint)
+    modules = loaded_by(["stage", "model", "--params", params, "--root", tmp_path / "artifacts"])
+    assert "ream.models.finite" in modules
+    assert not packages(modules) & HEAVY
+
+
 def test_clustering_imports_only_what_clusters_of_scipy(stage):
     modules = loaded_by(
         stage("saliency", "--mix", "balanced"), stage("grouping", "--mix", "balanced", "--method", "hc-smoe")
