@@ -1,8 +1,8 @@
 """Writing a safetensors file tensor by tensor.
 
 The safetensors library writes a file from tensors that are all in memory; a shard is streamed here instead, from the
-header that the format defines (8 bytes of length, JSON, data), so that one tensor is in memory at a time and a tensor
-that is not touched is copied byte for byte.
+header that the format defines (8 bytes of length, JSON, data), so that a few tensors are in memory at a time and a
+tensor that is not touched is copied byte for byte. Tensors are hashed and written while the next are made.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ream.files import replacing
 from ream.models.stored import STORED
+from ream.models.written_behind import Piece, written_behind
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class OutputTensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    make: Callable[[], Iterable[bytes | bytearray]]
+    make: Callable[[], Iterable[Piece]]
     reads: frozenset[str] = frozenset()
 
     @property
@@ -47,7 +48,7 @@ def tensor_bytes(tensor: Tensor) -> bytes:
 
 
 def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> str:
-    """Write a safetensors file, atomically, one tensor (of stacked experts, one expert) in memory at a time.
+    """Write a safetensors file, atomically, with a few tensors (of stacked experts, a few experts) in memory at a time.
 
     Args:
         path: of the file.
@@ -76,17 +77,20 @@ def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None 
         raw = like
     with replacing(path) as temporary, open(temporary, "wb") as file:
         digest = hashlib.sha256()
-        for start in (len(raw).to_bytes(8, "little"), raw):
-            digest.update(start)
-            file.write(start)
-        for tensor in tensors:
-            made = 0
-            for data in tensor.make():
-                digest.update(data)
-                file.write(data)
-                made += len(data)
-            if made != tensor.bytes:
-                raise ValueError(f"{tensor.name}: {made} bytes made, {tensor.bytes} announced")
+
+        def write(piece: Piece) -> None:
+            digest.update(piece)
+            file.write(piece)
+
+        with written_behind(write) as put:
+            put(len(raw).to_bytes(8, "little") + raw)
+            for tensor in tensors:
+                made = 0
+                for data in tensor.make():
+                    put(data)
+                    made += len(data)
+                if made != tensor.bytes:
+                    raise ValueError(f"{tensor.name}: {made} bytes made, {tensor.bytes} announced")
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
-from ream.models.dtypes import DTYPES
+from ream.models.dtypes import DTYPES, all_finite
 from ream.models.quantization.names import Format, Header
 
 
@@ -37,7 +37,7 @@ def read_logical(
             raise UserError(f"{name} is {weight.dtype} without scales; dequantise the checkpoint to bfloat16 first")
     else:
         weight = form.decode(name, parts)
-        if not torch.isfinite(weight).all():
+        if not all_finite(weight):
             raise UserError(f"{name} holds NaN or Inf; fetch its shard again or repair the model")
     return weight.to(dtype)
 
@@ -57,13 +57,13 @@ def requantised(form: Format | None, name: str, weight: Tensor, like: Mapping[st
     Raises:
         UserError: NaN or Inf, or values beyond what the original's dtypes can hold.
     """
-    if not torch.isfinite(weight).all():
+    if not all_finite(weight):
         raise UserError(f"{name}: the new weights hold NaN or Inf; nothing is written")
     if form is None or form.key not in like:
         result = {"": weight.to(DTYPES[like[""].dtype])}
     else:
         result = form.encode(name, weight.to(torch.float32), like)
     for suffix, tensor in result.items():
-        if tensor.is_floating_point() and tensor.element_size() > 1 and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and tensor.element_size() > 1 and not all_finite(tensor):
             raise UserError(f"{name}: the new weights exceed the range of {name + suffix}, {like[suffix].dtype}")
     return result
