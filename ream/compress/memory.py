@@ -17,6 +17,7 @@ from ream.core.statistics import blocks_of
 from ream.models.architecture import Architecture
 from ream.models.decoder import DENSE_TOKENS
 from ream.models.inventory import Inventory
+from ream.models.written_behind import AHEAD_BYTES, WAITING
 
 LIBRARIES = 700_000_000  # Python with torch, transformers and what they import, measured on a CPU
 CUDA = 2_500_000_000  # what torch's CUDA libraries take on the host beside that
@@ -47,6 +48,7 @@ class Pieces:
     Attributes:
         layer: the largest decoder layer, computed with. stacks: its experts alone.
         reading: of a tensor, beside its place in the layer. merging: of a member and the expert it goes into.
+        writing: of tensors that are made and not yet written; or of embedding and head, which may lie side by side.
         sums, probes, alignment: what a layer keeps, and what aligning two experts takes.
         batch: activations of a micro-batch.
         streams: hidden states of all tokens in memory. embedding: what making the first ones takes beside them.
@@ -57,6 +59,7 @@ class Pieces:
     stacks: int
     reading: int
     merging: int
+    writing: int
     sums: int
     probes: int
     alignment: int
@@ -100,7 +103,12 @@ def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     else:
         host |= computing
     embedding = {"libraries": host["libraries"], "hidden states": pieces.streams, "embedding": pieces.embedding}
-    after = {"libraries": host["libraries"], "alignment": 0 if on_gpu else pieces.alignment, "merging": pieces.merging}
+    after = {
+        "libraries": host["libraries"],
+        "alignment": 0 if on_gpu else pieces.alignment,
+        "merging": pieces.merging,
+        "writing": pieces.writing,
+    }
     most = max((host, embedding, after), key=lambda each: sum(each.values()))
     walking, writing = _disk(parts, architecture, work)
     return Needs(most, computing if on_gpu else {}, max(walking, writing), walking > writing)
@@ -152,6 +160,7 @@ def _pieces(parts: Inventory, architecture: Architecture, numbers: Mapping[str, 
         stacks=one * experts * c,
         reading=max(parts.largest, one) * (stored + 1 + (DECODING if quantised else 0)),
         merging=one * (2 * member_bytes + 2 * SINGLE) if work.merges and work.experts < experts else 0,
+        writing=max(min(AHEAD_BYTES, (WAITING + 1) * max(parts.largest, one) * stored), parts.outside.bytes),
         sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) * work.passes + width * hidden),
         probes=min(work.probes, work.pass_tokens) * hidden * c * work.passes,
         alignment=(features + 3 * width) * width * DOUBLE + 3 * sampled * width * c + waiting if work.terms else 0,

@@ -122,6 +122,15 @@ def test_hidden_states_beyond_the_limit_are_on_disk(tmp_path):
     assert large.needs.disk - announced(checkpoint, architecture, sequences=4000).needs.disk == 1000 * size
 
 
+def test_embedding_and_head_may_be_in_memory_together_while_they_are_written(tmp_path):
+    folder = build("qwen3_moe", tmp_path / "model", values={"vocab_size": 30_000})
+    checkpoint = Checkpoint(folder)
+    sizes = [checkpoint.tensors[name].bytes for name in ("lm_head.weight", "model.embed_tokens.weight")]
+    assert sizes == [30_000 * 16 * 4] * 2
+    needed = estimate(open_headers(str(folder)), work(METHODS["reap"])).needs.host
+    assert needed["writing"] == sum(sizes) + checkpoint.tensors["model.norm.weight"].bytes
+
+
 def test_a_refit_keeps_targets_and_streams_and_writes_its_corrections(tmp_path):
     """Tiny Qwen3-MoE in float32: 256 tokens of 16 numbers; 2 layers of 4 kept experts of 8 · 16 weights."""
     checkpoint, architecture = opened(build("qwen3_moe", tmp_path / "model"))
