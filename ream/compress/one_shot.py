@@ -58,7 +58,7 @@ def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progr
         device = layer.decoder.device
         with Back(device) as back, torch.no_grad():
             for part, (entering,) in onto(device, state.parts(data), hidden):
-                residual, x = layer(entering, data.mask[part])
+                residual, x = layer(entering)
                 assert x is not None
                 if known is None:
                     probes.take(part, x, counted[part])
@@ -66,6 +66,7 @@ def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progr
                     statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
                 back.put(leaving, part, residual + block(x))
                 progress.update(1)
+        layer.check()
         if known is not None:
             return known
         own = {

@@ -64,7 +64,7 @@ def compress_sequentially(
         pieces = (piece for part in state.parts(walked) for piece in halves(part, sequences, len(walked.ids)))
         with Back(decoder.device) as back, torch.no_grad():
             for piece, (entering,) in onto(decoder.device, pieces, hidden):
-                residual, x = layer(entering, walked.mask[piece])
+                residual, x = layer(entering)
                 assert x is not None
                 if piece.start >= sequences:  # the original's own stream
                     back.put(leaving, piece, residual + block(x))
@@ -79,6 +79,7 @@ def compress_sequentially(
                     back.put(inputs, piece, x)
                 if piece.stop % walked.rows == 0 or piece.stop == len(walked.ids):  # else half of a micro-batch
                     progress.update(1)
+        layer.check()  # before anything is decided on what it gave
         decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
         experts, sample = block.experts, probes.result().to(decoder.device)
 

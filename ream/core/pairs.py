@@ -3,6 +3,7 @@
 With the offsets on the host, loops over experts cut their tokens out with slices, and never wait for the device.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -70,3 +71,19 @@ def routed_pairs(
         count=starts.diff().reshape(tiles, experts).sum(0),
         offsets=offsets,
     )
+
+
+def routed_rows(
+    indices: Int64[Tensor, "T k"], experts: int
+) -> Iterator[tuple[int, Int64[Tensor, " R"], Int64[Tensor, " R"]]]:
+    """For each expert that has tokens: its index, their rows, ascending, and which of a row's k places is its own.
+
+    Args:
+        indices: the experts of each token. experts: N.
+    """
+    pairs = routed_pairs(indices, experts, max(1, len(indices)))
+    places = pairs.flat % indices.shape[1]
+    for expert in range(experts if len(indices) else 0):
+        part = slice(pairs.offsets[expert], pairs.offsets[expert + 1])
+        if part.start < part.stop:
+            yield expert, pairs.token[part], places[part]

@@ -167,7 +167,7 @@ def test_walk_is_the_models_own_forward(tiny, family):
     hidden = decoder.embed(ids)
     for index in range(LAYERS):
         with decoder.layer(index) as layer:
-            hidden, x = layer(hidden, mask)
+            hidden, x = layer(hidden)
             if x is not None:
                 hidden = hidden + decoder.block(index)(x)
         expected = caught[index][0] if isinstance(caught[index], tuple) else caught[index]
@@ -427,12 +427,12 @@ def test_multi_token_layer_is_walked_as_transformers_drafts_with_it(tiny, family
     following, positions = model.model.embed_tokens(ids[:, 1:]), torch.arange(8)[None]
     theirs(following, last, model.model.rotary_emb(last, positions), None, positions, None)
     decoder = decoder_of(folder)
-    hidden, mask = decoder.embed(ids), torch.ones(1, 9, dtype=torch.bool)
+    hidden = decoder.embed(ids)
     for index in range(architecture.depth):
         if index == LAYERS:
             hidden = decoder.multi_token_entry(index)(hidden, ids.roll(-1, dims=1))
         with decoder.layer(index) as layer:
-            hidden, x = layer(hidden, mask)
+            hidden, x = layer(hidden)
             if x is not None:
                 hidden = hidden + decoder.block(index)(x)
     torch.testing.assert_close(hidden[:, :8], caught[0], **CLOSE)
