@@ -8,9 +8,10 @@ meeting before it, in which every rank says that it has come there, or what has 
 """
 
 import json
+import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -86,6 +87,28 @@ class Ranks:
         table[torch.from_numpy(order)] = rows
         self._collective(table.view(torch.uint8))
         return table
+
+    def broadcast(self, where: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the first rank has, on all of them; it is a meeting, too.
+
+        Args:
+            where: name of the place.
+            tensors: of the first, on the host, of any names, dtypes and shapes; not looked at on the others.
+
+        Returns:
+            The first's own bits: they are added up as bytes, to the zeros of the other ranks.
+        """
+        forms = {name: (str(tensor.dtype).removeprefix("torch."), tensor.shape) for name, tensor in tensors.items()}
+        first = {name: (getattr(torch, dtype), shape) for name, (dtype, shape) in self.meet(where, forms)[0].items()}
+        sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in first.values()]
+        flat = torch.zeros(sum(sizes), dtype=torch.uint8)
+        if self.first:
+            flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors.values()])
+        self._collective(flat)
+        return {  # copied: in the middle of other bytes not every dtype can be read
+            name: part.clone().view(dtype).reshape(shape)
+            for (name, (dtype, shape)), part in zip(first.items(), flat.split(sizes), strict=True)
+        }
 
     def placed(self, compute: Compute) -> Compute:
         """Settings for this rank: a GPU of its own, or its share of the cores where ``threads`` gives no number.
@@ -186,12 +209,12 @@ class Share:
         """Args:
         ranks: all of them. order: which of all probes are among this rank's tokens.
         ahead: the layer at which the rank stands that a kill has left furthest on.
-        committed: that rank's folder, with the totals of the layers before.
+        committed: that rank's folder, with what is kept of the layers before: their totals, or what became of them.
         """
         self.ranks, self.order, self.ahead, self.committed = ranks, order, ahead, committed
 
     def known(self, index: int) -> dict[str, Tensor] | None:
-        """The totals of a layer, where a rank has committed them before a kill: they are of all ranks."""
+        """What is kept of a layer, where a rank has committed it before a kill: it is the same of all ranks."""
         return load_file(self.committed / f"layer-{index:03d}.safetensors") if index < self.ahead else None
 
     def together(self, index: int, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -203,3 +226,13 @@ class Share:
         counts = self.ranks.meet(f"layer {index}", len(own["probes"]))
         sums = self.ranks.sum({name: own[name] for name in Sums.__annotations__})
         return sums | {"probes": self.ranks.gather(own["probes"], self.order, sum(counts))}
+
+    def decided(self, index: int, decide: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """What becomes of a layer: the first rank decides, once, and all others are given it.
+
+        Would each decide by itself, ranks on different processors could round a tie in different ways.
+
+        Args:
+            index: of the layer. decide: called on the first alone.
+        """
+        return self.ranks.broadcast(f"layer {index} decided", decide() if self.ranks.first else {})
