@@ -8,7 +8,6 @@ meeting before it, in which every rank says that it has come there, or what has 
 """
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from ream.core.sums import Sums
@@ -96,19 +95,14 @@ class Ranks:
             tensors: of the first, on the host, of any names, dtypes and shapes; not looked at on the others.
 
         Returns:
-            The first's own bits: they are added up as bytes, to the zeros of the other ranks.
+            The first's own bits, as safetensors: they are added up as bytes, to the zeros of the other ranks.
         """
-        forms = {name: (str(tensor.dtype).removeprefix("torch."), tensor.shape) for name, tensor in tensors.items()}
-        first = {name: (getattr(torch, dtype), shape) for name, (dtype, shape) in self.meet(where, forms)[0].items()}
-        sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in first.values()]
-        flat = torch.zeros(sum(sizes), dtype=torch.uint8)
+        packed = save(dict(tensors)) if self.first else b""
+        sent = torch.zeros(self.meet(where, len(packed))[0], dtype=torch.uint8)
         if self.first:
-            flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors.values()])
-        self._collective(flat)
-        return {  # copied: in the middle of other bytes not every dtype can be read
-            name: part.clone().view(dtype).reshape(shape)
-            for (name, (dtype, shape)), part in zip(first.items(), flat.split(sizes), strict=True)
-        }
+            sent = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        self._collective(sent)
+        return load(sent.numpy().tobytes())
 
     def placed(self, compute: Compute) -> Compute:
         """Settings for this rank: a GPU of its own, or its share of the cores where ``threads`` gives no number.
