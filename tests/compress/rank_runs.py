@@ -4,8 +4,8 @@ They have torchrun's environment, and the log of file operations of tests/compre
 
     {"arguments": [...] of each rank, "folder": "...", "at": {rank: of `killing.watch`}, "after": seconds or null}
 
-and is answered, of each rank, with ``codes``, ``said`` (stderr), ``printed`` (stdout) and ``operations``. ``at`` kills a
-rank right before that operation, ``after`` all of them from outside. Unlike torchrun it ends no rank because another
+and is answered, of each rank, with ``codes``, ``said`` (stderr), ``printed`` (stdout) and ``operations``. ``at`` kills
+a rank right before that operation, ``after`` all of them from outside. Unlike torchrun it ends no rank because another
 has ended: what they do of themselves is seen.
 """
 
