@@ -1,7 +1,7 @@
 """Several processes on one walk, as torchrun starts them: each takes a share of the tokens, all get the same totals.
 
 What ranks tell each other goes over gloo and the host's memory, with GPUs, too: the sums of a layer are there already,
-in float64, and are a few MB a layer (128 experts, hidden 2048: 4 MB).
+in float64, and are a few MB a layer (128 experts, hidden 2048: 4 MB); so are decisions, in a sequential walk.
 
 An error of one rank must end all of them and leave none waiting. So no rank goes into a collective operation without a
 meeting before it, in which every rank says that it has come there, or what has become of it instead.
@@ -26,7 +26,8 @@ from ream.core.sums import Sums
 from ream.errors import UserError
 from ream.params.model import Compute
 
-# What one rank may have to wait for: that another has walked a layer, or that the first has drawn the calibration text.
+# What one rank may have to wait for: that another has walked a layer, or that the first has decided on one, or drawn
+# the calibration text.
 # Processes that end are noticed at once; this is for machines that fall silent.
 PATIENCE = timedelta(hours=6)
 

@@ -96,10 +96,11 @@ def parts_of(
     discard_stale: bool,
     ranks: "Ranks",
 ) -> Iterator[dict[str, Part]]:
-    """This rank's parts of walks that all ranks go together; the block ends when every rank has gone them.
+    """This rank's parts of walks, for a block that takes them through the layers; it ends when all ranks have done so.
 
-    After a kill, ranks may stand a layer apart. Those behind take what is kept of that layer from one ahead, and take
-    their own tokens through it. When the block has ended, ``share.committed`` has all layers.
+    After a kill, ranks may stand a layer apart. Those behind take what is kept of that layer from one ahead, and only
+    take their own tokens through it. Where one has finished the last layer (``share.ahead``), nothing is left to walk
+    for. At the end ``share.committed`` has all layers.
 
     Args:
         params: with `Ranks.placed`.

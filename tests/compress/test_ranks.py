@@ -234,6 +234,20 @@ def test_a_rank_killed_before_it_has_committed_the_last_layer_takes_all_of_the_o
     assert not walked(went_on)
 
 
+@pytest.mark.slow
+def test_ranks_may_stand_further_apart_where_layers_have_no_experts(runs, tmp_path):
+    """In such layers none waits for the others."""
+    dense = Runs(runs.ask, tiny.build(tmp_path / "model", layers=4, dense=(1, 2)), runs.params)
+    for name in ("whole", "run"):
+        at = {0: ["rename .*-rank-.*progress", 1]} if name == "run" else {}
+        answer = dense(tmp_path / name / "here", *dense.compress("ream"), at=at)
+        assert answer.codes == ([KILLED, 2] if at else [0, 0]), answer.said
+    assert standing(tmp_path / "run" / "here") == {0: [1], 1: [3]}
+    assert dense(tmp_path / "run" / "here", *dense.compress("ream")).codes == [0, 0]
+    found, expected = (tiny.files(tmp_path / name / "here" / "out") for name in ("run", "whole"))
+    assert found == expected
+
+
 def test_a_finished_walk_is_not_gone_again(runs, whole, tmp_path):
     """Killed while the first writes the output, when the others have ended."""
     folder, (_, expected) = tmp_path / "run", whole("ream")
