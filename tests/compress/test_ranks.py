@@ -126,8 +126,15 @@ def test_recipes_of_other_methods_and_cuts_are_those_of_a_single_process(runs, t
     same_recipe(*(tmp_path / folder / "out" / "recipe.safetensors" for folder in ("many", "one")))
 
 
-@pytest.mark.parametrize("behind", [0, 1])
-@pytest.mark.parametrize("method", WALKS)
+@pytest.mark.parametrize(
+    ("method", "behind"),
+    [
+        ("hc-smoe", 1),
+        ("ream", 0),
+        pytest.param("hc-smoe", 0, marks=pytest.mark.slow),
+        pytest.param("ream", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_ranks_that_stand_a_layer_apart_end_as_if_nothing_had_been(runs, whole, tmp_path, method, behind):
     walks, (_, expected) = WALKS[method], whole(method)
     at = ["rename .*(a|ream-4)-rank-.*progress", 1]  # what is kept of layer 1 is there, of all walks
