@@ -1,22 +1,25 @@
 # `make repro` and `make test` do all their own set-up in a fresh clone; a second call re-uses the environment.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 WORKERS ?= 2
 PARAMS ?= params/paper-demo.yaml
 PORT ?= 4200
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help repro flow paper ui test test-browser test-flow test-all lint format clean
+.PHONY: help repro flow paper ui test test-browser test-flow test-gpu test-all lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-# torch comes first and by its exact version: any other way of asking may fetch gigabytes of CUDA libraries.
+# torch comes first and by its exact version: any other way of asking may fetch gigabytes of CUDA libraries. pip would
+# compile what it installs on one core; that takes a third of the time.
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,flow,dask,browser]'
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -c constraints.txt -e '.[dev,flow,dask,browser]'
+	-@$(BIN)/python -m compileall -qq -j 0 .venv/lib
 	@touch $@
 
 repro: .venv/installed ## the whole demo graph: models, scores, report
@@ -48,6 +51,9 @@ test-browser: .venv/installed ## the UI and the report in a browser, where there
 
 test-flow: .venv/installed ## the tests with Prefect servers, and in a browser where there is chromium
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m 'flow or browser'
+
+test-gpu: .venv/installed ## the tests that need a GPU
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 0 -m gpu
 
 test-all: .venv/installed ## with the slow tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not gpu'

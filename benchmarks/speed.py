@@ -133,10 +133,9 @@ class Layer:
 
     def attention(self) -> Measured:
         """The decoder layer without its MoE block."""
-        mask = torch.ones(self.hidden.shape[:2], dtype=torch.bool)
         flops = self.T * (2.0 * self.parts.other.weights + attention_flops(self.config, 0, self.length))
         with self.decoder.layer(0) as layer:
-            return self._product(lambda: layer(self.hidden, mask), flops, (self.T, self.H, 2 * self.H), self.full)
+            return self._product(lambda: layer(self.hidden), flops, (self.T, self.H, 2 * self.H), self.full)
 
     def statistics(self) -> Measured:
         """All experts on all tokens, routed norms and all; and then the sums' outputs."""

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import speed
 from benchmarks.speed_shapes import SHAPES
+from tests.second_device import device, on_device
 
 NUMBERS = {
     "hidden_size": 16, "intermediate_size": 12, "moe_intermediate_size": 8, "num_attention_heads": 2,
@@ -87,3 +88,11 @@ def test_shapes_are_layers_that_the_product_knows(name, tmp_path):
     assert found.moe_layers == (0,)
     assert (found.width, found.top_k) == (SHAPES[name].config["moe_intermediate_size"], found.top_k)
     assert SHAPES[name].kept < found.experts
+
+
+def test_it_runs_on_a_device_apart(small, tmp_path, monkeypatch):
+    with on_device(monkeypatch) as running:
+        monkeypatch.setattr(speed, "device_of", lambda name: device())
+        parts = run(tmp_path, "--dtype", "bfloat16", "--experts", "4", "--pairs", "1")["parts"]
+    assert set(speed.PARTS) < set(parts)
+    assert running.operations > 1000

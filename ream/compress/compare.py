@@ -102,7 +102,7 @@ def _walk(
                 block = decoder.block(index, layers[name][index]) if moe else None
                 own = None if block is None else _own_error(decoder, block, data, inputs, outputs)
                 for part in data:
-                    stream[part] = _left(layer, block, stream[part], data.mask[part])
+                    stream[part] = _left(layer, block, stream[part])
                     progress.update(1)
                 errors[name].append(LayerError(index, own, _relative(stream, original, data.mask)))
                 if block is not None:
@@ -124,7 +124,7 @@ def _original_layer(
     block = decoder.block(layer.index) if moe else None
     inputs, outputs = (torch.empty_like(stream if moe else stream[:0]) for _ in range(2))
     for part in data:
-        residual, x = layer(stream[part], data.mask[part])
+        residual, x = layer(stream[part])
         if block is not None and x is not None:
             inputs[part] = x.to(stream.device)
             outputs[part] = block(x).to(stream.device)
@@ -136,9 +136,9 @@ def _original_layer(
     return inputs, outputs
 
 
-def _left(layer: LoadedLayer, block: MoEBlock | None, hidden: Tensor, mask: Tensor) -> Tensor:
+def _left(layer: LoadedLayer, block: MoEBlock | None, hidden: Tensor) -> Tensor:
     """What leaves the layer with this block as its MoE block, on the host."""
-    residual, x = layer(hidden, mask)
+    residual, x = layer(hidden)
     if block is not None and x is not None:
         residual = residual + block(x)
     return residual.to(hidden.device)

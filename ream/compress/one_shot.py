@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ream.compress.state import WalkState
 from ream.compress.statistics_file import layer_file
+from ream.compress.totals import LayerTotals
 from ream.compress.transfers import Back, onto
 from ream.compress.walk import Batches, MoELayer, Pass, Probes, walk
-from ream.core.statistics import LayerStatistics
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 from ream.progress import Progress
 
@@ -54,24 +54,20 @@ def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progr
         index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
         known = None if share is None else share.known(index)
-        statistics = LayerStatistics(block.experts, block.unit)
+        totals = LayerTotals(block, probes)
         device = layer.decoder.device
         with Back(device) as back, torch.no_grad():
             for part, (entering,) in onto(device, state.parts(data), hidden):
-                residual, x = layer(entering, data.mask[part])
+                residual, x = layer(entering)
                 assert x is not None
                 if known is None:
-                    probes.take(part, x, counted[part])
-                    flat = x.reshape(-1, x.shape[-1])
-                    statistics.update(flat, block.route(flat), counted[part].reshape(-1).to(flat.device))
+                    totals.update(part, x, counted[part])
                 back.put(leaving, part, residual + block(x))
                 progress.update(1)
+        layer.check()
         if known is not None:
             return known
-        own = {
-            **{name: torch.from_numpy(array) for name, array in statistics.result().arrays().items()},
-            "probes": probes.result().cpu(),
-        }
+        own = totals.result()
         return own if share is None else share.together(index, own)
 
     return moe_layer

@@ -1,7 +1,7 @@
 """Several processes on one walk, as torchrun starts them: each takes a share of the tokens, all get the same totals.
 
 What ranks tell each other goes over gloo and the host's memory, with GPUs, too: the sums of a layer are there already,
-in float64, and are a few MB a layer (128 experts, hidden 2048: 4 MB).
+in float64, and are a few MB a layer (128 experts, hidden 2048: 4 MB); so are decisions, in a sequential walk.
 
 An error of one rank must end all of them and leave none waiting. So no rank goes into a collective operation without a
 meeting before it, in which every rank says that it has come there, or what has become of it instead.
@@ -10,7 +10,7 @@ meeting before it, in which every rank says that it has come there, or what has 
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,14 +19,15 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from ream.core.sums import Sums
 from ream.errors import UserError
 from ream.params.model import Compute
 
-# What one rank may have to wait for: that another has walked a layer, or that the first has drawn the calibration text.
+# What one rank may have to wait for: that another has walked a layer, or that the first has decided on one, or drawn
+# the calibration text.
 # Processes that end are noticed at once; this is for machines that fall silent.
 PATIENCE = timedelta(hours=6)
 
@@ -86,6 +87,23 @@ class Ranks:
         table[torch.from_numpy(order)] = rows
         self._collective(table.view(torch.uint8))
         return table
+
+    def broadcast(self, where: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the first rank has, on all of them; it is a meeting, too.
+
+        Args:
+            where: name of the place.
+            tensors: of the first, on the host, of any names, dtypes and shapes; not looked at on the others.
+
+        Returns:
+            The first's own bits, as safetensors: they are added up as bytes, to the zeros of the other ranks.
+        """
+        packed = save(dict(tensors)) if self.first else b""
+        sent = torch.zeros(self.meet(where, len(packed))[0], dtype=torch.uint8)
+        if self.first:
+            sent = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        self._collective(sent)
+        return load(sent.numpy().tobytes())
 
     def placed(self, compute: Compute) -> Compute:
         """Settings for this rank: a GPU of its own, or its share of the cores where ``threads`` gives no number.
@@ -186,12 +204,12 @@ class Share:
         """Args:
         ranks: all of them. order: which of all probes are among this rank's tokens.
         ahead: the layer at which the rank stands that a kill has left furthest on.
-        committed: that rank's folder, with the totals of the layers before.
+        committed: that rank's folder, with what is kept of the layers before: their totals, or what became of them.
         """
         self.ranks, self.order, self.ahead, self.committed = ranks, order, ahead, committed
 
     def known(self, index: int) -> dict[str, Tensor] | None:
-        """The totals of a layer, where a rank has committed them before a kill: they are of all ranks."""
+        """What is kept of a layer, where a rank has committed it before a kill: it is the same of all ranks."""
         return load_file(self.committed / f"layer-{index:03d}.safetensors") if index < self.ahead else None
 
     def together(self, index: int, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -203,3 +221,13 @@ class Share:
         counts = self.ranks.meet(f"layer {index}", len(own["probes"]))
         sums = self.ranks.sum({name: own[name] for name in Sums.__annotations__})
         return sums | {"probes": self.ranks.gather(own["probes"], self.order, sum(counts))}
+
+    def decided(self, index: int, decide: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """What becomes of a layer: the first rank decides, once, and all others are given it.
+
+        Would each decide by itself, ranks on different processors could round a tie in different ways.
+
+        Args:
+            index: of the layer. decide: called on the first alone.
+        """
+        return self.ranks.broadcast(f"layer {index} decided", decide() if self.ranks.first else {})

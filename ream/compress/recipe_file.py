@@ -75,6 +75,11 @@ def layer_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
     }
 
 
+def layer_of(tensors: Mapping[str, "Tensor"]) -> LayerRecipe:
+    """The inverse of `layer_tensors` for a layer without corrections."""
+    return unpack_layer({name: tensor.numpy() for name, tensor in tensors.items()})
+
+
 def correction_name(part: str, position: int) -> str:
     """Of a corrected projection, after the layer's prefix.
 

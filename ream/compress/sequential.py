@@ -5,9 +5,10 @@ n through the compressed layers, the other n through the original's.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,17 +17,21 @@ from ream.available import free_threads
 from ream.compress.apply import CompressedLayer
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
-from ream.compress.recipe_file import layer_tensors, read_layer
+from ream.compress.recipe_file import layer_of, layer_tensors, read_layer
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.state import WalkState
+from ream.compress.statistics_file import layer_file
+from ream.compress.totals import LayerTotals, sums_of
 from ream.compress.transfers import Back, onto
 from ream.compress.walk import Batches, Pass, Probes, walk
 from ream.core.alignment import align_groups
-from ream.core.recipe import Recipe
-from ream.core.statistics import LayerStatistics
+from ream.core.recipe import LayerRecipe, Recipe
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 from ream.params import Method
 from ream.progress import Progress
+
+if TYPE_CHECKING:  # only where torchrun has started several processes
+    from ream.compress.ranks import Share
 
 
 def compress_sequentially(
@@ -39,12 +44,17 @@ def compress_sequentially(
     state: WalkState,
     progress: Progress,
     facts: Mapping[str, Any],
+    share: "Share | None" = None,
 ) -> Recipe:
     """Statistics, saliency, grouping, alignment, merge, refit and propagation, layer by layer.
 
     Attention runs once a layer: the MoE inputs and residuals of all tokens are kept on the host, or in mapped files,
     until the layer's experts are decided, then the compressed experts, in the checkpoint's dtype, give the next layer's
     hidden states.
+
+    Args:
+        share: where the tokens are one rank's, how all ranks decide on a layer by all tokens; not with a refit, nor
+            where neurons are chosen, which take all tokens of a layer together.
     """
     architecture, checkpoint = decoder.architecture, decoder.checkpoint
     sequences, refitted = len(data.ids), method.refit
@@ -53,7 +63,8 @@ def compress_sequentially(
     def moe_layer(
         index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
     ) -> dict[str, Tensor]:
-        statistics = LayerStatistics(block.experts, block.unit)
+        known = None if share is None else share.known(index)
+        totals = LayerTotals(block, probes, "softmax" if method.scores == "softmax" else None)
         shape = (sequences, *hidden.shape[1:])
 
         def own_parts() -> Iterator[slice]:
@@ -64,33 +75,41 @@ def compress_sequentially(
         pieces = (piece for part in state.parts(walked) for piece in halves(part, sequences, len(walked.ids)))
         with Back(decoder.device) as back, torch.no_grad():
             for piece, (entering,) in onto(decoder.device, pieces, hidden):
-                residual, x = layer(entering, walked.mask[piece])
+                residual, x = layer(entering)
                 assert x is not None
                 if piece.start >= sequences:  # the original's own stream
                     back.put(leaving, piece, residual + block(x))
                 else:
-                    probes.take(piece, x, counted[piece])
-                    flat = x.reshape(-1, x.shape[-1])
-                    routing = block.route(flat, "softmax" if method.scores == "softmax" else None)
-                    statistics.update(flat, routing, counted[piece].reshape(-1).to(flat.device))
+                    if known is None:
+                        totals.update(piece, x, counted[piece])
                     if refitted is not None and targets is not None and refitted.target == "layer":
                         back.put(targets, piece, block(x))
                     back.put(leaving, piece, residual)
                     back.put(inputs, piece, x)
                 if piece.stop % walked.rows == 0 or piece.stop == len(walked.ids):  # else half of a micro-batch
                     progress.update(1)
-        decided = group_layer(method, statistics.result(), kept, group_size, architecture.router_groups)
-        experts, sample = block.experts, probes.result().to(decoder.device)
+        layer.check()  # before anything is decided on what it gave
+
+        def decide(measured: Mapping[str, Tensor]) -> LayerRecipe:
+            grouped = group_layer(method, sums_of(measured), kept, group_size, architecture.router_groups)
+            experts = block.experts
+            if method.merging == "neurons":
+                return choose_neurons(decoder, index, grouped, experts, inputs, counted[:sequences], own_parts)
+            members, threads = absorbed(grouped), free_threads(decoder.device)
+            sample = measured["probes"].to(decoder.device)
+            found = align_groups(members, experts.__getitem__, method.alignment, sample, block.unit, threads)
+            return replace(grouped, permutations=found)
 
         report: dict[str, Tensor] = {}
         with torch.no_grad():
-            if method.merging == "neurons":
-                decided = choose_neurons(decoder, index, decided, experts, inputs, counted[:sequences], own_parts)
+            if share is None:
+                decided = decide(totals.result())
             else:
-                members, threads = absorbed(decided), free_threads(decoder.device)
-                found = align_groups(members, experts.__getitem__, method.alignment, sample, block.unit, threads)
-                decided = replace(decided, permutations=found)
-            del statistics, experts
+                if known is None:
+                    together = share.together(index, totals.result())
+                    known = share.decided(index, lambda: layer_tensors(decide(together)))
+                decided = layer_of(known)
+            del totals
             block.free()  # before there are the compressed experts, too
             compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
             if refitted is not None and targets is not None:
@@ -119,10 +138,18 @@ def compress_sequentially(
 
     walked = streams(data, method)
     walk(decoder, [Pass(walked, state, moe_layer)], progress)
-    layers = {index: read_layer(state.layer_path(index)) for index in architecture.moe_layers}
     if refitted is not None:
         facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in architecture.moe_layers}}
-    return Recipe(layers, facts)
+    return recipe_of(state.folder, architecture.moe_layers, facts)
+
+
+def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:
+    """The recipe of a finished walk.
+
+    Args:
+        folder: of its state. layers: those with experts. facts: of the recipe.
+    """
+    return Recipe({index: read_layer(layer_file(folder, index)) for index in layers}, facts)
 
 
 def streams(data: Batches, method: Method) -> Batches:

@@ -183,7 +183,7 @@ def walk(decoder: Decoder, passes: Sequence[Pass], progress: Progress) -> None:
                     continue
                 with Back(decoder.device) as back:
                     for part, (x,) in onto(decoder.device, each.state.parts(each.data), hidden[number]):
-                        back.put(leaving[number], part, layer(x, each.data.mask[part])[0])
+                        back.put(leaving[number], part, layer(x)[0])
                         progress.update(1)
             del block
         for number, each in here.items():

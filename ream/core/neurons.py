@@ -19,6 +19,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack, GatedUnit, neuron_activations, parts
+from ream.core.pairs import routed_rows
 from ream.core.refit_sums import product_dtype
 from ream.core.routing import Routing
 
@@ -46,8 +47,10 @@ def neuron_grams(
         for position, members in groups.items()
     }
     for x, routing in stream:
-        for position, members in groups.items():
-            rows, slots = torch.where(routing.indices == position)
+        for position, rows, slots in routed_rows(routing.indices, routing.logits.shape[1]):
+            if position not in groups:
+                continue
+            members = groups[position]
             gate = None if input_gates is None else input_gates[position]
             hidden = [
                 neuron_activations(x[rows], replace(experts[member], input_gate=gate), unit)
@@ -76,15 +79,17 @@ def chosen_neurons(gram: Float64[Tensor, "n n"], down: Float[Tensor, "H n"], kee
     weights = down.to(gram.dtype, copy=True)
     inverse = torch.linalg.inv(gram + DAMPING * mean * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
     removed = torch.zeros(len(gram), dtype=torch.bool, device=gram.device)
+    one = torch.ones((), dtype=gram.dtype, device=gram.device)
     for _ in range(len(gram) - keep):
         diagonal = inverse.diagonal()
         costs = torch.where(removed, torch.inf, weights.square().sum(0) / diagonal)
-        least = int(costs.argmin())
-        row = inverse[least].clone()
-        weights -= torch.outer(weights[:, least] / row[least], row)
-        inverse -= torch.outer(row / row[least], row)
-        removed[least] = True
-        inverse[least, least] = 1.0  # its row and column are zero: it takes no part in what follows
+        least = costs.argmin(dim=0, keepdim=True)  # stays on the device: the host need not know it
+        row = inverse.index_select(0, least)[0]
+        own = row.index_select(0, least)
+        weights -= torch.outer(weights.index_select(1, least)[:, 0] / own, row)
+        inverse -= torch.outer(row / own, row)
+        removed.index_fill_(0, least, True)
+        inverse.index_put_((least, least), one)  # its row and column are zero: it takes no part in what follows
     kept: np.ndarray = (~removed).nonzero()[:, 0].cpu().numpy()
     return kept
 

@@ -15,7 +15,7 @@ an up row the same with ∂unit/∂up_n, and a down projection W⁰ + s · V M�
 f = g unit(...): Gauss and Newton's matrix without what couples neurons, or projections. s² is the error at the start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_outputs, neuron_activations, scaled_inputs
+from ream.core.pairs import routed_rows
 from ream.core.refit_sums import RefitTokens, Stream, chosen, product_dtype
 
 FITTED = ("gate", "up", "down")
@@ -175,14 +176,12 @@ def _projections(experts: Sequence[Expert]) -> dict[str, Tensor]:
     return {name: torch.stack([getattr(expert, name) for expert in experts]) for name in FITTED}
 
 
-def _routed(tokens: RefitTokens, which: Sequence[int]) -> list[tuple[int, Tensor, Tensor]]:
+def _routed(tokens: RefitTokens, which: Sequence[int]) -> Iterator[tuple[int, Tensor, Tensor]]:
     """For each expert that has tokens here: its place in ``which``, their rows [R] and weights [R, 1]."""
-    found = []
-    for place, expert in enumerate(which):
-        rows, slots = torch.where(tokens.routing.indices == expert)
-        if len(rows):
-            found.append((place, rows, tokens.routing.weights[rows, slots][:, None]))
-    return found
+    places = {expert: place for place, expert in enumerate(which)}
+    for expert, rows, slots in routed_rows(tokens.routing.indices, tokens.routing.logits.shape[1]):
+        if expert in places:
+            yield places[expert], rows, tokens.routing.weights[rows, slots][:, None]
 
 
 def routed_outputs(

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from ream.core.experts import ExpertStack, GatedUnit, neuron_activations
+from ream.core.pairs import routed_rows
 from ream.core.routing import Routing
 
 
@@ -46,12 +47,10 @@ class CompressedExperts:
 
     def features(self, tokens: RefitTokens) -> Iterator[tuple[int, Tensor, Tensor]]:
         """For every expert that has tokens here: its index, their rows [R], and f_j of them [R, D]."""
-        for expert in range(len(self.stack)):
-            rows, slots = torch.where(tokens.routing.indices == expert)
-            if len(rows):
-                hidden = neuron_activations(tokens.x[rows], self.stack[expert], self.unit)
-                hidden = hidden.to(product_dtype(hidden.dtype))
-                yield expert, rows, hidden * tokens.routing.weights[rows, slots].to(hidden.dtype)[:, None]
+        for expert, rows, places in routed_rows(tokens.routing.indices, len(self.stack)):
+            hidden = neuron_activations(tokens.x[rows], self.stack[expert], self.unit)
+            hidden = hidden.to(product_dtype(hidden.dtype))
+            yield expert, rows, hidden * tokens.routing.weights[rows, places].to(hidden.dtype)[:, None]
 
     def zeros(self, *shape: int) -> Tensor:
         """Totals."""
@@ -156,9 +155,10 @@ def squared_errors(
 
 def chosen(tokens: RefitTokens, mask: Tensor) -> RefitTokens:
     """Some of the tokens."""
-    if bool(mask.all()):
+    rows = mask.nonzero()[:, 0]
+    if len(rows) == len(mask):
         return tokens
-    return RefitTokens(tokens.x[mask], tokens.routing.take(mask), tokens.error[mask], tokens.fitted[mask])
+    return RefitTokens(tokens.x[rows], tokens.routing.take(rows), tokens.error[rows], tokens.fitted[rows])
 
 
 def product_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -128,7 +128,8 @@ class Decoder:
         """A decoder layer with its weights, freed when the block ends.
 
         Raises:
-            UserError: a tensor is missing or holds NaN or Inf.
+            UserError: a tensor is missing or holds NaN or Inf, or the layer's activations do: when the block ends, if
+                `LoadedLayer.check` has not been asked before.
         """
         module = self.skeleton.layers[index]
         name, moe = self.architecture.family.block, index in self.architecture.moe_layers
@@ -149,7 +150,9 @@ class Decoder:
         del module.forward
         _assign(module, tensors)
         try:
-            yield LoadedLayer(self, module, index, catcher if moe else None)
+            loaded = LoadedLayer(self, module, index, catcher if moe else None)
+            yield loaded
+            loaded.check()
         finally:
             setattr(module, name, block)
             module.to("meta")
@@ -255,42 +258,48 @@ class Catcher(nn.Module):
         return (zeros, None) if self.pair else zeros
 
 
-@dataclass(frozen=True)
 class LoadedLayer:
     """One decoder layer in memory."""
 
-    decoder: Decoder
-    module: nn.Module
-    index: int
-    catcher: Catcher | None
+    def __init__(self, decoder: Decoder, module: nn.Module, index: int, catcher: Catcher | None) -> None:
+        """Args:
+        decoder: it belongs to. module: of transformers, with its weights. index: of the layer.
+        catcher: in the place of its MoE block; None for a dense layer.
+        """
+        self.decoder, self.module, self.index, self.catcher = decoder, module, index, catcher
+        self._sum = torch.zeros((), dtype=torch.float32, device=decoder.device)
 
     @torch.no_grad()
-    def __call__(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Run the layer on a micro-batch.
+    def __call__(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Run the layer on a micro-batch of right-padded sequences.
+
+        Padding needs no mask: no token looks to its right. What comes out of it is of no use.
 
         Args:
             hidden: [B, L, H] input of the layer, on the host or the device.
-            mask: [B, L], True for real tokens.
 
         Returns:
             The layer's output without its MoE block (the residual), and that block's input, both [B, L, H] on the
             device; for a dense layer its output and None.
-
-        Raises:
-            UserError: the activations hold NaN or Inf.
         """
         hidden = hidden.to(self.decoder.device)
-        output = self.decoder.skeleton(
-            inputs_embeds=hidden, attention_mask=mask.to(self.decoder.device).long(), use_cache=False
-        ).last_hidden_state
+        output = self.decoder.skeleton(inputs_embeds=hidden, use_cache=False).last_hidden_state
         caught = None if self.catcher is None else self.catcher.caught
         for tensor in (output,) if caught is None else (output, caught):
-            if not torch.isfinite(tensor).all():
-                raise UserError(
-                    f"layer {self.index}: activations hold NaN or Inf in {self.decoder.dtype}; "
-                    "try compute.dtype: float32 or check the checkpoint"
-                )
+            self._sum += 0.0 * tensor.sum(dtype=torch.float32)  # NaN from here on, where there is one NaN or Inf
         return output, caught
+
+    def check(self) -> None:
+        """Refuse what the layer has given so far, should it be damaged; on a GPU the host waits here, once a layer.
+
+        Raises:
+            UserError: activations hold NaN or Inf.
+        """
+        if not bool(torch.isfinite(self._sum)):
+            raise UserError(
+                f"layer {self.index}: activations hold NaN or Inf in {self.decoder.dtype}; "
+                "try compute.dtype: float32 or check the checkpoint"
+            )
 
 
 def runtime(compute: Compute) -> tuple[torch.device, torch.dtype]:

@@ -56,7 +56,7 @@ def compress_model(
     Args:
         request: what to do. params_path: of the params file.
         say: is given a line about each step. warn: is given what may be unwelcome in the output, but stops nothing.
-        ranks: of torchrun; the first does all but its share of the statistics, in which the others join.
+        ranks: of torchrun; the first does all but its share of the walk, in which the others join.
 
     Raises:
         UserError: the output is not empty, an interrupted run had other settings, another run is at it, or see the
@@ -71,7 +71,7 @@ def compress_model(
     if ranks is not None:
         check_shared(params, request.method)
         if not ranks.first:
-            accompany(params, workspace, sources_of(params, mix), ranks)
+            accompany(params, workspace, *cell, sources_of(params, mix), ranks)
             return
     if not workspace.root.exists():
         check_output(request.out)
@@ -130,11 +130,11 @@ def _run(
         else:
             say(calibration.run(params, source, drawn, str(original.checkpoint.folder), None))
     begin(workspace, settings)
+    if ranks is not None:
+        ranks.meet(BEGUN, True)
     if params.method(cell.method).sequential:
-        say(sequential.run(params, workspace, *cell, discard_stale=False, keep_state=True))
+        say(sequential.run(params, workspace, *cell, discard_stale=False, keep_state=True, ranks=ranks))
     else:
-        if ranks is not None:
-            ranks.meet(BEGUN, True)
         for line in statistics.run_all(params, workspace, sources, discard_stale=False, ranks=ranks):
             say(line)
         say(saliency.run(params, workspace, cell.mix))

@@ -30,6 +30,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "report": (),
 }
 OPTIONAL = {"statistics": ("shard", "shards")}  # all of them or none
+SHARED = "statistics", "sequential"  # out over the ranks of a torchrun
 
 
 def run_stage(
@@ -47,7 +48,7 @@ def run_stage(
         name: of STAGES.
         given: options of the command line; None where not given.
         params_path: the params file. root, reports, models: folders of the outputs.
-        ranks: of torchrun, for the stage that can be shared out.
+        ranks: of torchrun, for a stage that can be shared out.
 
     Returns:
         A line that says what was done.
@@ -65,8 +66,10 @@ def run_stage(
     if set(options) != set(needed):
         wanted = " ".join(f"--{option}" for option in needed or STAGES[name]) or "no options"
         raise UserError(f"stage {name} takes {wanted}; given: {' '.join(f'--{key}' for key in options) or 'none'}")
-    if ranks is not None and name != "statistics":
-        raise UserError(f"stage {name} is not shared out over ranks, only statistics is; run it without torchrun")
+    if ranks is not None and name not in SHARED:
+        raise UserError(
+            f"stage {name} is not shared out over ranks, only {' and '.join(SHARED)} are; run it without torchrun"
+        )
     params, workspace = load_params(params_path), Workspace(root)
     run: Callable[..., str] = importlib.import_module(f"ream.stages.{name}").run
     if name == "calibration":
@@ -80,7 +83,7 @@ def run_stage(
         name, {}
     )
     if ranks is not None:
-        check_shared(params)
+        check_shared(params, options.get("method"))
         extra = {"ranks": ranks}
         if not ranks.first:
             return run(params, workspace, **options, **extra)

@@ -1,7 +1,7 @@
 """Stage sequential: statistics, saliency, grouping, alignment, merge and propagation, layer by layer, to a recipe."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import mix_sequences
@@ -10,7 +10,14 @@ from ream.errors import UserError
 from ream.params import Params
 from ream.progress import Progress
 from ream.stages.original import open_original, recipe_facts
+from ream.stages.shared import check_batches, discard_parts, parts_of
 from ream.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ream.compress.ranks import Ranks, Share
+    from ream.compress.state import WalkState
+    from ream.compress.walk import Batches, Probes
+    from ream.core.recipe import Recipe
 
 APART = 1.5  # times as much error left on held-out sequences as on those fitted to is worth a warning
 
@@ -23,6 +30,7 @@ def run(
     experts: int,
     discard_stale: bool = True,
     keep_state: bool = False,
+    ranks: "Ranks | None" = None,
 ) -> str:
     """Compress the model on a mix by a sequential method; goes on where a killed run stood.
 
@@ -31,12 +39,15 @@ def run(
         mix: name of a mix. method: name of a method. experts: K.
         discard_stale: start anew where a run with other settings was interrupted; else refuse.
         keep_state: leave the finished walk, so that asked again it gives its recipe without walking.
+        ranks: of torchrun: all of them call this, and leave each other when it is done. Each takes its own part of the
+            micro-batches through the layers; the first decides on each layer by the totals of all.
 
     Raises:
-        UserError: the method is one-shot, or the sources hold too few sequences for the mix.
+        UserError: the method is one-shot, or the sources hold too few sequences for the mix; of any rank; there are
+            more ranks than micro-batches.
     """
     from ream.compress.recipe_file import save_recipe
-    from ream.compress.sequential import compress_sequentially, streams
+    from ream.compress.sequential import compress_sequentially, recipe_of, streams
     from ream.compress.state import WalkState, fingerprint
     from ream.compress.walk import Probes, batches, check_ids
     from ream.models.decoder import Decoder, runtime
@@ -45,6 +56,8 @@ def run(
     if not composition.sequential:
         raise UserError(f"method '{method}' is one-shot; run it through the stages grouping and alignment")
     original = open_original(workspace, params.model.keep_shards)
+    if ranks is not None:
+        params = params.model_copy(update={"compute": ranks.placed(params.compute)})
     device, dtype = runtime(params.compute)
     corpora = {
         source: read_corpus(workspace.calibration(source)).sequences for source, ratio in ratios.items() if ratio > 0
@@ -62,21 +75,37 @@ def run(
         "threads": params.compute.threads,
         "batch_tokens": params.compute.batch_tokens,
     }
-    folder = workspace.state("sequential", mix, method, str(experts))
-    with WalkState(folder, fingerprint(depends), discard_stale, depends, params.compute.hidden_memory) as state:
+    layers, title = original.architecture.depth, f"sequential {mix}"
+
+    def walk(data: "Batches", probes: "Probes", state: "WalkState", share: "Share | None" = None) -> "Recipe":
         decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
-        probes = Probes(data, params.statistics.probes, params.calibration.seed)
-        layers = original.architecture.depth
-        walked = streams(data, composition)
-        with Progress(len(walked) * layers, f"sequential {mix}", "batch", layers, int(walked.mask.sum())) as bar:
-            recipe = compress_sequentially(
-                decoder, data, probes, composition, experts, params.grouping.size_for(experts), state, bar, facts
-            )
-        save_recipe(workspace.recipe(mix, method, experts), recipe)
-        if not keep_state:
-            state.clear()
+        walked, silent = streams(data, composition), share is not None and not share.ranks.first
+        desc = title if share is None else f"{title}, rank 0 of {share.ranks.size}"
+        with Progress(len(walked) * layers, desc, "batch", layers, int(walked.mask.sum()), silent=silent) as bar:
+            size = params.grouping.size_for(experts)
+            return compress_sequentially(decoder, data, probes, composition, experts, size, state, bar, facts, share)
+
+    name, out = f"sequential-{mix}-{method}-{experts}", workspace.recipe(mix, method, experts)
     done = f"sequential {mix} {method}: {experts} of {original.manifest.experts} experts, {int(mask.sum()):,} tokens"
-    return done + refit_result(recipe.facts.get("refit", {}))
+    if ranks is None:
+        memory = params.compute.hidden_memory
+        with WalkState(workspace.state(name), fingerprint(depends), discard_stale, depends, memory) as state:
+            recipe = walk(data, Probes(data, params.statistics.probes, params.calibration.seed), state)
+            save_recipe(out, recipe)
+            if not keep_state:
+                state.clear()
+        return done + refit_result(recipe.facts.get("refit", {}))
+    check_batches(f"mix {mix}", data, ranks)
+    with parts_of(params, workspace, {name: (data, depends)}, discard_stale, ranks) as parts:
+        part = parts[name]
+        if part.share.ahead < layers:  # else killed after the last layer
+            walk(*part)
+    if ranks.first:
+        save_recipe(out, recipe_of(part.share.committed, original.architecture.moe_layers, facts))
+        if not keep_state:
+            discard_parts(workspace, name)
+    ranks.leave()
+    return done
 
 
 def refit_result(layers: Mapping[str, Mapping[str, Any]]) -> str:

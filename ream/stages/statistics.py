@@ -16,6 +16,7 @@ from ream.files import building, file_digest, read_json, replacing, write_json
 from ream.params import Params
 from ream.progress import Progress
 from ream.stages.original import Original, open_original
+from ream.stages.shared import check_batches, discard_parts, parts_of
 from ream.stages.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,17 +87,12 @@ def run_all(
     if ranks is not None:
         return run_ranks(params, workspace, sources, discard_stale, ranks)
     original = open_original(workspace, params.model.keep_shards)
-    lines, walked = {}, {}
-    for source in sources:
-        data, facts = _tokens(params, workspace, original, source)
-        lines[source] = _told(source, facts, original)
-        if _finished(workspace, source, facts):
-            continue
+    lines, walked = _unfinished(params, workspace, original, sources)
+    for source, (data, facts) in list(walked.items()):
         if count := _complete(workspace, source, facts, original.architecture.depth):
             _add_up_all(workspace, source, data, facts, original.architecture.moe_layers, count)
             lines[source] += f", from {count} shards"
-            continue
-        walked[source] = data, facts
+            del walked[source]
     with ExitStack() as opened:
         states = {
             source: opened.enter_context(
@@ -129,63 +125,43 @@ def run_ranks(
     """`run_all` as one of several ranks, each with its own part of every source's micro-batches and its own state.
 
     What is kept are the sums over all ranks: those of one process within the rounding of float64; the probes are the
-    same. After a kill, ranks may stand a layer apart. Those behind take that layer's totals from one ahead, whose
-    totals have been everyone's, and take their own tokens through it.
+    same. Kills: see `parts_of`.
 
     Raises:
         UserError: as `run`, on any rank; there are more ranks than micro-batches.
     """
-    from ream.compress.ranks import Share
-    from ream.compress.state import discard
-    from ream.compress.walk import Probes
-
     original = open_original(workspace, params.model.keep_shards)
     params = params.model_copy(update={"compute": ranks.placed(params.compute)})
-    depth = original.architecture.depth
+    lines, walked = _unfinished(params, workspace, original, sources)
+    for source, (data, _) in walked.items():
+        check_batches(f"source {source}", data, ranks)
+    names = {source: f"statistics-{source}" for source in walked}
+    walks = {names[source]: each for source, each in walked.items()}
+    with parts_of(params, workspace, walks, discard_stale, ranks) as parts:
+        due = [part for part in parts.values() if part.share.ahead < original.architecture.depth]
+        if due:  # else killed after the last layer: all there is to walk for are totals
+            passes, shares = [part[:3] for part in due], [part.share for part in due]
+            _collect(params, original, passes, f"statistics {' '.join(walked)}, rank 0 of {ranks.size}", shares)
+    if ranks.first:
+        for source, (_, facts) in walked.items():
+            committed = parts[names[source]].share.committed
+            _keep(workspace, source, facts, original.architecture.moe_layers, committed)
+            discard_parts(workspace, names[source])
+    ranks.leave()
+    return [lines[source] for source in sources]
 
-    def folder(source: str, rank: int) -> Path:
-        return workspace.state("statistics", source, "rank", str(rank))
 
+def _unfinished(
+    params: Params, workspace: Workspace, original: Original, sources: Sequence[str]
+) -> tuple[dict[str, str], dict[str, tuple["Batches", dict[str, Any]]]]:
+    """Of each source a line that tells its result; and `_tokens` of those that there is none of yet."""
     lines, walked = {}, {}
     for source in sources:
         data, facts = _tokens(params, workspace, original, source)
         lines[source] = _told(source, facts, original)
-        if _finished(workspace, source, facts):
-            continue
-        if ranks.size > len(data):
-            raise UserError(
-                f"{ranks.size} ranks, but source {source} has {len(data)} micro-batches to share out; start at most "
-                "as many ranks, or lower compute.batch_tokens for more micro-batches"
-            )
-        walked[source] = data, facts
-    with ExitStack() as opened:
-        passes, shares, complete = [], [], {}
-        states = {}
-        for source, (_, facts) in walked.items():
-            own = facts | {"ranks": ranks.size, "rank": ranks.rank}
-            share = len(walked) * ranks.local_size
-            state = _state(params, folder(source, ranks.rank), _identity(own), own, discard_stale, share)
-            states[source] = opened.enter_context(state)
-        standing = ranks.meet("states", {source: state.next_layer for source, state in states.items()})
-        for source, (data, facts) in walked.items():
-            first = max(range(ranks.size), key=lambda rank: standing[rank][source])
-            ahead, complete[source] = standing[first][source], folder(source, first)
-            if ahead == depth:  # killed after the last layer: all there is to walk for are totals
-                continue
-            rows = data.shard(ranks.rank, ranks.size)
-            probes = Probes(data, facts["probes"], facts["seed"], rows)
-            passes.append((data.part(rows), probes, states[source]))
-            shares.append(Share(ranks, probes.order, ahead, complete[source]))
-        if passes:
-            _collect(params, original, passes, f"statistics {' '.join(walked)}, rank 0 of {ranks.size}", shares)
-        ranks.meet("walked")
-    if ranks.first:
-        for source, (_, facts) in walked.items():
-            _keep(workspace, source, facts, original.architecture.moe_layers, complete[source])
-            for path in workspace.states.glob(f"statistics-{source}-rank-*"):
-                discard(path)
-    ranks.leave()
-    return [lines[source] for source in sources]
+        if not _finished(workspace, source, facts):
+            walked[source] = data, facts
+    return lines, walked
 
 
 def _tokens(params: Params, workspace: Workspace, original: Original, source: str) -> tuple["Batches", dict[str, Any]]:

@@ -1,19 +1,15 @@
-"""A program that has ream imported and runs `ream ...` in forked children, killing them where it is told to.
+"""A program that runs `ream ...` in forked children (tests/compress/forking.py), killing them where it is told to.
 
-Starting an interpreter with torch takes seconds, forking one takes none: this lets a test kill hundreds of real
-processes. It reads a line of JSON for each run,
+A job is
 
     {"arguments": [...], "folder": "...", "after": seconds or null, "at": number of an operation or null}
 
-and answers with one: ``code`` (-9 for a killed child), ``seconds``, ``said`` (stderr) and ``operations``: what the
+and is answered with ``code`` (-9 for a killed child), ``seconds``, ``said`` (stderr) and ``operations``: what the
 child did to files, in order. An operation is one that changes what the next run finds (open for writing, rename,
 remove, make or remove a folder, flush to disk) or a read of a safetensors file, which happens between them. ``at``
 kills the child right before that operation, ``after`` from outside at any moment.
 """
 
-import gc
-import importlib
-import json
 import mmap
 import os
 import re
@@ -22,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from ream import cli
+from tests.compress.forking import ream, serve
 
 LOG_BYTES = 1 << 20
 CHANGES = {"os.rename": "rename", "os.remove": "remove", "os.mkdir": "mkdir", "os.rmdir": "rmdir"}
@@ -86,15 +82,7 @@ def child(job, log):
         os.dup2(null.fileno(), 1)
         os.dup2(errors.fileno(), 2)
     watch(log, job["at"])
-    sys.argv = ["ream", *job["arguments"]]
-    code = 70
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
+    ream(job["arguments"])
 
 
 def run(job):
@@ -114,27 +102,5 @@ def run(job):
     }
 
 
-# What a run imports: pyarrow looks for pandas, scipy and transformers load their modules when they are used.
-IMPORTED = [
-    "pandas",
-    "pyarrow.parquet",
-    "scipy.cluster.hierarchy",
-    "scipy.optimize",
-    "torch",
-    "transformers.models.qwen3_moe.modeling_qwen3_moe",
-    "ream.compress.output",
-    "ream.compress.one_shot",
-    "ream.compress.sequential",
-    "ream.compress.contents",
-    "ream.stages.pipeline",
-    *(f"ream.stages.{name}" for name in ("alignment", "calibration", "grouping", "model", "saliency")),
-    *(f"ream.stages.{name}" for name in ("resume", "sequential", "statistics")),
-]
-
 if __name__ == "__main__":
-    for module in IMPORTED:
-        importlib.import_module(module)
-    gc.freeze()  # children share these pages
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)
+    serve(run)

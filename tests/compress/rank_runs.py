@@ -1,27 +1,22 @@
-"""Runs `ream ...` as several ranks, in forked children of a program that has it imported, in torchrun's environment.
+"""A program that runs `ream ...` as several ranks, in forked children (tests/compress/forking.py).
 
-As `tests/compress/killing.py`, whose log of file operations it uses: starting torch anew for every rank would take
-seconds. It reads a line of JSON for each run,
+They have torchrun's environment, and the log of file operations of tests/compress/killing.py. A job is
 
     {"arguments": [...] of each rank, "folder": "...", "at": {rank: of `killing.watch`}, "after": seconds or null}
 
-and answers with one: of each rank ``codes``, ``said`` (stderr), ``printed`` (stdout) and ``operations``. ``at`` kills a
-rank right before that operation, ``after`` all of them from outside. Unlike torchrun it ends no rank because another
+and is answered, of each rank, with ``codes``, ``said`` (stderr), ``printed`` (stdout) and ``operations``. ``at`` kills
+a rank right before that operation, ``after`` all of them from outside. Unlike torchrun it ends no rank because another
 has ended: what they do of themselves is seen.
 """
 
-import gc
-import importlib
-import json
 import os
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 
-from ream import cli
-from tests.compress.killing import IMPORTED, Log, watch
+from tests.compress.forking import ream, serve
+from tests.compress.killing import Log, watch
 
 LONGEST_SECONDS = 60
 
@@ -37,16 +32,7 @@ def rank_of(job, rank, port, log):
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"../{name}-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     watch(log, job["at"].get(str(rank)))
-    sys.argv = ["ream", *job["arguments"][rank]]
-    code = 70
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    ream(job["arguments"][rank])
 
 
 def run(job):
@@ -81,9 +67,4 @@ def run(job):
 
 
 if __name__ == "__main__":
-    for module in [*IMPORTED, "ream.compress.ranks"]:
-        importlib.import_module(module)
-    gc.freeze()  # children share these pages
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)
+    serve(run)

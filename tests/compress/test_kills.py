@@ -1,15 +1,13 @@
 """`ream compress` killed (SIGKILL) at file operations and at random moments, then run again: as if nothing had been."""
 
-import json
 import random
 import re
-import subprocess
-import sys
 
 import pytest
 
 from ream.files import claimed, locked
 from tests import tiny
+from tests.compress.forking import program
 from tests.compress.walks import loaded
 
 METHODS = ["ream", "hc-smoe"]  # one for each walk; both align
@@ -37,17 +35,14 @@ MOMENTS = {
 class Runs:
     """Runs `ream compress` in processes that can be killed."""
 
-    def __init__(self, process, model, params):
-        self.process, self.model, self.params = process, model, params
+    def __init__(self, ask, model, params):
+        self.ask, self.model, self.params = ask, model, params
 
     def __call__(self, folder, method, at=None, after=None, memory=8):
         folder.mkdir(parents=True, exist_ok=True)
         arguments = ["compress", self.model, "out", "--experts", "4", "--method", method, "--params", self.params]
         arguments += ["--threads", "1", "--hidden-memory-gb", memory]
-        job = {"arguments": [*map(str, arguments)], "folder": str(folder), "at": at, "after": after}
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        return self.ask(arguments=[*map(str, arguments)], folder=str(folder), at=at, after=after)
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +50,8 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
     model = tiny.build(folder / "model", layers=2)
     params = tiny.write_params(folder / "params", sequences=4, batch_tokens=48, probes=40)
-    command = [sys.executable, "-m", "tests.compress.killing"]
-    with subprocess.Popen(command, cwd=tiny.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        yield Runs(process, model, params)
-        process.stdin.close()
-        assert process.wait(60) == 0
+    with program("killing") as ask:
+        yield Runs(ask, model, params)
 
 
 @pytest.fixture(scope="module")

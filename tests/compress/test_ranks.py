@@ -1,53 +1,26 @@
 """Ranks: two or three processes, as torchrun starts them, against one; killed, apart, failing, too many, refused."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ream.compress.one_shot import read_probes
-from ream.compress.ranks import Ranks, Share
-from ream.compress.recipe_file import load_recipe
 from ream.compress.statistics_file import read_sums
-from ream.errors import UserError
 from ream.files import locked
-from ream.params.model import Compute
 from ream.stages.workspace import Workspace
 from tests import tiny
+from tests.compress.forking import program
+from tests.compress.ranked import ROUNDING, Runs, errors, refused, same_recipe, standing, walked
 
-KILLED, LAYERS, SOURCES = -9, 3, ("a", "b")
-ROUNDING = 1e-12  # of float64 sums of a few hundred terms, relative to the largest
-
-
-class Runs:
-    """Runs `ream ...` as ranks; of one rank it is the usual command, without torch.distributed."""
-
-    def __init__(self, process, model, params):
-        self.process, self.model, self.params = process, model, params
-
-    def __call__(self, folder, *arguments, ranks=2, at=None, after=None, own=None):
-        """``own``: of single ranks, arguments in place of the others'."""
-        folder.mkdir(parents=True, exist_ok=True)
-        each = [[*map(str, (own or {}).get(rank, arguments))] for rank in range(ranks)]
-        job = {"arguments": each, "folder": str(folder), "at": at or {}, "after": after}
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        return SimpleNamespace(**answer)
-
-    def compress(self, method="hc-smoe", model=None):
-        words = ["compress", model or self.model, "out", "--experts", "4", "--method", method, "--threads", "1"]
-        return [*words, "--params", self.params]
-
-    def stage(self, source="a"):
-        return ["stage", "statistics", "--source", source, "--params", self.params]
+KILLED, LAYERS = -9, 3
+WALKS = {"hc-smoe": 2, "ream": 1}  # of a method: one-shot one for each source, sequential one of the mix
+CHOOSING = {"saliency": "frequency", "grouping": "matching", "similarity": "gate-logits", "merging": "neurons"}
 
 
 @pytest.fixture(scope="module")
@@ -55,41 +28,36 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     model = tiny.build(folder / "model", layers=LAYERS)
     params = tiny.write_params(folder / "params", model=model, sequences=6, batch_tokens=48, probes=40)
-    command = [sys.executable, "-m", "tests.compress.rank_runs"]
-    with subprocess.Popen(command, cwd=tiny.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        yield Runs(process, model, params)
-        process.stdin.close()
-        assert process.wait(60) == 0
+    tree = yaml.safe_load(params.read_text())
+    tree["methods"] |= {
+        "choosing": {**CHOOSING, "sequential": True},
+        "reap-sequential": {"saliency": "reap", "grouping": "pruning", "sequential": True},
+    }
+    params.write_text(yaml.safe_dump(tree, sort_keys=False))
+    with program("rank_runs") as ask:
+        yield Runs(ask, model, params)
 
 
 @pytest.fixture(scope="module")
 def whole(runs, tmp_path_factory):
-    """An undisturbed run of two ranks: its answer and its files."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    answer = runs(folder, *runs.compress())
-    assert answer.codes == [0, 0], answer.said
-    assert [path.name for path in folder.iterdir()] == ["out"]
-    return answer, tiny.files(folder / "out")
+    """Of a method: an undisturbed run of two ranks, its answer and its files."""
+    made = {}
+
+    def whole_of(method):
+        if method not in made:
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            answer = runs(folder, *runs.compress(method))
+            assert answer.codes == [0, 0], answer.said
+            assert [path.name for path in folder.iterdir()] == ["out"]
+            made[method] = answer, tiny.files(folder / "out")
+        return made[method]
+
+    return whole_of
 
 
-def errors(answer):
-    return [re.findall(r"^error: (.*)$", text, re.MULTILINE) for text in answer.said]
-
-
-def refused(answer, *words):
-    """All have ended with code 2, and the first alone has said why, in one line."""
-    assert answer.codes == [2] * len(answer.codes), answer.said
-    told = errors(answer)
-    assert [len(lines) for lines in told] == [1] + [0] * (len(told) - 1)
-    assert not any("Traceback" in text for text in answer.said)
-    for word in words:
-        assert word in told[0][0]
-
-
-def prepared(runs, folder):
-    """A workspace in which the stage statistics can run."""
-    for words in (["model"], ["calibration", "--source", "a"]):
+def prepared(runs, folder, *sources):
+    """A workspace in which the walks of these sources, or of a, can run."""
+    for words in (["model"], *(["calibration", "--source", source] for source in sources or ["a"])):
         answer = runs(folder, "stage", *words, "--params", runs.params, ranks=1)
         assert answer.codes == [0], answer.said
     return Workspace(folder / "artifacts")
@@ -127,71 +95,130 @@ def test_sums_are_those_of_a_single_process_and_probes_the_same_bytes(runs, alon
     assert not any("layer-" in line for line in again.operations[0])
 
 
-def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path):
-    answer, _ = whole
+@pytest.mark.parametrize("method", WALKS)
+def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
+    """Of three micro-batches, some padded, two ranks have one and two, three have one each."""
+    answer, files = whole(method)
     assert answer.printed[1] == ""
     assert "%|" not in answer.said[1]  # nor a bar
-    single = runs(tmp_path / "run", *runs.compress(), ranks=1)
+    single = runs(tmp_path / "single", *runs.compress(method), ranks=1)
     assert single.codes == [0], single.said
     assert answer.printed[0].splitlines()[-1] == single.printed[0].splitlines()[-1]
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "recipe.safetensors").write_bytes(whole[1]["recipe.safetensors"])
-    found = load_recipe(tmp_path / "two" / "recipe.safetensors")
-    expected = load_recipe(tmp_path / "run" / "out" / "recipe.safetensors")
-    assert found.facts == expected.facts
-    for index, layer in expected.layers.items():
-        assert np.array_equal(found.layers[index].groups.kept, layer.groups.kept)
-        assert np.array_equal(found.layers[index].groups.group, layer.groups.group)
-        np.testing.assert_allclose(found.layers[index].weights, layer.weights, rtol=ROUNDING)
-        assert found.layers[index].permutations.keys() == layer.permutations.keys()
-        for expert, order in layer.permutations.items():
-            assert np.array_equal(found.layers[index].permutations[expert], order)
+    expected, two = tmp_path / "single" / "out" / "recipe.safetensors", tmp_path / "two.safetensors"
+    two.write_bytes(files["recipe.safetensors"])
+    same_recipe(two, expected)
+    if method == "ream":  # of the other, `test_sums_are_those_of_a_single_process_...` says it
+        three = runs(tmp_path / "three", *runs.compress(method), ranks=3)
+        assert three.codes == [0, 0, 0], three.said
+        same_recipe(tmp_path / "three" / "out" / "recipe.safetensors", expected)
 
 
-def standing(folder):
-    """The layer at which each rank's state stands, by source and rank."""
-    paths = sorted((folder / ".out.ream" / ".state").glob("statistics-*-rank-*/progress.json"))
-    return {path.parent.name.removeprefix("statistics-"): json.loads(path.read_text())["next_layer"] for path in paths}
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ream-released", "ream-one-shot", "reap-sequential"])
+@pytest.mark.parametrize("ranks", [2, 4, 5])
+@pytest.mark.parametrize("memory", [0, 8])
+def test_recipes_of_other_methods_and_cuts_are_those_of_a_single_process(runs, tmp_path, method, ranks, memory):
+    """Of six micro-batches of one sequence, with hidden states in mapped files and in memory."""
+    words = [*runs.compress(method), "--batch-tokens", 24, "--hidden-memory-gb", memory]
+    for folder, count in (("one", 1), ("many", ranks)):
+        answer = runs(tmp_path / folder, *words, ranks=count)
+        assert answer.codes == [0] * count, answer.said
+    same_recipe(*(tmp_path / folder / "out" / "recipe.safetensors" for folder in ("many", "one")))
 
 
-@pytest.mark.parametrize("behind", [0, 1])
-def test_ranks_that_stand_a_layer_apart_end_as_if_nothing_had_been(runs, whole, tmp_path, behind):
-    _, expected = whole
-    at = ["rename .*a-rank-.*progress", 1]  # the totals of layer 1 are there, of both sources
+@pytest.mark.parametrize(
+    ("method", "behind"),
+    [
+        ("hc-smoe", 1),
+        ("ream", 0),
+        pytest.param("hc-smoe", 0, marks=pytest.mark.slow),
+        pytest.param("ream", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_ranks_that_stand_a_layer_apart_end_as_if_nothing_had_been(runs, whole, tmp_path, method, behind):
+    walks, (_, expected) = WALKS[method], whole(method)
+    at = ["rename .*(a|ream-4)-rank-.*progress", 1]  # what is kept of layer 1 is there, of all walks
     folder = tmp_path / "run"
-    killed = runs(folder, *runs.compress(), at={behind: at})
+    killed = runs(folder, *runs.compress(method), at={behind: at})
     assert killed.codes == [KILLED if rank == behind else 2 for rank in range(2)]
     if behind == 1:
         assert len(errors(killed)[0]) == 1
         assert "goes on where this one stood" in errors(killed)[0][0]
     ahead = 1 - behind
-    assert standing(folder) == {f"{source}-rank-{behind}": 1 for source in SOURCES} | {
-        f"{source}-rank-{ahead}": 2 for source in SOURCES
-    }
-    went_on = runs(folder, *runs.compress())
+    assert standing(folder) == {behind: [1] * walks, ahead: [2] * walks}
+    went_on = runs(folder, *runs.compress(method))
     assert went_on.codes == [0, 0], went_on.said
     assert tiny.files(folder / "out") == expected
 
     def commits(rank, index):
-        found = re.compile(rf"rename .*statistics-.*layer-{index:03d}")
+        found = re.compile(rf"rename .*-rank-.*layer-{index:03d}")
         return sum(found.search(line) is not None for line in went_on.operations[rank])
 
     assert [commits(rank, 0) for rank in range(2)] == [0, 0]
-    assert [commits(rank, 1) for rank in range(2)] == [2 * (rank == behind) for rank in range(2)]  # one a source
-    assert [commits(rank, 2) for rank in range(2)] == [2, 2]
+    assert [commits(rank, 1) for rank in range(2)] == [walks * (rank == behind) for rank in range(2)]
+    assert [commits(rank, 2) for rank in range(2)] == [walks, walks]
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(12, marks=pytest.mark.slow)])
-def test_both_killed_at_any_moment_go_on(runs, whole, tmp_path, times):
-    answer, expected = whole
+@pytest.mark.slow
+@pytest.mark.parametrize("behind", [0, 1])
+@pytest.mark.parametrize("method", WALKS)
+def test_a_rank_killed_before_it_has_committed_the_last_layer_takes_all_of_the_other(
+    runs, whole, tmp_path, method, behind
+):
+    folder, (_, expected) = tmp_path / "run", whole(method)
+    runs(folder, *runs.compress(method), at={behind: ["rename .*(a|ream-4)-rank-.*progress", LAYERS - 1]})
+    assert standing(folder) == {behind: [LAYERS - 1] * WALKS[method], 1 - behind: [LAYERS] * WALKS[method]}
+    went_on = runs(folder, *runs.compress(method))
+    assert went_on.codes == [0, 0], went_on.said
+    assert tiny.files(folder / "out") == expected
+    assert not walked(went_on)
+
+
+@pytest.mark.slow
+def test_ranks_may_stand_further_apart_where_layers_have_no_experts(runs, tmp_path):
+    """In such layers none waits for the others."""
+    dense = Runs(runs.ask, tiny.build(tmp_path / "model", layers=4, dense=(1, 2)), runs.params)
+    for name in ("whole", "run"):
+        at = {0: ["rename .*-rank-.*progress", 1]} if name == "run" else {}
+        answer = dense(tmp_path / name / "here", *dense.compress("ream"), at=at)
+        assert answer.codes == ([KILLED, 2] if at else [0, 0]), answer.said
+    assert standing(tmp_path / "run" / "here") == {0: [1], 1: [3]}
+    assert dense(tmp_path / "run" / "here", *dense.compress("ream")).codes == [0, 0]
+    found, expected = (tiny.files(tmp_path / name / "here" / "out") for name in ("run", "whole"))
+    assert found == expected
+
+
+def test_a_finished_walk_is_not_gone_again(runs, whole, tmp_path):
+    """Killed while the first writes the output, when the others have ended."""
+    folder, (_, expected) = tmp_path / "run", whole("ream")
+    killed = runs(folder, *runs.compress("ream"), at={0: ["write .*partial/model.*index", 0]})
+    assert killed.codes == [KILLED, 0], killed.said
+    assert standing(folder) == {0: [LAYERS], 1: [LAYERS]}
+    went_on = runs(folder, *runs.compress("ream"))
+    assert went_on.codes == [0, 0], went_on.said
+    assert not walked(went_on)
+    assert tiny.files(folder / "out") == expected
+    assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("method", "times"),
+    [
+        ("hc-smoe", 2),
+        pytest.param("hc-smoe", 12, marks=pytest.mark.slow),
+        pytest.param("ream", 12, marks=pytest.mark.slow),
+    ],
+)
+def test_both_killed_at_any_moment_go_on(runs, whole, tmp_path, method, times):
+    answer, expected = whole(method)
     rng, kills = np.random.default_rng(times), 0
     for number in range(times):
         folder = tmp_path / str(number)
         at = {rank: int(rng.integers(5, len(answer.operations[rank]))) for rank in range(2)}
-        killed = runs(folder, *runs.compress(), at=at)
+        killed = runs(folder, *runs.compress(method), at=at)
         kills += KILLED in killed.codes
         if not (folder / "out").exists() or (folder / ".out.ream").exists():
-            went_on = runs(folder, *runs.compress())
+            went_on = runs(folder, *runs.compress(method))
             assert went_on.codes == [0, 0], went_on.said
         assert tiny.files(folder / "out") == expected
         assert [path.name for path in folder.iterdir()] == ["out"]
@@ -199,9 +226,9 @@ def test_both_killed_at_any_moment_go_on(runs, whole, tmp_path, times):
 
 
 def test_another_number_of_ranks_is_refused_by_name(runs, whole, tmp_path):
-    _, expected = whole
+    _, expected = whole("hc-smoe")
     runs(tmp_path / "run", *runs.compress(), at={0: ["rename .*b-rank-0.*progress", 0]})
-    assert "a-rank-0" in standing(tmp_path / "run")
+    assert 0 in standing(tmp_path / "run")
     refused(runs(tmp_path / "run", *runs.compress(), ranks=3), "ranks was 2 and is 3 now")
     refused(runs(tmp_path / "run", *runs.compress(), ranks=1), "ranks was 2 and is not set now")
     assert runs(tmp_path / "run", *runs.compress()).codes == [0, 0]
@@ -237,6 +264,25 @@ def test_an_error_of_one_rank_amid_the_walk_ends_all(runs, tmp_path):
     assert runs(tmp_path / "run", *runs.stage()).codes == [0, 0]
 
 
+def test_an_error_of_the_first_while_it_decides_ends_all(runs, tmp_path):
+    words = runs.compress("ream-released", "--group-size", 1)
+    refused(runs(tmp_path / "run", *words, ranks=3), "grouping.group_size: 1 with centroid_counts leaves no room")
+    assert not (tmp_path / "run" / "out").exists()
+
+
+def test_the_stage_sequential_leaves_the_recipe_alone(runs, whole, tmp_path):
+    workspace = prepared(runs, tmp_path / "run", "a", "b")
+    cell = ("--mix", "balanced", "--method", "ream", "--experts", 4)
+    answer = runs(tmp_path / "run", *runs.stage("sequential", *cell))
+    assert answer.codes == [0, 0], answer.said
+    assert answer.printed[0].startswith("sequential balanced ream: 4 of 8 experts, ")
+    assert answer.printed[1] == ""
+    assert not list(workspace.states.iterdir())
+    made = workspace.recipe("balanced", "ream", 4)
+    assert made.read_bytes() == whole("ream")[1]["recipe.safetensors"]
+    refused(runs(tmp_path / "run", *runs.stage("sequential", *cell), ranks=4), "mix balanced has 3 micro-batches")
+
+
 def test_a_state_in_use_ends_all(runs, tmp_path):
     workspace = prepared(runs, tmp_path / "run")
     state = workspace.state("statistics", "a", "rank", "1")
@@ -253,7 +299,11 @@ def test_more_ranks_than_micro_batches_are_refused(runs, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["compress", "MODEL", "out", "--experts", "4", "--method", "ream"], "method 'ream' is sequential"),
+        (["compress", "MODEL", "out", "--experts", "4", "--method", "ream-refit"], "'ream-refit' has a refit"),
+        (
+            ["stage", "sequential", "--mix", "balanced", "--method", "choosing", "--experts", "4"],
+            "'choosing' has merging: neurons, which takes all tokens through each layer several times",
+        ),
         (["compress", "owner/name", "out", "--experts", "4", "--method", "reap", "--drop-shards"], "--keep-shards"),
         (["stage", "saliency", "--mix", "balanced"], "stage saliency is not shared out over ranks"),
         (["stage", "statistics", "--source", "a", "--shard", "0", "--shards", "2"], "leave them out"),
@@ -273,83 +323,6 @@ def test_help_is_no_error_of_ranks(runs, tmp_path):
     assert runs(tmp_path / "run", "--help").codes == [0, 0]
 
 
-def rank(number, size=2, local_size=2):
-    """A rank as the others see it, without a process."""
-    made = object.__new__(Ranks)
-    made.rank, made.size, made.local_rank, made.local_size = number, size, number, local_size
-    return made
-
-
-def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
-    taken = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    compute = Compute(threads=1)
-    assert [rank(number).placed(compute).device for number in range(2)] == ["cuda:0", "cuda:1"]
-    assert taken == [0, 1]
-    assert rank(1).placed(Compute(threads=1, device="cpu")).device == "cpu"
-    with pytest.raises(UserError, match="3 ranks on a machine where torch sees 2 GPUs"):
-        rank(0, 3, 3).placed(compute)
-    with pytest.raises(UserError, match="cuda:1 is one GPU, and there are 2 ranks; auto"):
-        rank(0).placed(Compute(threads=1, device="cuda:1"))
-
-
-def test_ranks_share_the_cores_unless_told(monkeypatch):
-    threads = []
-    monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
-    for local_size in (1, 3, 32):
-        rank(0, 32, local_size).placed(Compute(device="cpu"))
-    assert threads == [16, 5, 1]
-    rank(0).placed(Compute(device="cpu", threads=4))
-    assert threads == [16, 5, 1]
-
-
-class Together:
-    """Two ranks in two threads: what each gives is added up."""
-
-    def __init__(self):
-        self.barrier, self.given = threading.Barrier(2), {}
-
-    def all_reduce(self, tensor):
-        self.given[threading.current_thread().name] = tensor
-        self.barrier.wait()
-        total = sum(self.given[name].clone() for name in sorted(self.given))
-        self.barrier.wait()
-        tensor.copy_(total)
-        self.barrier.wait()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gathered_rows_keep_their_bits(monkeypatch, dtype):
-    together, table = Together(), torch.randn(7, 5).to(dtype)
-    table[2, 1], table[3, 3], table[4, 0] = -0.0, float("nan"), float("-inf")
-    orders = {"0": np.array([6, 0, 3]), "1": np.array([1, 2, 4, 5])}
-    monkeypatch.setattr(torch.distributed, "all_reduce", together.all_reduce)
-    found = {}
-
-    def gather(name):
-        found[name] = rank(int(name)).gather(table[torch.from_numpy(orders[name])], orders[name], 7)
-
-    threads = [threading.Thread(target=gather, args=[name], name=name) for name in orders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for name in orders:
-        assert torch.equal(found[name].view(torch.uint8), table.view(torch.uint8))
-
-
-def test_a_layer_that_a_rank_has_committed_is_taken_and_no_later_one(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"tokens": torch.tensor(3.0)}, tmp_path / "layer-001.safetensors")
-    share = Share(rank(0), np.arange(2), 2, tmp_path)
-    assert float(share.known(1)["tokens"]) == 3.0
-    assert share.known(2) is None
-
-
 @pytest.mark.slow
 def test_torchrun_itself(runs, whole, tmp_path):
     """The processes that torchrun starts: the same bytes; and an error, which ends it."""
@@ -361,10 +334,10 @@ def test_torchrun_itself(runs, whole, tmp_path):
             [*command, *map(str, words)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
         )
 
-    done = torchrun(*runs.compress())
+    done = torchrun(*runs.compress("ream"))
     assert done.returncode == 0, done.stderr
-    assert tiny.files(tmp_path / "out") == whole[1]
-    failed = torchrun(*runs.compress("ream"))
+    assert tiny.files(tmp_path / "out") == whole("ream")[1]
+    failed = torchrun(*runs.compress("ream-refit"))
     assert failed.returncode != 0
-    assert failed.stderr.count("error: method 'ream' is sequential") == 1
+    assert failed.stderr.count("error: method 'ream-refit' has a refit") == 1
     assert "exitcode  : 2" in failed.stderr

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ream.core import statistics
-from ream.core.experts import BlockActivations, ExpertStack, OverwritingUnit, neuron_activations
+from ream.core.experts import BlockActivations, ExpertStack, OverwritingUnit, neuron_activations, parts
 from ream.core.routing import Routing
 from ream.core.statistics import LayerStatistics, blocks_of
 from ream.models.activations import ACTIVATIONS, Clamped, Gated
@@ -119,6 +119,19 @@ def test_bfloat16_is_within_two_hundredths_of_the_loop_whatever_the_blocks(monke
         everything.append(sums.result().arrays())
     for other in everything[1:]:
         assert_close(type(sums.result())(**other), everything[0], 5e-3)  # products round alike but for their order
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 0.02)])
+def test_a_gpu_gives_what_the_loop_gives(rng, dtype, tolerance):
+    x, stack, routing = random_layer(rng, 300, 9, 40, 24, 3, dtype, biases=True)
+    there = ExpertStack(**{name: tensor.cuda() for name, tensor in parts(stack)})
+    sums, mask = LayerStatistics(there, UNITS["silu"]), torch.from_numpy(rng.random(300) < 0.7)
+    for part in torch.arange(300).split(90):
+        taken = Routing(**{name: tensor.cuda() for name, tensor in vars(routing.take(part)).items()})
+        sums.update(x[part].cuda(), taken, mask[part].cuda())
+    assert_close(sums.result(), loop(x, stack, routing, mask, "silu"), tolerance)
 
 
 def test_micro_batches_with_padding_add_up_to_one(monkeypatch, rng):

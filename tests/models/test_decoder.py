@@ -42,7 +42,7 @@ def walked(decoder, ids, mask, rows=5):
         with decoder.layer(index) as layer:
             block = decoder.block(index) if index in decoder.architecture.moe_layers else None
             for start in range(0, len(ids), rows):
-                out, x = layer(hidden[start : start + rows], mask[start : start + rows])
+                out, x = layer(hidden[start : start + rows])
                 assert (x is None) == (block is None)
                 parts.append(out if block is None else out + block(x))
         hidden = torch.cat(parts)
