@@ -180,10 +180,9 @@ def _batch(parts: Inventory, architecture: Architecture, numbers: Mapping[str, A
     if parts.eager_attention:
         layer += tokens * work.tokens * int(numbers["num_attention_heads"]) * (2 * c + SINGLE)
     blocks = blocks_of(tokens, width, work.device)
-    together = min(blocks.experts, experts)
+    rows = blocks.tokens * min(blocks.experts, experts)
     statistics = tokens * (experts * (4 * SINGLE + DOUBLE + c) + k * 6 * DOUBLE + hidden * c)
-    statistics += blocks.tokens * together * width * (4 * c + SINGLE)
-    statistics += tokens * min(k, together) * (hidden + 2 * width) * c
+    statistics += rows * (width * (4 * c + SINGLE) + hidden * c)
     if architecture.family.dense:
         routed = min(tokens, DENSE_TOKENS) * experts * c * (2 * hidden + 4 * width) + tokens * hidden * c
     else:

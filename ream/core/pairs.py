@@ -6,7 +6,6 @@ With the offsets on the host, loops over experts cut their tokens out with slice
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
@@ -24,8 +23,6 @@ class RoutedPairs:
         expert: each pair's expert.
         count: pairs of each expert.
         offsets: on the host; the pairs of expert j in tile t are those from offsets[t·N + j] to offsets[t·N + j + 1].
-        place: of each pair where all are sorted by expert, then tile, then token.
-        starts: on the host; there those of expert j are from starts[j] to starts[j + 1].
     """
 
     tokens: int
@@ -35,8 +32,6 @@ class RoutedPairs:
     expert: Int64[Tensor, " P"]
     count: Int64[Tensor, " N"]
     offsets: list[int]
-    place: Int64[Tensor, " P"]
-    starts: list[int]
 
 
 def routed_pairs(
@@ -64,9 +59,6 @@ def routed_pairs(
     starts = torch.searchsorted(ordered, torch.arange(tiles * experts + 1, device=device))
     offsets: list[int] = starts.tolist()  # the one moment in which the host waits
     flat, ordered = flat[: offsets[-1]], ordered[: offsets[-1]]
-    counts = starts.diff().reshape(tiles, experts)
-    by_expert = counts.T.reshape(-1).cumsum(0).reshape(experts, tiles).T - counts
-    shift = by_expert.reshape(-1) - starts[:-1]
     tokens, kept = offsets[-1] // k, None
     if mask is not None and tokens < total:
         kept = (~mask.to(device)).to(torch.int8).argsort(stable=True)[:tokens]
@@ -76,10 +68,8 @@ def routed_pairs(
         flat=flat,
         token=position[flat // k],
         expert=ordered % experts,
-        count=counts.sum(0),
+        count=starts.diff().reshape(tiles, experts).sum(0),
         offsets=offsets,
-        place=torch.arange(len(flat), device=device) + shift[ordered],
-        starts=[0, *np.diff(offsets).reshape(tiles, experts).sum(0).cumsum().tolist()],
     )
 
 

@@ -104,17 +104,13 @@ class LayerStatistics:
         precise = torch.promote_types(x.dtype, torch.float32)
         factors = torch.ones(count, 2, total, dtype=precise, device=x.device)
         factors[:, 1] = scores.T
-        norms = torch.empty(len(pairs.flat), dtype=torch.float64, device=x.device)  # by expert, as pairs.place has it
+        norms = torch.empty(len(pairs.flat), dtype=torch.float64, device=x.device)
         # Row of each pair in the [N · n, D] activations of its tile of n tokens; the last tile may be shorter.
         tile = pairs.token.div(blocks.tokens, rounding_mode="floor") * blocks.tokens
         row = pairs.expert * (total - tile).clamp_(max=blocks.tokens) + (pairs.token - tile)
         for first in range(0, count, blocks.experts):
             stop = min(first + blocks.experts, count)
             experts = product_ready(self.experts.run(first, stop))
-            chosen = slice(pairs.starts[first], pairs.starts[stop])
-            routed = self.activations.room(
-                "routed", x.dtype, x.device, chosen.stop - chosen.start, experts.gate.shape[1]
-            )
             for start in range(0, total, blocks.tokens):
                 part = slice(start, min(start + blocks.tokens, total))
                 hidden = self.activations(x[part], experts)
@@ -122,20 +118,17 @@ class LayerStatistics:
                 if hidden.dtype != precise:
                     single = self.activations.room("single", precise, x.device, *hidden.shape).copy_(hidden)
                 self.hidden_sums[first:stop] += torch.bmm(factors[first:stop, :, part], single)
-                offset = start // blocks.tokens * count
-                here = slice(pairs.offsets[offset + first], pairs.offsets[offset + stop])
-                if here.start < here.stop:
-                    rows = hidden.flatten(0, 1).index_select(0, row[here] - first * hidden.shape[1])
-                    routed.index_copy_(0, pairs.place[here] - chosen.start, rows)
-            if chosen.start < chosen.stop:
-                norms[chosen] = self._norms(routed, experts, pairs.starts[first : stop + 1])
-        return norms[pairs.place]
+                offsets = pairs.offsets[start // blocks.tokens * count + first :][: stop - first + 1]
+                if offsets[0] < offsets[-1]:
+                    chosen = row[offsets[0] : offsets[-1]] - first * hidden.shape[1]
+                    norms[offsets[0] : offsets[-1]] = self._norms(hidden.flatten(0, 1), chosen, experts, offsets)
+        return norms
 
-    def _norms(self, routed: Float[Tensor, "R D"], experts: ExpertStack, offsets: list[int]) -> Float[Tensor, " R"]:
-        """‖E_j‖ of the tokens that are routed to a run of experts, of their activations sorted by expert.
-
-        Those of expert j of the run begin at offsets[j] − offsets[0].
-        """
+    def _norms(
+        self, hidden: Float[Tensor, "M D"], chosen: Int64[Tensor, " R"], experts: ExpertStack, offsets: list[int]
+    ) -> Float[Tensor, " R"]:
+        """‖E_j‖ of the chosen rows, which are sorted by expert; those of expert j of the run begin at offsets[j]."""
+        routed = hidden.index_select(0, chosen)
         outputs = self.activations.room("outputs", routed.dtype, routed.device, len(routed), experts.down.shape[1])
         for position in range(len(experts)):
             part = slice(offsets[position] - offsets[0], offsets[position + 1] - offsets[0])
