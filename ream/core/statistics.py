@@ -19,7 +19,7 @@ from ream.core.sums import Sums
 
 # Neuron activations at a time, so that a block of them stays in the processor's cache between the operations on it:
 # on two CPU cores the fastest of those tried (benchmarks/RESULTS.md, "Speed"); for a GPU by the size of its cache.
-CPU_NUMBERS, GPU_NUMBERS = 1 << 19, 1 << 23
+CPU_NUMBERS, GPU_NUMBERS = 3 << 18, 1 << 23
 CPU_TOKENS = 1024
 
 
@@ -34,12 +34,18 @@ class Blocks:
 def blocks_of(tokens: int, width: int, device: torch.device) -> Blocks:
     """Blocks whose activations are about as many as a cache holds, whole micro-batches of tokens on a GPU.
 
+    Threads of a CPU share the experts of a block: where there are several for each, as many for one as for another.
+
     Args:
         tokens: T, of a micro-batch. width: D. device: to compute on.
     """
     on_cpu = device.type == "cpu"
     rows = max(1, min(tokens, CPU_TOKENS) if on_cpu else tokens)
-    return Blocks(rows, max(1, (CPU_NUMBERS if on_cpu else GPU_NUMBERS) // (rows * width)))
+    experts = max(1, (CPU_NUMBERS if on_cpu else GPU_NUMBERS) // (rows * width))
+    threads = torch.get_num_threads()
+    if on_cpu and experts > threads:
+        experts -= experts % threads
+    return Blocks(rows, experts)
 
 
 class LayerStatistics:

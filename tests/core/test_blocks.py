@@ -204,6 +204,12 @@ def test_blocks_hold_about_as_many_numbers_as_a_cache():
         rows = min(tokens, 1024)
         found = blocks_of(tokens, width, cpu)
         assert found.tokens == rows
-        assert found.experts == 1 or found.experts * rows * width <= 1 << 19
+        assert found.experts == 1 or found.experts * rows * width <= 3 << 18
         assert blocks_of(tokens, width, gpu).tokens == tokens
     assert blocks_of(0, 768, cpu).tokens == 1
+
+
+@pytest.mark.parametrize(("threads", "experts"), [(1, 8), (2, 8), (3, 6), (5, 5), (9, 8)])
+def test_threads_share_a_block_evenly_where_there_are_several_experts_for_each(monkeypatch, threads, experts):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert blocks_of(8192, 96, torch.device("cpu")).experts == experts
