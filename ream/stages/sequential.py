@@ -126,6 +126,7 @@ def refit_result(layers: Mapping[str, Mapping[str, Any]]) -> str:
     told += f", {sum(held_out.values()) / len(held_out):.1%} on held-out sequences"
     apart = [index for index, value in held_out.items() if value > APART * layers[index]["left"] or value > 1]
     if apart:
-        told += f"; warning: it overfits in layers {', '.join(apart)}: use more sequences, a larger refit.ridge "
-        told += "or fewer refit.iterations"
+        fitted = any("rounds" in layer for layer in layers.values())
+        ways = ["more sequences", "a larger refit.ridge", *(["fewer refit.iterations"] if fitted else [])]
+        told += f"; warning: it overfits in layers {', '.join(apart)}: use {' or '.join(ways)}"
     return told + kept

@@ -304,7 +304,10 @@ def test_the_result_warns_where_the_text_is_learnt_by_heart():
         told((0.2, 0.22), (0.4, 0.42))
         == "; refit leaves 30.0% of the layers' squared error, 32.0% on held-out sequences"
     )
-    assert "warning: it overfits in layers 1, 2: use more" in told((0.2, 0.22), (0.2, 0.4), (0.9, 1.1))
+    overfitted = told((0.2, 0.22), (0.2, 0.4), (0.9, 1.1))
+    assert overfitted.endswith("warning: it overfits in layers 1, 2: use more sequences or a larger refit.ridge")
+    rounds = refit_result({"0": {"left": 0.2, "left_held_out": 0.4, "rounds": 3}})
+    assert rounds.endswith("use more sequences or a larger refit.ridge or fewer refit.iterations")
     assert told((0.2, None)).endswith("no sequence was held out")
     assert told((0.2, 0.2), (1.0, 1.0)).endswith(
         "; warning: layers 1 keep their weights, the refitted ones would not be better as they are written"
