@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import FrameType
 from flows.server import Server
 
 DEPLOYMENT = "pipeline"
+AGAIN_SECONDS = 10.0
 
 
 def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
@@ -32,13 +34,14 @@ def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
 
         say(f"{server.address}: the pipeline is at Deployments, ream/{DEPLOYMENT}; Ctrl-C ends the server")
         try:
-            pipeline.serve(
-                name=DEPLOYMENT,
-                tags=["ream"],
-                entrypoint_type=EntrypointType.MODULE_PATH,
-                print_starting_message=False,
-                pause_on_shutdown=False,
-            )
+            with _interrupted_until_it_ends():
+                pipeline.serve(
+                    name=DEPLOYMENT,
+                    tags=["ream"],
+                    entrypoint_type=EntrypointType.MODULE_PATH,
+                    print_starting_message=False,
+                    pause_on_shutdown=False,
+                )
         except KeyboardInterrupt:
             say("the server ends")
 
@@ -55,3 +58,27 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _interrupted_until_it_ends() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt where this process is, and again every AGAIN_SECONDS until the block is left.
+
+    asyncio would only cancel the runner's task, which has gone on as if nothing had been, for minutes, where that met
+    the end of a flow run. asyncio leaves a handler of one's own alone.
+    """
+    timers: list[threading.Timer] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        timers.append(threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[-1].daemon = True
+        timers[-1].start()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for timer in timers:
+            timer.cancel()
