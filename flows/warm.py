@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any
 
 START_SECONDS = 60.0
+END_SECONDS = 10.0
 IDLE_SECONDS = 900.0  # without a stage, as on a Dask worker whose flow was killed: the next stage starts another
 LENGTH = 8  # bytes that hold the length of a request
 # What stages import, those that only a few need last.
@@ -132,9 +133,13 @@ class Warm:
         self.close()
 
     def close(self) -> None:
-        """End it, and all its forks."""
+        """End it, and all its forks; what is still there after END_SECONDS is killed."""
         self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._folder.cleanup()

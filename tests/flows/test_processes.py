@@ -1,11 +1,15 @@
 """What a flow run has started in a process: one process of imports, and nothing once it has ended."""
 
+import signal
+import subprocess
 import sys
 
+import psutil
 import pytest
 
 from flows.child import StageError, run
 from flows.processes import Processes, end_processes, processes_of
+from flows.warm import Warm
 from ream.sharing import SHARED_CORES
 
 
@@ -46,3 +50,21 @@ def test_nothing_is_started_once_the_flow_run_has_ended(tmp_path):
     said = []
     run("s", command, tmp_path, {}, said.append, ignore, other.children)
     assert said == ["here"], "another flow run in the same process goes on"
+
+
+def test_a_process_of_imports_that_does_not_end_is_killed_with_its_forks(monkeypatch):
+    monkeypatch.setattr("flows.warm.END_SECONDS", 0.2)
+    fork = "import time; time.sleep(60)"
+    stubborn = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    stubborn += f"; print(subprocess.Popen([sys.executable, '-c', '{fork}']).pid, flush=True); time.sleep(60)"
+    warm = Warm({})
+    warm._process.kill()
+    warm._process.communicate()
+    warm._process = subprocess.Popen(
+        [sys.executable, "-c", stubborn], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    forked = psutil.Process(int(warm._process.stdout.readline()))
+    warm.close()
+    warm._process.stdout.close()
+    assert warm._process.returncode == -signal.SIGKILL
+    forked.wait(10)
