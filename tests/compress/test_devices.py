@@ -75,7 +75,9 @@ def compressed(checkpoint, folder, method, place, monkeypatch):
     return load_recipe(folder / "out" / "recipe.safetensors")
 
 
-@pytest.mark.parametrize("method", ["hc-smoe", "ream", pytest.param("neurons-fit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", ["ream", *(pytest.param(name, marks=pytest.mark.slow) for name in ("hc-smoe", "neurons-fit"))]
+)
 def test_a_compression_there_is_the_one_here(device, checkpoint, tmp_path, monkeypatch, method):
     here = compressed(checkpoint, tmp_path / "here", method, HOST, monkeypatch)
     there = compressed(checkpoint, tmp_path / "there", method, device[0], monkeypatch)

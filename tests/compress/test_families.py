@@ -228,8 +228,14 @@ def block_weights(checkpoint, architecture, index):
     return found
 
 
-@pytest.mark.parametrize("merge", [False, True], ids=["pruned", "merged"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "merge"),
+    [pytest.param(family, True, id=f"{family}-merged") for family in FAMILIES]
+    + [
+        pytest.param(family, False, id=f"{family}-pruned", marks=[] if family in UNLIKE else pytest.mark.slow)
+        for family in FAMILIES
+    ],
+)
 def test_written_model_is_the_one_compressed_in_memory(tiny, family, merge, tmp_path):
     folder, out = tiny(family), tmp_path / "out"
     checkpoint, architecture = opened(folder)

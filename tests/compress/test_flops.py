@@ -89,16 +89,18 @@ NEURONS = {"grouping": "matching", "similarity": ["gate-logits"], "merging": "ne
 
 
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-@pytest.mark.parametrize("direct", [0, 4096], ids=["one sweep", "at once"])
 @pytest.mark.parametrize(
-    ("family", "method"),
+    ("family", "method", "direct"),
     [
-        ("qwen3_moe", refitted("layer")),
-        ("qwen3_moe", refitted("global", **NEURONS)),
-        ("gpt_oss", refitted("global")),
-        ("llama4", refitted("layer", **NEURONS)),
+        pytest.param("qwen3_moe", refitted("layer"), 4096, id="layer, at once"),
+        pytest.param("qwen3_moe", refitted("layer"), 0, id="layer, one sweep", marks=pytest.mark.slow),
+        pytest.param("qwen3_moe", refitted("global", **NEURONS), 4096, id="global, neurons, at once"),
+        pytest.param("qwen3_moe", refitted("global", **NEURONS), 0, id="global, neurons, one sweep"),
+        pytest.param("gpt_oss", refitted("global"), 4096, id="gpt-oss, at once", marks=pytest.mark.slow),
+        pytest.param("gpt_oss", refitted("global"), 0, id="gpt-oss, one sweep"),
+        pytest.param("llama4", refitted("layer", **NEURONS), 4096, id="llama 4, neurons, at once"),
+        pytest.param("llama4", refitted("layer", **NEURONS), 0, id="llama 4, one sweep", marks=pytest.mark.slow),
     ],
-    ids=["layer", "global, neurons", "gpt-oss, global", "llama 4, neurons"],
 )
 def test_a_walk_with_a_refit_takes_the_operations_announced(family, method, direct, tmp_path, monkeypatch):
     """But for factors and what solves with them, which torch does not count."""
