@@ -47,25 +47,32 @@ def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
 
 
 @contextmanager
+def _handled(number: int, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """A signal's handler, for the block."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """Until the runner has handlers of its own, SIGTERM ends this as Ctrl-C does, the server with it."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with _handled(signal.SIGTERM, interrupt):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def _interrupted_until_it_ends() -> Iterator[None]:
     """Ctrl-C raises KeyboardInterrupt where this process is, and again every AGAIN_SECONDS until the block is left.
 
-    asyncio would only cancel the runner's task, which has gone on as if nothing had been, for minutes, where that met
-    the end of a flow run. asyncio leaves a handler of one's own alone.
+    asyncio would only cancel the runner's task, which once did not end within a minute, after a flow run had ended.
+    asyncio leaves a handler of one's own alone.
     """
     timers: list[threading.Timer] = []
 
@@ -75,10 +82,9 @@ def _interrupted_until_it_ends() -> Iterator[None]:
         timers[-1].start()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        for timer in timers:
-            timer.cancel()
+    with _handled(signal.SIGINT, interrupt):
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()

@@ -64,7 +64,7 @@ def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progr
                     totals.update(part, x, counted[part])
                 back.put(leaving, part, residual + block(x))
                 progress.update(1)
-        layer.check()
+        layer.check()  # before other ranks are given what it gave
         if known is not None:
             return known
         own = totals.result()
