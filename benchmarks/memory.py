@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from ream.calibration.corpus import write_corpus
-from ream.models.checkpoint import INDEX
-from ream.models.shard_writing import OutputTensor, tensor_bytes, write_shard
+from ream.models.storage.checkpoint import INDEX
+from ream.models.storage.shard_writing import OutputTensor, tensor_bytes, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARD_BYTES = 1.5e9
@@ -159,7 +159,7 @@ def libraries(folder: Path) -> int:
 def compress_command(model: Path, out: Path, tokens: Path, method: str, arguments: argparse.Namespace) -> list[str]:
     """`ream compress` of the generated model."""
     return [
-        sys.executable, "-m", "ream.cli", "compress", str(model), str(out), "--method", method,
+        sys.executable, "-m", "ream.commands.cli", "compress", str(model), str(out), "--method", method,
         "--experts", str(arguments.kept), "--group-size", "16", "--calibration", str(tokens),
         "--threads", str(arguments.threads), "--batch-tokens", str(arguments.batch_tokens), "--device", "cpu",
         "--params", str(ROOT / "params.yaml"),

@@ -15,22 +15,22 @@ from ream.calibration.sampling import draw
 from ream.calibration.sources import iter_texts
 from ream.calibration.tokenizer import load_encoder
 from ream.compress.decide import group_layer
-from ream.compress.load import load_model
 from ream.compress.one_shot import collect
-from ream.compress.recipe_file import load_recipe, save_recipe
 from ream.compress.sequential import compress_sequentially
-from ream.compress.state import WalkState
 from ream.compress.statistics_file import read_sums
-from ream.compress.walk import Batches, Probes, batches
 from ream.core.recipe import Recipe
 from ream.evaluation.loss import window_loss
 from ream.evaluation.windows import Windows, held_out_windows
-from ream.models.architecture import architecture_of
-from ream.models.checkpoint import Checkpoint
+from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
+from ream.models.family.architecture import architecture_of
+from ream.models.storage.checkpoint import Checkpoint
 from ream.params import BuiltinSource, Calibration, load_params
-from ream.progress import Progress
+from ream.recipe.load import load_model
+from ream.recipe.recipe_file import load_recipe, save_recipe
 from ream.stages.items import end_token, write_items
+from ream.walk.state import WalkState
+from ream.walk.walk import Batches, Probes, batches
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "data" / "demo-model"

@@ -29,24 +29,24 @@ from rich.table import Table
 
 from benchmarks.speed_clock import Clock, Measured, Sides
 from benchmarks.speed_shapes import SHAPES, Shape
-from ream.compress.apply import CompressedLayer
-from ream.compress.flops import attention_flops
 from ream.core.alignment import assignment, cost_matrix, neuron_features
 from ream.core.experts import Expert
 from ream.core.grouping import Experts, Groups, grouped, merge_weights
 from ream.core.merging import merged
 from ream.core.recipe import LayerRecipe
-from ream.core.refit_sums import CompressedExperts, RefitTokens, error_sums, gram_product, normal_sums
+from ream.core.refit.sums import CompressedExperts, RefitTokens, error_sums, gram_product, normal_sums
 from ream.core.saliency import SALIENCIES
 from ream.core.similarity import similarity
 from ream.core.statistics import LayerStatistics, blocks_of
 from ream.core.sums import Sums
-from ream.models.architecture import architecture_of
-from ream.models.checkpoint import Checkpoint
+from ream.estimate.flops import attention_flops
 from ream.models.decoder import Decoder, MoEBlock, device_of
-from ream.models.inventory import inventory
-from ream.models.planned import PlannedCheckpoint
-from ream.models.shard_writing import OutputTensor, tensor_bytes, write_shard
+from ream.models.family.architecture import architecture_of
+from ream.models.inspection.inventory import inventory
+from ream.models.inspection.planned import PlannedCheckpoint
+from ream.models.storage.checkpoint import Checkpoint
+from ream.models.storage.shard_writing import OutputTensor, tensor_bytes, write_shard
+from ream.recipe.apply import CompressedLayer
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL_TOKENS, LENGTH, PROBES, REFIT_OUTPUTS = 3072 * 512, 512, 8192, 64

@@ -18,7 +18,7 @@ import typer
 
 from ream.params import load_params
 
-REAM = (sys.executable, "-m", "ream.cli")
+REAM = (sys.executable, "-m", "ream.commands.cli")
 
 
 def commands(folder: Path) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from ream.evaluation.scores import read_scores
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 
 ROOT = Path(__file__).resolve().parent
 CARD = """---

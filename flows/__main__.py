@@ -9,7 +9,7 @@ import typer
 
 from flows.server import Server
 from flows.settings import HOST, PORT, change_params, check_server, parse_assignments, prepare, repository
-from ream.cli import main
+from ream.commands.cli import main
 from ream.errors import UserError
 
 app = typer.Typer(

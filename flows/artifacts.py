@@ -18,7 +18,7 @@ from prefect.artifacts import (
 )
 
 from flows.graph import Stage
-from ream.files import read_json
+from ream.machine.files import read_json
 
 if TYPE_CHECKING:
     from ream.evaluation.scores import Cell
@@ -32,7 +32,7 @@ def key_of(*words: str) -> str:
 
 
 class Progress:
-    """A stage's progress artifact, from the events of `ream.progress`."""
+    """A stage's progress artifact, from the events of `ream.machine.progress`."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -114,7 +114,7 @@ def groups(recipe: Path) -> Iterable[dict[str, Any]]:
     """The groups of each layer of a recipe."""
     import numpy as np
 
-    from ream.compress.recipe_file import load_recipe
+    from ream.recipe.recipe_file import load_recipe
 
     for index, layer in load_recipe(recipe).layers.items():
         group = layer.groups.group

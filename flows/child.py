@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ream.progress import EVENTS
+from ream.machine.progress import EVENTS
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 10.0
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
-MODULES = {"ream": "ream.cli", "dvc": "dvc"}
+MODULES = {"ream": "ream.commands.cli", "dvc": "dvc"}
 KILLED = frozenset({128 + signal.SIGKILL, 128 + signal.SIGTERM})
 # What DVC says after every stage and is of no use in a log of many.
 NOISE = re.compile(
@@ -141,7 +141,7 @@ def run(
         root: of the repository.
         environment: on top of this process's.
         say: gets every line of output.
-        tell: gets the latest progress event (`ream.progress`), about once a second.
+        tell: gets the latest progress event (`ream.machine.progress`), about once a second.
         children: of the flow run in this process; know the stage's while it runs.
 
     Raises:

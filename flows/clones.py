@@ -10,7 +10,7 @@ from flows.child import Children, Say, StageError, Tell, program, reproduce, run
 from flows.graph import Reason, Stage, opened, outdated
 from flows.settings import repository
 from ream.errors import UserError
-from ream.files import locked, replacing
+from ream.machine.files import locked, replacing
 
 TRAVELS = ("params.yaml", "dvc.lock")  # these come with the stage; all else is as committed
 

@@ -4,7 +4,7 @@ import threading
 
 from flows.child import Children, StageError
 from flows.warm import Warm
-from ream.sharing import SHARED_CORES
+from ream.machine.sharing import SHARED_CORES
 
 
 class Processes:

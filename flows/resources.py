@@ -59,7 +59,7 @@ def models_at_once(root: Path) -> int:
 
 def stage_memory(root: Path) -> float:
     """Bytes of a stage that holds the whole original on a CPU; of the libraries alone where it isn't known yet."""
-    from ream.models.manifest import load_manifest
+    from ream.models.inspection.manifest import load_manifest
 
     path = root / "artifacts" / "model" / "manifest.json"
     try:

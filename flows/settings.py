@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ream.errors import UserError
-from ream.files import replacing
+from ream.machine.files import replacing
 from ream.params import parse_params
 
 REPOSITORY = "REAM_REPOSITORY"

@@ -43,7 +43,7 @@ PRELOADED = (
     *(f"dvc.repo.{module}" for module in ("metrics", "params", "plots", "worktree")),
     *(f"dvc_data.{module}" for module in ("index.fetch", "index.push", "hashfile.status", "hashfile.db.index")),
     "dvc_data.hashfile.db.local",
-    "ream.cli",
+    "ream.commands.cli",
     *(
         f"ream.stages.{stage}"
         for stage in ("run", "model", "calibration", "saliency", "grouping", "alignment", "statistics", "sequential")
@@ -76,7 +76,7 @@ try:
     server = socket.socket(socket.AF_UNIX)
     server.connect({address!r})
 except OSError:
-    real = {{"ream": [{python!r}, "-m", "ream.cli"], "dvc": [{python!r}, "-m", "dvc"]}}[program]
+    real = {{"ream": [{python!r}, "-m", "ream.commands.cli"], "dvc": [{python!r}, "-m", "dvc"]}}[program]
     os.execv(real[0], [*real, *sys.argv[1:]])
 request = json.dumps([program, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 fds = array.array("i", [0, 1, 2])
@@ -313,7 +313,7 @@ def child(program: str, arguments: list[str], folder: str, environment: dict[str
 
             code = dvc(arguments)
         else:
-            from ream.cli import main as ream
+            from ream.commands.cli import main as ream
 
             ream()
             code = 0

@@ -1,5 +1,5 @@
 """`python -m ream`, and so `torchrun -m ream`: the command line."""
 
-from ream.cli import main
+from ream.commands.cli import main
 
 main()

@@ -15,7 +15,7 @@ install_import_hook("ream.core", "beartype.beartype")
 torch.set_num_threads(1)
 
 
-LONGEST = ("tests/test_graph.py", "tests/compress/test_kills.py", "tests/test_cli.py")
+LONGEST = ("tests/test_graph.py", "tests/commands/test_kills.py", "tests/commands/test_cli.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -63,7 +63,7 @@ def brain(tmp_path_factory):
 @pytest.fixture
 def hub(checkpoint, tmp_path, monkeypatch):
     """A hub on this machine with the tiny checkpoint, and an empty cache."""
-    from tests.models.fake_hub import serving
+    from tests.models.storage.fake_hub import serving
 
     with serving(checkpoint, tmp_path / "hub-cache", monkeypatch) as served:
         yield served

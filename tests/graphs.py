@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from flows.graph import read_graph
-from ream.stages.run import run_stage
+from ream.commands.stage import run_stage
 from tests.tiny import build
 
 ROOT = Path(__file__).parent.parent

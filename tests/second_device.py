@@ -186,7 +186,7 @@ def _held(tree):
 @contextmanager
 def on_device(monkeypatch):
     """Let the product take the device for a GPU: `Device`."""
-    from ream.compress import transfers
+    from ream.walk import transfers
 
     device()
     Stream.default = Stream.current = Stream()

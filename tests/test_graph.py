@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from ream.analysis.contents import tables_of
+from ream.commands.stage import STAGES
 from ream.params import Params, load_params, parse_params
 from ream.stages.report import cells_of, results_of
-from ream.stages.run import STAGES
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 from tests.graphs import ROOT, build_graph, dvc, ran, run_all
 
 

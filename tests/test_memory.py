@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ream.memory import trim
+from ream.machine.memory import trim
 from tests.tiny import ROOT
 
 MEGA = 1_000_000

@@ -80,8 +80,8 @@ def test_bad_arguments_are_refused(given, named, capsys):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes_are_layers_that_the_product_knows(name, tmp_path):
-    from ream.models.architecture import architecture_of
-    from ream.models.planned import PlannedCheckpoint
+    from ream.models.family.architecture import architecture_of
+    from ream.models.inspection.planned import PlannedCheckpoint
 
     (tmp_path / "config.json").write_text(json.dumps(SHAPES[name].config | {"dtype": "bfloat16"}))
     found = architecture_of(PlannedCheckpoint(tmp_path))

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ream import cli
+from ream.commands import cli
 from ream.compress.statistics_file import layer_file
 from ream.core.sums import Sums
-from ream.models.manifest import Manifest
-from ream.stages.workspace import Workspace
+from ream.models.inspection.manifest import Manifest
+from ream.workspace.layout import Workspace
 from tests import tiny
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(cli.__file__).parents[2]
 EXPERTS, HIDDEN = 8, 6
 # What takes a tenth of a second or more to import, and seconds in the case of torch and those that bring it.
 HEAVY = {
@@ -28,7 +28,7 @@ HELP_SECONDS = 0.6  # four times what it takes
 
 RUN = """
 import json, sys
-from ream import cli
+from ream.commands import cli
 codes = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["ream", *arguments]
@@ -91,14 +91,28 @@ def stage(tmp_path_factory):
 def test_help_and_version_import_only_the_command_line():
     modules = loaded_by(["--help"], ["--version"])
     assert not packages(modules) & (HEAVY | {"pydantic", "numpy", "yaml", "jaxtyping", "safetensors"})
-    assert {name for name in modules if name.startswith("ream")} == {"ream", "ream.cli", "ream.errors", "ream.sharing"}
+    assert {name for name in modules if name.startswith("ream")} == {
+        "ream",
+        "ream.commands",
+        "ream.commands.cli",
+        "ream.errors",
+        "ream.machine",
+        "ream.machine.sharing",
+    }
 
 
 def test_help_of_commands_and_mistyped_ones_import_only_the_command_line():
     helps = [[name, "--help"] for name in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage")]
     modules = loaded_by(*helps)
     assert not packages(modules) & (HEAVY | {"numpy", "yaml", "jaxtyping", "safetensors"})
-    assert {name for name in modules if name.startswith("ream")} == {"ream", "ream.cli", "ream.errors", "ream.sharing"}
+    assert {name for name in modules if name.startswith("ream")} == {
+        "ream",
+        "ream.commands",
+        "ream.commands.cli",
+        "ream.errors",
+        "ream.machine",
+        "ream.machine.sharing",
+    }
     wrong = loaded_by(["compres"], ["compress", "--expert", "3"], ["stage", "reports"], code=2)
     assert not packages(wrong) & (HEAVY | {"jaxtyping"})
 
@@ -113,11 +127,11 @@ def test_saliency_and_grouping_import_numpy_alone(stage):
 
 def test_describing_a_model_imports_no_torch(stage, checkpoint, tmp_path):
     modules = loaded_by(["inspect", checkpoint])
-    assert "ream.models.describe" in modules
+    assert "ream.models.inspection.describe" in modules
     assert not packages(modules) & (HEAVY | {"jaxtyping", "yaml"})
     params = tiny.write_params(tmp_path / "params", model=checkpoint)
     modules = loaded_by(["stage", "model", "--params", params, "--root", tmp_path / "artifacts"])
-    assert "ream.models.finite" in modules
+    assert "ream.models.storage.finite" in modules
     assert not packages(modules) & HEAVY
 
 
@@ -146,7 +160,9 @@ def test_modules_of_stages_import_what_they_need_alone(name, needed):
 
 def test_help_takes_little_of_the_processor():
     def seconds():
-        child = subprocess.Popen([sys.executable, "-m", "ream.cli", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ream.commands.cli", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL
+        )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         assert child.returncode == 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ream.analysis.style import styles
 from ream.evaluation.scores import Cell
-from ream.files import replacing
+from ream.machine.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

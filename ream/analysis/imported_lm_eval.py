@@ -9,7 +9,7 @@ from ream.analysis.rows import TASKS, Score
 from ream.errors import UserError
 from ream.evaluation.harness import headline
 from ream.evaluation.settings import score_metric
-from ream.files import read_json
+from ream.machine.files import read_json
 
 WRITTEN = "results_*.json"
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ream.errors import UserError, unknown
-from ream.files import replacing
+from ream.machine.files import replacing
 
 KEY = b"ream"
 SCHEMA = pa.schema([("source", pa.string()), ("input_ids", pa.list_(pa.int32()))])
@@ -48,7 +48,7 @@ class Corpus:
 def write_corpus(path: Path, rows: Iterable[tuple[str, list[int]]], facts: dict[str, Any]) -> None:
     """Write rows of (source, token ids) and the facts about them; the same input gives the same bytes.
 
-    ``path`` is never half a file (`ream.files.replacing`); its folder is made.
+    ``path`` is never half a file (`ream.machine.files.replacing`); its folder is made.
 
     Raises:
         UserError: it can't be written.

@@ -7,13 +7,13 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ream.compress.apply import compressed_layers
-from ream.compress.release import release
-from ream.compress.walk import Batches
 from ream.core.recipe import Recipe
-from ream.memory import trim
+from ream.machine.memory import trim
+from ream.machine.progress import Progress
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
-from ream.progress import Progress
+from ream.recipe.apply import compressed_layers
+from ream.walk.release import release
+from ream.walk.walk import Batches
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 import numpy as np
 from jaxtyping import Float64
 
+from ream.core.composition import Composition
 from ream.core.grouping import Experts, grouped, merge_weights
 from ream.core.recipe import LayerRecipe
 from ream.core.saliency import SALIENCIES
 from ream.core.similarity import output_means, similarity
 from ream.core.sums import Sums
 from ream.errors import UserError
-from ream.params import Method
 
 
-def absorbed_at_most(method: Method, group_size: int) -> int:
+def absorbed_at_most(method: Composition, group_size: int) -> int:
     """C as docs/method.md counts it; the released code counts the centroid, too.
 
     Raises:
@@ -25,7 +25,7 @@ def absorbed_at_most(method: Method, group_size: int) -> int:
 
 
 def group_layer(
-    method: Method,
+    method: Composition,
     sums: Sums,
     kept: int,
     group_size: int,

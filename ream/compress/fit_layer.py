@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack
-from ream.core.projection_fit import FITTED, FitReport, FitSettings, fit_projections, routed_outputs
-from ream.core.refit_sums import RefitTokens
+from ream.core.refit.projection_fit import FITTED, FitReport, FitSettings, fit_projections, routed_outputs
+from ream.core.refit.sums import RefitTokens
 from ream.models.decoder import MoEBlock
 
 FIT_BYTES = 6e9  # on the device, of what is kept of the experts that are fitted at a time

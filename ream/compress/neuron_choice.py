@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ream.compress.apply import CompressedLayer
 from ream.compress.refit_layer import SOLVER_BYTES, held_out_mask
 from ream.core.experts import ExpertStack
-from ream.core.neurons import chosen_neurons, neuron_grams
 from ream.core.recipe import LayerRecipe
+from ream.core.refit.neuron_choice import chosen_neurons, neuron_grams
 from ream.core.routing import Routing
 from ream.models.decoder import Decoder, MoEBlock
+from ream.recipe.apply import CompressedLayer
 
 
 @torch.no_grad()

@@ -8,16 +8,16 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ream.compress.state import WalkState
 from ream.compress.statistics_file import layer_file
 from ream.compress.totals import LayerTotals
-from ream.compress.transfers import Back, onto
-from ream.compress.walk import Batches, MoELayer, Pass, Probes, walk
+from ream.machine.progress import Progress
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
-from ream.progress import Progress
+from ream.walk.state import WalkState
+from ream.walk.transfers import Back, onto
+from ream.walk.walk import Batches, MoELayer, Pass, Probes, walk
 
 if TYPE_CHECKING:  # only where torchrun has started several processes
-    from ream.compress.ranks import Share
+    from ream.walk.ranks import Share
 
 
 def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ream.compress.apply import PLAIN, CompressedLayer
 from ream.compress.fit_layer import FitTokens, experts_at_a_time, fit_layer
+from ream.core.composition import RefitOptions
 from ream.core.recipe import LayerRecipe
-from ream.core.refit import RefitSettings, refit
-from ream.core.refit_sums import RefitTokens, product_dtype
-from ream.models.architecture import Architecture
-from ream.models.checkpoint import Checkpoint
+from ream.core.refit.refit import RefitSettings, refit
+from ream.core.refit.sums import RefitTokens, product_dtype
 from ream.models.decoder import Decoder, MoEBlock
 from ream.models.dtypes import DTYPES
-from ream.models.layout import PARTS
-from ream.params import Refit
+from ream.models.family.architecture import Architecture
+from ream.models.family.layout import PARTS
+from ream.models.storage.checkpoint import Checkpoint
+from ream.recipe.apply import PLAIN, CompressedLayer
 
 DIRECT = 4096  # columns K·D up to which the refit's whole matrix is kept: 134 MB in float64, three times at once
 HELD_OUT = 16  # of so many sequences one is held out
@@ -113,7 +113,7 @@ def held_out_mask(sequences: int) -> Tensor:
 
 
 def refit_layer(
-    decoder: Decoder, index: int, decided: LayerRecipe, before: MoEBlock, tokens: LayerTokens, settings: Refit
+    decoder: Decoder, index: int, decided: LayerRecipe, before: MoEBlock, tokens: LayerTokens, settings: RefitOptions
 ) -> tuple[LayerRecipe, MoEBlock, LayerRefit]:
     """Refit a layer's down projections, then fit all projections where the method says so.
 

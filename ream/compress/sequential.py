@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ream.available import free_threads
-from ream.compress.apply import CompressedLayer
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
-from ream.compress.recipe_file import layer_of, layer_tensors, read_layer
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
-from ream.compress.state import WalkState
 from ream.compress.statistics_file import layer_file
 from ream.compress.totals import LayerTotals, sums_of
-from ream.compress.transfers import Back, onto
-from ream.compress.walk import Batches, Pass, Probes, walk
 from ream.core.alignment import align_groups
+from ream.core.composition import Composition
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.machine.available import free_threads
+from ream.machine.progress import Progress
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
-from ream.params import Method
-from ream.progress import Progress
+from ream.recipe.apply import CompressedLayer
+from ream.recipe.recipe_file import layer_of, layer_tensors, read_layer
+from ream.walk.state import WalkState
+from ream.walk.transfers import Back, onto
+from ream.walk.walk import Batches, Pass, Probes, walk
 
 if TYPE_CHECKING:  # only where torchrun has started several processes
-    from ream.compress.ranks import Share
+    from ream.walk.ranks import Share
 
 
 def compress_sequentially(
     decoder: Decoder,
     data: Batches,
     probes: Probes,
-    method: Method,
+    method: Composition,
     kept: int,
     group_size: int,
     state: WalkState,
@@ -152,7 +152,7 @@ def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> 
     return Recipe({index: read_layer(layer_file(folder, index)) for index in layers}, facts)
 
 
-def streams(data: Batches, method: Method) -> Batches:
+def streams(data: Batches, method: Composition) -> Batches:
     """What a method takes through the layers: its sequences, twice where the original's stream is needed."""
     if method.refit is None or method.refit.target != "global":
         return data

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ream.compress.walk import Probes
 from ream.core.statistics import LayerStatistics
 from ream.core.sums import Sums
 from ream.models.decoder import MoEBlock
+from ream.walk.walk import Probes
 
 
 class LayerTotals:

@@ -21,9 +21,10 @@ class LayerRecipe:
         weights: of each expert in its group's mean; 0 for dropped ones.
         saliency: that decided it.
         permutations: for every absorbed expert, the order in which its neurons meet the centroid's, [D].
-        neurons: for every kept expert that others are merged into by choosing neurons (`ream.core.neurons`), the chosen
-            ones as indices into its members' neurons, [D]. There are no permutations then, and the router's rows are
-            means over the members, by their weights.
+        neurons: for every kept expert that others are merged into by choosing neurons
+            (`ream.core.refit.neuron_choice`), the chosen ones as indices into its members'
+            neurons, [D]. There are no permutations then, and the router's rows are means over the members, by their
+            weights.
         corrections: refitted projections by position among the kept experts: ``down`` [H, D], or ``down``, ``gate`` and
             ``up`` [D, H], torch tensors that take the merged ones' places; in the checkpoint's dtype, bfloat16 where
             the checkpoint is quantised. All that are corrected have the same ones. Without them a recipe has a few MB;

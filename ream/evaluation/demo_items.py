@@ -12,7 +12,7 @@ from ream.calibration import builtin
 from ream.calibration.builtin import Document
 from ream.evaluation import demo_code, demo_numbers, demo_prose
 from ream.evaluation.held_out import seen_shingles
-from ream.files import replacing
+from ream.machine.files import replacing
 
 DOCUMENTS = 300
 

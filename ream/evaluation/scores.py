@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ream.errors import UserError
-from ream.files import read_json, write_json
+from ream.machine.files import read_json, write_json
 
 
 class _Record(BaseModel):

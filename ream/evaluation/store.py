@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ream.errors import UserError
-from ream.files import read_json, write_json
+from ream.machine.files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save
 from ream.calibration import builtin
 from ream.calibration.builtin import Document
 from ream.errors import UserError
-from ream.files import replacing
+from ream.machine.files import replacing
 
 PADDING = -1
 Windows = Int32[np.ndarray, "n tokens"]

@@ -18,15 +18,14 @@ from torch import Tensor, nn
 from ream.core.experts import ExpertStack, GatedUnit
 from ream.core.routing import SCORES, Routing
 from ream.errors import UserError
-from ream.models.activations import unit_of
-from ream.models.architecture import Architecture
-from ream.models.checkpoint import Checkpoint
-from ream.models.expert_tensors import pack, unpacked
 from ream.models.expert_weights import BlockWeights, OriginalWeights
-from ream.models.families import Family
-from ream.models.modelling import model_config, set_experts
-from ream.models.routers import ROUTERS
-from ream.params import Compute
+from ream.models.family.activations import unit_of
+from ream.models.family.architecture import Architecture
+from ream.models.family.expert_tensors import pack, unpacked
+from ream.models.family.families import Family
+from ream.models.family.modelling import model_config, set_experts
+from ream.models.family.routers import ROUTERS
+from ream.models.storage.checkpoint import Checkpoint
 
 # Tokens at once through a block whose module runs all experts on all of them.
 DENSE_TOKENS = 256
@@ -302,16 +301,20 @@ class LoadedLayer:
             )
 
 
-def runtime(compute: Compute) -> tuple[torch.device, torch.dtype]:
+def runtime(device: str, dtype: str, threads: int | str) -> tuple[torch.device, torch.dtype]:
     """The device and dtype to compute with; sets the number of threads of this process.
+
+    Args:
+        device: as for `device_of`. dtype: as for `dtype_of`.
+        threads: of a CPU; "auto" leaves torch's own number.
 
     Raises:
         UserError: see `device_of`.
     """
-    if compute.threads != "auto":
-        torch.set_num_threads(compute.threads)
-    device = device_of(compute.device)
-    return device, dtype_of(compute.dtype, device)
+    if isinstance(threads, int):
+        torch.set_num_threads(threads)
+    found = device_of(device)
+    return found, dtype_of(dtype, found)
 
 
 def device_of(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ream.models.stored import STORED
+from ream.models.stored_dtypes import STORED
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, kind.torch) for name, kind in STORED.items()}
 

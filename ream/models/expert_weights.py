@@ -5,11 +5,11 @@ from typing import Protocol
 from torch import Tensor
 
 from ream.core.experts import Expert
-from ream.models.architecture import Architecture
-from ream.models.checkpoint import Checkpoint
-from ream.models.expert_tensors import unpacked
-from ream.models.families import RouterTensor
-from ream.models.layout import ExpertTensor
+from ream.models.family.architecture import Architecture
+from ream.models.family.expert_tensors import unpacked
+from ream.models.family.families import RouterTensor
+from ream.models.family.layout import ExpertTensor
+from ream.models.storage.checkpoint import Checkpoint
 
 
 class BlockWeights(Protocol):

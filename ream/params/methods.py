@@ -1,19 +1,22 @@
 """Sections statistics, grouping and methods: what is measured of the experts, and what is made of it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from ream.core.composition import (
+    AlignmentTerm,
+    Composition,
+    GroupingKind,
+    MergingKind,
+    RefitOptions,
+    RefitTarget,
+    SaliencyKind,
+    ScoresKind,
+    SimilarityKind,
+)
 from ream.errors import UserError
 from ream.params.section import Section
-
-SaliencyKind = Literal["frequency", "ean", "reap", "released"]
-
-SimilarityKind = Literal["gate-logits", "output", "gated-output"]
-
-GroupingKind = Literal["pruning", "pseudo-pruning", "nearest-centroid", "hierarchical", "matching"]
-
-AlignmentTerm = Literal["activations", "weights"]
 
 
 class Statistics(Section):
@@ -61,7 +64,7 @@ class Refit(Section):
     projections together that follows; 0 for none.
     """
 
-    target: Literal["layer", "global"] = "global"
+    target: RefitTarget = "global"
     ridge: float = Field(1e-3, ge=0, description="λ, by which the weights are drawn to the merged ones")
     sweeps: int = Field(20, ge=1, description="passes over the calibration tokens at most")
     iterations: int = Field(0, ge=0, description="of the fit of all projections, about a pass over the tokens each")
@@ -71,6 +74,10 @@ class Refit(Section):
         """Leaves out the fit where there is none: the facts of such recipes stay as they were."""
         values: dict[str, Any] = handler(self)
         return values if self.iterations else {key: values[key] for key in values if key != "iterations"}
+
+    def options(self) -> RefitOptions:
+        """The same as plain values."""
+        return RefitOptions(self.target, self.ridge, self.sweeps, self.iterations)
 
 
 class Method(Section):
@@ -84,9 +91,9 @@ class Method(Section):
     grouping: GroupingKind
     similarity: Annotated[list[SimilarityKind], BeforeValidator(_as_list)] = []
     alignment: Annotated[list[AlignmentTerm], BeforeValidator(_as_list)] = []
-    merging: Literal["mean", "neurons"] = "mean"
+    merging: MergingKind = "mean"
     sequential: bool = False
-    scores: Literal["router", "softmax"] = "router"
+    scores: ScoresKind = "router"
     centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
     refit: Refit | None = None
 
@@ -122,3 +129,17 @@ class Method(Section):
         if self.refit is None:
             del values["refit"]
         return values
+
+    def composition(self) -> Composition:
+        """The same as plain values, for what does not read params."""
+        return Composition(
+            saliency=self.saliency,
+            grouping=self.grouping,
+            similarity=tuple(self.similarity),
+            alignment=tuple(self.alignment),
+            merging=self.merging,
+            sequential=self.sequential,
+            scores=self.scores,
+            centroid_counts=self.centroid_counts,
+            refit=None if self.refit is None else self.refit.options(),
+        )

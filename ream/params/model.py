@@ -43,6 +43,11 @@ class Compute(Section):
         """`hidden_memory_gb` in bytes."""
         return self.hidden_memory_gb * 1e9
 
+    @property
+    def placement(self) -> tuple[str, str, int | str]:
+        """Device, dtype and threads as they are written, for `ream.models.decoder.runtime`."""
+        return self.device, self.dtype, self.threads
+
 
 class Merge(Section):
     """How compressed checkpoints are written."""

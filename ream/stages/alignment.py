@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ream.compress.decide import absorbed
-from ream.compress.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.core.recipe import LayerRecipe, Recipe
-from ream.files import building, file_digest, read_json
-from ream.memory import trim
+from ream.machine.files import building, file_digest, read_json
+from ream.machine.memory import trim
+from ream.machine.progress import Progress
 from ream.params import Method, Params
-from ream.progress import Progress
+from ream.recipe.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.stages.grouping import read_grouping
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 
 if TYPE_CHECKING:
-    from ream.compress.state import WalkState
     from ream.core.experts import Expert
+    from ream.walk.state import WalkState
 
 
 QUIET_SECONDS = 3
@@ -56,14 +56,14 @@ def run(
             if merged:
                 depends = _depends(params, workspace, mix, method, experts)
                 states.append(workspace.state("alignment", mix, method, str(experts)))
-                from ream.compress.state import WalkState, fingerprint  # torch, which pruning does without
+                from ream.walk.state import WalkState, fingerprint  # torch, which pruning does without
 
                 with WalkState(states[-1], fingerprint(depends), discard_stale, depends) as state:
                     layers = _aligned(params, workspace, mix, params.method(method), layers, state, progress)
             save_recipe(folder / workspace.recipe(mix, method, experts).name, Recipe(layers, facts))
             absorbed += merged
     if states and not keep_state:
-        from ream.compress.state import discard
+        from ream.walk.state import discard
 
         for path in states:
             discard(path)
@@ -95,20 +95,20 @@ def _aligned(
 ) -> dict[int, LayerRecipe]:
     import torch
 
-    from ream.available import free_threads
     from ream.compress.one_shot import mixed_probes
-    from ream.compress.release import release
     from ream.core.alignment import align_groups
-    from ream.models.activations import unit_of
+    from ream.machine.available import free_threads
     from ream.models.decoder import runtime
     from ream.models.expert_weights import input_gates, read_expert
-    from ream.stages.original import open_original
+    from ream.models.family.activations import unit_of
+    from ream.walk.release import release
+    from ream.workspace.original import open_original
 
     original, ratios = open_original(workspace, params.model.keep_shards), params.mix(mix)
     checkpoint, architecture = original.checkpoint, original.architecture
     unit = unit_of(architecture.family.unit, architecture.family.numbers(checkpoint.config))
     folders = {source: workspace.statistics(source) for source in ratios}
-    device, _ = runtime(params.compute)
+    device, _ = runtime(*params.compute.placement)
 
     def aligned(index: int, layer: LayerRecipe) -> LayerRecipe:
         """With all that it reads freed at its end: two layers are never in memory at once."""

@@ -13,9 +13,9 @@ from ream.calibration.sampling import Drawn, draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
-from ream.files import file_digest
+from ream.machine.files import file_digest
+from ream.machine.progress import Progress
 from ream.params import Calibration, HubSource, Params, TokensSource
-from ream.progress import Progress
 
 QUIET_SECONDS = 3
 Row = tuple[str, list[int]]  # source, token ids

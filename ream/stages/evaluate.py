@@ -1,8 +1,7 @@
 """Stage evaluate: score the original, or all models of one calibration mix."""
 
-import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 
 from ream import __version__
 from ream.core.recipe import Recipe
-from ream.errors import unknown
 from ream.evaluation.scores import Cell, Scores, mean_loss, write_scores
-from ream.files import file_digest
-from ream.params import Params, Suite, load_params, parse_params
-from ream.progress import Progress
-from ream.stages.original import Original, open_original
-from ream.stages.workspace import Workspace
+from ream.machine.files import file_digest
+from ream.machine.progress import Progress
+from ream.params import Params
+from ream.workspace.layout import Workspace
+from ream.workspace.original import Original, open_original
 
 LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
 
@@ -31,8 +29,8 @@ def run(params: Params, workspace: Workspace, mix: str | None = None) -> str:
     Raises:
         UserError: see `Harness` and `load_recipe`.
     """
-    from ream.compress.output import check_recipe
-    from ream.compress.recipe_file import load_recipe
+    from ream.recipe.output import check_recipe
+    from ream.recipe.recipe_file import load_recipe
 
     original = open_original(workspace)
     bench = Bench(params, workspace, original)
@@ -68,7 +66,7 @@ class Bench:
         from ream.stages.items import WINDOWS
 
         self.params, self.original = params, original
-        self.device, self.dtype = runtime(params.compute)
+        self.device, self.dtype = runtime(*params.compute.placement)
         suite = params.suites[params.evaluation.suite]
         stored = read_windows(workspace.items / WINDOWS) if suite.loss else {}
         self.windows = {source: stored[source] for source in suite.loss}
@@ -84,9 +82,9 @@ class Bench:
             recipe: what becomes of the original, None for nothing.
             state: folder for the results of finished tasks. identity: of the recipe.
         """
-        from ream.compress.load import load_model
         from ream.evaluation.loss import window_loss
         from ream.evaluation.store import ResultStore
+        from ream.recipe.load import load_model
 
         params, original = self.params, self.original
         trust = params.model.trust_remote_code
@@ -117,7 +115,7 @@ class Bench:
 
     def _bytes(self, recipe: Recipe | None) -> int:
         """Of the tensors of the checkpoint that the recipe would make."""
-        from ream.compress.apply import output_tensors
+        from ream.recipe.apply import output_tensors
 
         checkpoint, unquantised = self.original.checkpoint, self.params.merge.dtype != "original"
         if recipe is None:
@@ -128,7 +126,7 @@ class Bench:
     @contextmanager
     def _checkpoint(self, recipe: Recipe | None) -> Iterator[Path]:
         """The model as a folder of files: the original's own, or one that is written and removed again."""
-        from ream.compress.output import write_checkpoint
+        from ream.recipe.output import write_checkpoint
 
         if recipe is None:
             yield self.original.checkpoint.source.whole()
@@ -159,62 +157,3 @@ def summary(cell: Cell) -> str:
     values = {"loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen}
     shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
     return f"{name} {cell.experts} experts: {shown}"
-
-
-def evaluate_alone(
-    params_path: Path,
-    model: str,
-    suite: str | None,
-    recipe: Path | None,
-    out: Path | None,
-    backend: str | None,
-    limit: int | None,
-    threads: int | None,
-    allow_code_execution: bool,
-    say: Callable[[str], None],
-) -> None:
-    """`ream evaluate`: score one model outside the graph.
-
-    Raises:
-        UserError: an unknown suite, or what the stages refuse.
-    """
-    from ream.compress.output import check_recipe
-    from ream.compress.recipe_file import load_recipe
-    from ream.models.manifest import manifest_of
-    from ream.stages import items
-
-    base = load_params(params_path)
-    name = suite or base.evaluation.suite
-    if name not in base.suites:
-        raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
-    tree = base.model_dump()
-    tree["model"]["path"] = model
-    tree["compute"]["threads"] = threads or "auto"
-    tree["evaluation"] |= {
-        "suite": name,
-        "allow_code_execution": allow_code_execution or base.evaluation.allow_code_execution,
-    }
-    tree["evaluation"] |= {"backend": backend} if backend else {}
-    tree["suites"][name] |= {"limit": limit} if limit else {}
-    params = parse_params(tree, str(params_path))
-    loaded = None if recipe is None else load_recipe(recipe)
-    manifest = manifest_of(model)
-    if loaded is not None:
-        check_recipe(loaded, manifest.digest, model)
-    with tempfile.TemporaryDirectory(prefix="ream-evaluate-") as folder:
-        workspace = Workspace(Path(folder))
-        manifest.save(workspace.manifest)
-        if _needs_items(params.suites[name], Path(params.evaluation.include)):
-            say(items.run(params, workspace))
-        cell = Bench(params, workspace, open_original(workspace)).score(loaded)
-    say(summary(cell))
-    scores = Scores(cells=[cell], settings=settings_of(params), versions=versions())
-    if out is None:
-        say(json.dumps(scores.model_dump(), indent=1))
-    else:
-        write_scores(out, scores)
-        say(f"results: {out}")
-
-
-def _needs_items(suite: Suite, include: Path) -> bool:
-    return bool(suite.loss) or any((include / f"{task}.yaml").exists() for task in (*suite.mc, *suite.gen))

@@ -8,12 +8,12 @@ from ream.compress.decide import group_layer
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
 from ream.errors import UserError
-from ream.files import building, read_json, write_json
-from ream.models.manifest import load_manifest
+from ream.machine.files import building, read_json, write_json
+from ream.models.inspection.manifest import load_manifest
 from ream.params import Params
-from ream.stages.original import recipe_facts
 from ream.stages.saliency import read_mixed
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
+from ream.workspace.original import recipe_facts
 
 
 def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
@@ -22,7 +22,7 @@ def run(params: Params, workspace: Workspace, mix: str, method: str) -> str:
     Raises:
         UserError: the method is sequential, or needs scores that the one-shot statistics do not hold.
     """
-    composition = params.method(method)
+    composition = params.method(method).composition()
     manifest = load_manifest(workspace.manifest)
     if composition.sequential:
         raise UserError(f"method '{method}' is sequential: it groups layer by layer in the stage sequential")

@@ -9,10 +9,10 @@ from ream.evaluation.demo_items import TASKS, HeldOut, build_items
 from ream.evaluation.pinned import PINNED
 from ream.evaluation.settings import check_code_execution
 from ream.evaluation.windows import held_out_windows, write_windows
-from ream.files import building, read_table
-from ream.models.manifest import folder_of, load_manifest
+from ream.machine.files import building, read_table
+from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.params import BuiltinSource, Params
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 
 SOURCES = get_args(BuiltinSource.model_fields["name"].annotation)
 WINDOWS = "windows.safetensors"

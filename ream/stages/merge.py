@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ream.params import Params
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 
 
 def run(params: Params, workspace: Workspace, export: str, out: Path) -> str:
@@ -14,10 +14,10 @@ def run(params: Params, workspace: Workspace, export: str, out: Path) -> str:
     Raises:
         UserError: no such export, or see `write_checkpoint`.
     """
-    from ream.compress.output import check_recipe, write_checkpoint
-    from ream.compress.recipe_file import load_recipe
     from ream.errors import unknown
-    from ream.stages.original import open_original
+    from ream.recipe.output import check_recipe, write_checkpoint
+    from ream.recipe.recipe_file import load_recipe
+    from ream.workspace.original import open_original
 
     if export not in params.exports:
         raise unknown("export", export, params.exports, "params 'exports'")

@@ -2,11 +2,11 @@
 
 from ream.compress.decide import absorbed_at_most
 from ream.errors import UserError
-from ream.models.architecture import check_group_size, check_kept
-from ream.models.finite import check_weights
-from ream.models.manifest import Manifest, checkpoint_of, manifest_of
+from ream.models.family.architecture import check_group_size, check_kept
+from ream.models.inspection.manifest import Manifest, checkpoint_of, manifest_of
+from ream.models.storage.finite import check_weights
 from ream.params import Params
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 
 
 def run(params: Params, workspace: Workspace, begun: bool = False) -> str:
@@ -47,4 +47,6 @@ def check_sizes(params: Params, manifest: Manifest) -> None:
         for name in params.run.methods():
             method = params.method(name)
             if method.grouping == "pseudo-pruning":
-                check_group_size(manifest, experts, absorbed_at_most(method, params.grouping.size_for(experts)))
+                check_group_size(
+                    manifest, experts, absorbed_at_most(method.composition(), params.grouping.size_for(experts))
+                )

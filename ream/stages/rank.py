@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ream.errors import UserError
-from ream.files import read_json, write_json
+from ream.machine.files import read_json, write_json
+from ream.machine.progress import Progress
 from ream.params import Params
-from ream.progress import Progress
-from ream.stages.original import open_original
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
+from ream.workspace.original import open_original
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,11 +67,11 @@ def run(params: Params, workspace: Workspace, mix: str) -> str:
     from ream.calibration.corpus import read_corpus
     from ream.calibration.packing import pad
     from ream.compress.compare import compare, steps
-    from ream.compress.output import check_recipe
-    from ream.compress.recipe_file import load_recipe
-    from ream.compress.walk import batches, check_ids
     from ream.evaluation.rank import RankMean
     from ream.models.decoder import Decoder, runtime
+    from ream.recipe.output import check_recipe
+    from ream.recipe.recipe_file import load_recipe
+    from ream.walk.walk import batches, check_ids
 
     files = [workspace.held_out(source) for source in params.run.sources]
     sequences = [ids for path in files for ids in read_corpus(path, may_be_empty=True).sequences]
@@ -79,7 +79,7 @@ def run(params: Params, workspace: Workspace, mix: str) -> str:
         write_json(workspace.rank(mix), Ranked(mix=mix, tokens=0, original=None, cells=[]).model_dump())
         return f"rank {mix}: no sequence is held out (rank.sequences is {params.rank.sequences})"
     original = open_original(workspace, params.model.keep_shards)
-    device, dtype = runtime(params.compute)
+    device, dtype = runtime(*params.compute.placement)
     ids, mask = pad(sequences, pad_id=0)
     check_ids(ids, original.vocabulary)
     data = batches(ids, mask, params.compute.batch_tokens)

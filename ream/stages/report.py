@@ -22,15 +22,15 @@ from ream.analysis.published import load_parameters, load_published
 from ream.analysis.results import flat_csv, markdown, metrics, ordered
 from ream.analysis.rows import ORIGINAL, Row, rows_of_cells
 from ream.analysis.table import RENDERERS, Table
-from ream.compress.recipe_file import load_recipe
 from ream.errors import UserError
 from ream.evaluation.scores import Cell, read_scores
-from ream.files import building, replacing, write_json
-from ream.models.manifest import load_manifest
+from ream.machine.files import building, replacing, write_json
+from ream.models.inspection.manifest import load_manifest
 from ream.params import Params
-from ream.stages.costs import cost_of
+from ream.recipe.recipe_file import load_recipe
 from ream.stages.rank import read_ranked
-from ream.stages.workspace import Workspace
+from ream.workspace.costs import cost_of
+from ream.workspace.layout import Workspace
 
 CellKey = tuple[str | None, str | None, int]  # mix, method, experts; of the original neither of the former
 

@@ -7,10 +7,10 @@ from safetensors.numpy import save_file
 from ream.compress.statistics_file import read_sums
 from ream.core.saliency import SALIENCIES
 from ream.core.sums import Sums, mixed
-from ream.files import replacing
-from ream.models.manifest import load_manifest
+from ream.machine.files import replacing
+from ream.models.inspection.manifest import load_manifest
 from ream.params import Params
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 
 
 def run(params: Params, workspace: Workspace, mix: str) -> str:

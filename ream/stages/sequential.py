@@ -7,17 +7,17 @@ from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import mix_sequences
 from ream.calibration.packing import pad
 from ream.errors import UserError
+from ream.machine.progress import Progress
 from ream.params import Params
-from ream.progress import Progress
-from ream.stages.original import open_original, recipe_facts
-from ream.stages.shared import check_batches, discard_parts, parts_of
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
+from ream.workspace.original import open_original, recipe_facts
+from ream.workspace.rank_parts import check_batches, discard_parts, on_own_device, parts_of
 
 if TYPE_CHECKING:
-    from ream.compress.ranks import Ranks, Share
-    from ream.compress.state import WalkState
-    from ream.compress.walk import Batches, Probes
     from ream.core.recipe import Recipe
+    from ream.walk.ranks import Ranks, Share
+    from ream.walk.state import WalkState
+    from ream.walk.walk import Batches, Probes
 
 APART = 1.5  # times as much error left on held-out sequences as on those fitted to is worth a warning
 
@@ -46,19 +46,19 @@ def run(
         UserError: the method is one-shot, or the sources hold too few sequences for the mix; of any rank; there are
             more ranks than micro-batches.
     """
-    from ream.compress.recipe_file import save_recipe
     from ream.compress.sequential import compress_sequentially, recipe_of, streams
-    from ream.compress.state import WalkState, fingerprint
-    from ream.compress.walk import Probes, batches, check_ids
     from ream.models.decoder import Decoder, runtime
+    from ream.recipe.recipe_file import save_recipe
+    from ream.walk.state import WalkState, fingerprint
+    from ream.walk.walk import Probes, batches, check_ids
 
-    composition, ratios = params.method(method), params.mix(mix)
+    composition, ratios = params.method(method).composition(), params.mix(mix)
     if not composition.sequential:
         raise UserError(f"method '{method}' is one-shot; run it through the stages grouping and alignment")
     original = open_original(workspace, params.model.keep_shards)
     if ranks is not None:
-        params = params.model_copy(update={"compute": ranks.placed(params.compute)})
-    device, dtype = runtime(params.compute)
+        params = on_own_device(params, ranks)
+    device, dtype = runtime(*params.compute.placement)
     corpora = {
         source: read_corpus(workspace.calibration(source)).sequences for source, ratio in ratios.items() if ratio > 0
     }

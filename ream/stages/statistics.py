@@ -12,19 +12,19 @@ from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
 from ream.errors import UserError
-from ream.files import building, file_digest, read_json, replacing, write_json
+from ream.machine.files import building, file_digest, read_json, replacing, write_json
+from ream.machine.progress import Progress
 from ream.params import Params
-from ream.progress import Progress
-from ream.stages.original import Original, open_original
-from ream.stages.shared import check_batches, discard_parts, parts_of
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
+from ream.workspace.original import Original, open_original
+from ream.workspace.rank_parts import check_batches, discard_parts, on_own_device, parts_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ream.compress.ranks import Ranks, Share
-    from ream.compress.state import WalkState
-    from ream.compress.walk import Batches, Probes
+    from ream.walk.ranks import Ranks, Share
+    from ream.walk.state import WalkState
+    from ream.walk.walk import Batches, Probes
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
     Raises:
         UserError: shards of a rank; see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
     """
-    from ream.compress.walk import Probes
+    from ream.walk.walk import Probes
 
     if shard is None or shards is None:
         return run_all(params, workspace, [source], discard_stale, ranks)[0]
@@ -82,7 +82,7 @@ def run_all(
     Raises:
         UserError: as `run`.
     """
-    from ream.compress.walk import Probes
+    from ream.walk.walk import Probes
 
     if ranks is not None:
         return run_ranks(params, workspace, sources, discard_stale, ranks)
@@ -131,7 +131,7 @@ def run_ranks(
         UserError: as `run`, on any rank; there are more ranks than micro-batches.
     """
     original = open_original(workspace, params.model.keep_shards)
-    params = params.model_copy(update={"compute": ranks.placed(params.compute)})
+    params = on_own_device(params, ranks)
     lines, walked = _unfinished(params, workspace, original, sources)
     for source, (data, _) in walked.items():
         check_batches(f"source {source}", data, ranks)
@@ -166,10 +166,10 @@ def _unfinished(
 
 def _tokens(params: Params, workspace: Workspace, original: Original, source: str) -> tuple["Batches", dict[str, Any]]:
     """The tokens of a source, and all that its statistics depend on."""
-    from ream.compress.walk import batches, check_ids
     from ream.models.decoder import runtime
+    from ream.walk.walk import batches, check_ids
 
-    device, dtype = runtime(params.compute)
+    device, dtype = runtime(*params.compute.placement)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
     check_ids(ids, original.vocabulary)
     return batches(ids, mask, params.compute.batch_tokens), {
@@ -208,7 +208,7 @@ def _told(source: str, facts: dict[str, Any], original: Original) -> str:
 
 
 def _identity(facts: dict[str, Any]) -> str:
-    from ream.compress.state import fingerprint
+    from ream.walk.state import fingerprint
 
     return fingerprint(facts)
 
@@ -217,7 +217,7 @@ def _state(
     params: Params, folder: Path, identity: str, facts: dict[str, Any], discard_stale: bool, share: int = 1
 ) -> "WalkState":
     """The state of a walk that is one of ``share`` to share the memory for hidden states."""
-    from ream.compress.state import WalkState
+    from ream.walk.state import WalkState
 
     return WalkState(folder, identity, discard_stale, facts, params.compute.hidden_memory / share)
 
@@ -232,7 +232,7 @@ def _collect(
     from ream.compress.one_shot import collect_all
     from ream.models.decoder import Decoder, runtime
 
-    device, dtype = runtime(params.compute)
+    device, dtype = runtime(*params.compute.placement)
     decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
     depth = original.architecture.depth
     steps, tokens = sum(len(data) for data, _, _ in passes), sum(int(data.mask.sum()) for data, _, _ in passes)
@@ -265,8 +265,8 @@ def _add_up_all(
     workspace: Workspace, source: str, data: "Batches", facts: dict[str, Any], layers: Iterable[int], shards: int
 ) -> None:
     """Leave a source's statistics as the sums over its shards, whose states go."""
-    from ream.compress.state import discard
-    from ream.compress.walk import Probes
+    from ream.walk.state import discard
+    from ream.walk.walk import Probes
 
     folders = [_shard(workspace, source, facts, number, shards)[0] for number in range(shards)]
     parts = [data.shard(number, shards) for number in range(shards)]

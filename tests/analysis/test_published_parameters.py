@@ -4,7 +4,7 @@ import pytest
 
 from ream.analysis.published import load_parameters, load_published
 from ream.errors import UserError
-from ream.models.headers import open_headers
+from ream.models.inspection.headers import open_headers
 from tests.models.published import MODELS, write_config
 
 FOLDER = Path(__file__).parents[2] / "data" / "published"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ream.compress.compare import compare, steps
-from ream.compress.load import load_model
+from ream.recipe.load import load_model
 from tests.compress.walks import Quiet, decoder_of, loaded, opened, pieces, random_recipe, sequences
 
 KEPT = (6, 3)

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from ream.compress.apply import CompressedLayer, multi_token_tensors
 from ream.compress.decide import group_layer
-from ream.compress.load import load_model
 from ream.compress.one_shot import collect
-from ream.compress.output import write_checkpoint
 from ream.compress.sequential import compress_sequentially
 from ream.compress.statistics_file import read_sums
 from ream.core.recipe import Recipe
-from ream.models.architecture import without_multi_token
-from ream.models.checkpoint import Checkpoint
+from ream.models.family.architecture import without_multi_token
+from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Method, load_params
+from ream.recipe.apply import CompressedLayer, multi_token_tensors
+from ream.recipe.load import load_model
+from ream.recipe.output import write_checkpoint
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models import routing
 from tests.models.families import HIDDEN, LAYERS, TINY, VOCABULARY, WIDTH, build

@@ -6,8 +6,8 @@ import torch
 
 from ream.compress.one_shot import collect, mixed_probes, read_probes
 from ream.compress.statistics_file import read_sums
-from ream.compress.walk import check_ids
 from ream.errors import UserError
+from ream.walk.walk import check_ids
 from tests.compress.walks import Quiet, decoder_of, loaded, loops, moe_inputs, pieces, sequences
 from tests.tiny import VOCABULARY
 

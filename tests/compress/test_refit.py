@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ream.compress import refit_layer as module
-from ream.compress.output import write_checkpoint
-from ream.compress.recipe_file import load_recipe, save_recipe
 from ream.compress.refit_layer import held_out_mask
 from ream.compress.sequential import compress_sequentially, streams
 from ream.core.recipe import Recipe
 from ream.params import Method, load_params
+from ream.recipe.output import write_checkpoint
+from ream.recipe.recipe_file import load_recipe, save_recipe
 from ream.stages.sequential import refit_result
 from tests import quantized
 from tests.compress.walks import (

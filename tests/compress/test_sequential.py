@@ -7,8 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ream.compress.output import write_checkpoint
-from ream.compress.recipe_file import load_recipe, save_recipe
 from ream.compress.refit_layer import held_out_mask
 from ream.compress.sequential import compress_sequentially
 from ream.core.alignment import align
@@ -19,6 +17,8 @@ from ream.core.saliency import SALIENCIES
 from ream.core.similarity import similarity
 from ream.core.sums import Sums
 from ream.params import Method, load_params
+from ream.recipe.output import write_checkpoint
+from ream.recipe.recipe_file import load_recipe, save_recipe
 from tests.compress.walks import (
     Quiet,
     decoder_of,
@@ -35,7 +35,7 @@ from tests.compress.walks import (
 )
 from tests.core import reference
 from tests.core.layers import silu_unit
-from tests.core.test_neurons import eliminated
+from tests.core.refit.test_neuron_choice import eliminated
 from tests.tiny import EXPERTS, ROOT, TOP_K, WIDTH
 
 METHODS = load_params(ROOT / "params.yaml").methods

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from ream.calibration.packing import pad
-from ream.compress.state import WalkState
-from ream.compress.walk import Probes, batches
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe, Recipe
-from ream.models.architecture import architecture_of
-from ream.models.checkpoint import Checkpoint
 from ream.models.decoder import Decoder
+from ream.models.family.architecture import architecture_of
+from ream.models.storage.checkpoint import Checkpoint
+from ream.walk.state import WalkState
+from ream.walk.walk import Probes, batches
 from tests.core import reference
 from tests.tiny import EXPERTS, TOP_K, VOCABULARY, WIDTH
 

@@ -9,7 +9,7 @@ from ream.core import statistics
 from ream.core.experts import BlockActivations, ExpertStack, OverwritingUnit, neuron_activations, parts
 from ream.core.routing import Routing
 from ream.core.statistics import LayerStatistics, blocks_of
-from ream.models.activations import ACTIVATIONS, Clamped, Gated
+from ream.models.family.activations import ACTIVATIONS, Clamped, Gated
 from tests.core.layers import FIELDS
 
 UNITS = {name: Gated(activation) for name, activation in ACTIVATIONS.items()} | {"clamped": Clamped(1.702, 0.5)}

@@ -11,7 +11,12 @@ import pytest
 import ream
 
 ROOT = Path(ream.__file__).parent
-CORE = sorted(path.stem for path in (ROOT / "core").glob("*.py") if path.stem != "__init__")
+PACKAGES = ["ream.core", "ream.core.refit"]
+CORE = {
+    ".".join(path.relative_to(ROOT / "core").with_suffix("").parts): path
+    for path in sorted((ROOT / "core").rglob("*.py"))
+    if path.stem != "__init__"
+}
 LIGHT = ["ream.core.sums", "ream.core.saliency", "ream.core.similarity", "ream.core.grouping", "ream.core.recipe"]
 
 
@@ -23,13 +28,14 @@ def loaded_by(modules):
 
 
 def test_core_has_the_modules_it_is_tested_for():
-    tested = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
-    assert set(CORE) <= tested
+    here = Path(__file__).parent
+    tests = {path.relative_to(here).with_suffix("") for path in here.rglob("test_*.py")}
+    assert CORE.keys() <= {".".join((*test.parts[:-1], test.name.removeprefix("test_"))) for test in tests}
 
 
 @pytest.mark.parametrize("name", CORE)
 def test_core_sources_name_only_the_core(name):
-    for node in ast.walk(ast.parse((ROOT / "core" / f"{name}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(CORE[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0
             names = [node.module]
@@ -42,7 +48,7 @@ def test_core_sources_name_only_the_core(name):
 def test_core_loads_only_the_core():
     modules = loaded_by([f"ream.core.{name}" for name in CORE])
     assert {name for name in modules if name.split(".")[0] == "ream"} == {
-        "ream", "ream.core", *(f"ream.core.{name}" for name in CORE)
+        "ream", *PACKAGES, *(f"ream.core.{name}" for name in CORE)
     }  # fmt: skip
     assert not modules & {"transformers", "datasets", "pydantic", "yaml", "typer", "lm_eval"}
 

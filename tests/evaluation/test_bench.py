@@ -5,11 +5,11 @@ import json
 import pytest
 
 from ream.evaluation import harness
-from ream.models.manifest import manifest_of
+from ream.models.inspection.manifest import manifest_of
 from ream.params import parse_params
 from ream.stages.evaluate import Bench
-from ream.stages.original import open_original
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
+from ream.workspace.original import open_original
 from tests.compress.walks import random_recipe
 from tests.evaluation.test_harness import Lookup, rows
 

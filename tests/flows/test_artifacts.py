@@ -3,7 +3,7 @@
 import pytest
 
 from flows.artifacts import describe, figures, groups, key_of, size
-from ream.compress.recipe_file import save_recipe
+from ream.recipe.recipe_file import save_recipe
 from tests.compress.walks import opened, random_recipe
 
 

@@ -10,7 +10,7 @@ import pytest
 from flows.child import StageError, run
 from flows.processes import Processes, end_processes, processes_of
 from flows.warm import Warm
-from ream.sharing import SHARED_CORES
+from ream.machine.sharing import SHARED_CORES
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_models_at_once(monkeypatch, tmp_path):
 
 
 def test_a_stage_holds_the_model_in_float32_and_the_libraries(checkpoint, tmp_path):
-    from ream.models.manifest import manifest_of
+    from ream.models.inspection.manifest import manifest_of
 
     assert stage_memory(tmp_path) == resources.LIBRARIES_BYTES
     manifest = manifest_of(str(checkpoint))

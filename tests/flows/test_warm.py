@@ -77,7 +77,7 @@ def test_a_heavy_stage_is_the_same_and_needs_no_imports(go, tmp_path):
     assert [ended(process)[0] for process in both] == [0, 0]
     seconds = time.monotonic() - started
     started = time.monotonic()
-    cold = [sys.executable, "-m", "ream.cli", *stage, "--root", "cold"]
+    cold = [sys.executable, "-m", "ream.commands.cli", *stage, "--root", "cold"]
     subprocess.run(cold, cwd=tmp_path, env=flow_environment(), check=True, capture_output=True)
     assert seconds < time.monotonic() - started, "two at once are done before one that imports"
     recipes = [

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from ream.errors import UserError
-from ream.models.activations import ACTIVATIONS, unit_of
-from ream.models.architecture import architecture_of
-from ream.models.checkpoint import Checkpoint
 from ream.models.decoder import Decoder, device_of, dtype_of
 from ream.models.expert_weights import OriginalWeights
-from tests.models.test_checkpoint import refused, rewrite
+from ream.models.family.activations import ACTIVATIONS, unit_of
+from ream.models.family.architecture import architecture_of
+from ream.models.storage.checkpoint import Checkpoint
+from tests.models.storage.test_checkpoint import refused, rewrite
 from tests.tiny import EXPERTS, HIDDEN, TOP_K, VOCABULARY, damaged
 
 CPU = torch.device("cpu")

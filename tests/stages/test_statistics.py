@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from ream.commands.stage import run_stage
 from ream.compress.one_shot import read_probes
 from ream.compress.statistics_file import read_sums
 from ream.errors import UserError
-from ream.files import read_json
-from ream.stages.run import run_stage
+from ream.machine.files import read_json
 from tests.tiny import write_params
 
 LAYERS = (0, 2)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ream.files import read_json
-from ream.models.checkpoint import Checkpoint
+from ream.commands.stage import run_stage
+from ream.machine.files import read_json
+from ream.models.storage.checkpoint import Checkpoint
 from ream.params import load_params
 from ream.stages import statistics
-from ream.stages.run import run_stage
-from ream.stages.workspace import Workspace
+from ream.workspace.layout import Workspace
 from tests import tiny
 
 SOURCES = ["a", "b"]
@@ -64,7 +64,7 @@ def test_one_walk_leaves_what_two_do_and_reads_each_layer_once(prepared, read):
 @pytest.mark.parametrize("commits", [1, 2, 3, 5])
 def test_a_killed_walk_goes_on_for_each_source_from_where_it_stood(prepared, monkeypatch, commits):
     """Of two sources and three layers; after an odd number one source is a layer ahead."""
-    from ream.compress.state import WalkState
+    from ream.walk.state import WalkState
 
     params, whole = prepared("whole")
     statistics.run_all(params, whole, SOURCES)
@@ -104,7 +104,7 @@ def test_a_source_that_is_finished_is_not_walked_again(prepared, read):
 
 
 def test_the_sources_share_the_memory_for_hidden_states(prepared, monkeypatch):
-    from ream.compress import state
+    from ream.walk import state
 
     params, workspace = prepared("shared")
     plain, limits = state.WalkState.__init__, []

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ream.commands.request import Request, requested
 from ream.models.decoder import runtime
-from ream.params import Compute
-from ream.stages.pipeline import Request, requested
 from tests.graphs import ROOT
 
 
@@ -19,9 +18,9 @@ def _threads():
 
 
 def test_a_number_of_threads_is_set_and_auto_leaves_it():
-    assert runtime(Compute(device="cpu", threads=2)) == (torch.device("cpu"), torch.float32)
+    assert runtime("cpu", "auto", 2) == (torch.device("cpu"), torch.float32)
     assert torch.get_num_threads() == 2
-    runtime(Compute(device="cpu", dtype="bfloat16"))
+    runtime("cpu", "bfloat16", "auto")
     assert torch.get_num_threads() == 2
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from ream.models.shard_writing import tensor_bytes
-from tests.models.test_checkpoint import refused as refused
+from ream.models.storage.shard_writing import tensor_bytes
+from tests.models.storage.test_checkpoint import refused as refused
 
 
 def same_bytes(found, expected):

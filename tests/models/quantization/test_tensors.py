@@ -6,13 +6,13 @@ import warnings
 import pytest
 import torch
 
-from ream.models.checkpoint import Checkpoint
 from ream.models.quantization.config import format_of
 from ream.models.quantization.fp8_block import Fp8Block
 from ream.models.quantization.mxfp4 import Mxfp4
 from ream.models.quantization.names import logical_names, logical_shape, stored_names
 from ream.models.quantization.pack_quantized import PackQuantized
 from ream.models.quantization.tensors import read_logical, requantised
+from ream.models.storage.checkpoint import Checkpoint
 from tests import quantized, tiny
 from tests.models.quantization.helpers import random, refused, same_bytes
 

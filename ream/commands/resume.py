@@ -1,0 +1,90 @@
+"""Whether `ream compress` may go on where an interrupted run stood: never on another run's work."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ream import __version__
+from ream.errors import UserError
+from ream.machine.files import read_json, write_json
+from ream.params import Params
+from ream.workspace.layout import Workspace
+
+
+def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int = 1) -> dict[str, Any]:
+    """All that a request asks for and its output may depend on, as plain values.
+
+    ``ranks``: over which the tokens are shared out; of one process nothing is said.
+    """
+    ratios = params.mix(mix)
+    return {
+        **({"ranks": ranks} if ranks > 1 else {}),
+        "experts": experts,
+        "method": method,
+        "mix": mix,
+        "model": params.model.model_dump(exclude={"keep_shards"}),  # it changes no result
+        **{name: getattr(params, name).model_dump() for name in ("calibration", "statistics", "merge")},
+        "compute": params.compute.model_dump(exclude={"hidden_memory_gb"}),  # nor does this
+        "grouping": params.grouping.model_dump(),
+        "methods": {method: params.method(method).model_dump()},
+        "mixes": {mix: ratios},
+        "sources": {source: params.sources[source].model_dump() for source, ratio in ratios.items() if ratio > 0},
+        "ream": __version__,
+    }
+
+
+def begun(workspace: Workspace) -> bool:
+    """Whether there is a finished layer that a run with other settings could take for its own."""
+    done = (*workspace.states.glob("*/progress.json"), *workspace.root.glob("statistics/*/facts.json"))
+    return any(path.exists() for path in done)
+
+
+def begin(workspace: Workspace, settings: dict[str, Any]) -> None:
+    """Write down, before the first layer, with which settings the workspace is filled."""
+    write_json(workspace.request, settings)
+
+
+def check_settings(workspace: Workspace, settings: dict[str, Any]) -> None:
+    """Refuse to go on with other settings than those that the workspace was filled with.
+
+    Raises:
+        UserError: names the first that differs, with its old and its new value.
+    """
+    from ream.walk.state import difference
+
+    if not workspace.request.exists() or not begun(workspace):
+        return
+    if differs := difference(read_json(workspace.request), settings):
+        raise UserError(
+            f"{workspace.root} holds an interrupted run with other settings: {differs}; "
+            "give the old ones to go on, or delete that folder to start anew"
+        )
+
+
+def remove(workspace: Workspace) -> None:
+    """Remove a workspace that is not needed any more; last what `is_finished` looks at."""
+    for path in workspace.root.iterdir():
+        if path != workspace.request:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(workspace.root)
+
+
+def is_finished(
+    out: Path, workspace: Workspace, settings: dict[str, Any], params: Params, mix: str, method: str, experts: int
+) -> bool:
+    """Whether the output is whole and what is asked for: of a run killed while it removed its workspace.
+
+    Raises:
+        UserError: the output's recipe is damaged.
+    """
+    from ream.models.inspection.manifest import manifest_of
+    from ream.recipe.output import RECIPE
+    from ream.recipe.recipe_file import load_recipe
+    from ream.walk.state import difference
+    from ream.workspace.original import asked_facts
+
+    if not (out / RECIPE).is_file() or (workspace.request.exists() and read_json(workspace.request) != settings):
+        return False
+    facts = load_recipe(out / RECIPE).facts
+    asked = asked_facts(params, manifest_of(params.model.path), mix, method, experts)
+    return not difference({name: facts.get(name) for name in asked}, asked)

@@ -1,0 +1,136 @@
+"""Merging a group of experts into one by choosing among their neurons (docs/refit.md; beyond the REAM paper).
+
+A mean of neurons is a neuron that none of the experts had. Instead, D of a group's m·D neurons stay as they are: those
+that are left when the others have been removed one by one, each time the one whose loss costs least once the down
+projections of the remaining ones have been refitted (Hassibi and Stork, Optimal Brain Surgeon, NIPS 1992):
+
+    cost of neuron n = ‖W_n‖² / [A⁻¹]_nn,    then  W ← W − W_n [A⁻¹]_n / [A⁻¹]_nn
+
+with W [H, m·D] the members' down projections side by side, and A = sum of f f^T over the tokens routed to the group,
+f(x) = g'(x) h(x) its neurons' weighted activations.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from ream.core.experts import Expert, ExpertStack, GatedUnit, neuron_activations, parts
+from ream.core.pairs import routed_rows
+from ream.core.refit.sums import product_dtype
+from ream.core.routing import Routing
+
+ROWS = ("gate", "up", "gate_bias", "up_bias")  # one entry a neuron, along the first axis
+DAMPING = 1e-3  # of A's mean diagonal, added to it: rarely used neurons have few tokens
+
+
+def neuron_grams(
+    stream: Iterable[tuple[Float[Tensor, "_ H"], Routing]],
+    experts: ExpertStack,
+    groups: Mapping[int, Int64[np.ndarray, " _"]],
+    unit: GatedUnit,
+    input_gates: Float[Tensor, "K H"] | None = None,
+) -> dict[int, Tensor]:
+    """A of some groups, [m·D, m·D] float64 each, members one after the other.
+
+    Args:
+        stream: inputs of the MoE layer, and what a router with one row a group makes of them.
+        experts: the original's. groups: the members of each, by its position. unit: of the neurons.
+        input_gates: that router's rows, where they scale the experts' inputs.
+    """
+    width, device = experts.down.shape[2], experts.down.device
+    grams = {
+        position: torch.zeros(len(members) * width, len(members) * width, dtype=torch.float64, device=device)
+        for position, members in groups.items()
+    }
+    for x, routing in stream:
+        for position, rows, slots in routed_rows(routing.indices, routing.logits.shape[1]):
+            if position not in groups:
+                continue
+            members = groups[position]
+            gate = None if input_gates is None else input_gates[position]
+            hidden = [
+                neuron_activations(x[rows], replace(experts[member], input_gate=gate), unit)
+                for member in members.tolist()
+            ]
+            features = torch.cat(hidden, dim=1)
+            features = features.to(product_dtype(features.dtype))
+            features = features * routing.weights[rows, slots].to(features.dtype)[:, None]
+            grams[position] += features.T @ features
+    return grams
+
+
+def chosen_neurons(gram: Float64[Tensor, "n n"], down: Float[Tensor, "H n"], keep: int) -> Int64[np.ndarray, " D"]:
+    """The neurons that are left by elimination, ascending; ties remove the lower index.
+
+    Args:
+        gram: A, of a group. down: W of its members side by side. keep: D.
+
+    Returns:
+        Indices into the members' neurons one after the other: member · D + neuron. All of the first member's where no
+        token is routed to the group.
+    """
+    mean = gram.diagonal().mean()
+    if not float(mean):
+        return np.arange(keep)
+    weights = down.to(gram.dtype, copy=True)
+    inverse = torch.linalg.inv(gram + DAMPING * mean * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+    removed = torch.zeros(len(gram), dtype=torch.bool, device=gram.device)
+    one = torch.ones((), dtype=gram.dtype, device=gram.device)
+    for _ in range(len(gram) - keep):
+        diagonal = inverse.diagonal()
+        costs = torch.where(removed, torch.inf, weights.square().sum(0) / diagonal)
+        least = costs.argmin(dim=0, keepdim=True)  # stays on the device: the host need not know it
+        row = inverse.index_select(0, least)[0]
+        own = row.index_select(0, least)
+        weights -= torch.outer(weights.index_select(1, least)[:, 0] / own, row)
+        inverse -= torch.outer(row / own, row)
+        removed.index_fill_(0, least, True)
+        inverse.index_put_((least, least), one)  # its row and column are zero: it takes no part in what follows
+    kept: np.ndarray = (~removed).nonzero()[:, 0].cpu().numpy()
+    return kept
+
+
+def assembled(members: Iterable[Expert], weights: Sequence[float], neurons: Int64[np.ndarray, " D"]) -> Expert:
+    """One expert of chosen neurons, in the order of their indices; members are taken one at a time.
+
+    Args:
+        members: experts of the group; the result takes the first one's dtype.
+        weights: of each member, summing to 1. What belongs to no neuron (the down projection's bias, a row that gates
+            the input) is their weighted mean.
+        neurons: `chosen_neurons`.
+    """
+    pieces: dict[str, list[Tensor]] = {}
+    totals: dict[str, Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    for index, (member, weight) in enumerate(zip(members, weights, strict=True)):
+        width = member.down.shape[1]
+        own = torch.from_numpy(neurons[neurons // width == index] % width).to(member.down.device)
+        for name, tensor in parts(member):
+            dtype = dtypes.setdefault(name, tensor.dtype)
+            if name in ROWS:
+                pieces.setdefault(name, []).append(tensor[own].to(dtype))
+            elif name == "down":
+                pieces.setdefault(name, []).append(tensor[:, own].to(dtype))
+            else:
+                totals[name] = totals.get(name, 0.0) + tensor.float() * float(weight)
+    chosen = {name: torch.cat(each, dim=1 if name == "down" else 0) for name, each in pieces.items()}
+    return Expert(**chosen, **{name: total.to(dtypes[name]) for name, total in totals.items()})
+
+
+def mean_rows(
+    tensor: Tensor, axis: int, groups: Iterable[Int64[np.ndarray, " _"]], weights: Float64[np.ndarray, " N"]
+) -> Tensor:
+    """A router's tensor with one entry a group: the weighted mean over its members, in the tensor's dtype.
+
+    Args:
+        tensor: with an entry for each expert along the axis. groups: the members of each.
+        weights: of each expert, summing to 1 over a group.
+    """
+    entries, shares = tensor.double().movedim(axis, 0), torch.from_numpy(weights)
+    rows = [torch.from_numpy(members) for members in groups]
+    means = [torch.tensordot(shares[members], entries[members], dims=1) for members in rows]
+    return torch.stack(means).movedim(0, axis).to(tensor.dtype)

@@ -1,0 +1,121 @@
+"""The arithmetic of a compression, in floating-point operations: an addition is one, a multiplication another.
+
+Products of matrices alone are counted; norms, activations and sums are small beside them. Padding counts as tokens.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ream.estimate.refit_cost import blocks_again, choice_flops, fit_flops, refit_flops, solving_flops, target_flops
+from ream.estimate.work import Work
+from ream.models.family.architecture import Architecture
+from ream.models.inspection.inventory import Inventory
+
+CHUNK = 64  # of tokens, by which transformers' linear attention goes
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Floating-point operations of a compression's parts.
+
+    Attributes:
+        layers: attention, shared experts and dense layers, run forward.
+        dense: the pass of all tokens over all experts, for the statistics.
+        routed: the experts that tokens are routed to, run forward, and the router.
+        probes: neuron activations of the probe tokens.
+        double: in float64: cost matrices of the alignment, and sums of the statistics.
+        refit: the targets, choosing neurons and the refit, products over the tokens.
+        solving: in float64, what these solve; factors and rank-one changes, too.
+        assignment: steps of the assignment problems, D³ each, of which no solver needs more than a few times as many.
+    """
+
+    layers: float
+    dense: float
+    routed: float
+    probes: float
+    double: float
+    assignment: float
+    refit: float = 0.0
+    solving: float = 0.0
+
+    @property
+    def compute(self) -> float:
+        """In the dtype of the computation."""
+        return self.layers + self.dense + self.routed + self.probes + self.refit
+
+    @property
+    def total(self) -> float:
+        """Without the assignment."""
+        return self.compute + self.double + self.solving
+
+
+def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> Flops:
+    """Count a compression's operations.
+
+    Args:
+        parts: of the model. architecture: of the model.
+        numbers: config.json, the text model's part.
+        work: what is to be done.
+    """
+    hidden, width, experts, moe = architecture.hidden, architecture.width, architecture.experts, architecture.moe_layers
+    family, tokens = architecture.family, work.all_tokens
+    after = work.experts if work.sequential else experts
+    weights = sum(layer.other.weights + layer.shared.weights for layer in parts.layers)
+    attention = sum(attention_flops(numbers, index, work.tokens) for index in range(architecture.depth))
+    neurons = 4.0 * hidden * width + (2.0 * hidden if family.rule == "scales-inputs" else 0.0)
+    dense = experts * (neurons + 4.0 * width) + architecture.top_k * 2.0 * hidden * width
+    at_work = after if family.dense else architecture.top_k
+    routed = at_work * 6.0 * hidden * width + 2.0 * hidden * (experts + after)
+    pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
+    probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
+    features = probes + (3 * hidden if "weights" in work.terms else 0)
+    shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
+    refit = tokens * shared * blocks_again(work) + len(moe) * (
+        target_flops(architecture, work)
+        + refit_flops(architecture, work)
+        + fit_flops(architecture, work)
+        + choice_flops(architecture, work)
+    )
+    sums = 2.0 * experts**2 * tokens + 4.0 * experts * hidden * width * work.passes
+    return Flops(
+        layers=tokens * work.streams * (2.0 * weights + attention),
+        dense=len(moe) * tokens * dense,
+        routed=len(moe) * tokens * routed,
+        probes=2.0 * pairs * probes * neurons,
+        double=len(moe) * sums + 2.0 * pairs * features * width**2,
+        assignment=float(pairs) * width**3,
+        refit=refit,
+        solving=len(moe) * solving_flops(architecture, work),
+    )
+
+
+def attention_flops(numbers: Mapping[str, Any], layer: int, length: int) -> float:
+    """For a token: what attention does beside its projections, all ``length`` positions of the sequence counted.
+
+    Args:
+        numbers: config.json, the text model's part.
+        layer: its index; multi-token layers count on from the decoder's, and their attention is over all tokens.
+        length: of a sequence.
+    """
+    if _linear(numbers, layer):
+        heads, k, v = (int(numbers[f"linear_{key}"]) for key in ("num_value_heads", "key_head_dim", "value_head_dim"))
+        padded = math.ceil(length / CHUNK) * CHUNK / length
+        # Gated delta rule: two triangular systems, q kᵀ and β k kᵀ inside a chunk; the state read twice, written once.
+        return padded * heads * (CHUNK * (5.0 * k + 3.0 * v) + 6.0 * k * v)
+    heads = int(numbers["num_attention_heads"])
+    if "qk_nope_head_dim" in numbers:  # latent attention
+        dims = numbers["qk_nope_head_dim"] + numbers["qk_rope_head_dim"] + numbers["v_head_dim"]
+    else:
+        dims = 2 * (numbers.get("head_dim") or numbers["hidden_size"] // heads)
+    return 2.0 * length * heads * dims
+
+
+def _linear(numbers: Mapping[str, Any], layer: int) -> bool:
+    if "linear_num_value_heads" not in numbers or layer >= numbers["num_hidden_layers"]:
+        return False
+    types = numbers.get("layer_types")
+    if types:
+        return bool(types[layer] == "linear_attention")
+    return (layer + 1) % int(numbers.get("full_attention_interval") or 4) != 0

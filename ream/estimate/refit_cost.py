@@ -1,0 +1,151 @@
+"""What choosing neurons, the refit and the fit of a layer take: arithmetic and memory (`neuron_choice`, `refit_layer`,
+`fit_layer`)."""
+
+import math
+
+from ream.compress.fit_layer import NUMBERS, experts_at_a_time
+from ream.compress.refit_layer import DIRECT, SOLVER_BYTES, TOTALS, outputs_at_a_time
+from ream.core.refit.projection_fit import ROUND
+from ream.estimate.work import Work
+from ream.models.family.architecture import Architecture
+
+DOUBLE, SINGLE = 8, 4  # bytes of float64 and float32
+
+
+def refit_flops(architecture: Architecture, work: Work) -> float:
+    """Products over the tokens of one layer; sweeps as many as are allowed."""
+    if work.refit is None:
+        return 0.0
+    hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
+    tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
+    held_out = tokens - fitted
+    activations, product = 4.0 * hidden * width, 2.0 * hidden * width  # of one token and expert
+    if architecture.family.rule == "scales-inputs":
+        activations += 2.0 * hidden
+    router = 2.0 * hidden * experts
+    if _at_once(architecture, work):
+        passes, cross = 2, k * (k - 1) / 2 * 2.0 * width**2
+        solving = fitted * (k * (activations + product + 2.0 * width**2) + cross) + tokens * k * (activations + product)
+    else:
+        parts = math.ceil(hidden / outputs_at_a_time(experts, architecture))
+        passes = 1 + parts * (work.sweeps + 2)
+        sweep = fitted * k * (parts * activations + 2 * product) + held_out * k * (parts * activations + product)
+        once = fitted * k * (activations + 2.0 * width**2) + fitted * k * (parts * activations + product)
+        solving = once + work.sweeps * sweep + tokens * k * (parts * activations + product)
+    at_work = experts if architecture.family.dense else k
+    block = router + at_work * 3 * product
+    error, written = block, 2 * block + router  # the target's error, and what is written against what was
+    return solving + tokens * (passes * router + error + written)
+
+
+def fit_flops(architecture: Architecture, work: Work) -> float:
+    """Products of the fit of all projections of one layer, with as many `evaluations`."""
+    if not work.iterations:
+        return 0.0
+    hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
+    tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
+    gate = 2.0 * hidden if architecture.family.rule == "scales-inputs" else 0.0
+    activations, product = 4.0 * hidden * width + gate, 2.0 * hidden * width  # of one token and expert
+    forward, backward = activations + product, 4 * product
+    rounds, gradients = math.ceil(work.iterations / ROUND), evaluations(work.iterations)
+    blocks = math.ceil(experts / experts_at_a_time(hidden, width))
+    pairs = tokens * k * forward * (4 + 1 + rounds)  # what is left, and blocks' own share on and off; the errors
+    pairs += fitted * k * (activations + 2.0 * hidden**2 + 2.0 * width**2 + gradients * (forward + backward))
+    router = tokens * 2.0 * hidden * experts * (1 + blocks * (2 + 2 + gradients + rounds))
+    coordinates = experts * (4.0 * width * hidden**2 + 2.0 * hidden * width**2)
+    return pairs + router + coordinates * (2 * gradients + rounds + 1)
+
+
+def evaluations(iterations: int) -> int:
+    """Of the gradient, as many as the fit begins no further iteration after: 1.25 an iteration. Most take one an
+    iteration and one more a round; a line search that has trouble takes several."""
+    whole, rest = divmod(iterations, ROUND)
+    return whole * (ROUND * 5 // 4) + rest * 5 // 4
+
+
+def blocks_again(work: Work) -> int:
+    """How often a layer's block runs, shared experts and all, on the compressed stream beside the walk itself."""
+    if work.refit is None:
+        return 0
+    return 4 if work.refit == "layer" else 3  # the target, the error, what is written, what was before
+
+
+def target_flops(architecture: Architecture, work: Work) -> float:
+    """The original's block of one layer, for the target: on the compressed stream, or on its own."""
+    if work.refit is None:
+        return 0.0
+    at_work = architecture.experts if architecture.family.dense else architecture.top_k
+    block = at_work * 6.0 * architecture.hidden * architecture.width + 2.0 * architecture.hidden * architecture.experts
+    return work.pass_tokens * block
+
+
+def choice_flops(architecture: Architecture, work: Work) -> float:
+    """Products over the tokens of one layer, for the matrices of all groups."""
+    if not work.chooses:
+        return 0.0
+    hidden, width, size = architecture.hidden, architecture.width, architecture.experts / work.experts
+    pair = size * 4.0 * hidden * width + 2.0 * (size * width) ** 2
+    if architecture.family.rule == "scales-inputs":
+        pair += size * 2.0 * hidden
+    tokens = work.pass_tokens * work.fitted_share
+    return tokens * (architecture.top_k * pair + 2.0 * hidden * work.experts)
+
+
+def solving_flops(architecture: Architecture, work: Work) -> float:
+    """Of one layer in float64, whatever the number of tokens: factors, their solutions, and the elimination."""
+    hidden, width, experts = architecture.hidden, architecture.width, work.experts
+    total = 0.0
+    if work.refit is not None:
+        columns = float(experts * width)
+        if _at_once(architecture, work):
+            total += columns**3 / 3 + 2 * columns**2 * hidden
+        else:
+            total += experts * width**3 / 3 + (work.sweeps + 1) * 2.0 * columns * width * hidden
+    if work.iterations:
+        total += experts * 4 / 3 * (hidden**3 + width**3)  # factors and their inverses
+    if work.chooses:
+        neurons = architecture.experts / experts * width
+        removed = neurons - width
+        total += experts * (2 * neurons**3 + removed * 2.0 * (neurons**2 + hidden * neurons))
+    return total
+
+
+def refit_bytes(architecture: Architecture, work: Work) -> int:
+    """Of the solver's totals, the new down projections, and the features of a micro-batch."""
+    if work.refit is None:
+        return 0
+    hidden, width, experts = architecture.hidden, architecture.width, work.experts
+    downs = experts * hidden * width
+    if _at_once(architecture, work):
+        totals = DOUBLE * (3 * (experts * width) ** 2 + 4 * downs)
+    else:
+        outputs = outputs_at_a_time(experts, architecture)
+        totals = DOUBLE * (2 * experts * width**2 + TOTALS * experts * width * outputs)
+    features = work.batch * (2 * architecture.top_k * width * SINGLE + 4 * hidden * DOUBLE)
+    return totals + 2 * SINGLE * downs + features
+
+
+def fit_bytes(architecture: Architecture, work: Work) -> int:
+    """Of what is kept of the experts that are fitted at a time, of all projections, and of a micro-batch."""
+    if not work.iterations:
+        return 0
+    hidden, width = architecture.hidden, architecture.width
+    some = min(work.experts, experts_at_a_time(hidden, width))
+    kept = some * (NUMBERS * 3 * hidden * width + 2 * (hidden**2 + width**2)) + work.experts * 3 * hidden * width
+    features = work.batch * architecture.top_k * (8 * width + 3 * hidden) + work.batch * 4 * hidden
+    return SINGLE * (kept + features) + 3 * DOUBLE * hidden**2
+
+
+def choice_bytes(architecture: Architecture, work: Work) -> int:
+    """Of the matrices of the groups that are handled at a time, and of the elimination of one."""
+    if not work.chooses:
+        return 0
+    neurons = math.ceil(architecture.experts / work.experts) * architecture.width
+    one = DOUBLE * neurons**2
+    at_a_time = min(work.experts * one, max(one, int(SOLVER_BYTES)))
+    elimination = 3 * one + 3 * DOUBLE * neurons * architecture.hidden
+    return at_a_time + elimination + work.batch * 3 * neurons * SINGLE
+
+
+def _at_once(architecture: Architecture, work: Work) -> bool:
+    return work.experts * architecture.width <= DIRECT

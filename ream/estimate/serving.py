@@ -1,0 +1,106 @@
+"""Where serving kernels are known to be picky about the number of experts, as data; each with where it is written.
+
+What is here was read in the kernels' sources at the commits named; other versions may differ, and what is not here was
+not looked at. docs/estimate.md says more.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ream.errors import UserError
+from ream.models.family.architecture import Architecture, check_kept
+
+VLLM = "https://github.com/vllm-project/vllm/blob/0112cf233e0c60674c2844a09695ddeb2b901dc0/csrc/moe"
+SGLANG = "https://github.com/sgl-project/sglang/blob"
+FLASHINFER = "https://github.com/flashinfer-ai/flashinfer/blob/00d48651a39c30f9ca6c54757951f9cc245fdbfa/csrc"
+
+# vLLM compiles its fused top-k for these on CUDA: powers of two, and five multiples of 64.
+FUSED_TOPK = frozenset({*(2**power for power in range(10)), 192, 320, 384, 448, 576})
+GPUS = 8  # of a usual machine
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that takes some numbers of experts better than others.
+
+    Attributes:
+        name: of the kernel and its library.
+        takes: of the number of experts and of the router's groups, whether that is one it takes.
+        otherwise: what becomes of other numbers.
+        source: where that is written.
+        scores: of Family, the routers that it is for; None: all.
+        grouped: for group-limited routers alone.
+    """
+
+    name: str
+    takes: Callable[[int, int], bool]
+    otherwise: str
+    source: str
+    scores: str | None = None
+    grouped: bool = False
+
+    def concerns(self, model: Architecture) -> bool:
+        """Whether a model may be served by it."""
+        return self.scores in (None, model.family.scores) and (model.router_groups > 1 or not self.grouped)
+
+
+KERNELS = (
+    Kernel(
+        "vLLM's fused top-k softmax (CUDA)",
+        lambda experts, groups: experts in FUSED_TOPK,
+        "go through two slower general kernels",
+        f"{VLLM}/topk_softmax_kernels.cu",
+        scores="softmax",
+    ),
+    Kernel(
+        "SGLang's moe_fused_gate",
+        lambda experts, groups: experts & (experts - 1) == 0 and experts // groups <= 32,
+        "are refused by the kernel: it wants a power of two, at most 32 to a router group",
+        f"{SGLANG}/00c0d65c552fd89c699b7fab96b6172873769a14/sgl-kernel/csrc/moe/moe_fused_gate.cu",
+        scores="sigmoid",
+        grouped=True,
+    ),
+    Kernel(
+        "FlashInfer's TensorRT-LLM kernels for FP8",
+        lambda experts, groups: experts % 4 == 0,
+        "are refused: their router wants a multiple of 4",
+        f"{FLASHINFER}/trtllm_fused_moe_kernel_launcher.cu",
+    ),
+    Kernel(
+        f"SGLang's expert parallelism over {GPUS} GPUs",
+        lambda experts, groups: experts % GPUS == 0,
+        "are refused: every GPU must have as many",
+        f"{SGLANG}/008d7d0e947e436a572cf8243674adf264dc8836/python/sglang/srt/layers/moe/fused_moe_triton/layer.py",
+    ),
+)
+
+
+def concerns(model: Architecture, experts: int) -> list[str]:
+    """A line for each kernel that takes the original's number of experts but not K, with the nearest that it takes.
+
+    Args:
+        model: the original.
+        experts: K.
+    """
+    lines = []
+    for kernel in KERNELS:
+        if not kernel.concerns(model) or kernel.takes(experts, model.router_groups):
+            continue
+        if not kernel.takes(model.experts, model.router_groups):
+            continue  # nothing is lost
+        safe = [count for count in range(1, model.experts + 1) if kernel.takes(count, model.router_groups)]
+        safe = [count for count in safe if _can_keep(model, count)]
+        nearest = [max((n for n in safe if n < experts), default=0), min(n for n in safe if n > experts)]
+        lines.append(
+            f"{experts} experts {kernel.otherwise}: {kernel.name}; nearest that it takes: "
+            + " or ".join(f"{count}" for count in nearest if count)
+        )
+    return lines
+
+
+def _can_keep(model: Architecture, experts: int) -> bool:
+    try:
+        check_kept(model, experts)
+    except UserError:
+        return False
+    return True

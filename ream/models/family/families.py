@@ -1,0 +1,290 @@
+"""Model families as data: where a family keeps its experts on disk, how its router decides, what its config counts.
+
+To add one: an entry in FAMILIES, and in tests/models/families.py a builder of a tiny model, by which every test of
+families then runs. docs/families.md is generated from both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ream.errors import UserError
+from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
+
+
+@dataclass(frozen=True)
+class RouterTensor:
+    """A tensor of the MoE block with one entry an expert along an axis: the gate's rows, a bias."""
+
+    name: str
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class MultiToken:
+    """Multi-token-prediction layers behind the decoder: decoder layers with norms and a projection of their own.
+
+    Layer m's input is projection · [embedding_norm(next token's embedding), hidden_norm(hidden states before it)], as
+    in DeepSeek-V3 (arXiv 2412.19437, Eq. 21).
+
+    Attributes:
+        prefix: of a layer's tensors, with ``{layer}`` (counted on from the decoder's) or ``{index}`` (from 0).
+        embedding_norm, hidden_norm, projection: tensors of that input. output_norm: what its output goes through.
+        shared: other tensors, equal to the model's own.
+        inside: whether these names are below the prefix (else they are whole).
+        count_keys: config keys with the number of these layers.
+    """
+
+    prefix: str
+    embedding_norm: str
+    hidden_norm: str
+    projection: str
+    output_norm: str
+    shared: tuple[str, ...]
+    inside: bool
+    count_keys: tuple[str, ...]
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Tensors beside the decoder layer's."""
+        return (self.embedding_norm, self.hidden_norm, self.projection, self.output_norm, *self.shared)
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the checkpoints of one architecture are laid out.
+
+    Attributes:
+        model_type: of config.json.
+        examples: models of this family.
+        experts_keys: config keys that may hold N; every one that is present is updated.
+        top_k_key: config key of k.
+        width_key: config key of the expert width D.
+        layouts: how experts may lie on disk; a checkpoint has one of these.
+        router: tensors of the MoE block with one row an expert.
+        scores: of routing.SCORES, what p(x) is.
+        rule: of routers.ROUTERS, how the model's own gate is asked.
+        router_groups_key: config key of n_group, where the router is group-limited; router_top_groups_key: of
+            how many groups a token may use; router_group_best: how many of its best experts a group is judged by.
+        moe: name of the MoE block on disk. block: its name in transformers' modules.
+        module_layout: how experts lie in that module.
+        renamed: tensors of the block whose name in the module is another.
+        pair: whether the module answers (output, something else).
+        dense: whether the module runs all experts on all tokens, and so needs their memory.
+        unit: of activations.UNITS, what an expert's neurons compute.
+        layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
+        embedding, final_norm: names of these tensors.
+        text: config key of the text model's config, where others (vision) stand beside it.
+        text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
+        multi_token: how multi-token layers are named, where checkpoints carry such.
+        modelling: model_type by which transformers knows the code, where it is another.
+        shared: whether there are shared experts; they are never touched. For the documentation.
+    """
+
+    model_type: str
+    examples: tuple[str, ...]
+    experts_keys: tuple[str, ...]
+    width_key: str
+    top_k_key: str = "num_experts_per_tok"
+    layouts: tuple[Layout, ...] = (PER_EXPERT, STACKED)
+    router: tuple[RouterTensor, ...] = (RouterTensor("gate.weight"),)
+    scores: str = "softmax"
+    rule: str = "gate"
+    router_groups_key: str | None = None
+    router_top_groups_key: str | None = None
+    router_group_best: int = 1
+    moe: str = "mlp"
+    block: str = "mlp"
+    module_layout: Layout = STACKED
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    pair: bool = False
+    dense: bool = False
+    unit: str = "gated"
+    layer_prefix: str = "model.layers.{layer}."
+    embedding: str = "model.embed_tokens.weight"
+    final_norm: str = "model.norm.weight"
+    text: str | None = None
+    text_prefixes: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    multi_token: MultiToken | None = None
+    modelling: str | None = None
+    shared: bool = False
+
+    def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The part of config.json that describes the text model."""
+        return config[self.text] if self.text else config
+
+
+# DeepSeek-V3's way, GLM-4.5's, too: one layer more, with the decoder's count.
+COUNTED_ON = MultiToken(
+    prefix="model.layers.{layer}.",
+    embedding_norm="enorm.weight",
+    hidden_norm="hnorm.weight",
+    projection="eh_proj.weight",
+    output_norm="shared_head.norm.weight",
+    shared=("embed_tokens.weight", "shared_head.head.weight"),
+    inside=True,
+    count_keys=("num_nextn_predict_layers", "num_mtp_layers"),
+)
+# Qwen's way: a model of its own beside the decoder.
+BESIDE = MultiToken(
+    prefix="mtp.layers.{index}.",
+    embedding_norm="mtp.pre_fc_norm_embedding.weight",
+    hidden_norm="mtp.pre_fc_norm_hidden.weight",
+    projection="mtp.fc.weight",
+    output_norm="mtp.norm.weight",
+    shared=(),
+    inside=False,
+    count_keys=("mtp_num_hidden_layers", "num_nextn_predict_layers"),
+)
+
+QWEN: dict[str, Any] = {"experts_keys": ("num_experts", "num_local_experts"), "width_key": "moe_intermediate_size"}
+GATE_AND_BIAS = (RouterTensor("gate.weight"), RouterTensor("gate.e_score_correction_bias"))
+DEEPSEEK_V3: dict[str, Any] = {
+    "experts_keys": ("n_routed_experts",),
+    "width_key": "moe_intermediate_size",
+    "router": GATE_AND_BIAS,
+    "scores": "sigmoid",
+    "router_groups_key": "n_group",
+    "router_top_groups_key": "topk_group",
+    "router_group_best": 2,
+    "multi_token": COUNTED_ON,
+    "shared": True,
+}
+QWEN_3_5: dict[str, Any] = {**QWEN, "layouts": (STACKED, PER_EXPERT), "shared": True, "multi_token": BESIDE}
+LLAMA_4: dict[str, Any] = {
+    "experts_keys": ("num_local_experts",),
+    "width_key": "intermediate_size",
+    "layouts": (TRANSPOSED,),
+    "module_layout": TRANSPOSED,
+    "router": (RouterTensor("router.weight"),),
+    "scores": "sigmoid",
+    "rule": "scales-inputs",
+    "moe": "feed_forward",
+    "block": "feed_forward",
+    "pair": True,
+    "dense": True,
+    "shared": True,
+}
+
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        # Real checkpoints say num_experts; transformers 5 writes num_local_experts.
+        Family("qwen3_moe", ("Qwen3-30B-A3B", "Qwen3-Coder-480B-A35B"), **QWEN),
+        Family("qwen2_moe", ("Qwen1.5-MoE-A2.7B", "Qwen2-57B-A14B"), **QWEN, shared=True),
+        Family("qwen3_next", ("Qwen3-Next-80B-A3B", "Qwen3-Coder-Next"), **QWEN, shared=True, multi_token=BESIDE),
+        Family("qwen3_5_moe_text", ("Qwen3.5-35B-A3B, text part alone",), **QWEN_3_5),
+        Family(
+            "qwen3_5_moe",
+            ("Qwen3.5-35B-A3B",),
+            **QWEN_3_5,
+            text="text_config",
+            layer_prefix="model.language_model.layers.{layer}.",
+            embedding="model.language_model.embed_tokens.weight",
+            final_norm="model.language_model.norm.weight",
+            text_prefixes={"model.language_model.": "model.", "lm_head.": "lm_head."},
+        ),
+        Family("glm4_moe", ("GLM-4.5", "GLM-4.5-Air", "GLM-4.6"), **DEEPSEEK_V3),
+        Family("deepseek_v3", ("DeepSeek-V3", "DeepSeek-R1"), **DEEPSEEK_V3),
+        # DeepSeek-V3's code under a model_type that transformers does not know.
+        Family("kimi_k2", ("Kimi-K2-Instruct",), **DEEPSEEK_V3, modelling="deepseek_v3"),
+        Family(
+            "deepseek_v2",
+            ("DeepSeek-V2", "DeepSeek-V2-Lite"),
+            experts_keys=("n_routed_experts",),
+            width_key="moe_intermediate_size",
+            router_groups_key="n_group",
+            router_top_groups_key="topk_group",
+            shared=True,
+        ),
+        Family(
+            "ernie4_5_moe",
+            ("ERNIE-4.5-21B-A3B", "ERNIE-4.5-300B-A47B"),
+            experts_keys=("moe_num_experts",),
+            top_k_key="moe_k",
+            width_key="moe_intermediate_size",
+            router=(RouterTensor("gate.weight"), RouterTensor("moe_statics.e_score_correction_bias", axis=1)),
+            renamed={"moe_statics.e_score_correction_bias": "gate.moe_statics.e_score_correction_bias"},
+            shared=True,
+        ),
+        Family(
+            "mixtral",
+            ("Mixtral-8x7B", "Mixtral-8x22B"),
+            experts_keys=("num_local_experts",),
+            width_key="intermediate_size",
+            layouts=(NUMBERED,),
+            moe="block_sparse_moe",
+        ),
+        Family(
+            "minimax_m2",
+            ("MiniMax-M2",),
+            experts_keys=("num_local_experts",),
+            width_key="intermediate_size",
+            layouts=(NUMBERED,),
+            router=(RouterTensor("gate.weight"), RouterTensor("e_score_correction_bias")),
+            scores="sigmoid",
+            rule="gate-and-bias",
+            moe="block_sparse_moe",
+        ),
+        Family(
+            "olmoe", ("OLMoE-1B-7B",), experts_keys=("num_experts", "num_local_experts"), width_key="intermediate_size"
+        ),
+        Family(
+            "gpt_oss",
+            ("gpt-oss-20b", "gpt-oss-120b"),
+            experts_keys=("num_local_experts", "num_experts"),
+            width_key="intermediate_size",
+            layouts=(INTERLEAVED,),
+            module_layout=INTERLEAVED,
+            router=(RouterTensor("router.weight"), RouterTensor("router.bias")),
+            rule="router",
+            pair=True,
+            unit="clamped",
+        ),
+        Family("llama4_text", ("Llama-4-Scout, text part alone",), **LLAMA_4),
+        Family(
+            "llama4",
+            ("Llama-4-Scout", "Llama-4-Maverick"),
+            **LLAMA_4,
+            text="text_config",
+            layer_prefix="language_model.model.layers.{layer}.",
+            embedding="language_model.model.embed_tokens.weight",
+            final_norm="language_model.model.norm.weight",
+            text_prefixes={"language_model.": ""},
+        ),
+    )
+}
+
+
+def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
+    """Keys of a config.json, or of its text_config, that look as if they counted experts."""
+    inner = config.get("text_config")
+    levels = [config, inner] if isinstance(inner, dict) else [config]
+    return {
+        key: value
+        for level in levels
+        for key, value in level.items()
+        if "expert" in key and isinstance(value, int) and not isinstance(value, bool) and value > 0
+    }
+
+
+def family_of(config: Mapping[str, Any], where: str) -> Family:
+    """The family of a config.json.
+
+    Raises:
+        UserError: the model is no MoE, or one of a family that has no entry yet.
+    """
+    model_type = config.get("model_type", "(none)")
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    counts = expert_counts(config)
+    if not counts:
+        raise UserError(
+            f"{where}: model_type '{model_type}' counts no experts in its config, so it is no Mixture-of-Experts; "
+            f"supported families: {', '.join(sorted(FAMILIES))}"
+        )
+    raise UserError(
+        f"{where}: model_type '{model_type}' is a Mixture-of-Experts ({counts}) without an entry in "
+        f"ream/models/family/families.py; supported: {', '.join(sorted(FAMILIES))}. `ream inspect` says what "
+        "an entry must contain"
+    )

@@ -1,0 +1,128 @@
+"""What a model is, in words: of a known family its numbers, of an unknown one what an entry for it must contain."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from ream.models.family.families import Family
+from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
+from ream.models.inspection.headers import Headers
+
+LAYOUTS: dict[Layout, str] = {
+    PER_EXPERT: "one tensor an expert and projection (gate_proj, up_proj, down_proj)",
+    NUMBERED: "one tensor an expert and projection (w1, w3, w2)",
+    STACKED: "all experts stacked",
+    TRANSPOSED: "all experts stacked, transposed",
+    INTERLEAVED: "all experts stacked, transposed, gate and up rows alternate, biases",
+}
+TELLING = re.compile(r"expert|gate|router|moe", re.IGNORECASE)  # names that an entry is about
+COUNTS = re.compile(r"expert|moe|top_?k|group|shared", re.IGNORECASE)  # config keys that an entry may name
+
+
+def described(model: Headers, name: str) -> dict[str, str]:
+    """Name to value, for people.
+
+    Args:
+        model: of a known family. name: by which it was asked for.
+    """
+    architecture, parts, checkpoint = model.architecture, model.parts, model.checkpoint
+    family, experts = architecture.family, architecture.experts
+    moe = [index for index in architecture.moe_layers if index < architecture.layers]
+    shared = sum(layer.shared.parameters for layer in parts.layers)
+    groups, extra = architecture.router_groups, architecture.multi_token
+    size = f"{parts.all.bytes / 1e9:.2f} GB"
+    rows = {
+        "model": name + (f" @ {model.revision}" if model.revision else ""),
+        "read": "config.json alone: names and sizes as transformers' model has them"
+        if model.planned
+        else "config.json and the headers of its shards",
+        "family": family.model_type,
+        "layers": f"{architecture.layers}, of them {len(moe)} with routed experts",
+        "multi-token layers": f"{extra}, with routed experts, too" if extra else "none" + _uncounted(model),
+        "experts": f"{experts} a layer, {architecture.top_k} active for each token",
+        "shared experts": f"{shared:,} parameters; never touched" if shared else "none",
+        "router": f"{family.scores}, asked by the rule '{family.rule}'",
+        "router groups": f"{groups}, of which a token may use {architecture.router_top_groups}"
+        if groups > 1
+        else "none",
+        "expert shape": f"hidden {architecture.hidden}, width {architecture.width}",
+        "experts on disk": f"{LAYOUTS[architecture.layout]}; {_dtypes(model)}",
+        "quantisation": "none" if checkpoint.form is None else type(checkpoint.form).__name__,
+        "parameters": f"{parts.all.parameters:,}"
+        + (f", {parts.vision.parameters:,} of them beside the text model" if parts.vision.parameters else ""),
+        "active": f"{parts.active(architecture, experts):,} for a token, embedding and head among them",
+        "in experts": f"{parts.experts.parameters:,} ({parts.experts.parameters / parts.all.parameters:.0%}): what can "
+        "be made smaller",
+        "shards": f"none here; {size} as config.json says" if model.planned else f"{len(checkpoint.shards)}, {size}",
+    }
+    return rows if model.planned else rows | {"digest": checkpoint.digest()}
+
+
+def _uncounted(model: Headers) -> str:
+    """A caveat: config.json alone does not tell of the layers that some checkpoints carry uncounted."""
+    return " counted in config.json" if model.planned and model.architecture.family.multi_token else ""
+
+
+def _dtypes(model: Headers) -> str:
+    """Of what is stored of the experts."""
+    roles, checkpoint = model.architecture.roles, model.checkpoint
+    first = next(name for name, role in roles.items() if name in checkpoint.logical and hasattr(role.kind, "part"))
+    return ", ".join(dict.fromkeys(info.dtype for info in checkpoint.headers_of(first).values()))
+
+
+def unknown_family(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, str]:
+    """What was found of a model without an entry, and what an entry must contain.
+
+    Args:
+        config: of config.json.
+        shapes: of all tensors, by name; None where only the name is known.
+    """
+    rows = {"model_type": str(config.get("model_type", "(none)"))}
+    rows |= {f"config: {key}": str(value) for key, value in _numbers(config)}
+    rows |= {f"tensors: {pattern}": text for pattern, text in patterns(shapes).items()}
+    return rows | {f"Family.{name}": meaning for name, meaning in field_meanings(Family).items()}
+
+
+def _numbers(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, int]]:
+    """Keys with dots that look like counts of experts, groups and the like."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int) and not isinstance(value, bool) and COUNTS.search(key):
+            yield f"{prefix}{key}", value
+
+
+def patterns(shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, str]:
+    """Names of tensors of experts, gates and routers with numbers replaced by {n}, to how many and their shapes.
+
+    Args:
+        shapes: by name; None where only the name is known.
+    """
+    found: dict[str, list[tuple[int, ...] | None]] = {}
+    for name, shape in shapes.items():
+        if TELLING.search(name):
+            found.setdefault(re.sub(r"(?<![^.])\d+(?![^.])", "{n}", name), []).append(shape)
+    result = {}
+    for pattern, each in found.items():
+        known = list(dict.fromkeys(str(list(shape)) for shape in each if shape is not None))
+        more = f" and {len(known) - 1} other shapes" if len(known) > 1 else ""
+        result[pattern] = f"{len(each)}" + (f" of {known[0]}{more}" if known else "")
+    return result
+
+
+def field_meanings(described: type) -> dict[str, str]:
+    """Fields of a dataclass to what its docstring says of them under "Attributes:".
+
+    An entry there is ``name: meaning``, ``first, second: meaning``, or several of these in one paragraph.
+    """
+    names = [each.name for each in fields(described)]
+    text = (described.__doc__ or "").split("Attributes:", 1)[1]
+    text = " ".join(text.split())
+    listed = "|".join(sorted(names, key=len, reverse=True))
+    starts = list(re.finditer(rf"(?<![\w.])((?:{listed})(?:, (?:{listed}))*): ", text))
+    result: dict[str, str] = {}
+    for start, following in zip(starts, [*starts[1:], None], strict=True):
+        meaning = text[start.end() : following.start() if following else None].strip().rstrip(".;")
+        result |= dict.fromkeys(start.group(1).split(", "), meaning)
+    return {name: result[name] for name in names if name in result}

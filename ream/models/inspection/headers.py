@@ -1,0 +1,89 @@
+"""Opening a model by its config.json and, where there are any, the headers of its shards; no weights are fetched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ream.machine.files import read_json
+from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.inspection.inventory import Inventory, inventory
+from ream.models.inspection.manifest import source_of
+from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
+from ream.models.storage.shard_source import LocalShards, ShardSource
+
+
+@dataclass(frozen=True)
+class Headers:
+    """A model as far as its headers tell.
+
+    Attributes:
+        checkpoint: with headers alone where ``planned``. architecture: what it is. parts: of its parameters.
+        revision: commit of a hub model.
+        planned: whether only config.json was there, from which the tensors were planned.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    parts: Inventory
+    revision: str | None
+    planned: bool
+
+
+def open_headers(model: str | ShardSource, multi_token: str = "compress", trust_remote_code: bool = False) -> Headers:
+    """Open a model without its weights.
+
+    Args:
+        model: a folder, with or without shards, or a hub id; or what gives its shards.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
+        trust_remote_code: let the model's own configuration code run.
+
+    Raises:
+        UserError: see `source_of`, `Checkpoint`, `PlannedCheckpoint` and `architecture_of`.
+    """
+    source = source_of(model) if isinstance(model, str) else model
+    folder, local = source.folder, isinstance(source, LocalShards)
+    planned = local and not has_weights(folder) and not any(folder.glob("*.safetensors"))
+    if planned:
+        from ream.models.inspection.planned import PlannedCheckpoint  # which imports torch
+
+        checkpoint: Checkpoint = PlannedCheckpoint(folder, trust_remote_code)
+    else:
+        checkpoint = Checkpoint(source)
+    revision = None if local else folder.name
+    return headers_of(checkpoint, architecture_of(checkpoint), multi_token, revision, planned)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has all the shards that its index names, or any safetensors file where it has no index."""
+    if not (folder / INDEX).exists():
+        return (folder / SINGLE).exists()
+    return all((folder / shard).exists() for shard in set(read_json(folder / INDEX)["weight_map"].values()))
+
+
+def headers_of(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    multi_token: str = "compress",
+    revision: str | None = None,
+    planned: bool = False,
+) -> Headers:
+    """The same of a checkpoint that is open already."""
+    if multi_token == "drop" and not architecture.dropped:
+        architecture = without_multi_token(architecture)
+    return Headers(checkpoint, architecture, inventory(checkpoint, architecture), revision, planned)
+
+
+def shapes_of(source: ShardSource) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of a model's tensors, whatever family it is of.
+
+    Returns:
+        Name to shape; None for the shape where only the index is there, nothing where that is missing.
+
+    Raises:
+        UserError: see `Checkpoint`.
+    """
+    folder = source.folder
+    if has_weights(folder) or not isinstance(source, LocalShards):
+        checkpoint = Checkpoint(source)
+        return {name: checkpoint.shape(name) for name in checkpoint.logical}
+    names = read_json(folder / INDEX)["weight_map"] if (folder / INDEX).exists() else {}
+    return dict.fromkeys(names)

@@ -1,0 +1,159 @@
+"""A checkpoint of which only config.json is there: the names, shapes and stored bytes that its tensors would have.
+
+The model is built on torch's meta device by transformers' own code, so that every number is exact; then its tensors are
+given the names and the layout of the family on disk and, where config.json says so, a quantised format's parts.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from ream.errors import UserError
+from ream.machine.files import read_table
+from ream.models.family.families import Family, family_of
+from ream.models.family.modelling import model_config
+from ream.models.quantization.config import DTYPE_KEYS, KEYS, format_of
+from ream.models.quantization.mxfp4 import Mxfp4
+from ream.models.quantization.names import logical_names
+from ream.models.quantization.planned import left_plain, stored_as
+from ream.models.storage.checkpoint import Checkpoint, TensorInfo
+from ream.models.storage.shard_source import LocalShards
+from ream.models.stored_dtypes import STORED
+
+NAMES = {kind.torch: name for name, kind in STORED.items()}
+DEFAULT_DTYPE = "BF16"  # where config.json says nothing
+# Name, shape, and whether it is a matrix that formats quantise.
+Planned = tuple[str, tuple[int, ...], bool]
+
+
+class PlannedCheckpoint(Checkpoint):
+    """Headers without shards; every attempt to read a tensor is refused.
+
+    Multi-token layers are planned where config.json counts them: some checkpoints carry them uncounted.
+    """
+
+    def __init__(self, folder: str | Path, trust_remote_code: bool = False) -> None:
+        """Plan the tensors.
+
+        Raises:
+            UserError: no MoE, an unknown family, or a config that transformers can't build.
+        """
+        self.source = LocalShards(Path(folder))
+        self.folder = self.source.folder
+        self.shards: dict[str, int] = {}
+        self.config = read_table(self.folder / "config.json")
+        self.tensors: dict[str, TensorInfo] = {}
+        self.headers: dict[str, bytes] = {}
+        self.form = format_of(self.config, str(self.folder / "config.json"))
+        family, dtype = family_of(self.config, str(self.folder)), stored_dtype(self.config)
+        levels = [self.config, family.numbers(self.config)]
+        kept = left_plain(next((level[key] for level in levels for key in KEYS if level.get(key)), {}))
+        for name, shape, matrix in _tensors(self, family, trust_remote_code):
+            parts = {"": (dtype, shape)}
+            if self.form is not None and matrix and not kept(name.removesuffix(".weight")):
+                parts = stored_as(self.form, shape)
+            for suffix, (part_dtype, part_shape) in parts.items():
+                size = math.prod(part_shape) * STORED[part_dtype].bytes
+                self.tensors[name + suffix] = TensorInfo(name + suffix, "", part_dtype, part_shape, 0, size)
+        self.logical = logical_names(self.form, self.tensors)
+
+    def raw(self, name: str, row: int | None = None) -> NoReturn:
+        raise UserError(f"{self.folder} has no weights, only config.json; fetch the shards to read {name}")
+
+
+def stored_dtype(config: dict[str, Any]) -> str:
+    """The safetensors name of the dtype that config.json says its weights have, at the top or of its text model."""
+    inner = config.get("text_config")
+    for level in (config, inner if isinstance(inner, dict) else {}):
+        for key in DTYPE_KEYS:
+            if level.get(key) in NAMES:
+                return NAMES[level[key]]
+    return DEFAULT_DTYPE
+
+
+def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> Iterator[Planned]:
+    from transformers import AutoModel
+
+    numbers, extra = family.numbers(checkpoint.config), family.multi_token
+    counts = [int(numbers[key]) for key in extra.count_keys if numbers.get(key)] if extra else []
+    config: Any = model_config(checkpoint, family, trust_remote_code, max(counts, default=0))
+    with torch.device("meta"):
+        model: Any = AutoModel.from_config(config, dtype=torch.bfloat16, trust_remote_code=trust_remote_code)
+    vocabulary = tuple(model.embed_tokens.weight.shape)
+    yield family.embedding, vocabulary, False
+    yield family.final_norm, tuple(model.norm.weight.shape), False
+    if not config.tie_word_embeddings:
+        yield _outer("lm_head.weight", family), vocabulary, False
+    layers = numbers["num_hidden_layers"]
+    for index, layer in enumerate(model.layers):
+        if index < layers or extra is None:
+            prefix = family.layer_prefix.format(layer=index)
+        else:
+            prefix = extra.prefix.format(layer=index, index=index - layers)
+            yield from _multi_token(family, prefix, vocabulary)
+        yield from _layer(layer, prefix, family, numbers, quantise_linear=not isinstance(checkpoint.form, Mxfp4))
+    if family.text:
+        yield from _beside_the_text(checkpoint, trust_remote_code)
+
+
+def _outer(name: str, family: Family) -> str:
+    """The name on disk of a tensor of transformers' text-only model."""
+    return next(
+        prefix + name.removeprefix(inner) for prefix, inner in family.text_prefixes.items() if name.startswith(inner)
+    )
+
+
+def _layer(layer: nn.Module, prefix: str, family: Family, numbers: Any, quantise_linear: bool) -> Iterator[Planned]:
+    inside = f"{family.block}."
+    stacked = {inside + kind.name for kind in family.module_layout}
+    tensors = layer.state_dict()
+    linear = {f"{name}.weight" for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
+    moe = stacked <= tensors.keys()
+    renamed = {theirs: ours for ours, theirs in family.renamed.items()} if moe else {}
+    routers = {inside + family.renamed.get(router.name, router.name) for router in family.router} if moe else set()
+    for name, tensor in tensors.items():
+        if moe and name in stacked:
+            continue
+        rest = name.removeprefix(inside)
+        named = f"{family.moe}.{renamed.get(rest, rest)}" if moe and name != rest else name
+        yield prefix + named, tuple(tensor.shape), quantise_linear and name in linear and name not in routers
+    if not moe:
+        return
+    experts = next(int(numbers[key]) for key in family.experts_keys if key in numbers)
+    for kind in family.layouts[0]:
+        shape, matrix = kind.shape(numbers["hidden_size"], numbers[family.width_key]), not kind.part.endswith("bias")
+        if kind.stacked:
+            yield f"{prefix}{family.moe}.{kind.name}", (experts, *shape), matrix
+        else:
+            for expert in range(experts):
+                yield f"{prefix}{family.moe}.{kind.name.format(expert=expert)}", shape, matrix
+
+
+def _multi_token(family: Family, prefix: str, vocabulary: tuple[int, ...]) -> Iterator[Planned]:
+    """What a multi-token layer has beside its decoder layer's tensors."""
+    extra = family.multi_token
+    assert extra is not None
+    hidden, start = vocabulary[1], prefix if extra.inside else ""
+    for norm in (extra.embedding_norm, extra.hidden_norm, extra.output_norm):
+        yield start + norm, (hidden,), False
+    yield start + extra.projection, (hidden, 2 * hidden), False
+    for shared in extra.shared:
+        yield start + shared, vocabulary, False
+
+
+def _beside_the_text(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[Planned]:
+    """Tensors of a multimodal model that are not its text model's, by transformers' names."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=trust_remote_code)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        model: Any = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    for name, tensor in model.state_dict().items():
+        if not {"language_model", "lm_head"} & set(name.split(".")):
+            yield name, tuple(tensor.shape), False

@@ -1,0 +1,221 @@
+"""Reading a safetensors checkpoint: its headers at once, without torch, and a tensor at a time."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ream.errors import UserError
+from ream.machine.files import read_table
+from ream.models.quantization.config import format_of
+from ream.models.quantization.names import logical_names, logical_shape
+from ream.models.storage.shard_source import Header, LocalShards, ShardSource, broken
+from ream.models.stored_dtypes import STORED, is_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+HASHED_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies: shard file name, safetensors dtype, shape, and its bytes' place in the file."""
+
+    name: str
+    shard: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def bytes(self) -> int:
+        return self.end - self.begin
+
+
+class Checkpoint:
+    """The tensors of a model's safetensors shards; headers are read at once, tensors when asked for.
+
+    Attributes:
+        source: of the shards.
+        folder: of everything else: config, index, tokenizer.
+        tensors: what is stored, by name.
+        headers: of the shards, as they lie in them. shards: their file names with their sizes in bytes.
+        form: of quantised tensors; None where config.json says nothing of quantisation.
+        logical: the model's tensors, quantised or not: name to suffixes and the names of what is stored for it.
+    """
+
+    def __init__(self, source: str | Path | ShardSource) -> None:
+        """Read and check the headers of all shards.
+
+        Args:
+            source: a folder, or what gives the shards.
+
+        Raises:
+            UserError: no safetensors, an unknown dtype, or a shard that is missing, truncated, corrupt or not what the
+                index says.
+        """
+        self.source: ShardSource = LocalShards(Path(source)) if isinstance(source, str | Path) else source
+        self.folder = self.source.folder
+        self.config = read_table(self.folder / "config.json")
+        self.tensors: dict[str, TensorInfo] = {}
+        self.headers: dict[str, bytes] = {}
+        self.shards: dict[str, int] = {}
+        self._contents: dict[str, str | None] = {}
+        named = self._weight_map()
+        shards = sorted(set(named.values())) if named else [SINGLE]
+        for shard, header in zip(shards, self.source.headers(shards), strict=True):
+            self._take_header(shard, header)
+        for name, shard in named.items():
+            if name not in self.tensors or self.tensors[name].shard != shard:
+                raise UserError(
+                    f"{self.folder}: {INDEX} places {name} in {shard}, which lacks it; fetch that shard again"
+                )
+        self.form = format_of(self.config, str(self.folder / "config.json"))
+        self.logical = logical_names(self.form, self.tensors)
+
+    def _weight_map(self) -> dict[str, str]:
+        if (self.folder / INDEX).exists():
+            weight_map = read_table(self.folder / INDEX).get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise UserError(f"{self.folder / INDEX} has no table weight_map; fetch it again")
+            return weight_map
+        if not self.source.has(SINGLE):
+            raise UserError(f"{self.folder} has neither {INDEX} nor {SINGLE}; a safetensors checkpoint is needed")
+        return {}
+
+    def _take_header(self, shard: str, given: Header) -> None:
+        where, raw, size = self.source.where(shard), given.raw, given.size
+        try:
+            header = json.loads(raw)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise broken(where, size) from None
+        header.pop("__metadata__", None)
+        self.headers[shard], self.shards[shard], self._contents[shard] = raw, size, given.content
+        last = data = 8 + len(raw)
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, end = (data + offset for offset in entry["data_offsets"])
+            if entry["dtype"] not in STORED:
+                raise UserError(f"{where}: {name} has dtype {entry['dtype']}; readable are {', '.join(STORED)}")
+            self.tensors[name] = TensorInfo(name, shard, entry["dtype"], tuple(entry["shape"]), begin, end)
+            last = max(last, end)
+        if size != last:
+            raise broken(where, size)
+
+    def raw(self, name: str, row: int | None = None) -> bytearray:
+        """The bytes of a tensor, or of one row along its first axis.
+
+        Raises:
+            UserError: the checkpoint has no such tensor, or the shard ends early.
+        """
+        info = self._info(name)
+        size = info.bytes if row is None else info.bytes // info.shape[0]
+        with self.source.open(info.shard) as file:
+            file.seek(info.begin + (row or 0) * size)
+            data = bytearray(size)
+            if file.readinto(data) != size:
+                raise UserError(f"{self.source.where(info.shard)} ends within {name}; fetch that shard again")
+        return data
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor of the model.
+
+        Raises:
+            UserError: the checkpoint has no such tensor.
+        """
+        return logical_shape(self.form, self.headers_of(name))
+
+    def headers_of(self, name: str) -> dict[str, TensorInfo]:
+        """What is stored for a tensor of the model, by suffix.
+
+        Raises:
+            UserError: the checkpoint has no such tensor.
+        """
+        if name not in self.logical:
+            raise UserError(f"{self.folder}: tensor {name} is missing; fetch the checkpoint again")
+        return {suffix: self.tensors[stored] for suffix, stored in self.logical[name].items()}
+
+    def read(self, name: str, row: int | None = None) -> "Tensor":
+        """A tensor of the model in its own dtype (float32 where it is quantised), or one row along its first axis.
+
+        Raises:
+            UserError: it is missing, or it holds NaN or Inf.
+        """
+        if self.quantised(name):
+            from ream.models.quantization.tensors import read_logical
+
+            return read_logical(self.form, name, self.logical[name], lambda stored: self.read_stored(stored, row))
+        return self.read_stored(name, row)
+
+    def quantised(self, name: str) -> bool:
+        """Whether a tensor of the model is stored with fewer bits and scales.
+
+        Raises:
+            UserError: the checkpoint has no such tensor, or it has 8-bit floats without scales.
+        """
+        headers = self.headers_of(name)
+        if self.form is not None and self.form.key in headers:
+            return True
+        if headers[""].dtype.startswith("F8"):
+            raise UserError(
+                f"{self.folder}: {name} is {headers[''].dtype} and config.json has no scales for it; dequantise the "
+                "checkpoint to bfloat16 first"
+            )
+        return False
+
+    def read_stored(self, name: str, row: int | None = None) -> "Tensor":
+        """What is stored under a name, in its own dtype, or one row of it along its first axis.
+
+        Raises:
+            UserError: as `read`.
+        """
+        import torch
+
+        from ream.models.dtypes import DTYPES
+
+        info, data = self._info(name), self.raw(name, row)
+        if STORED[info.dtype].bytes > 1 and not is_finite(data, info.dtype):
+            raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
+        shape = info.shape if row is None else info.shape[1:]
+        return torch.frombuffer(data, dtype=DTYPES[info.dtype]).reshape(shape)
+
+    def _info(self, name: str) -> TensorInfo:
+        if name not in self.tensors:
+            raise UserError(f"{self.folder}: tensor {name} is missing; fetch the checkpoint again")
+        return self.tensors[name]
+
+    @property
+    def parameters(self) -> int:
+        """Of the model: what scales and zero points add to quantised tensors is not counted."""
+        return sum(math.prod(self.shape(name)) for name in self.logical)
+
+    def digest(self) -> str:
+        """SHA-256 over names and sizes of the shards and what tells their content.
+
+        That is, of a hub model, the hashes that the hub knows; of a folder the bytes themselves, up to 2 GiB in all, or
+        else the headers.
+        """
+        result = hashlib.sha256()
+        for shard, size in self.shards.items():
+            result.update(f"{shard}\0{size}\0".encode())
+            known = self._contents[shard]
+            if known is not None:
+                result.update(known.encode())
+            elif sum(self.shards.values()) > HASHED_BYTES:
+                result.update(self.headers[shard])
+            else:
+                with self.source.open(shard) as file:
+                    while block := file.read(1 << 20):
+                        result.update(block)
+        return result.hexdigest()
+
+
+def shards_of(checkpoint: Checkpoint, names: Iterable[str]) -> frozenset[str]:
+    """Where tensors of the model lie."""
+    return frozenset(info.shard for name in names for info in checkpoint.headers_of(name).values())

@@ -1,0 +1,30 @@
+"""All weights of a checkpoint are numbers: found out before any work, where reading them costs no download."""
+
+from pathlib import Path
+
+from ream.errors import UserError
+from ream.machine.progress import Progress
+from ream.models.storage.checkpoint import Checkpoint
+from ream.models.stored_dtypes import is_finite
+
+BLOCK_BYTES = 1 << 26  # of a tensor that are in memory at a time; whole elements of every dtype
+QUIET_SECONDS = 3
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Read every stored tensor of a local checkpoint once, a block at a time; scales and FP8 codes, too.
+
+    Raises:
+        UserError: names the first tensor that holds NaN or Inf, and its shard.
+    """
+    with Progress(len(checkpoint.tensors), "reading the weights", "tensor", delay=QUIET_SECONDS) as progress:
+        for info in checkpoint.tensors.values():
+            with checkpoint.source.open(info.shard) as file:
+                file.seek(info.begin)
+                for begin in range(info.begin, info.end, BLOCK_BYTES):
+                    if not is_finite(bytearray(file.read(min(BLOCK_BYTES, info.end - begin))), info.dtype):
+                        raise UserError(
+                            f"{Path(checkpoint.source.where(info.shard))}: {info.name} holds NaN or Inf; fetch that "
+                            "shard again or repair the model"
+                        )
+            progress.update()

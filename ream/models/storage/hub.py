@@ -1,0 +1,197 @@
+"""Models of the Hugging Face hub: their small files at once, the headers of their shards through HTTP range requests,
+and a shard's data when a tensor of it is first read.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BufferedReader
+from pathlib import Path
+
+from ream.errors import UserError
+from ream.models.storage.shard_source import Header, local_header, read_header
+
+# Beside the weights: config, index, tokenizer, templates, licence, and what further code a model comes with.
+COMPANIONS = ["*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.py", "LICENSE*", "chat_templates/*"]
+# What describing a model takes, with the headers of its shards.
+DESCRIPTION = ["config.json", "model.safetensors.index.json"]
+# Bytes of a shard that are asked for at first: most headers are shorter.
+HEADER_BYTES = 100_000
+REQUESTS_AT_ONCE = 8
+# Folder in the hub's cache for shards that are to be dropped: on the same disk, and never mixed up with what other
+# programs share.
+DROPPED = ".ream-shards"
+
+
+class HubShards:
+    """Shards of a model at one commit (`ShardSource`).
+
+    What the hub's cache holds is read from there, and never removed. What it lacks is fetched into it or, where shards
+    are not to be kept, into a folder of ream's own, from which `drop` removes it.
+    """
+
+    def __init__(self, name: str, folder: Path, keep: bool) -> None:
+        """Args:
+        name: owner/name. folder: the snapshot of the commit in the hub's cache, with all but the shards.
+        keep: leave what is fetched in the hub's cache.
+        """
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        self.name, self.folder, self.keep, self.commit = name, folder, keep, folder.name
+        owned = Path(constants.HF_HUB_CACHE) / DROPPED / repo_folder_name(repo_id=name, repo_type="model")
+        self.own = owned / self.commit
+
+    def has(self, shard: str) -> bool:
+        from huggingface_hub.errors import EntryNotFoundError
+
+        if (self.folder / shard).exists():
+            return True
+        try:
+            with explained(self.name, "its shards"):
+                _remote_header(self.name, self.commit, shard)
+        except UserError as error:
+            if isinstance(error.__cause__, EntryNotFoundError):
+                return False
+            raise
+        return True
+
+    def headers(self, shards: Sequence[str]) -> list[Header]:
+        with explained(self.name, "the headers of its shards"), ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            return list(pool.map(self._header, shards))
+
+    def open(self, shard: str) -> BufferedReader:
+        for folder in (self.folder, self.own):
+            try:
+                return open(folder / shard, "rb")
+            except FileNotFoundError:
+                continue
+        from huggingface_hub import hf_hub_download
+
+        with explained(self.name, shard):
+            place = None if self.keep else self.own
+            return open(hf_hub_download(self.name, shard, revision=self.commit, local_dir=place), "rb")
+
+    def where(self, shard: str) -> str:
+        cached = self.folder / shard
+        return str(cached) if cached.exists() else f"{self.name}@{self.commit[:12]}/{shard}"
+
+    def drop(self, shard: str) -> None:
+        if self.keep or not self.own.exists():
+            return
+        (self.own / shard).unlink(missing_ok=True)
+        if not any(self.own.rglob("*.safetensors")) and not any(self.own.rglob("*.incomplete")):
+            shutil.rmtree(self.own, ignore_errors=True)  # another run may be at it, too
+            for parent in (self.own.parent, self.own.parent.parent):
+                if parent.exists() and not any(parent.iterdir()):
+                    parent.rmdir()
+
+    def whole(self) -> Path:
+        return snapshot(self.name, self.commit, [*COMPANIONS, "*.safetensors"])
+
+    def _header(self, shard: str) -> Header:
+        cached = self.folder / shard
+        if cached.is_symlink() and cached.exists():
+            header = local_header(cached)
+            return Header(header.raw, header.size, Path(os.readlink(cached)).name)  # blobs are called by their etag
+        return _remote_header(self.name, self.commit, shard)
+
+
+def snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The folder in the hub's cache with a model's files of these patterns, fetched where it lacks them.
+
+    Raises:
+        UserError: the model, or the network, cannot be reached; or the disk is full.
+    """
+    from huggingface_hub import snapshot_download
+
+    with explained(name if revision is None else f"{name}@{revision}", "its files"):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+
+
+@lru_cache(maxsize=4096)  # a commit's files never change; the stages of one run all open the model
+def _remote_header(name: str, commit: str, shard: str) -> Header:
+    """The header of a shard by range requests; its hash is the one that the hub's cache calls the file by."""
+    from huggingface_hub import hf_hub_url
+
+    url = hf_hub_url(name, shard, revision=commit)
+    start, size, etag = _range(url, 0, HEADER_BYTES)
+
+    def read(begin: int, end: int) -> bytes:
+        return start[begin:end] if end <= len(start) else _range(url, begin, end)[0]
+
+    return Header(read_header(f"{name}@{commit[:12]}/{shard}", size, read), size, etag)
+
+
+def _range(url: str, begin: int, end: int) -> tuple[bytes, int, str]:
+    """Bytes of a file from ``begin`` to ``end`` or its end, the size of all of it, and its etag."""
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+
+    headers = {**build_hf_headers(), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
+    with http_stream_backoff("GET", url, headers=headers, timeout=60) as response:
+        hf_raise_for_status(response)
+        data = bytearray()
+        skip = 0 if response.status_code == 206 else begin  # a server may answer with the whole file
+        for block in response.iter_bytes(1 << 16):
+            data += block
+            if len(data) >= skip + end - begin:
+                break
+        said = response.headers.get("Content-Range") or response.headers["Content-Length"]
+        answers = [*response.history, response]
+        linked = [answer.headers["X-Linked-Etag"] for answer in answers if "X-Linked-Etag" in answer.headers]
+        etag = (linked or [response.headers.get("ETag", "")])[0]
+    return bytes(data[skip : skip + end - begin]), int(said.rpartition("/")[2]), etag.removeprefix("W/").strip('"')
+
+
+def offline() -> bool:
+    """Whether huggingface_hub is told to stay off the network."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+@contextmanager
+def explained(model: str, what: str) -> Iterator[None]:
+    """Turn what ``huggingface_hub`` raises about a model into one line and what to do.
+
+    Args:
+        model: hub id. what: of it is being fetched.
+    """
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = model.partition("@")[0]
+    try:
+        yield
+    except GatedRepoError as error:
+        raise UserError(
+            f"model '{model}' is gated: accept its terms on https://huggingface.co/{name} and run `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"model '{model}' is not on the hub, or private: check the name or, if it is yours, run `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"model '{model}': the hub has no such revision; give a branch, tag or commit") from error
+    except (EntryNotFoundError, HTTPError, OSError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full:
+            advice = "free space, put HF_HOME on a larger disk, or use --drop-shards"
+        elif offline():
+            advice = "HF_HUB_OFFLINE is set and the cache lacks it; unset it or give a local folder"
+        elif isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            advice = "the repository is not whole; check its files or give another revision"
+        else:
+            advice = "check the network and give the command again, or give a local folder"
+        raise UserError(f"model '{model}': {what} cannot be fetched from the hub ({first}); {advice}") from error

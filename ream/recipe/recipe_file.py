@@ -1,0 +1,215 @@
+"""Recipes on disk: one safetensors file, the facts as JSON in its metadata.
+
+Without corrections it has a few MB. With them it has the size of the kept experts' corrected projections, and is
+written and read one of these at a time. What an older ream would leave out has a format of its own, which it refuses.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ream.core.grouping import Groups
+from ream.core.recipe import PROJECTIONS, LayerRecipe, Recipe
+from ream.errors import UserError
+from ream.machine.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ream.models.storage.shard_writing import OutputTensor
+
+FORMATS = "ream-recipe-1", "ream-recipe-2", "ream-recipe-3", "ream-recipe-4"
+FORMAT, CORRECTED_FORMAT, NEURON_FORMAT, PROJECTIONS_FORMAT = FORMATS
+
+
+def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
+    """A layer's decisions as named arrays, without its corrections."""
+    absorbed = sorted(layer.permutations)
+    rows = [layer.permutations[expert] for expert in absorbed]
+    width = len(rows[0]) if rows else 0
+    small = np.int16 if width <= np.iinfo(np.int16).max else np.int32
+    chosen = sorted(layer.neurons)
+    neurons = {
+        "assembled": np.array(chosen, dtype=np.int32),
+        "neurons": np.array([layer.neurons[position] for position in chosen], dtype=np.int32),
+    }
+    return (neurons if chosen else {}) | {
+        "kept": layer.groups.kept.astype(np.int32),
+        "group": layer.groups.group.astype(np.int32),
+        "weights": layer.weights,
+        "saliency": layer.saliency,
+        "absorbed": np.array(absorbed, dtype=np.int32),
+        "permutations": np.array(rows, dtype=small).reshape(len(rows), width),
+    }
+
+
+def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
+    """The inverse of `pack_layer`."""
+    return LayerRecipe(
+        groups=Groups(arrays["kept"].astype(np.int64), arrays["group"].astype(np.int64)),
+        weights=arrays["weights"],
+        saliency=arrays["saliency"],
+        permutations=dict(zip(arrays["absorbed"].tolist(), arrays["permutations"].astype(np.int64), strict=True)),
+        neurons=dict(zip(arrays["assembled"].tolist(), arrays["neurons"].astype(np.int64), strict=True))
+        if "assembled" in arrays
+        else {},
+    )
+
+
+def layer_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
+    """A layer's decisions and corrections as named tensors, for a file that `read_layer` reads."""
+    import torch
+
+    arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in pack_layer(layer).items()}
+    return arrays | {
+        correction_name(part, position): tensor
+        for position, parts in layer.corrections.items()
+        for part, tensor in parts.items()
+    }
+
+
+def layer_of(tensors: Mapping[str, "Tensor"]) -> LayerRecipe:
+    """The inverse of `layer_tensors` for a layer without corrections."""
+    return unpack_layer({name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def correction_name(part: str, position: int) -> str:
+    """Of a corrected projection, after the layer's prefix.
+
+    Args:
+        part: of `ream.core.recipe.PROJECTIONS`. position: among the kept experts.
+    """
+    return f"{part}.{position}"
+
+
+def _is_correction(name: str) -> bool:
+    return name.split(".")[-2:-1] in [[part] for part in PROJECTIONS]
+
+
+def read_layer(path: Path) -> LayerRecipe:
+    """A layer from a file of its `layer_tensors`; corrections stay in the file, which is to stay where it is."""
+    with safe_open(path, framework="numpy") as file:
+        names = list(file.keys())
+        arrays = {name: file.get_tensor(name) for name in names if not _is_correction(name)}
+    return _layer(path, "", arrays, names)
+
+
+class StoredCorrections(Mapping[int, Mapping[str, "Tensor"]]):
+    """Corrections of a layer that lie in a file; those of an expert are read as they are asked for."""
+
+    def __init__(self, path: Path, names: Mapping[int, Mapping[str, str]]) -> None:
+        """Args:
+        path: of the file. names: of the tensors by position and part.
+        """
+        self._path, self._names = path, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._names)
+
+    def __contains__(self, position: object) -> bool:
+        return position in self._names
+
+    def __getitem__(self, position: int) -> Mapping[str, "Tensor"]:
+        """The tensors by part.
+
+        Raises:
+            UserError: the file is gone or damaged.
+        """
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                return {part: file.get_tensor(name) for part, name in self._names[position].items()}
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"recipe {self._path} is damaged ({error}); make or fetch it again") from None
+
+
+def save_recipe(path: str | Path, recipe: Recipe) -> None:
+    """Write a recipe atomically."""
+    arrays = {
+        f"layers.{index}.{name}": np.ascontiguousarray(array)
+        for index, layer in recipe.layers.items()
+        for name, array in pack_layer(layer).items()
+    }
+    corrected = frozenset[str]().union(*(layer.corrected for layer in recipe.layers.values()))
+    chosen = any(layer.neurons for layer in recipe.layers.values())
+    form = NEURON_FORMAT if chosen else CORRECTED_FORMAT if corrected else FORMAT
+    facts = {**recipe.facts, "format": PROJECTIONS_FORMAT if corrected - {"down"} else form}
+    metadata = {"ream": json.dumps(facts, sort_keys=True)}
+    if not corrected:
+        with replacing(path) as temporary:
+            save_file(arrays, temporary, metadata=metadata)
+        return
+    from ream.models.storage.shard_writing import write_shard
+    from ream.models.stored_dtypes import STORED
+
+    tensors = [_output(name, array) for name, array in arrays.items()]
+    tensors += [each for index, layer in recipe.layers.items() for each in _projections(f"layers.{index}.", layer)]
+    tensors.sort(key=lambda each: (-STORED[each.dtype].bytes, each.name))  # so that all lie at multiples of theirs
+    write_shard(Path(path), tensors, json.dumps({"__metadata__": metadata}).encode())
+
+
+def _output(name: str, array: np.ndarray) -> "OutputTensor":
+    from ream.models.storage.shard_writing import OutputTensor
+
+    dtype = f"{array.dtype.kind.upper()}{8 * array.dtype.itemsize}"
+    return OutputTensor(name, dtype, array.shape, lambda: [array.tobytes()])
+
+
+def _projections(prefix: str, layer: LayerRecipe) -> "Iterator[OutputTensor]":
+    """Corrections of a layer, those of a part all of one shape and dtype, each read when it is written."""
+    from ream.models.dtypes import DTYPES
+    from ream.models.storage.shard_writing import OutputTensor, tensor_bytes
+
+    def made(part: str, position: int) -> list[bytes]:
+        return [tensor_bytes(layer.corrections[position][part])]
+
+    for position in list(layer.corrections)[:1]:
+        for part, first in layer.corrections[position].items():
+            dtype = next(name for name, dtype in DTYPES.items() if dtype == first.dtype)
+            for each in layer.corrections:
+                name = prefix + correction_name(part, each)
+                yield OutputTensor(name, dtype, tuple(first.shape), partial(made, part, each))
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe; its corrections stay in the file, which is to stay where it is.
+
+    Raises:
+        UserError: the file is missing, damaged or no recipe.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"recipe {path} does not exist")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {}).get("ream", "{}"))
+            if facts.get("format") not in FORMATS:
+                raise UserError(f"{path} is not a recipe of format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+            names = list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names if not _is_correction(name)}
+    except SafetensorError as error:
+        raise UserError(f"recipe {path} is damaged ({error}); make or fetch it again") from None
+    indices = sorted({int(name.split(".")[1]) for name in names})
+    return Recipe({index: _layer(Path(path), f"layers.{index}.", arrays, names) for index in indices}, facts)
+
+
+def _layer(path: Path, prefix: str, arrays: Mapping[str, np.ndarray], names: list[str]) -> LayerRecipe:
+    """A layer whose arrays, and corrections in the file, have a prefix to their names."""
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    stored: dict[int, dict[str, str]] = {}
+    for part in PROJECTIONS:
+        start = f"{prefix}{part}."
+        for name in names:
+            if name.startswith(start):
+                stored.setdefault(int(name.removeprefix(start)), {})[part] = name
+    if not stored:
+        return unpack_layer(own)
+    return replace(unpack_layer(own), corrections=StoredCorrections(path, dict(sorted(stored.items()))))

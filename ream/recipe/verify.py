@@ -1,0 +1,153 @@
+"""`ream verify`: whether a written model is still what was written, and fits together."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from ream.core.recipe import Recipe, check_layer
+from ream.errors import UserError
+from ream.machine.files import file_digest, read_json
+from ream.machine.progress import Progress
+from ream.models.family.architecture import Architecture, architecture_of
+from ream.models.family.families import family_of
+from ream.models.storage.checkpoint import INDEX, Checkpoint, TensorInfo
+from ream.models.storage.finite import BLOCK_BYTES
+from ream.models.stored_dtypes import is_finite
+from ream.recipe.apply import compressed_config
+from ream.recipe.contents import CONTENTS, Contents, read_contents
+from ream.recipe.output import RECIPE
+from ream.recipe.recipe_file import load_recipe
+
+AGAIN = f"write the model again from the original: ream apply MODEL {RECIPE} OUT"
+QUIET_SECONDS = 3
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """Check a finished output: config, recipe, index, headers, shapes, dtypes, hashes, and that all values are finite.
+
+    Every byte of the shards is read once, a block at a time.
+
+    Args:
+        folder: of the output.
+
+    Returns:
+        What was checked, for people.
+
+    Raises:
+        UserError: the first problem: names the file or tensor and what to do.
+    """
+    contents = read_contents(folder)
+    recipe = load_recipe(folder / RECIPE)
+    checkpoint = Checkpoint(folder)
+    _check_config(checkpoint, recipe)
+    architecture = architecture_of(checkpoint)
+    _check_recipe(recipe, architecture, folder)
+    _check_dtypes(checkpoint, architecture)
+    total = _check_index(checkpoint, contents)
+    for name in sorted(contents.files.keys() - checkpoint.headers.keys()):
+        _hold_against(folder, name, contents, file_digest(folder / name) if (folder / name).exists() else None)
+    with Progress(len(checkpoint.tensors), "verify", "tensor", delay=QUIET_SECONDS) as progress:
+        for shard in checkpoint.headers:
+            _hold_against(folder, shard, contents, _read_shard(checkpoint, shard, progress))
+    return {
+        "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, by config and recipe",
+        "tensors": f"{len(checkpoint.tensors)}, {checkpoint.parameters:,} parameters, all values finite",
+        "shards": f"{len(checkpoint.headers)}, {total / 1e9:.2f} GB, as they were written (SHA-256)",
+        "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, as it was written (SHA-256)",
+    }
+
+
+def _check_config(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    kept, path = recipe.facts.get("experts"), checkpoint.folder / "config.json"
+    family = family_of(checkpoint.config, str(checkpoint.folder))
+    text = path.read_text(encoding="utf-8")
+    if not isinstance(kept, int) or compressed_config(text, family, kept) != text:
+        raise UserError(f"{path} says another number of experts than {RECIPE}, {kept}; correct it, or {AGAIN}")
+
+
+def _check_recipe(recipe: Recipe, architecture: Architecture, folder: Path) -> None:
+    if tuple(sorted(recipe.layers)) != architecture.moe_layers:
+        raise UserError(f"{folder / RECIPE} is for layers {sorted(recipe.layers)}, the model has others; {AGAIN}")
+    for index, layer in recipe.layers.items():
+        if len(layer.groups.kept) != architecture.experts:
+            raise UserError(
+                f"{folder / RECIPE} keeps {len(layer.groups.kept)} experts in layer {index}, the model has "
+                f"{architecture.experts}; {AGAIN}"
+            )
+        try:
+            check_layer(layer, recipe.facts["original_experts"], architecture.width)
+        except ValueError as error:
+            raise UserError(f"{folder / RECIPE}, layer {index}: {error}; fetch it again") from None
+
+
+def _check_dtypes(checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """All experts of a layer have their tensors of one name in one dtype and shape."""
+    first: dict[str, TensorInfo] = {}
+    for name, role in architecture.roles.items():
+        if role.expert is None:
+            continue
+        for info in checkpoint.headers_of(name).values():
+            alike = first.setdefault(re.sub(rf"\.{role.expert}\.(?=\D)", ".*.", info.name), info)
+            if (info.dtype, info.shape) != (alike.dtype, alike.shape):
+                raise UserError(
+                    f"{checkpoint.folder / info.shard}: {info.name} is {info.dtype} {list(info.shape)}, {alike.name} "
+                    f"is {alike.dtype} {list(alike.shape)}; {AGAIN}"
+                )
+
+
+def _check_index(checkpoint: Checkpoint, contents: Contents) -> int:
+    """Every tensor in one shard and named by the index; bytes of all tensors."""
+    folder, total = checkpoint.folder, sum(info.bytes for info in checkpoint.tensors.values())
+    entries = sum(len(json.loads(header).keys() - {"__metadata__"}) for header in checkpoint.headers.values())
+    if entries != len(checkpoint.tensors):
+        raise UserError(f"{folder}: {entries - len(checkpoint.tensors)} tensors are in two shards; {AGAIN}")
+    if (len(checkpoint.tensors), checkpoint.parameters) != (contents.tensors, contents.parameters):
+        raise UserError(
+            f"{folder} has {len(checkpoint.tensors)} tensors of {checkpoint.parameters:,} parameters, {CONTENTS} says "
+            f"{contents.tensors} of {contents.parameters:,}; {AGAIN}"
+        )
+    surplus = {path.name for path in folder.glob("*.safetensors")} - {*checkpoint.headers, RECIPE}
+    if surplus:
+        raise UserError(f"{folder / min(surplus)} is no shard of the model; remove it")
+    if (folder / INDEX).exists():
+        index = read_json(folder / INDEX)
+        unnamed = checkpoint.tensors.keys() - index["weight_map"].keys()
+        if unnamed:
+            raise UserError(f"{folder / INDEX} does not name {min(unnamed)}; {AGAIN}")
+        if index.get("metadata", {}).get("total_size", total) != total:
+            raise UserError(
+                f"{folder / INDEX} says total_size {index['metadata']['total_size']}, the tensors have {total} bytes; "
+                f"{AGAIN}"
+            )
+    return total
+
+
+def _hold_against(folder: Path, name: str, contents: Contents, sha256: str | None) -> None:
+    if name not in contents.files:
+        raise UserError(f"{folder / name} is not among the files of {CONTENTS}; {AGAIN}")
+    if sha256 is None:
+        raise UserError(f"{folder / name} is missing; {AGAIN}")
+    if sha256 != contents.files[name].sha256:
+        raise UserError(
+            f"{folder / name} has changed since it was written (SHA-256 {sha256[:12]}, {CONTENTS} says "
+            f"{contents.files[name].sha256[:12]}); fetch it again, or {AGAIN}"
+        )
+
+
+def _read_shard(checkpoint: Checkpoint, shard: str, progress: Progress) -> str:
+    """SHA-256 of a shard, all of whose floating-point values are finite."""
+    digest, place = hashlib.sha256(), 0
+    inside = [info for info in checkpoint.tensors.values() if info.shard == shard]
+    with open(checkpoint.folder / shard, "rb") as file:
+        for info in inside:
+            digest.update(file.read(info.begin - place))
+            for begin in range(info.begin, info.end, BLOCK_BYTES):
+                block = bytearray(file.read(min(BLOCK_BYTES, info.end - begin)))
+                digest.update(block)
+                if not is_finite(block, info.dtype):
+                    raise UserError(f"{checkpoint.folder / shard}: {info.name} holds NaN or Inf; {AGAIN}")
+            place = info.end
+            progress.update()
+        digest.update(file.read())
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Opening the original model that the manifest stands for, and describing how a recipe was made."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ream import __version__
+from ream.machine.files import file_digest
+from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.inspection.manifest import Manifest, checkpoint_of, load_manifest
+from ream.models.storage.checkpoint import Checkpoint
+from ream.params import Params
+from ream.workspace.layout import Workspace
+
+
+@dataclass(frozen=True)
+class Original:
+    """The original model: its manifest, its checkpoint on disk, and what it is."""
+
+    manifest: Manifest
+    checkpoint: Checkpoint
+    architecture: Architecture
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids are below it."""
+        size: int = self.architecture.family.numbers(self.checkpoint.config)["vocab_size"]
+        return size
+
+
+def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
+    """Open the model of the workspace's manifest.
+
+    Args:
+        workspace: with the manifest.
+        keep_shards: of a hub model, leave what is fetched in the hub's cache.
+
+    Raises:
+        UserError: it has changed, or is not all there.
+    """
+    manifest = load_manifest(workspace.manifest)
+    checkpoint = checkpoint_of(manifest, keep_shards)
+    architecture = architecture_of(checkpoint)
+    if manifest.multi_token == "drop":
+        architecture = without_multi_token(architecture)
+    return Original(manifest, checkpoint, architecture)
+
+
+def recipe_facts(
+    params: Params, workspace: Workspace, manifest: Manifest, mix: str, method: str, experts: int
+) -> dict[str, Any]:
+    """Provenance of a recipe: model, method, mix, sizes, calibration text and version."""
+    drawn = {source: workspace.calibration(source) for source, ratio in params.mix(mix).items() if ratio > 0}
+    return {
+        **asked_facts(params, manifest, mix, method, experts),
+        "calibration": {source: file_digest(path) for source, path in drawn.items()},
+        "ream": __version__,
+    }
+
+
+def asked_facts(params: Params, manifest: Manifest, mix: str, method: str, experts: int) -> dict[str, Any]:
+    """The facts of a recipe that are known before any text is drawn."""
+    return {
+        "model": manifest.path,
+        "revision": manifest.revision,
+        "digest": manifest.digest,
+        "method": method,
+        "composition": params.method(method).model_dump(),
+        "mix": mix,
+        "ratios": params.mix(mix),
+        "experts": experts,
+        "original_experts": manifest.experts,
+        "group_size": params.grouping.size_for(experts),
+        "sequences": params.calibration.sequences,
+        "tokens": params.calibration.tokens,
+        "seed": params.calibration.seed,
+    }

@@ -1,0 +1,107 @@
+"""Choosing neurons, against brute force, loops and cases by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ream.core.experts import Expert, neuron_activations, parts
+from ream.core.refit.neuron_choice import DAMPING, assembled, chosen_neurons, mean_rows, neuron_grams
+from tests.core import reference
+from tests.core.layers import float64, random_expert, random_layer, silu_unit
+
+
+def cost(matrix, down, kept):
+    """Squared error of the best down projection of some neurons in place of all, damped: brute force."""
+    mean = (matrix**2).sum(0).mean()
+    both = np.concatenate([matrix, np.sqrt(DAMPING * mean) * np.eye(matrix.shape[1])])
+    wanted = both @ down.T
+    return ((wanted - both[:, kept] @ np.linalg.lstsq(both[:, kept], wanted, rcond=None)[0]) ** 2).sum()
+
+
+def eliminated(matrix, down, keep):
+    kept = list(range(matrix.shape[1]))
+    while len(kept) > keep:
+        kept.remove(min(kept, key=lambda n: cost(matrix, down, [other for other in kept if other != n])))
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_time_the_neuron_goes_without_which_least_squares_does_best(seed):
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(40, 12)) @ (np.eye(12) + 0.5 * rng.normal(size=(12, 12)))
+    down = rng.normal(size=(5, 12)) * rng.uniform(0.2, 3, size=12)
+    chosen = chosen_neurons(torch.from_numpy(matrix.T @ matrix), torch.from_numpy(down), 6)
+    assert chosen.tolist() == eliminated(matrix, down, 6)
+
+
+def test_of_two_neurons_that_do_the_same_one_goes_though_both_do_much():
+    # Neurons 0 and 1 are the same and do most; without one of them nothing is lost. 3 does least of the others.
+    matrix = np.array([[3.0, 3.0, 1.0, 0.0], [3.0, 3.0, 0.0, 0.5], [0.0, 0.0, 1.0, 0.5], [2.0, 2.0, 1.0, 0.0]])
+    gram, down = torch.from_numpy(matrix.T @ matrix), torch.ones(2, 4, dtype=torch.float64)
+    assert chosen_neurons(gram, down, 3).tolist() in ([0, 2, 3], [1, 2, 3])
+    assert chosen_neurons(gram, down, 2).tolist() in ([0, 2], [1, 2])
+
+
+def test_a_group_without_tokens_keeps_the_first_experts_neurons():
+    assert chosen_neurons(torch.zeros(6, 6, dtype=torch.float64), torch.ones(2, 6), 3).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_grams_match_loops(rng, gated):
+    layer = random_layer(rng, tokens=23, experts=5, dtype=torch.float64)
+    indices = torch.from_numpy(np.stack([rng.permutation(3)[:2] for _ in range(23)]))
+    weights = torch.from_numpy(rng.uniform(size=(23, 2)))
+    routing = replace(layer.routing, indices=indices, weights=weights)
+    groups = {0: np.array([1, 4]), 2: np.array([0, 2, 3])}
+    gates = torch.from_numpy(rng.normal(size=(3, layer.x.shape[1]))) if gated else None
+    stream = [(layer.x[part], routing.take(part)) for part in (torch.arange(9), torch.arange(9, 23))]
+    found = neuron_grams(stream, layer.experts, groups, silu_unit, gates)
+    x, gate, up = (float64(tensor) for tensor in (layer.x, layer.experts.gate, layer.experts.up))
+    for position, members in groups.items():
+        expected = 0
+        for t in range(23):
+            for j, weight in zip(indices[t].tolist(), weights[t].tolist(), strict=True):
+                if j == position:
+                    scale = 1 / (1 + np.exp(-float64(gates[j]) @ x[t])) if gated else 1.0
+                    f = weight * np.concatenate([reference.hidden(scale * x[t], gate[m], up[m]) for m in members])
+                    expected = expected + np.outer(f, f)
+        np.testing.assert_allclose(found[position], expected, rtol=1e-4 if gated else 1e-9)  # the gate is a float32
+
+
+def test_the_assembled_experts_neurons_do_what_they_did(rng):
+    members = [random_expert(rng) for _ in range(3)]
+    neurons = np.array([1, 4, 5, 12, 14])  # of five each: 1 and 4 of the first, 0 of the second, 2 and 4 of the third
+    whole = assembled(iter(members), [0.2, 0.3, 0.5], neurons)
+    x = torch.from_numpy(rng.normal(size=(6, members[0].gate.shape[1]))).to(members[0].gate.dtype)
+    hidden = neuron_activations(x, whole, silu_unit)
+    for place, (member, neuron) in enumerate([(0, 1), (0, 4), (1, 0), (2, 2), (2, 4)]):
+        own = neuron_activations(x, members[member], silu_unit)[:, neuron]
+        torch.testing.assert_close(hidden[:, place], own)
+        assert torch.equal(whole.down[:, place], members[member].down[:, neuron])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_biases_go_with_their_neurons_and_what_is_of_no_neuron_is_the_weighted_mean(rng, dtype):
+    def one(start):
+        values = torch.arange(start, start + 12.0).reshape(2, 6).to(dtype)
+        biases = {"gate_bias": values[:, 0], "up_bias": values[:, 1], "down_bias": values[0, :3]}
+        return Expert(values[:, :3], values[:, 3:], values[:, :3].T, **biases, input_gate=values[1, :3])
+
+    whole = assembled([one(0), one(100)], [0.25, 0.75], np.array([1, 2]))
+    assert {tensor.dtype for _, tensor in parts(whole)} == {dtype}
+    assert whole.gate_bias.tolist() == [6.0, 100.0]
+    assert whole.up_bias.tolist() == [7.0, float(torch.tensor(101.0, dtype=dtype))]
+    assert whole.down_bias.tolist() == pytest.approx([75.0, 76.0, 77.0], abs=0.5 if dtype == torch.bfloat16 else 1e-4)
+    assert whole.input_gate.tolist() == pytest.approx([81.0, 82.0, 83.0], abs=0.5 if dtype == torch.bfloat16 else 1e-4)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_router_rows_are_weighted_means_over_the_members(axis):
+    rows = torch.tensor([[1.0, 2.0], [3.0, 6.0], [0.1, 5.0], [7.0, 8.0]])
+    tensor, weights = rows if axis == 0 else rows.T, np.array([0.25, 0.75, 1.0, 0.0])
+    found = mean_rows(tensor, axis, [np.array([0, 1]), np.array([2])], weights)
+    wanted = torch.tensor([[2.5, 5.0], [0.1, 5.0]])  # 1/4 · 1 + 3/4 · 3, 1/4 · 2 + 3/4 · 6
+    assert torch.equal(found, wanted if axis == 0 else wanted.T)
+    assert mean_rows(rows[:, 0].bfloat16(), 0, [np.array([0, 3])], weights).dtype == torch.bfloat16

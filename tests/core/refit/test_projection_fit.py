@@ -1,0 +1,163 @@
+"""The fit of all projections: against scipy's least squares, a teacher that can be reached, and measured in loops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import least_squares
+
+from ream.core.experts import ExpertStack, parts
+from ream.core.refit.projection_fit import FITTED, FitSettings, fit_projections, routed_outputs
+from ream.core.refit.sums import RefitTokens
+from ream.models.family.activations import unit_of
+from tests.core import reference
+from tests.core.layers import silu_unit
+from tests.core.refit.refitting import layer_of, noise, stream_of
+
+
+def looped(layer, stack, which, unit=reference.hidden):
+    """What some experts give, [T, H], token by token."""
+    given, weights = layer.reference_inputs(), {name: tensor.double().numpy() for name, tensor in parts(stack)}
+    total = np.zeros(given["x"].shape)
+    for t, x in enumerate(given["x"]):
+        for j, weight in zip(given["indices"][t], given["weights"][t], strict=True):
+            if j in which:
+                total[t] += weight * (weights["down"][j] @ np.array(unit(x, weights["gate"][j], weights["up"][j])))
+    return total
+
+
+def disturbed(rng, stack, scale):
+    """The stack with noise on all projections."""
+    return replace(
+        stack,
+        **{name: tensor + scale * torch.from_numpy(rng.normal(size=tensor.shape)) for name, tensor in parts(stack)},
+    )
+
+
+def fitted(layer, wanted, mask=None, which=None, batch=64, **settings):
+    which = range(len(layer.experts)) if which is None else which
+    stream = stream_of(layer, torch.as_tensor(wanted), mask, batch)
+    found, report = fit_projections(stream, layer.experts, silu_unit, which, FitSettings(**settings))
+    stack = replace(layer.experts, **{name: getattr(layer.experts, name).clone() for name in FITTED})
+    for name in FITTED:
+        getattr(stack, name)[list(which)] = found[name].to(layer.x.dtype)
+    return stack, report
+
+
+def test_outputs_are_those_of_loops(rng):
+    layer = layer_of(rng, top_k=3)
+    for which in ([0, 1, 2, 3, 4, 5], [4, 1]):
+        tokens = RefitTokens(layer.x, layer.routing, layer.x, torch.ones(len(layer.x), dtype=torch.bool))
+        found = routed_outputs(tokens, [layer.experts[expert] for expert in which], which, silu_unit)
+        np.testing.assert_allclose(found, looped(layer, layer.experts, which), rtol=1e-9, atol=1e-9)
+
+
+def test_a_layer_that_can_be_reached_is(rng):
+    layer = layer_of(rng, tokens=150)
+    wanted = looped(layer, disturbed(rng, layer.experts, 0.05), range(6))
+    stack, report = fitted(layer, wanted, iterations=60, round=30, history=20, batch=150)
+    assert report.fitted[-1] < 1e-3 * report.fitted[0]
+    np.testing.assert_allclose(looped(layer, stack, range(6)), wanted, atol=0.1)
+
+
+def test_what_cannot_be_reached_comes_as_near_as_scipys_least_squares(rng):
+    layer = layer_of(rng, tokens=30, experts=2, hidden=3, width=2, top_k=1)
+    wanted = looped(layer, layer.experts, range(2)) + 0.1 * rng.normal(size=layer.x.shape)
+    start = torch.cat([getattr(layer.experts, name).flatten() for name in FITTED]).numpy()
+
+    def residual(flat):
+        pieces = np.split(flat, np.cumsum([getattr(layer.experts, name).numel() for name in FITTED])[:-1])
+        shaped = {
+            name: torch.from_numpy(piece).reshape(getattr(layer.experts, name).shape)
+            for name, piece in zip(FITTED, pieces, strict=True)
+        }
+        return (wanted - looped(layer, ExpertStack(**shaped), range(2))).ravel()
+
+    best = 2 * least_squares(residual, start, max_nfev=30).cost
+    _, report = fitted(layer, wanted, iterations=100, round=50, history=20)
+    assert report.fitted[0] == pytest.approx((residual(start) ** 2).sum(), rel=1e-9)
+    assert report.fitted[-1] <= 1.02 * best
+
+
+def test_the_report_is_of_what_is_returned(rng):
+    layer = layer_of(rng)
+    mask = torch.from_numpy(rng.random(len(layer.x)) < 0.7)
+    wanted = looped(layer, disturbed(rng, layer.experts, 0.2), range(6))
+    stack, report = fitted(layer, wanted, mask, iterations=25)
+    errors = ((wanted - looped(layer, stack, range(6))) ** 2).sum(1)
+    assert report.fitted[-1] == pytest.approx(errors[mask.numpy()].sum(), rel=1e-9)
+    assert report.held_out[-1] == pytest.approx(errors[~mask.numpy()].sum(), rel=1e-9)
+    assert 1 < len(report.fitted) == len(report.held_out) <= 4
+    assert (np.diff(report.fitted) < 0).all()
+    assert (np.diff(report.held_out) <= 0).all()
+
+
+def test_a_round_that_held_out_tokens_do_not_gain_from_is_undone(rng):
+    """Noise is learnt by heart: it says nothing of other tokens."""
+    layer = layer_of(rng, tokens=100)
+    mask = torch.arange(100) < 30
+    wanted = looped(layer, layer.experts, range(6))
+    wanted[mask.numpy()] += noise(rng, layer).numpy()[mask.numpy()]
+    stack, report = fitted(layer, wanted, mask, iterations=50)
+    assert len(report.fitted) == 1
+    assert all(torch.equal(getattr(stack, name), getattr(layer.experts, name)) for name in FITTED)
+    _, without = fitted(layer.take(mask), wanted[mask.numpy()], iterations=50)
+    assert without.fitted[-1] < 0.5 * without.fitted[0]
+
+
+def test_experts_without_tokens_and_those_not_asked_for_keep_their_weights(rng):
+    layer = layer_of(rng, never=(2,))
+    wanted = looped(layer, layer.experts, [1, 2, 4]) + noise(rng, layer).numpy()
+    stack, report = fitted(layer, wanted, which=[1, 2, 4], iterations=10)
+    for name in FITTED:
+        before, after = getattr(layer.experts, name), getattr(stack, name)
+        assert [torch.equal(before[j], after[j]) for j in range(6)] == [True, False, True, True, False, True]
+    errors = (wanted - looped(layer, stack, [1, 2, 4])) ** 2
+    assert report.fitted[-1] == pytest.approx(errors.sum(), rel=1e-9)
+
+
+def test_nothing_to_gain_changes_nothing(rng):
+    layer = layer_of(rng)
+    tokens = RefitTokens(layer.x, layer.routing, layer.x, torch.ones(len(layer.x), dtype=torch.bool))
+    wanted = routed_outputs(tokens, [layer.experts[j] for j in range(6)], range(6), silu_unit)
+    stack, _ = fitted(layer, wanted, iterations=10, batch=len(layer.x))
+    assert all(torch.equal(getattr(stack, name), getattr(layer.experts, name)) for name in FITTED)
+
+
+def test_micro_batches_change_rounding_alone(rng):
+    layer = layer_of(rng)
+    wanted = looped(layer, disturbed(rng, layer.experts, 0.2), range(6))
+    one, many = (fitted(layer, wanted, iterations=5, batch=batch)[0] for batch in (1000, 7))
+    for name in FITTED:
+        torch.testing.assert_close(getattr(one, name), getattr(many, name), rtol=1e-6, atol=1e-8)
+
+
+def test_bfloat16_layers_are_fitted_in_float32(rng):
+    layer = layer_of(rng, dtype=torch.bfloat16)
+    wanted = looped(layer, layer.experts, range(6)) + 0.3 * noise(rng, layer).double().numpy()
+    stream = stream_of(layer, torch.from_numpy(wanted).float())
+    found, report = fit_projections(stream, layer.experts, silu_unit, range(6), FitSettings(10))
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    assert report.fitted[-1] < report.fitted[0]
+
+
+@pytest.mark.parametrize("kind", ["biases", "input gates"])
+def test_biases_and_input_gates_stay_and_are_counted(rng, kind):
+    layer = layer_of(rng)
+    count, width, hidden = layer.experts.gate.shape
+    shapes = {"gate_bias": width, "up_bias": width, "down_bias": hidden} if kind == "biases" else {"input_gate": hidden}
+    more = {name: torch.from_numpy(rng.normal(size=(count, size))) for name, size in shapes.items()}
+    stack = replace(layer.experts, **more)
+    unit = unit_of("clamped", {}) if kind == "biases" else silu_unit
+    tokens = RefitTokens(layer.x, layer.routing, layer.x, torch.ones(len(layer.x), dtype=torch.bool))
+    teacher = disturbed(rng, layer.experts, 0.05)
+    teacher = replace(stack, gate=teacher.gate, up=teacher.up, down=teacher.down)
+    wanted = routed_outputs(tokens, [teacher[j] for j in range(6)], range(6), unit)
+    found, report = fit_projections(
+        stream_of(layer, wanted), stack, unit, range(6), FitSettings(60, round=30, history=20)
+    )  # fmt: skip
+    after = replace(stack, **found)
+    left = wanted - routed_outputs(tokens, [after[j] for j in range(6)], range(6), unit)
+    assert report.fitted[-1] == pytest.approx(float(left.square().sum()), rel=1e-6)
+    assert report.fitted[-1] < 1e-2 * report.fitted[0]

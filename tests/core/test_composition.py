@@ -1,0 +1,40 @@
+"""Compositions name parts that exist, and parameters become the composition that they spell."""
+
+from dataclasses import fields
+from typing import get_args
+
+import pytest
+
+from ream.core import alignment, composition, grouping, saliency, similarity
+from ream.core.composition import Composition, RefitOptions
+from ream.params import load_params
+from tests.tiny import ROOT
+
+PARAMS = load_params(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "table"),
+    [
+        (composition.SaliencyKind, saliency.SALIENCIES),
+        (composition.SimilarityKind, similarity.SIMILARITIES),
+        (composition.GroupingKind, grouping.GROUPINGS),
+        (composition.AlignmentTerm, alignment.TERMS),
+    ],
+)
+def test_every_kind_has_its_function(kinds, table):
+    assert set(get_args(kinds)) == set(table)
+
+
+@pytest.mark.parametrize("name", PARAMS.methods)
+def test_parameters_of_every_method_become_its_composition(name):
+    method = PARAMS.methods[name]
+    made = method.composition()
+    for field in fields(Composition):
+        if field.name != "refit":
+            wanted = getattr(method, field.name)
+            assert getattr(made, field.name) == (tuple(wanted) if isinstance(wanted, list) else wanted)
+    if method.refit is None:
+        assert made.refit is None
+    else:
+        assert {field.name: getattr(made.refit, field.name) for field in fields(RefitOptions)} == dict(method.refit)

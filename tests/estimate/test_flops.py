@@ -1,0 +1,166 @@
+"""The arithmetic that is announced, against torch's own count of a whole walk."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ream.compress.one_shot import collect
+from ream.compress.sequential import compress_sequentially
+from ream.estimate import refit_cost
+from ream.estimate.flops import attention_flops, flops_of
+from ream.estimate.work import Work
+from ream.models.decoder import Decoder
+from ream.models.inspection.inventory import inventory
+from ream.params import Method, load_params
+from tests.compress.walks import Quiet, opened, pieces
+from tests.models.families import build
+from tests.tiny import ROOT, VOCABULARY
+
+LENGTH, COUNT, KEPT, PROBES = 64, 4, 4, 32
+TEXTS = np.random.default_rng(3).integers(VOCABULARY, size=(COUNT, LENGTH)).tolist()
+METHODS = load_params(ROOT / "params.yaml").methods
+
+
+def grouped(x, weight, *_, out_shape=None, **__):
+    return 2 * x[0] * x[1] * weight[-1]
+
+
+def attended(query, key, value, *_, out_shape=None, **__):
+    batch, heads, length, dim = query
+    return 2 * batch * heads * length * key[-2] * (dim + value[-1])
+
+
+def solved(triangle, right, *_, out_shape=None, **__):
+    """A triangular system with n unknowns takes n² operations a column."""
+    return math.prod(right) * triangle[-1]
+
+
+# What torch's counter does not know.
+BESIDES = {
+    torch.ops.aten._grouped_mm: grouped,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attended,
+    torch.ops.aten.linalg_solve_triangular: solved,
+}
+
+
+def work(method, **changes):
+    values = {
+        "experts": KEPT, "group_size": 8, "sequential": method.sequential, "merges": method.grouping != "pruning",
+        "terms": tuple(method.alignment), "sequences": COUNT, "tokens": LENGTH, "passes": 1, "probes": PROBES,
+        "batch_tokens": 2 * LENGTH, "hidden_memory": 8e9, "device": torch.device("cpu"), "dtype": torch.float32,
+        "refit": method.refit and method.refit.target, "sweeps": method.refit.sweeps if method.refit else 0,
+        "iterations": method.refit.iterations if method.refit else 0, "chooses": method.merging == "neurons",
+    }  # fmt: skip
+    return Work(**values | changes)
+
+
+def counted(folder, tmp_path, method):
+    """(torch's count of a walk, ours)."""
+    checkpoint, architecture = opened(folder)
+    decoder = Decoder(checkpoint, architecture, torch.device("cpu"), torch.float32)
+    counter = FlopCounterMode(display=False, custom_mapping=BESIDES)
+    with pieces(tmp_path, probes=PROBES, batch_tokens=2 * LENGTH, texts=TEXTS) as (data, probes, state), counter:
+        if method.sequential:
+            compress_sequentially(decoder, data, probes, method, KEPT, 8, state, Quiet(), {})
+        else:
+            collect(decoder, data, probes, state, Quiet())
+    numbers = architecture.family.numbers(checkpoint.config)
+    return counter.get_total_flops(), flops_of(inventory(checkpoint, architecture), architecture, numbers, work(method))
+
+
+# Of every kind of attention and of expert layer one.
+@pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
+@pytest.mark.parametrize("method", ["ream", "reap"])
+@pytest.mark.parametrize("family", ["qwen3_moe", "qwen3_next", "deepseek_v3", "gpt_oss", "llama4"])
+def test_a_walk_takes_the_operations_announced(family, method, tmp_path):
+    found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method])
+    assert announced.total == pytest.approx(found, rel=0.02)
+
+
+def refitted(target, **changes):
+    pruned = {"saliency": "reap", "grouping": "pruning"}
+    return Method(**pruned | changes | {"sequential": True, "refit": {"target": target, "sweeps": 1, "ridge": 1e-3}})
+
+
+NEURONS = {"grouping": "matching", "similarity": ["gate-logits"], "merging": "neurons"}
+
+
+@pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
+@pytest.mark.parametrize(
+    ("family", "method", "direct"),
+    [
+        pytest.param("qwen3_moe", refitted("layer"), 4096, id="layer, at once"),
+        pytest.param("qwen3_moe", refitted("layer"), 0, id="layer, one sweep", marks=pytest.mark.slow),
+        pytest.param("qwen3_moe", refitted("global", **NEURONS), 4096, id="global, neurons, at once"),
+        pytest.param("qwen3_moe", refitted("global", **NEURONS), 0, id="global, neurons, one sweep"),
+        pytest.param("gpt_oss", refitted("global"), 4096, id="gpt-oss, at once", marks=pytest.mark.slow),
+        pytest.param("gpt_oss", refitted("global"), 0, id="gpt-oss, one sweep"),
+        pytest.param("llama4", refitted("layer", **NEURONS), 4096, id="llama 4, neurons, at once"),
+        pytest.param("llama4", refitted("layer", **NEURONS), 0, id="llama 4, one sweep", marks=pytest.mark.slow),
+    ],
+)
+def test_a_walk_with_a_refit_takes_the_operations_announced(family, method, direct, tmp_path, monkeypatch):
+    """But for factors and what solves with them, which torch does not count."""
+    monkeypatch.setattr("ream.compress.refit_layer.DIRECT", direct)
+    monkeypatch.setattr("ream.estimate.refit_cost.DIRECT", direct)
+    found, announced = counted(build(family, tmp_path / "model"), tmp_path, method)
+    assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
+
+
+class Five(torch.optim.SGD):
+    """Evaluates five times and stays where it is."""
+
+    def __init__(self, moves, **_):
+        super().__init__(moves, lr=0.0)
+
+    def step(self, closure):
+        for _ in range(5):
+            closure()
+
+
+@pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
+@pytest.mark.parametrize(("family", "at_a_time"), [("qwen3_moe", 3), ("gpt_oss", KEPT)])
+def test_a_walk_with_a_fit_takes_the_operations_announced(family, at_a_time, tmp_path, monkeypatch):
+    """With as many evaluations as are announced; what line searches take is not known before."""
+    for module in ("compress.refit_layer", "estimate.refit_cost"):
+        monkeypatch.setattr(f"ream.{module}.experts_at_a_time", lambda hidden, width: at_a_time)
+    monkeypatch.setattr("ream.compress.refit_layer.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+    monkeypatch.setattr(Work, "fitted_share", 1.0)
+    monkeypatch.setattr(torch.optim, "LBFGS", Five)
+    method = refitted("layer")
+    method = method.model_copy(update={"refit": method.refit.model_copy(update={"iterations": 4})})
+    assert [refit_cost.evaluations(count) for count in (4, 10, 34)] == [5, 12, 41]
+    found, announced = counted(build(family, tmp_path / "model"), tmp_path, method)
+    assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
+
+
+def test_parts_by_hand(tmp_path):
+    """Tiny Qwen3-MoE: 2 of 3 layers with N = 8, k = 2, H = 16, D = 8; 2 heads of 8, 1 of keys; 256 tokens."""
+    checkpoint, architecture = opened(build("qwen3_moe", tmp_path / "model"))
+    parts, numbers, tokens = inventory(checkpoint, architecture), checkpoint.config, COUNT * LENGTH
+    flops = flops_of(parts, architecture, numbers, work(METHODS["ream"]))
+    attention = 2 * (16 * 16 + 2 * 16 * 8 + 16 * 16) + 2 * LENGTH * 2 * (8 + 8)
+    assert flops.layers == tokens * (3 * attention + 2 * (3 * 16 * 12))
+    assert flops.dense == 2 * tokens * (8 * (4 * 16 * 8 + 4 * 8) + 2 * 2 * 16 * 8)
+    assert flops.routed == 2 * tokens * (2 * 6 * 16 * 8 + 2 * 16 * (8 + KEPT))
+    assert flops.probes == 2 * 4 * 2 * PROBES * 4 * 16 * 8  # 4 pairs in each of 2 layers, both experts of a pair
+    costs = 2 * 4 * 2 * (PROBES + 3 * 16) * 8**2
+    assert flops.double == costs + 2 * (2 * 8**2 * tokens + 4 * 8 * 16 * 8)
+    assert flops.assignment == 2 * 4 * 8**3
+    pruned = flops_of(parts, architecture, numbers, work(METHODS["reap"], passes=3))
+    assert (pruned.probes, pruned.assignment, pruned.layers) == (0, 0, 3 * flops.layers)
+
+
+def test_linear_attention_by_config():
+    """Qwen3-Next's config names no layer types: every fourth layer attends to all tokens."""
+    numbers = {
+        "num_hidden_layers": 8, "hidden_size": 64, "num_attention_heads": 4, "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8, "linear_value_head_dim": 16, "full_attention_interval": 4,
+    }  # fmt: skip
+    per_layer = [attention_flops(numbers, layer, 128) for layer in range(9)]
+    full, linear = 2 * 128 * 4 * (16 + 16), 2 * (64 * (5 * 8 + 3 * 16) + 6 * 8 * 16)
+    assert per_layer == [linear] * 3 + [full] + [linear] * 3 + [full] * 2
+    assert attention_flops(numbers, 0, 96) == pytest.approx(linear * 128 / 96)  # whole chunks of 64

@@ -1,0 +1,133 @@
+"""Recipes on disk: what is read is what was written; a damaged file is refused."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as save_tensors
+
+from ream.recipe.recipe_file import layer_tensors, load_recipe, read_layer, save_recipe
+from tests.compress.walks import corrected, opened, random_recipe
+from tests.models.storage.test_checkpoint import refused
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_round_trip(mixed_depth, tmp_path, merge):
+    recipe = random_recipe(opened(mixed_depth)[1], 3, merge=merge)
+    save_recipe(tmp_path / "r", recipe)
+    again = load_recipe(tmp_path / "r")
+    assert {key: value for key, value in again.facts.items() if key != "format"} == recipe.facts
+    assert list(again.layers) == [0, 2]
+    for index, layer in recipe.layers.items():
+        mine = again.layers[index]
+        for left, right in [
+            (mine.groups.kept, layer.groups.kept),
+            (mine.groups.group, layer.groups.group),
+            (mine.weights, layer.weights),
+            (mine.saliency, layer.saliency),
+        ]:
+            assert left.dtype == right.dtype
+            assert np.array_equal(left, right)
+        assert set(mine.permutations) == set(layer.permutations)
+        assert all(np.array_equal(mine.permutations[j], layer.permutations[j]) for j in layer.permutations)
+    save_recipe(tmp_path / "s", again)
+    assert (tmp_path / "s").read_bytes() == (tmp_path / "r").read_bytes()
+
+
+def test_damaged_missing_and_foreign_files(mixed_depth, tmp_path):
+    save_recipe(tmp_path / "r", random_recipe(opened(mixed_depth)[1], 3))
+    whole = (tmp_path / "r").read_bytes()
+    for data in (whole[:-10], whole[:50], b"", b"not a recipe"):
+        (tmp_path / "r").write_bytes(data)
+        refused(lambda: load_recipe(tmp_path / "r"), "recipe", "damaged")
+    refused(lambda: load_recipe(tmp_path / "none"), "none", "does not exist")
+    save_file({"x": np.zeros(2)}, tmp_path / "x")
+    refused(lambda: load_recipe(tmp_path / "x"), "not a recipe of format")
+
+
+def test_a_full_disk_is_one_line(mixed_depth, tmp_path, monkeypatch):
+    import safetensors
+
+    import ream.recipe.recipe_file as module
+
+    def full(*args, **kwargs):
+        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(module, "save_file", full)
+    recipe = random_recipe(opened(mixed_depth)[1], 3)
+    refused(lambda: save_recipe(tmp_path / "r", recipe), "cannot be written", "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("parts", [("down",), ("down", "gate", "up")])
+def test_corrections_round_trip(mixed_depth, tmp_path, dtype, parts):
+    architecture = opened(mixed_depth)[1]
+    recipe = corrected(random_recipe(architecture, 4), architecture, dtype, parts=parts)
+    save_recipe(tmp_path / "r", recipe)
+    again = load_recipe(tmp_path / "r")
+    for index, layer in recipe.layers.items():
+        mine = again.layers[index]
+        assert list(mine.corrections) == list(layer.corrections) == [0, 2]
+        assert (1 in mine.corrections, 2 in mine.corrections) == (False, True)
+        assert mine.corrected == set(parts)
+        for position, tensors in layer.corrections.items():
+            assert set(mine.corrections[position]) == set(parts)
+            for part, tensor in tensors.items():
+                assert mine.corrections[position][part].dtype == dtype
+                assert torch.equal(mine.corrections[position][part], tensor)
+        assert np.array_equal(mine.groups.group, layer.groups.group)
+        assert all(np.array_equal(mine.permutations[j], layer.permutations[j]) for j in layer.permutations)
+    save_recipe(tmp_path / "s", again)
+    assert (tmp_path / "s").read_bytes() == (tmp_path / "r").read_bytes()
+
+
+def test_a_corrected_file_is_plain_safetensors(mixed_depth, tmp_path):
+    """Other readers take it, and its data lie at multiples of their size, as safetensors' own writer has them."""
+    architecture = opened(mixed_depth)[1]
+    recipe = corrected(random_recipe(architecture, 4), architecture, torch.bfloat16)
+    save_recipe(tmp_path / "r", recipe)
+    read = load_file(tmp_path / "r")
+    assert torch.equal(read["layers.2.down.2"], recipe.layers[2].corrections[2]["down"])
+    assert np.array_equal(read["layers.0.weights"].numpy(), recipe.layers[0].weights)
+    save_tensors(read, tmp_path / "own")
+    assert (tmp_path / "r").stat().st_size == pytest.approx((tmp_path / "own").stat().st_size, abs=500)
+
+
+def test_recipes_without_corrections_are_of_the_older_format(mixed_depth, tmp_path):
+    architecture = opened(mixed_depth)[1]
+    plain = random_recipe(architecture, 4)
+    save_recipe(tmp_path / "plain", plain)
+    save_recipe(tmp_path / "corrected", corrected(plain, architecture))
+    assert load_recipe(tmp_path / "plain").facts["format"] == "ream-recipe-1"
+    assert load_recipe(tmp_path / "corrected").facts["format"] == "ream-recipe-2"
+    assert load_recipe(tmp_path / "plain").layers[0].corrections == {}
+    save_recipe(tmp_path / "again", corrected(load_recipe(tmp_path / "plain"), architecture))
+    assert load_recipe(tmp_path / "again").facts["format"] == "ream-recipe-2"
+    save_recipe(tmp_path / "all", corrected(plain, architecture, parts=("down", "gate", "up")))
+    assert load_recipe(tmp_path / "all").facts["format"] == "ream-recipe-4"
+
+
+def test_a_corrected_file_that_is_gone_or_damaged_later_is_one_line(mixed_depth, tmp_path):
+    architecture = opened(mixed_depth)[1]
+    save_recipe(tmp_path / "r", corrected(random_recipe(architecture, 4), architecture))
+    again = load_recipe(tmp_path / "r")
+    (tmp_path / "r").write_bytes((tmp_path / "r").read_bytes()[:-10])
+    refused(lambda: again.layers[0].corrections[0], "recipe", "damaged")
+    refused(lambda: load_recipe(tmp_path / "r"), "recipe", "damaged")
+    (tmp_path / "r").unlink()
+    refused(lambda: again.layers[0].corrections[0], "recipe", "damaged")
+
+
+@pytest.mark.parametrize("with_corrections", [False, True])
+def test_a_layer_file_round_trip(mixed_depth, tmp_path, with_corrections):
+    architecture = opened(mixed_depth)[1]
+    recipe = random_recipe(architecture, 4)
+    layer = (corrected(recipe, architecture) if with_corrections else recipe).layers[2]
+    save_tensors(layer_tensors(layer), tmp_path / "layer")
+    again = read_layer(tmp_path / "layer")
+    assert np.array_equal(again.saliency, layer.saliency)
+    assert list(again.corrections) == list(layer.corrections)
+    for position, parts in layer.corrections.items():
+        assert all(torch.equal(again.corrections[position][part], tensor) for part, tensor in parts.items())

@@ -1,0 +1,114 @@
+"""The house: which room may import which, and no circle among modules (README.md, "The tree")."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import ream
+
+SOURCES = Path(ream.__file__).parent
+PLAIN = {"ream", "errors", "machine"}  # what every room but the core may import
+MODELS = {"models.dtypes", "models.stored_dtypes", "models.quantization", "models.storage", "models.family"}
+RUNNING = {*PLAIN, *MODELS, "core", "models.inspection", "models"}
+# Room to the rooms it may import; itself always. Each names only rooms that stand above it, so there is no import
+# upward. A room is a folder of ream/, or a file where one stands alone; the files of models/ itself are `models`.
+ROOMS = {
+    "ream": set(),  # the version
+    "errors": set(),
+    "machine": {"errors"},
+    "core": set(),
+    "params": {"errors", "core"},
+    "models.stored_dtypes": set(),
+    "models.dtypes": {"models.stored_dtypes"},
+    "models.quantization": {*PLAIN, "models.dtypes", "models.stored_dtypes"},
+    "models.storage": {*PLAIN, "models.dtypes", "models.stored_dtypes", "models.quantization"},
+    "models.family": {*PLAIN, "core", "models.storage"},
+    "models.inspection": {*PLAIN, *MODELS},
+    "models": {*PLAIN, *MODELS, "core"},
+    "calibration": {*PLAIN, "params"},
+    "walk": RUNNING,
+    "recipe": RUNNING,
+    "compress": {*RUNNING, "walk", "recipe"},
+    "estimate": {*RUNNING, "walk", "compress"},
+    "evaluation": {*RUNNING, "params", "calibration", "walk", "recipe"},
+    "analysis": {*PLAIN, "core", "params", "evaluation"},
+    "workspace": {*RUNNING, "params", "calibration", "walk", "recipe", "evaluation"},
+    "stages": {
+        *RUNNING, "params", "calibration", "walk", "recipe", "compress", "evaluation", "analysis", "workspace"
+    },
+    "commands": {
+        *RUNNING, "params", "calibration", "walk", "recipe", "compress", "estimate", "evaluation", "workspace", "stages"
+    },
+    "__main__": {"commands"},
+}  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    """A module's name below ream, such as core.sums; a package's own name for its __init__.py."""
+    parts = path.relative_to(SOURCES).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "ream"
+
+
+MODULES = {name_of(path): path for path in sorted(SOURCES.rglob("*.py"))}
+
+
+def imports(name: str, modules: dict[str, Path]) -> set[str]:
+    """The modules of ream that one imports, also inside of functions and for type checkers alone."""
+    found = set()
+    for node in ast.walk(ast.parse(modules[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            wanted = [(node.module or "", alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            wanted = [(alias.name, "") for alias in node.names]
+        else:
+            continue
+        for module, member in wanted:
+            if module.partition(".")[0] == "ream":
+                inside = module.partition(".")[2] or "ream"
+                whole = member if inside == "ream" else f"{inside}.{member}"
+                found.add(whole if whole in modules else inside)
+    return found - {name}
+
+
+def room(name: str) -> str:
+    """The room of a module: the longest name in the table that its own begins with."""
+    return max((each for each in ROOMS if name == each or name.startswith(f"{each}.")), key=len)
+
+
+def test_each_room_names_only_rooms_above_it():
+    above: set[str] = set()
+    for each, allowed in ROOMS.items():
+        assert allowed <= above, each
+        above.add(each)
+
+
+def test_every_room_is_there_and_every_module_is_in_one():
+    assert {room(name) for name in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_import_only_what_their_room_may(name):
+    allowed = {*ROOMS[room(name)], room(name)}
+    assert {imported for imported in imports(name, MODULES) if room(imported) not in allowed} == set()
+
+
+def circle(modules: dict[str, Path]) -> list[str]:
+    """Modules that import each other in a circle; none where there is no circle."""
+    try:
+        TopologicalSorter({name: imports(name, modules) for name in modules}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_circle_of_imports():
+    assert circle(MODULES) == []
+
+
+def test_a_circle_is_found(tmp_path):
+    for name, text in (("one", "from ream.two import b"), ("two", "def f():\n    from ream import one")):
+        (tmp_path / f"{name}.py").write_text(text)
+    assert set(circle({name: tmp_path / f"{name}.py" for name in ("one", "two")})) == {"one", "two"}
