@@ -44,9 +44,10 @@ PRELOADED = (
     *(f"dvc_data.{module}" for module in ("index.fetch", "index.push", "hashfile.status", "hashfile.db.index")),
     "dvc_data.hashfile.db.local",
     "ream.commands.cli",
+    "ream.commands.stage",
     *(
         f"ream.stages.{stage}"
-        for stage in ("run", "model", "calibration", "saliency", "grouping", "alignment", "statistics", "sequential")
+        for stage in ("model", "calibration", "saliency", "grouping", "alignment", "statistics", "sequential")
     ),
     "ream.compress.one_shot",
     "ream.compress.sequential",
