@@ -12,8 +12,8 @@ from ream.machine.memory import trim
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
 from ream.recipe.apply import compressed_layers
+from ream.walk.batches import Batches
 from ream.walk.release import release
-from ream.walk.walk import Batches
 
 
 @dataclass(frozen=True)

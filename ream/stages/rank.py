@@ -71,7 +71,7 @@ def run(params: Params, workspace: Workspace, mix: str) -> str:
     from ream.models.decoder import Decoder, runtime
     from ream.recipe.output import check_recipe
     from ream.recipe.recipe_file import load_recipe
-    from ream.walk.walk import batches, check_ids
+    from ream.walk.batches import batches, check_ids
 
     files = [workspace.held_out(source) for source in params.run.sources]
     sequences = [ids for path in files for ids in read_corpus(path, may_be_empty=True).sequences]

@@ -7,7 +7,7 @@ import torch
 from ream.compress.one_shot import collect, mixed_probes, read_probes
 from ream.compress.statistics_file import read_sums
 from ream.errors import UserError
-from ream.walk.walk import check_ids
+from ream.walk.batches import check_ids
 from tests.compress.walks import Quiet, decoder_of, loaded, loops, moe_inputs, pieces, sequences
 from tests.tiny import VOCABULARY
 
@@ -79,5 +79,5 @@ def test_probes_of_a_mix_are_the_first_of_each_source(collected):
 
 def test_tokens_beyond_the_vocabulary():
     check_ids(np.array([[0, VOCABULARY - 1]]), VOCABULARY)
-    with pytest.raises(UserError, match=f"calibration token {VOCABULARY} is beyond the model's vocabulary"):
+    with pytest.raises(UserError, match=f"calibration token {VOCABULARY} is outside the model's vocabulary"):
         check_ids(np.array([[0, VOCABULARY]]), VOCABULARY)

@@ -20,7 +20,7 @@ from ream.compress.one_shot import collect
 from ream.models import decoder as decoders
 from ream.models.decoder import Decoder
 from ream.recipe.recipe_file import load_recipe
-from ream.walk.walk import batches
+from ream.walk.batches import batches
 from tests import tiny
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe, sequences
 from tests.second_device import device as stand_in
