@@ -72,9 +72,11 @@ def test_micro_batches_change_nothing(collected, mixed_depth, tmp_path):
 
 def test_probes_of_a_mix_are_the_first_of_each_source(collected):
     folders = {"a": collected, "b": collected, "c": collected}
-    mixed = mixed_probes(folders, {"a": 0.25, "b": 0.75, "c": 0.0}, 20, 0)
     probes = read_probes(collected, 0)
+    mixed = mixed_probes(folders, {"a": 0.25, "b": 0.75, "c": 0.0}, 20, 0)
     assert torch.equal(mixed, torch.cat([probes[:5], probes[:15]]))
+    rounded = mixed_probes(folders, {"a": 0.28, "b": 0.72}, 20, 0)  # 5.6 and 14.4
+    assert torch.equal(rounded, torch.cat([probes[:6], probes[:14]]))
 
 
 def test_tokens_beyond_the_vocabulary():
