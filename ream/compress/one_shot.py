@@ -20,7 +20,7 @@ from ream.walk.transfers import WriteBack, prefetched
 from ream.walk.walk import LayerVisit, Pass, walk
 
 if TYPE_CHECKING:  # only where torchrun has started several processes
-    from ream.walk.ranks import Share
+    from ream.walk.share import Share
 
 
 def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:

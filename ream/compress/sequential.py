@@ -6,6 +6,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from ream.walk.transfers import WriteBack, prefetched
 from ream.walk.walk import LayerVisit, Pass, walk
 
 if TYPE_CHECKING:  # only where torchrun has started several processes
-    from ream.walk.ranks import Share
+    from ream.walk.share import Share
 
 
 def compress_sequentially(
@@ -90,33 +91,35 @@ class LayerTensors:
     counted: Tensor
 
 
+@dataclass
 class SequentialCompressor:
     """Compresses each MoE layer that the walk visits (a `MoELayer`).
 
     Attention runs once a layer: the MoE inputs and residuals of all tokens are kept until the layer's experts are
     decided. Then the compressed experts, in the checkpoint's dtype, give the hidden states that enter the next layer.
 
-    Attributes:
-        walked: the rows that go through the layers: those of ``data``, twice where the original's stream is needed.
+    Attributes are the arguments of `compress_sequentially`.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        data: Batches,
-        probes: Probes,
-        composition: Composition,
-        kept: int,
-        group_size: int,
-        state: WalkState,
-        progress: Progress,
-        share: "Share | None" = None,
-    ) -> None:
-        """Args are those of `compress_sequentially`."""
-        self.decoder, self.data, self.probes, self.composition = decoder, data, probes, composition
-        self.kept, self.group_size, self.state, self.progress, self.share = kept, group_size, state, progress, share
-        self.walked = streams(data, composition)
-        self.sequences = len(data.ids)
+    decoder: Decoder
+    data: Batches
+    probes: Probes
+    composition: Composition
+    kept: int
+    group_size: int
+    state: WalkState
+    progress: Progress
+    share: "Share | None" = None
+
+    @cached_property
+    def walked(self) -> Batches:
+        """The rows that go through the layers: those of ``data``, twice where the original's stream is needed."""
+        return streams(self.data, self.composition)
+
+    @property
+    def sequences(self) -> int:
+        """n, the rows of the compressed model's stream."""
+        return len(self.data.ids)
 
     def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
         """Compress one layer; returns its recipe's tensors and, with a refit, the errors before and after it."""

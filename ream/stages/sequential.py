@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ream.core.recipe import Recipe
     from ream.walk.batches import Batches
     from ream.walk.probes import Probes
-    from ream.walk.ranks import Ranks, Share
+    from ream.walk.ranks import Ranks
+    from ream.walk.share import Share
     from ream.walk.state import WalkState
 
 APART = 1.5  # times as much error left on held-out sequences as on those fitted to is worth a warning

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from ream.walk.batches import Batches
     from ream.walk.probes import Probes
-    from ream.walk.ranks import Ranks, Share
+    from ream.walk.ranks import Ranks
+    from ream.walk.share import Share
     from ream.walk.state import WalkState
 
 

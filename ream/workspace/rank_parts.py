@@ -12,7 +12,8 @@ from ream.workspace.layout import Workspace
 if TYPE_CHECKING:
     from ream.walk.batches import Batches
     from ream.walk.probes import Probes
-    from ream.walk.ranks import Ranks, Share
+    from ream.walk.ranks import Ranks
+    from ream.walk.share import Share
     from ream.walk.state import WalkState
 
 
@@ -103,7 +104,7 @@ def parts_of(
         UserError: of any rank.
     """
     from ream.walk.probes import Probes
-    from ream.walk.ranks import Share
+    from ream.walk.share import Share
     from ream.walk.state import WalkState, fingerprint
 
     memory = params.compute.hidden_memory / (ranks.local_size * max(1, len(walks)))

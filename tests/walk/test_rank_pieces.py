@@ -12,7 +12,8 @@ from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
 from ream.errors import UserError
 from ream.recipe.recipe_file import layer_of, layer_tensors
-from ream.walk.ranks import Ranks, Share
+from ream.walk.ranks import Ranks
+from ream.walk.share import Share
 
 
 def rank(number, size=2, local_size=2):
