@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack
-from ream.core.refit.projection_fit import FITTED, FitReport, FitSettings, fit_projections, routed_outputs
+from ream.core.refit.projection_fit import FitReport, FitSettings, fit_projections
+from ream.core.refit.projection_passes import FITTED, routed_outputs
 from ream.core.refit.sums import RefitTokens
 from ream.models.decoder import MoEBlock
 
