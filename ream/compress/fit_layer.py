@@ -9,7 +9,7 @@ from torch import Tensor
 from ream.core.experts import Expert, ExpertStack
 from ream.core.refit.projection_fit import FITTED, FitReport, FitSettings, fit_projections, routed_outputs
 from ream.core.refit.sums import RefitTokens
-from ream.models.decoder import MoEBlock
+from ream.models.moe_block import MoEBlock
 
 FIT_BYTES = 6e9  # on the device, of what is kept of the experts that are fitted at a time
 HISTORY = 5

@@ -11,7 +11,9 @@ from torch import Tensor
 from ream.compress.statistics_file import layer_file
 from ream.compress.totals import LayerTotals
 from ream.machine.progress import Progress
-from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.loaded_layer import LoadedLayer
+from ream.models.moe_block import MoEBlock
 from ream.walk.state import WalkState
 from ream.walk.transfers import Back, onto
 from ream.walk.walk import Batches, MoELayer, Pass, Probes, walk
@@ -55,7 +57,7 @@ def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progr
     ) -> dict[str, Tensor]:
         known = None if share is None else share.known(index)
         totals = LayerTotals(block, probes)
-        device = layer.decoder.device
+        device = layer.device
         with Back(device) as back, torch.no_grad():
             for part, (entering,) in onto(device, state.parts(data), hidden):
                 residual, x = layer(entering)

@@ -47,7 +47,8 @@ def run(
             more ranks than micro-batches.
     """
     from ream.compress.sequential import compress_sequentially, recipe_of, streams
-    from ream.models.decoder import Decoder, runtime
+    from ream.models.decoder import Decoder
+    from ream.models.runtime import runtime
     from ream.recipe.recipe_file import save_recipe
     from ream.walk.state import WalkState, fingerprint
     from ream.walk.walk import Probes, batches, check_ids

@@ -11,7 +11,9 @@ from ream.core.statistics import probe_positions
 from ream.errors import UserError
 from ream.machine.memory import trim
 from ream.machine.progress import Progress
-from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.loaded_layer import LoadedLayer
+from ream.models.moe_block import MoEBlock
 from ream.walk.read_ahead import read_ahead
 from ream.walk.release import release
 from ream.walk.state import WalkState
