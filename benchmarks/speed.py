@@ -29,7 +29,8 @@ from rich.table import Table
 
 from benchmarks.speed_clock import Clock, Measured, Sides
 from benchmarks.speed_shapes import SHAPES, Shape
-from ream.core.alignment import assignment, cost_matrix, neuron_features
+from ream.core.alignment import cost_matrix, neuron_features
+from ream.core.assignments import assignment
 from ream.core.experts import Expert
 from ream.core.grouping import Experts, Groups, grouped, merge_weights
 from ream.core.merging import merged
@@ -40,10 +41,12 @@ from ream.core.similarity import similarity
 from ream.core.statistics import LayerStatistics, blocks_of
 from ream.core.sums import Sums
 from ream.estimate.flops import attention_flops
-from ream.models.decoder import Decoder, MoEBlock, device_of
+from ream.models.decoder import Decoder
 from ream.models.family.architecture import architecture_of
 from ream.models.inspection.inventory import inventory
 from ream.models.inspection.planned import PlannedCheckpoint
+from ream.models.moe_block import MoEBlock
+from ream.models.runtime import device_of
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.shard_writing import OutputTensor, tensor_bytes, write_shard
 from ream.recipe.apply import CompressedLayer

@@ -10,7 +10,9 @@ from torch import Tensor
 from ream.core.recipe import Recipe
 from ream.machine.memory import trim
 from ream.machine.progress import Progress
-from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.loaded_layer import LoadedLayer
+from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import compressed_layers
 from ream.walk.batches import Batches
 from ream.walk.release import release

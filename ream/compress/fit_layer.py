@@ -10,7 +10,7 @@ from ream.core.experts import Expert, ExpertStack
 from ream.core.refit.projection_fit import FitReport, FitSettings, fit_projections
 from ream.core.refit.projection_passes import FITTED, routed_outputs
 from ream.core.refit.sums import RefitTokens
-from ream.models.decoder import MoEBlock
+from ream.models.moe_block import MoEBlock
 
 FIT_BYTES = 6e9  # on the device, for the experts that are fitted at a time
 HISTORY = 5  # steps that L-BFGS remembers

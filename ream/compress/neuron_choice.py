@@ -12,7 +12,8 @@ from ream.core.experts import ExpertStack
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.neuron_choice import chosen_neurons, neuron_grams
 from ream.core.routing import Routing
-from ream.models.decoder import Decoder, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 
 

@@ -72,7 +72,7 @@ class StatisticsCollector:
         """Take all tokens through a layer; returns its Sums and probe inputs by name."""
         known = None if self.share is None else self.share.known(visit.index)
         totals = LayerTotals(visit.block, self.probes)
-        device = visit.layer.decoder.device
+        device = visit.layer.device
         with WriteBack(device) as write_back, torch.no_grad():
             for part, (entering,) in prefetched(device, self.state.parts(self.data), visit.entering):
                 residual, x = visit.layer(entering)

@@ -12,10 +12,11 @@ from ream.core.composition import RefitOptions
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.refit import RefitSettings, refit
 from ream.core.refit.sums import RefitTokens, product_dtype
-from ream.models.decoder import Decoder, MoEBlock
+from ream.models.decoder import Decoder
 from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture
 from ream.models.family.layout import PARTS
+from ream.models.moe_block import MoEBlock
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.apply import PLAIN, CompressedLayer
 

@@ -24,7 +24,8 @@ from ream.core.composition import Composition
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.machine.available import free_threads
 from ream.machine.progress import Progress
-from ream.models.decoder import Decoder, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 from ream.recipe.recipe_file import layer_of, layer_tensors, read_layer
 from ream.walk.batches import Batches

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ream.core.statistics import LayerStatistics
 from ream.core.sums import Sums
-from ream.models.decoder import MoEBlock
+from ream.models.moe_block import MoEBlock
 from ream.walk.probes import Probes
 
 

@@ -18,7 +18,7 @@ from ream.models.dtypes import DTYPES
 from ream.models.expert_weights import read_expert, read_share
 from ream.models.family.architecture import Architecture, Role
 from ream.models.family.expert_tensors import pack, unpacked
-from ream.models.family.families import Family, RouterTensor
+from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import PARTS, ExpertTensor
 from ream.models.quantization.names import logical_names
 from ream.models.quantization.tensors import read_logical, requantised

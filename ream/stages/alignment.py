@@ -98,9 +98,9 @@ def _aligned(
     from ream.compress.one_shot import mixed_probes
     from ream.core.alignment import align_groups
     from ream.machine.available import free_threads
-    from ream.models.decoder import runtime
     from ream.models.expert_weights import input_gates, read_expert
     from ream.models.family.activations import unit_of
+    from ream.models.runtime import runtime
     from ream.walk.release import release
     from ream.workspace.original import open_original
 

@@ -62,7 +62,7 @@ class Bench:
 
         from ream.evaluation.harness import Harness
         from ream.evaluation.windows import read_windows
-        from ream.models.decoder import runtime
+        from ream.models.runtime import runtime
         from ream.stages.items import WINDOWS
 
         self.params, self.original = params, original

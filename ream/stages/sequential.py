@@ -50,7 +50,8 @@ def run(
     """
     from ream.compress.sequential import compress_sequentially, recipe_of
     from ream.compress.streams import streams
-    from ream.models.decoder import Decoder, runtime
+    from ream.models.decoder import Decoder
+    from ream.models.runtime import runtime
     from ream.recipe.recipe_file import save_recipe
     from ream.walk.batches import batches, check_ids
     from ream.walk.probes import Probes

@@ -168,7 +168,7 @@ def _unfinished(
 
 def _tokens(params: Params, workspace: Workspace, original: Original, source: str) -> tuple["Batches", dict[str, Any]]:
     """The tokens of a source, and all that its statistics depend on."""
-    from ream.models.decoder import runtime
+    from ream.models.runtime import runtime
     from ream.walk.batches import batches, check_ids
 
     device, dtype = runtime(*params.compute.placement)
@@ -232,7 +232,8 @@ def _collect(
     shares: "Sequence[Share] | None" = None,
 ) -> None:
     from ream.compress.one_shot import collect_all
-    from ream.models.decoder import Decoder, runtime
+    from ream.models.decoder import Decoder
+    from ream.models.runtime import runtime
 
     device, dtype = runtime(*params.compute.placement)
     decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
