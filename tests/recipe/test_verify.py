@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from ream.machine.files import file_digest
 from ream.models.storage.checkpoint import INDEX, Checkpoint
-from ream.recipe.contents import CONTENTS, read_contents
-from ream.recipe.output import RECIPE, write_checkpoint
+from ream.recipe.contents import CONTENTS, RECIPE, read_contents
+from ream.recipe.output import write_checkpoint
 from ream.recipe.recipe_file import load_recipe, save_recipe
 from ream.recipe.verify import verify
 from tests import tiny
