@@ -14,10 +14,9 @@ from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
 from ream.machine.files import file_digest
-from ream.machine.progress import Progress
+from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.params import Calibration, HubSource, Params, TokensSource
 
-QUIET_SECONDS = 3
 Row = tuple[str, list[int]]  # source, token ids
 
 

@@ -115,7 +115,7 @@ class Bench:
 
     def _bytes(self, recipe: Recipe | None) -> int:
         """Of the tensors of the checkpoint that the recipe would make."""
-        from ream.recipe.apply import output_tensors
+        from ream.recipe.output_tensors import output_tensors
 
         checkpoint, unquantised = self.original.checkpoint, self.params.merge.dtype != "original"
         if recipe is None:

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from ream.machine.available import free_memory
+from ream.machine.memory import free_memory
 from ream.models.family.architecture import Architecture
 from ream.models.storage.checkpoint import Checkpoint
 
