@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ream.analysis.cost import Cost, table_of_cost
-from ream.analysis.figure_data import data_of_mixes, table_of_cells, table_of_differences
-from ream.analysis.figure_overview import overview_of_models
-from ream.analysis.figure_rank import RankPoint, rank_against_scores, table_of_ranks
-from ream.analysis.figures import overview
-from ream.analysis.group_sizes import size_curves, table_of_sizes
-from ream.analysis.overview import Sizes, overview_points, table_of_overview
-from ream.analysis.paper import (
+from ream.analysis.figures.data import data_of_mixes, table_of_cells, table_of_differences
+from ream.analysis.figures.held_out_loss import overview
+from ream.analysis.figures.overview import overview_of_models
+from ream.analysis.figures.paper import (
     figures_of_ablations,
     figures_of_mixes,
     sizes,
@@ -22,9 +18,13 @@ from ream.analysis.paper import (
     tables_of_models,
     without_ablations,
 )
-from ream.analysis.published import Published
-from ream.analysis.rows import OURS, PAPER, Row, beside, same_model
-from ream.analysis.table import Table
+from ream.analysis.figures.ranks import RankPoint, rank_against_scores, table_of_ranks
+from ream.analysis.numbers.group_sizes import size_curves, table_of_sizes
+from ream.analysis.numbers.overview import Sizes, overview_points, table_of_overview
+from ream.analysis.results.published import Published
+from ream.analysis.results.rows import OURS, PAPER, Row, beside, same_model
+from ream.analysis.tables.cost import Cost, table_of_cost
+from ream.analysis.tables.table import Table
 from ream.evaluation.scores import Cell
 
 if TYPE_CHECKING:

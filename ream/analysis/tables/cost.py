@@ -1,0 +1,53 @@
+"""The table of cost: what each method takes to make a model, and what the model takes to keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ream.analysis.results.methods import beyond_paper, method_place
+from ream.analysis.results.rows import ORIGINAL
+from ream.analysis.tables.table import Column, Table, Value
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one model cost to make, and costs to keep.
+
+    Attributes:
+        method: ORIGINAL for the original. experts: routed experts a layer.
+        parameters: of the model.
+        bytes: of its checkpoint.
+        seconds: from the original and the calibration text to the recipe.
+        peak_bytes: most memory in use meanwhile.
+    """
+
+    method: str
+    experts: int
+    parameters: int | None = None
+    bytes: int | None = None
+    seconds: float | None = None
+    peak_bytes: int | None = None
+
+
+def table_of_cost(costs: Sequence[Cost]) -> Table:
+    """Parameters, bytes, seconds and peak memory of every method; GB are 10^9 bytes, shares are of the original's."""
+    original = next((cost for cost in costs if cost.method == ORIGINAL), None)
+    ordered = sorted(costs, key=lambda cost: (cost.method != ORIGINAL, -cost.experts, method_place(cost.method)))
+    columns = (
+        Column("experts"), Column("method"), Column("parameters (million)", 2), Column("% of the original", 1),
+        Column("checkpoint (GB)", 3), Column("seconds", 1), Column("peak memory (GB)", 3),
+    )  # fmt: skip
+    lines: list[tuple[Value, ...]] = []
+    for cost in ordered:
+        share = None
+        if original is not None and original.parameters and cost.parameters is not None:
+            share = 100 * cost.parameters / original.parameters
+        lines.append((cost.experts, cost.method, _times(cost.parameters, 1e-6), share, _times(cost.bytes, 1e-9),
+                      cost.seconds, _times(cost.peak_bytes, 1e-9)))  # fmt: skip
+    sizes = [cost.experts for cost in ordered]
+    rules = tuple(place for place in range(1, len(sizes)) if sizes[place] != sizes[place - 1])
+    caption = f"What each method costs{beyond_paper(cost.method for cost in ordered)}"
+    return Table("table-cost", caption, columns, tuple(lines), rules=rules)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
