@@ -1,12 +1,10 @@
-"""Figures, as matplotlib draws them without a display; the same scores give the same bytes."""
+"""Held-out loss, MC and GEN of all models against their parameters."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from ream.analysis.figures.style import styles
 from ream.evaluation.scores import Cell
-from ream.machine.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +14,10 @@ MEASURES = {"mean_loss": "mean held-out loss (nats)", "mc": "MC (%)", "gen": "GE
 
 
 def overview(cells: Sequence[Cell]) -> "Figure":
-    """Loss, MC and GEN against parameters: a column a mix, a line a method from the original on.
+    """Loss, MC and GEN against parameters: a column per mix, a line per method, starting at the original.
 
     Args:
-        cells: of any mixes and methods; measures that no cell has are left out.
+        cells: cells of any mixes and methods; measures that no cell has are left out.
     """
     from matplotlib.figure import Figure
 
@@ -44,6 +42,7 @@ def overview(cells: Sequence[Cell]) -> "Figure":
 
 
 def _lines(axis: "Axes", cells: Sequence[Cell], methods: Sequence[str], name: str) -> None:
+    """The lines of the methods in one panel, and a star at the original."""
     originals = [cell for cell in cells if cell.method is None]
     for method, style in styles(methods).items():
         of_method = [cell for cell in cells if cell.method == method]
@@ -55,18 +54,3 @@ def _lines(axis: "Axes", cells: Sequence[Cell], methods: Sequence[str], name: st
     for cell in originals:
         if getattr(cell, name) is not None:
             axis.plot([cell.parameters / 1e6], [getattr(cell, name)], "k*", markersize=9, label="original", zorder=3)
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as its suffix says (.png, .svg), without the date of writing."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        write(figure, file, path.suffix[1:])
-
-
-def write(figure: "Figure", file: BinaryIO, form: str) -> None:
-    """Write a figure as "png" or "svg"; the same figure gives the same bytes, whenever and wherever it is written."""
-    import matplotlib
-
-    metadata = {"Date": None} if form == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.hashsalt": "ream"}):
-        figure.savefig(file, format=form, dpi=120, metadata=metadata)

@@ -1,4 +1,4 @@
-"""The overview: score against total parameters, for all models and methods (`ream.analysis.figures.held_out_loss` has the loss)."""
+"""The overview: score against total parameters, for all models and methods (`held_out_loss` has the loss)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -17,68 +17,73 @@ LINES: tuple[Dash, ...] = ("--", ":", "-.")  # of the paper's and of imported re
 
 
 def overview_of_models(rows: Sequence[Row], parameters: Sizes) -> "Figure":
-    """A panel code, a panel MC: a colour a method, a marker a model, a line from the original through a method's sizes.
+    """A panel for code and one for MC: a colour per method, a marker per model, lines from the original through sizes.
 
-    Our markers are filled, others hollow, with lines of their own; originals are black. The code panel shows
-    `code_measure`; a panel that has no points is left out.
+    Our markers are filled, others are hollow, with line styles of their own; originals are black. The code panel shows
+    `code_measure`; a panel without points is left out.
 
     Args:
-        rows, parameters: see `overview_points`.
+        rows: see `overview_points`.
+        parameters: see `overview_points`.
 
     Raises:
         ValueError: no row has both a score and known parameters.
     """
     points = overview_points(rows, parameters)
-    measures = {"code": f"{code_measure(rows)} (%)", "mc": "MC (%)"}
-    shown = [name for name in measures if any(getattr(point, name) is not None for point in points)]
+    titles = {"code": f"{code_measure(rows)} (%)", "mc": "MC (%)"}
+    shown = [measure for measure in titles if any(getattr(point, measure) is not None for point in points)]
     if not shown:
         raise ValueError("no model has both a score and known parameters")
-    ends = [min(point.parameters for point in points), max(point.parameters for point in points)]
+    smallest, largest = min(point.parameters for point in points), max(point.parameters for point in points)
     models = list(dict.fromkeys(point.row.model for point in points))
-    origins = list(dict.fromkeys(point.row.origin for point in points))
     markers = {model: MARKERS[place % len(MARKERS)] for place, model in enumerate(models)}
-    others = [origin for origin in origins if origin != OURS]
-    dashes: dict[str, Dash] = {
-        origin: "-" if origin == OURS else LINES[others.index(origin) % len(LINES)] for origin in origins
-    }
+    dashes = _dashes([point.row.origin for point in points])
     colours = method_colours([point.row.method for point in points if not is_original(point)])
-    unit, name = (1e9, "billion") if ends[1] >= 1e9 else (1e6, "million")
+    unit, unit_name = (1e9, "billion") if largest >= 1e9 else (1e6, "million")
     figure, axes = panels(len(shown), 2.7)
     for axis, measure in zip(axes, shown, strict=True):
         known = [point for point in points if getattr(point, measure) is not None]
-        for model in models:
-            for origin in origins:
-                own = [point for point in known if (point.row.model, point.row.origin) == (model, origin)]
-                _draw(axis, own, measure, unit, markers[model], dashes[origin], colours)
-        axis.set_title(measures[measure], fontsize=9)
-        _logarithmic(axis, ends[0] / unit, ends[1] / unit)
-    axes[-1].set_xlabel(f"total parameters ({name})")
+        for model, marker in markers.items():
+            for origin, dash in dashes.items():
+                members = [point for point in known if (point.row.model, point.row.origin) == (model, origin)]
+                _draw(axis, members, measure, unit, marker, dash, colours)
+        axis.set_title(titles[measure], fontsize=9)
+        _logarithmic(axis, smallest / unit, largest / unit)
+    axes[-1].set_xlabel(f"total parameters ({unit_name})")
     _legend(figure, colours, markers, dashes)
     return figure
 
 
 def method_colours(methods: Sequence[str]) -> dict[str, str]:
-    """A colour of its own for each method: the known ones have theirs, others what is left (then their style's)."""
+    """A distinct colour for each method: known ones keep theirs, others take what is left, then repeat."""
     look = styles(methods)
     left = [colour for colour in COLOURS if colour not in {look[method].colour for method in look if method in KNOWN}]
-    found = {}
+    colours = {}
     for method in sorted(look, key=method_place):
-        found[method] = look[method].colour if method in KNOWN or not left else left.pop(0)
-    return found
+        colours[method] = look[method].colour if method in KNOWN or not left else left.pop(0)
+    return colours
+
+
+def _dashes(origins: Sequence[str]) -> dict[str, Dash]:
+    """The line style of each origin: ours is solid, others differ."""
+    others = list(dict.fromkeys(origin for origin in origins if origin != OURS))
+    return {
+        origin: "-" if origin == OURS else LINES[others.index(origin) % len(LINES)] for origin in dict.fromkeys(origins)
+    }
 
 
 def _draw(
     axis: "Axes", points: Sequence[OverviewPoint], measure: str, unit: float, marker: str, dashes: Dash,
     colours: Mapping[str, str],
 ) -> None:  # fmt: skip
-    """The lines of one model and origin, then its markers above them."""
+    """The lines of one model and origin, with the markers above them."""
     originals = [point for point in points if is_original(point)]
     for method, colour in colours.items():
-        own = [point for point in points if point.row.method == method]
-        line = [*originals, *own] if own else []
+        of_method = [point for point in points if point.row.method == method]
+        line = [*originals, *of_method] if of_method else []
         places = [(point.parameters / unit, getattr(point, measure)) for point in line]
         axis.plot(*zip(*places, strict=True), color=colour, linewidth=1.2, linestyle=dashes) if places else None
-        for point in own:
+        for point in of_method:
             axis.plot([point.parameters / unit], [getattr(point, measure)], linestyle="", marker=marker, color=colour,
                       markersize=6, markerfacecolor=_face(colour, point.row.origin), zorder=3)  # fmt: skip
     for point in originals:
@@ -87,12 +92,12 @@ def _draw(
 
 
 def _face(colour: str, origin: str) -> str:
-    # white, so that no line shows through a hollow marker
+    """Fill colour of a marker; hollow ones are white, so that no line shows through them."""
     return "white" if face(Style(colour, ""), origin) == "none" else colour
 
 
 def _logarithmic(axis: "Axes", smallest: float, largest: float) -> None:
-    """A log axis over these values, with numbers a person reads: matplotlib's own has none between 10 and 100."""
+    """Make the x axis logarithmic, with round numbers: matplotlib's default has none between 10 and 100."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     axis.set_xscale("log")
@@ -107,6 +112,7 @@ def _logarithmic(axis: "Axes", smallest: float, largest: float) -> None:
 def _legend(
     figure: "Figure", colours: Mapping[str, str], markers: Mapping[str, str], dashes: Mapping[str, Dash]
 ) -> None:
+    """A legend of methods, models and, where there are several, origins."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=colour, linewidth=2, label=method) for method, colour in colours.items()]

@@ -1,6 +1,6 @@
 """How figures look: one width for phones and columns of print, colours and markers of the methods."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#9
 MARKERS = "osD^vPXhp"
 WIDTH = 4.2  # inches; matplotlib's 10 points are then 12 pixels on a phone 390 pixels wide
 
-# Fixed, so that a method looks the same in all figures whatever else they show.
+# In a fixed order, so that each of these methods looks the same in all figures, whatever else they show.
 KNOWN = ("ream", "reap", "hc-smoe", "frequency", "m-smoe", "ean", *BEYOND)
 
 
@@ -30,7 +30,7 @@ class Style:
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """Style of each method: the known ones always have theirs, others take what is left in the methods' order."""
+    """Style of each method, in the methods' order: known ones always have the same, others get the next free ones."""
     wanted = set(methods)
     others = sorted(wanted - set(KNOWN), key=method_place)
     given = dict(zip((*KNOWN, *others), distinct(len(KNOWN) + len(others)), strict=True))
@@ -38,14 +38,19 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
 
 
 def distinct(count: int) -> list[Style]:
-    """Styles that differ: colours in their order, with other markers each time they come again; 81 at most differ."""
+    """Styles that differ: the colours in order, with other markers in each further round; at most 81 differ."""
     places = [(turn, place) for turn in range(len(MARKERS)) for place in range(len(COLOURS))]
     ways = [Style(COLOURS[place], MARKERS[(place + turn) % len(MARKERS)]) for turn, place in places]
     return [ways[number % len(ways)] for number in range(count)]
 
 
 def panels(count: int, height: float) -> tuple["Figure", list["Axes"]]:
-    """A figure of the common width, with axes below each other, each of that height in inches."""
+    """A figure of the common width with axes one below the other.
+
+    Args:
+        count: number of axes.
+        height: height of each, in inches.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 0.9 + height * count), layout="constrained")
@@ -56,11 +61,18 @@ def panels(count: int, height: float) -> tuple["Figure", list["Axes"]]:
     return figure, axes
 
 
+def share_legend(figure: "Figure", axes: Sequence["Axes"], columns: int, title: str | None = None) -> None:
+    """Put one legend below all axes, with each label once."""
+    entries = {text: handle for axis in axes for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False,
+                  title=title)  # fmt: skip
+
+
 def face(style: Style, origin: str) -> str:
-    """Our markers are filled, those of the paper and of other results are hollow."""
+    """Fill colour of a marker: our markers are filled, those of the paper and of other results are hollow."""
     return style.colour if origin == OURS else "none"
 
 
 def label(method: str, origin: str, several: bool) -> str:
-    """A series in a legend; the origin only where there are several."""
+    """Name of a series in a legend; it gives the origin only where there are several."""
     return f"{method} ({origin})" if several else method

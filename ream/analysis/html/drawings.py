@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ream.analysis.figures.held_out_loss import write
+from ream.analysis.figures.files import write
 from ream.analysis.tables.table import Table
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""What the overview shows: for every model and method its score in code and MC, against its total parameters."""
+"""The points of the overview: each model's and method's score in code and MC, against its total parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ream.analysis.results.methods import is_variant, method_place
+from ream.analysis.results.methods import method_place, without_ablations
 from ream.analysis.results.rows import ORIGINAL, Row, same_model
-from ream.analysis.tables.table import Column, Table
 
 # Non-agentic code, as the paper's GEN has it.
 CODE_TASKS = ("humaneval", "livecodebench")
@@ -19,9 +18,10 @@ class OverviewPoint:
     """A model at one size.
 
     Attributes:
-        row: of the mix of highest GEN.
-        parameters: of the whole model.
-        code: mean of CODE_TASKS, or GEN (`code_measure`). mc: MC. Both in percent; None where not known.
+        row: the row of the mix with the highest GEN.
+        parameters: number of parameters of the whole model.
+        code: mean of CODE_TASKS or GEN (`code_measure`), in percent; None where it is not known.
+        mc: MC, in percent; None where it is not known.
     """
 
     row: Row
@@ -31,19 +31,19 @@ class OverviewPoint:
 
 
 def overview_points(rows: Sequence[Row], parameters: Sizes) -> list[OverviewPoint]:
-    """A point for each model, size, method and origin: its mix of highest GEN, of highest MC where there is no GEN.
+    """A point for each model, size, method and origin: the mix of highest GEN, or of highest MC where there is no GEN.
 
-    Ablations have none, nor has a row whose parameters nobody knows: neither itself, nor another row of the same model
-    and size, nor ``parameters``.
+    Ablations have no point, and neither has a row whose number of parameters is given nowhere: not by itself, not by
+    another row of the same model and size, not by ``parameters``.
 
     Args:
-        rows: of any models and origins.
-        parameters: (model, experts) to parameters of the whole model, for rows that do not know their own.
+        rows: rows of any models and origins.
+        parameters: (model, experts) to the parameters of the whole model, for rows that do not give their own.
 
     Returns:
-        By model as they come, then by method, origin and from large to small.
+        The points by model as they come, then by method, origin and from large to small.
     """
-    rows = [row for row in rows if not is_variant(row.method)]
+    rows = without_ablations(rows)
     known = [(row.model, row.experts, row.parameters) for row in rows if row.parameters is not None]
     known += [(model, experts, count) for (model, experts), count in parameters.items()]
     measure = code_measure(rows)
@@ -67,37 +67,23 @@ def overview_points(rows: Sequence[Row], parameters: Sizes) -> list[OverviewPoin
 
 
 def code_measure(rows: Sequence[Row]) -> str:
-    """CODE where all rows with a GEN have its tasks, else GEN: the points of a panel must mean the same."""
+    """CODE where all rows with a GEN have its tasks, else GEN: all points of a panel must show the same measure."""
     with_gen = [row for row in rows if row.gen is not None]
     return CODE if with_gen and all(_code(row) is not None for row in with_gen) else GEN
 
 
-def table_of_overview(rows: Sequence[Row], parameters: Sizes) -> Table:
-    """What the overview shows, a row a point."""
-    lines = [
-        (point.row.model, point.row.method, point.row.experts, point.row.mix or None, point.row.origin,
-         point.parameters / 1e6, point.code, point.mc)
-        for point in overview_points(rows, parameters)
-    ]  # fmt: skip
-    columns = (
-        Column("model"), Column("method"), Column("experts"), Column("mix"), Column("results"),
-        Column("parameters (million)", 2), Column(code_measure(rows), 1), Column("MC", 1),
-    )  # fmt: skip
-    caption = "Scores and parameters, the mix of highest GEN of each method"
-    rules = tuple(place for place in range(1, len(lines)) if lines[place][0] != lines[place - 1][0])
-    return Table("table-overview", caption, columns, tuple(lines), rules=rules)
-
-
 def is_original(point: OverviewPoint) -> bool:
-    """Whether a point is an original: where the lines of its model and origin begin."""
+    """Whether a point is an original, where the lines of its model and origin begin."""
     return point.row.method == ORIGINAL
 
 
 def _rank(row: Row) -> tuple[float, float]:
+    """Sort key by GEN, then MC; unknown values come last."""
     return (-1.0 if row.gen is None else row.gen), (-1.0 if row.mc is None else row.mc)
 
 
 def _code(row: Row) -> float | None:
+    """The mean of the code tasks; None where one is missing."""
     if not set(CODE_TASKS) <= set(row.gen_tasks):
         return None
     return sum(row.gen_tasks[task].value for task in CODE_TASKS) / len(CODE_TASKS)

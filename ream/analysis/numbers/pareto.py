@@ -11,12 +11,12 @@ MARGIN = 1.0
 
 @dataclass(frozen=True)
 class Front:
-    """What the analysis says of one method's points.
+    """The Pareto front of one method's points.
 
     Attributes:
-        members: which of the points are on the front.
-        size: how many are: n of "n/10".
-        hypervolume: area the front dominates above the reference point, in squared percentage points.
+        members: whether each point is on the front.
+        size: number of points on the front, the n of "n/10".
+        hypervolume: area that the front dominates above the reference point, in squared percentage points.
     """
 
     members: Bool[np.ndarray, " n"]
@@ -25,26 +25,26 @@ class Front:
 
 
 def fronts(points: Mapping[str, Float64[np.ndarray, "n 2"]]) -> dict[str, Front]:
-    """Front of each method, with one reference point for all that are compared.
+    """The front of each method, with one reference point for all of them.
 
     Args:
-        points: method to its (MC, GEN) in percent, a row a mix.
+        points: method to its (MC, GEN) in percent, a row per mix.
 
     Raises:
         ValueError: there is no point at all, or one is not finite.
     """
     reference = reference_point(np.concatenate(list(points.values())) if points else np.empty((0, 2)))
-    found = {}
+    fronts_by_method = {}
     for method, of_method in points.items():
         members = front(of_method)
-        found[method] = Front(members, int(members.sum()), hypervolume(of_method, reference))
-    return found
+        fronts_by_method[method] = Front(members, int(members.sum()), hypervolume(of_method, reference))
+    return fronts_by_method
 
 
 def front(points: Float64[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
     """Which points are on the Pareto front: no other matches or beats them on both measures and beats them on one.
 
-    Equal points do not dominate each other, so that all copies of a point of the front are on it.
+    Equal points do not dominate each other, so all copies of a point on the front are on it.
     """
     matches = (points[:, None] >= points[None]).all(axis=2)
     beats = (points[:, None] > points[None]).any(axis=2)
@@ -52,14 +52,14 @@ def front(points: Float64[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
 
 
 def reference_point(points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "2"]:
-    """One unit below the smallest MC and the smallest GEN of all points that are compared.
+    """The point one unit below the smallest MC and the smallest GEN of all compared points.
 
     Raises:
         ValueError: there is no point, or one is not finite.
     """
     if not len(points) or not np.isfinite(points).all():
-        raise ValueError("a reference point needs finite points, at least one")
-    return points.min(axis=0) - MARGIN
+        raise ValueError("a reference point needs at least one point, and finite ones")
+    return np.asarray(points.min(axis=0) - MARGIN)
 
 
 def hypervolume(points: Float64[np.ndarray, "n 2"], reference: Float64[np.ndarray, "2"]) -> float:

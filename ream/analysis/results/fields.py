@@ -1,4 +1,4 @@
-"""Fields of CSV files of results, published and imported, checked as they are read."""
+"""Reading and checking the fields of CSV files of results, published and imported."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -6,18 +6,21 @@ from pathlib import Path
 
 from ream.errors import UserError
 
-# Results are printed with one digit: a mean of printed numbers is at most half a unit of it from the printed mean.
+# Results are printed with one decimal: a printed mean is at most half a unit of it from the mean of printed numbers.
 ROUNDING = 0.05 + 1e-9
 
 
 def read_lines(where: str, path: str | Path, missing: str, spoilt: str) -> list[list[str]]:
-    """All lines of a CSV file, split; a byte order mark, which spreadsheets write, is no part of the first.
+    """All lines of a CSV file, split into fields; a byte order mark, which spreadsheets write, is dropped.
 
     Args:
-        where: for messages. missing, spoilt: what to do when there is no such file, or no CSV in it.
+        where: name of the file in messages.
+        path: the file.
+        missing: what to do where there is no such file, for the message.
+        spoilt: what to do where the file is not CSV, for the message.
 
     Raises:
-        UserError: either is so.
+        UserError: the file does not exist or is not valid CSV in UTF-8.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -29,7 +32,7 @@ def read_lines(where: str, path: str | Path, missing: str, spoilt: str) -> list[
 
 
 def split_row(where: str, header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
-    """Column to text of one line.
+    """The fields of one line, by column.
 
     Raises:
         UserError: the line has more or fewer values than columns.
@@ -40,10 +43,10 @@ def split_row(where: str, header: Sequence[str], fields: Sequence[str]) -> dict[
 
 
 def read_number(where: str, name: str, text: str, largest: float = 100) -> float | None:
-    """A number from 0 to the largest; None for an empty field.
+    """A number from 0 to ``largest``; None for an empty field.
 
     Raises:
-        UserError: it is none, or out of range.
+        UserError: the text is not a number or is out of range.
     """
     if not text:
         return None
@@ -57,10 +60,10 @@ def read_number(where: str, name: str, text: str, largest: float = 100) -> float
 
 
 def read_whole(where: str, name: str, text: str) -> int:
-    """A whole number from 1 up.
+    """A positive whole number.
 
     Raises:
-        UserError: it is none.
+        UserError: the text is not a positive whole number.
     """
     if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise UserError(f"{where}: {name} '{text}' is not a positive whole number")
@@ -68,26 +71,26 @@ def read_whole(where: str, name: str, text: str) -> int:
 
 
 def given_ratios(where: str, ratios: Mapping[str, float | None], original: bool) -> dict[str, float]:
-    """A row's mix: all sources' ratios, or none.
+    """The ratios of a row's mix, of all sources; empty where no ratio is given.
 
     Raises:
-        UserError: some are missing, all are zero, or an original has any.
+        UserError: some ratios are missing, all are zero, or an original has ratios.
     """
     given = {source: ratio for source, ratio in ratios.items() if ratio is not None}
     if len(given) not in (0, len(ratios)) or (given and not sum(given.values())):
         shown = ":".join("" if ratio is None else f"{ratio:g}" for ratio in ratios.values())
         count = {2: "both", 3: "all three"}.get(len(ratios), "all")
-        raise UserError(f"{where}: ratios '{shown}' are no mix; give {count}, not all zero, or none")
+        raise UserError(f"{where}: ratios '{shown}' are not a mix; give {count}, not all zero, or none")
     if original and given:
         raise UserError(f"{where}: the original has no calibration mix; leave its ratios empty")
     return given
 
 
 def check_mean(where: str, name: str, printed: float, of_what: str, values: Sequence[float]) -> None:
-    """Refuse a printed mean that is not the mean of the printed values, within the rounding of one digit.
+    """Refuse a printed mean that is not the mean of the printed values, within the rounding of one decimal.
 
     Raises:
-        UserError: names the mean as it should be.
+        UserError: the mean does not hold; the message gives the right one.
     """
     mean = sum(values) / len(values)
     if abs(mean - printed) > ROUNDING:

@@ -1,4 +1,4 @@
-"""Results of earlier runs as rows, to stand beside ours and the paper's (docs/analysis.md, "Imported results")."""
+"""Results of earlier runs as rows beside ours and the paper's (docs/analysis.md, "Imported results")."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,24 +17,26 @@ def imported_rows(
     sources: Iterable[str],
     metrics: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """Rows of all entries, in their order; their origin is the entry's name, or its ``origin`` where it has one.
+    """Rows of all entries, in their order; a row's origin is the entry's ``origin``, or else the entry's name.
 
     Args:
-        imports: of params.yaml.
-        mc_tasks, gen_tasks: of the suite: what MC and GEN are means of. A row has all tasks of a mean, or none.
-        sources: names of params 'sources'. A mix's ratios stand in their order.
-        metrics: the suite's ``metric``: which of lm-eval's numbers are the scores, where it is not the usual one.
+        imports: section 'imports' of params.yaml: name to entry.
+        mc_tasks: the suite's tasks whose mean is MC. A row has all of them or none.
+        gen_tasks: the suite's tasks whose mean is GEN. A row has all of them or none.
+        sources: names in params 'sources'; a mix's ratios are given in this order.
+        metrics: the suite's ``metric``: task to the metric that is its score, where it is not the usual one.
 
     Raises:
-        UserError: names the entry, file, line and value that is missing, not allowed or no mean, and what to do.
+        UserError: a value is missing, not allowed, or not the mean that it should be. The message names entry, file,
+            line and value, and what to do.
     """
     suites = Suites(tuple(mc_tasks), tuple(gen_tasks), dict(metrics or {}))
     roles = list(dict.fromkeys(ROLES.get(source, source) for source in sources))
     rows: list[Row] = []
     seen: dict[object, str] = {}
     for name, entry in imports.items():
-        read = read_csv_rows if entry.is_csv else _lm_eval_rows
-        for where, row in read(name, entry, suites, roles):
+        read_entry = read_csv_rows if entry.is_csv else _lm_eval_rows
+        for where, row in read_entry(name, entry, suites, roles):
             key = (row.origin, row.model, row.experts, row.method, row.mix_key)
             if key in seen:
                 raise UserError(f"{where}: the same model as {seen[key]}; keep one of them")
@@ -44,6 +46,7 @@ def imported_rows(
 
 
 def _lm_eval_rows(name: str, entry: Import, suites: Suites, roles: Sequence[str]) -> list[tuple[str, Row]]:
+    """The one row of lm-eval's results, with the name of its file or folder for messages."""
     where = f"imports.{name}: {entry.path}"
     if entry.model is None or entry.method is None or entry.experts is None:
         raise ValueError("an entry of lm-eval's results without model, method or experts")  # Import refuses it

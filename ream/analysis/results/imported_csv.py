@@ -14,13 +14,17 @@ MEANS = ("MC", "GEN", "AVG")
 
 
 def read_csv_rows(name: str, entry: Import, suites: Suites, roles: Sequence[str]) -> list[tuple[str, Row]]:
-    """The rows, each with where it stands.
+    """The rows, each with its place in the file for messages.
 
     Args:
-        name: of the entry. roles: of params 'sources'.
+        name: name of the entry.
+        entry: the entry of params 'imports'.
+        suites: the suite's tasks.
+        roles: roles of params 'sources', in their order.
 
     Raises:
-        UserError: names file, line and column of what is missing, no number, out of range, or no mean.
+        UserError: a value is missing, not a number, out of range, or not the mean that it should be. The message names
+            file, line and column.
     """
     where = f"imports.{name}: {entry.path}"
     lines = read_lines(where, entry.path, "name a file that is there", "save it as CSV, in UTF-8")
@@ -28,31 +32,33 @@ def read_csv_rows(name: str, entry: Import, suites: Suites, roles: Sequence[str]
         raise UserError(f"{where} is empty; its first line must name the columns")
     header = [column.strip() for column in lines[0]]
     _check_columns(f"{where}, line 1", header, suites, roles)
-    found = []
+    rows = []
     for place, fields in enumerate(lines[1:], 2):
         if fields:  # the csv module gives an empty line no fields
             line = f"{where}, line {place}"
             cells = split_row(line, header, [field.strip() for field in fields])
-            found.append((line, _row(line, cells, name, entry, suites, roles)))
-    if not found:
-        raise UserError(f"{where} has no rows; give one a model, or take the entry out")
-    return found
+            rows.append((line, _row(line, cells, name, entry, suites, roles)))
+    if not rows:
+        raise UserError(f"{where} has no rows; add a row for each model, or remove the entry")
+    return rows
 
 
 def _check_columns(where: str, header: Sequence[str], suites: Suites, roles: Sequence[str]) -> None:
+    """Refuse unknown columns, and two columns for the same task."""
     tasks = {name for pair in suites.names.items() for name in pair}
     sources = {*ROLES, *roles}
     allowed = {*DESCRIPTION, *MEANS, *tasks, *(f"{task}{STDERR}" for task in tasks), *(f"{s}{RATIO}" for s in sources)}
     for column in header:
         if column not in allowed:
             raise unknown(f"{where}: column", column, allowed, "such a file")
-    once = [suites.names.get(column, column) for column in header]
-    twice = [column for column in once if once.count(column) > 1]
-    if twice:
-        raise UserError(f"{where}: column '{twice[0]}' is there twice; keep one of them")
+    shown = [suites.names.get(column, column) for column in header]
+    repeated = [column for column in shown if shown.count(column) > 1]
+    if repeated:
+        raise UserError(f"{where}: column '{repeated[0]}' appears twice; keep one of them")
 
 
 def _row(where: str, cells: Mapping[str, str], name: str, entry: Import, suites: Suites, roles: Sequence[str]) -> Row:
+    """The row of one line, checked."""
     model, method = (_text(where, column, cells, getattr(entry, column), name) for column in ("model", "method"))
     experts = _text(where, "experts", cells, entry.experts, name)
     parameters = cells.get("parameters") or entry.parameters
@@ -71,13 +77,15 @@ def _row(where: str, cells: Mapping[str, str], name: str, entry: Import, suites:
 
 
 def _text(where: str, column: str, cells: Mapping[str, str], otherwise: str | int | None, name: str) -> str:
-    found = cells.get(column) or otherwise
-    if found is None:
+    """The value of a column, or else that of the entry."""
+    value = cells.get(column) or otherwise
+    if value is None:
         raise UserError(f"{where}: no {column}; give the column a value, or imports.{name} a {column}")
-    return str(found)
+    return str(value)
 
 
 def _scores(where: str, cells: Mapping[str, str], suites: Suites) -> dict[str, Score]:
+    """Scores of the tasks that have a value, by the name of the column."""
     scores = {}
     for task, shown in suites.names.items():
         for column in dict.fromkeys((task, shown)):
@@ -92,7 +100,7 @@ def _scores(where: str, cells: Mapping[str, str], suites: Suites) -> dict[str, S
 def _means(
     where: str, cells: Mapping[str, str], suites: Suites, mc: Mapping[str, Score], gen: Mapping[str, Score]
 ) -> dict[str, float | None]:
-    """The means as they are printed, held against the tasks; else as the tasks give them."""
+    """{mc, gen, avg}: the printed means, checked against the tasks, or else the means of the tasks."""
     means = suites.means(mc, gen)
     for title, tasks in (("MC", mc), ("GEN", gen)):
         printed = read_number(where, title, cells.get(title, ""))

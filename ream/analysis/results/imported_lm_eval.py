@@ -1,4 +1,4 @@
-"""Scores from the JSON that lm-eval 0.4 writes: ``results_DATE.json``, itself or in the folder of its --output_path."""
+"""Scores from the JSON that lm-eval 0.4 writes: one ``results_DATE.json``, or the folder of its --output_path."""
 
 import math
 from pathlib import Path
@@ -15,17 +15,19 @@ WRITTEN = "results_*.json"
 
 
 def read_lm_eval(where: str, path: str | Path, suites: Suites) -> dict[str, Score]:
-    """Scores of the suite's tasks and groups in percent, those that there are.
+    """Scores in percent of those tasks and groups of the suite that the results have.
 
-    The score of a task is the number that our own evaluation would take (`score_metric`, `headline`). A folder's files
-    are joined: of a task that several have, the youngest counts, by the date that lm-eval puts into the name.
+    A task's score is the number that our own evaluation would take (`score_metric`, `headline`). The files of a folder
+    are joined; where several have a task, the youngest counts, by the date that lm-eval puts into the file's name.
 
     Args:
-        where: for messages.
+        where: name of the path in messages.
+        path: the file or folder.
+        suites: the suite's tasks and metrics.
 
     Raises:
-        UserError: there is no such path; it is not lm-eval's JSON; a folder is of several models; a score or its
-            standard error is no share of 1; or a task has no such metric.
+        UserError: the path does not exist; it is not lm-eval's JSON; a folder has results of several models; a score or
+            its standard error is not a fraction between 0 and 1; or a task does not have the metric.
     """
     path = Path(path)
     if not path.exists():
@@ -49,7 +51,8 @@ def read_lm_eval(where: str, path: str | Path, suites: Suites) -> dict[str, Scor
 
 
 def _tree(where: str, file: Path) -> dict[str, Any]:
-    tree = read_json(file)
+    """The content of a results file; its table 'results' is checked."""
+    tree: dict[str, Any] = read_json(file)
     results = tree.get("results") if isinstance(tree, dict) else None
     if not isinstance(results, dict) or not all(isinstance(of_task, dict) for of_task in results.values()):
         raise UserError(f"{where}: {file.name} is not what lm-eval writes: it has no table 'results' of tasks")
@@ -57,6 +60,7 @@ def _tree(where: str, file: Path) -> dict[str, Any]:
 
 
 def _score(where: str, task: str, results: dict[str, Any], suites: Suites) -> Score:
+    """A task's score and standard error, from lm-eval's ``metric,filter`` to number."""
     if not any("," in key for key in results):
         shown = ", ".join(map(str, results)) or "nothing"
         raise UserError(
@@ -64,18 +68,20 @@ def _score(where: str, task: str, results: dict[str, Any], suites: Suites) -> Sc
             "again"
         )
     metric, chosen = score_metric(task, suites.metrics, suites.mc)
-    # what is no number is refused as NaN is, if it is what is asked for
+    # a value that is not a number is refused, as NaN is, but only if its metric is the one asked for
     numbers = {key: value if _is_number(value) else math.nan for key, value in results.items()}
     try:
         value, _, key = headline(task, numbers, metric, chosen)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    found, _, its_filter = key.partition(",")
-    stderr = results.get(f"{found}_stderr,{its_filter}")
+    used_metric, _, used_filter = key.partition(",")
+    stderr = results.get(f"{used_metric}_stderr,{used_filter}")
     if stderr is None or stderr == "N/A":  # lm-eval's word for a metric without one
         return Score(100 * value)
     if not _is_number(stderr) or not 0 <= stderr <= 1:
-        raise UserError(f"{where}: the standard error of task '{task}' is {stderr}, not a share of 1; evaluate again")
+        raise UserError(
+            f"{where}: the standard error of task '{task}' is {stderr}, not a fraction between 0 and 1; evaluate again"
+        )
     return Score(100 * value, 100 * float(stderr))
 
 

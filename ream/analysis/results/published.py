@@ -1,4 +1,4 @@
-"""The paper's printed results, read from data/published/ and checked: each row's means against its own numbers."""
+"""The paper's printed results, read from data/published/; each row's means are checked against its own numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Published:
 
     Attributes:
         mixes: Tables 5 and 6: Qwen3-30B-A3B-Instruct-2507, every method and mix at 96 and 64 of 128 experts.
-        large_models: Table 2: the larger models, a quarter of the experts gone. The mixes are not known to us.
+        large_models: Table 2: the larger models with a quarter of the experts removed. Their mixes are not known to us.
         ablations: Table 4: Qwen3-Coder-Next, 384 of 512 experts.
     """
 
@@ -29,7 +29,7 @@ class Published:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """All rows, those of Table 2 that another table repeats with their mix once."""
+        """All rows; a row of Table 2 that another table repeats, with its mix, is given only there."""
         others = self.mixes + self.ablations
         known = [(row.model, row.experts, row.method, row.gen_tasks) for row in others]
         return others + tuple(
@@ -41,43 +41,44 @@ def load_published(folder: str | Path) -> Published:
     """Read mixes.csv, large-models.csv and ablations.csv.
 
     Raises:
-        UserError: a file is missing or a row does not hold (`read_rows`).
+        UserError: a file is missing or a row is inconsistent (`read_rows`).
     """
     folder = Path(folder)
     return Published(*(tuple(read_rows(folder / f"{name}.csv")) for name in ("mixes", "large-models", "ablations")))
 
 
 def load_parameters(path: str | Path) -> dict[tuple[str, int], int]:
-    """(model, experts) to the parameters of the whole model, without multi-token layers: data/published/parameters.csv.
+    """(model, experts) to the number of parameters, without multi-token layers: data/published/parameters.csv.
 
     The paper does not print them; they follow from the models' dimensions, as `ream estimate` counts them.
 
     Raises:
-        UserError: the file is missing or a line does not hold.
+        UserError: the file is missing or a line is invalid.
     """
     lines = read_lines(str(path), path, "published numbers belong to a checkout of the project", "check it out again")
     header = ("model", "experts", "parameters")
     if not lines or tuple(lines[0]) != header:
         raise UserError(f"{path}, line 1: the columns must be {','.join(header)}")
-    found: dict[tuple[str, int], int] = {}
+    parameters: dict[tuple[str, int], int] = {}
     for number, fields in enumerate(lines[1:], 2):
         where = f"{path}, line {number}"
         cells = split_row(where, header, fields)
         key = (cells["model"], read_whole(where, "experts", cells["experts"]))
-        if key in found:
-            raise UserError(f"{where}: {key[0]} with {key[1]} experts is there already; keep one of them")
-        found[key] = read_whole(where, "parameters", cells["parameters"])
-    return found
+        if key in parameters:
+            raise UserError(f"{where}: {key[0]} with {key[1]} experts appears twice; keep one of them")
+        parameters[key] = read_whole(where, "parameters", cells["parameters"])
+    return parameters
 
 
 def read_rows(path: str | Path) -> list[Row]:
     """Read one file of published rows.
 
     GEN must be the mean of the row's six tasks and AVG the mean of its MC and GEN, within the rounding of one printed
-    digit. MC's own tasks are not in our material, so that MC is only held against AVG.
+    decimal. MC's own tasks are not in our material, so MC is checked against AVG only.
 
     Raises:
-        UserError: names file, line and value of what is missing, no number, out of range, printed twice, or no mean.
+        UserError: a value is missing, not a number, out of range, printed twice, or not the mean that it should be. The
+            message names file, line and value.
     """
     lines = read_lines(str(path), path, "published numbers belong to a checkout of the project", "check it out again")
     if not lines or tuple(lines[0]) != HEADER:
@@ -95,6 +96,7 @@ def read_rows(path: str | Path) -> list[Row]:
 
 
 def _row(where: str, fields: Sequence[str]) -> Row:
+    """The row of one line, checked."""
     cells = split_row(where, HEADER, fields)
     for name in ("model", "method"):
         if not cells[name]:

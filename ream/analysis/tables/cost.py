@@ -10,14 +10,15 @@ from ream.analysis.tables.table import Column, Table, Value
 
 @dataclass(frozen=True)
 class Cost:
-    """What one model cost to make, and costs to keep.
+    """The cost of making one model and of keeping it; None where a number is not known.
 
     Attributes:
-        method: ORIGINAL for the original. experts: routed experts a layer.
-        parameters: of the model.
-        bytes: of its checkpoint.
-        seconds: from the original and the calibration text to the recipe.
-        peak_bytes: most memory in use meanwhile.
+        method: the method's name; ORIGINAL for the original.
+        experts: routed experts per layer.
+        parameters: number of parameters of the model.
+        bytes: size of its checkpoint.
+        seconds: time from the original and the calibration text to the recipe.
+        peak_bytes: peak memory in that time.
     """
 
     method: str
@@ -29,7 +30,10 @@ class Cost:
 
 
 def table_of_cost(costs: Sequence[Cost]) -> Table:
-    """Parameters, bytes, seconds and peak memory of every method; GB are 10^9 bytes, shares are of the original's."""
+    """Parameters, bytes, seconds and peak memory of every method.
+
+    GB are 10^9 bytes, percentages are of the original's parameters.
+    """
     original = next((cost for cost in costs if cost.method == ORIGINAL), None)
     ordered = sorted(costs, key=lambda cost: (cost.method != ORIGINAL, -cost.experts, method_place(cost.method)))
     columns = (
@@ -45,9 +49,10 @@ def table_of_cost(costs: Sequence[Cost]) -> Table:
                       cost.seconds, _times(cost.peak_bytes, 1e-9)))  # fmt: skip
     sizes = [cost.experts for cost in ordered]
     rules = tuple(place for place in range(1, len(sizes)) if sizes[place] != sizes[place - 1])
-    caption = f"What each method costs{beyond_paper(cost.method for cost in ordered)}"
+    caption = f"Cost of each method{beyond_paper(cost.method for cost in ordered)}"
     return Table("table-cost", caption, columns, tuple(lines), rules=rules)
 
 
 def _times(value: float | None, factor: float) -> float | None:
+    """The value in another unit; None where it is not known."""
     return None if value is None else value * factor

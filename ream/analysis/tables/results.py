@@ -1,15 +1,17 @@
-"""The table of results: every evaluated model with its cost against the original."""
+"""The results as one table: every evaluated model with its losses and scores, as Markdown, CSV and metrics."""
 
 import csv
 import io
 from collections.abc import Sequence
 from typing import Any
 
+from ream.analysis.tables.pipes import pipe_table
+from ream.analysis.tables.table import UNKNOWN
 from ream.evaluation.scores import Cell
 
 
 def ordered(cells: Sequence[Cell], mixes: Sequence[str], methods: Sequence[str], sizes: Sequence[int]) -> list[Cell]:
-    """The original first, then by mix, size and method in the order of the params file; other cells fall away."""
+    """The original, then cells by mix, size and method in the order of the params file; other cells are left out."""
     place = {(mix, method, size): (mixes.index(mix), sizes.index(size), methods.index(method))
              for mix in mixes for method in methods for size in sizes}  # fmt: skip
     grid = [cell for cell in cells if (cell.mix, cell.method, cell.experts) in place]
@@ -18,36 +20,31 @@ def ordered(cells: Sequence[Cell], mixes: Sequence[str], methods: Sequence[str],
 
 
 def markdown(cells: Sequence[Cell], command: str) -> str:
-    """One Markdown table a mix, the original in the first row of each."""
+    """One Markdown table per mix, with the original in the first row of each.
+
+    Args:
+        cells: the evaluated models, the original among them.
+        command: what the reader ran, to be named in the text.
+    """
     original = [cell for cell in cells if cell.method is None]
-    sources = list(dict.fromkeys(source for cell in cells for source in cell.loss))
-    head = [
-        "experts",
-        "method",
-        "parameters",
-        *(f"loss {source}" for source in sources),
-        "mean loss",
-        "MC",
-        "GEN",
-        "AVG",
-    ]
+    sources = _sources(cells)
+    losses = [f"loss {source}" for source in sources]
+    head = ["experts", "method", "parameters", *losses, "mean loss", "MC", "GEN", "AVG"]
     lines = [
         "# Results",
         "",
-        f"Made by `{command}`. Loss is held-out, in nats a token; MC, GEN and AVG in percent.",
+        f"Made by `{command}`. Loss is held-out, in nats per token; MC, GEN and AVG in percent.",
         "",
     ]
     for mix in dict.fromkeys(cell.mix for cell in cells if cell.mix is not None):
         rows = original + [cell for cell in cells if cell.mix == mix]
-        lines += [f"## Calibration mix `{mix}`", "", _line(head), _line(["---"] * len(head))]
-        lines += [_line(_row(cell, sources)) for cell in rows]
-        lines.append("")
+        lines += [f"## Calibration mix `{mix}`", "", *pipe_table(head, [_row(cell, sources) for cell in rows]), ""]
     return "\n".join(lines)
 
 
 def flat_csv(cells: Sequence[Cell]) -> str:
-    """The same as CSV: a row a model, for dvc plots and for people's own tools."""
-    sources = list(dict.fromkeys(source for cell in cells for source in cell.loss))
+    """All cells as CSV, a row per model, for dvc plots and for people's own tools."""
+    sources = _sources(cells)
     tasks = list(dict.fromkeys(task for cell in cells for task in cell.tasks))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -68,7 +65,7 @@ def flat_csv(cells: Sequence[Cell]) -> str:
 
 
 def metrics(cells: Sequence[Cell]) -> dict[str, Any]:
-    """The same as a tree for dvc metrics: mix, method, experts, score."""
+    """All cells as a tree for dvc metrics: mix, method, experts, score."""
     tree: dict[str, Any] = {}
     for cell in cells:
         values = {"mean_loss": cell.mean_loss, "mc": cell.mc, "gen": cell.gen, "avg": cell.avg}
@@ -85,9 +82,16 @@ def label(cell: Cell) -> str:
     return f"{cell.mix} {cell.method} {cell.experts}" if cell.method else f"original {cell.experts}"
 
 
+def _sources(cells: Sequence[Cell]) -> list[str]:
+    """The sources of the held-out losses."""
+    return list(dict.fromkeys(source for cell in cells for source in cell.loss))
+
+
 def _row(cell: Cell, sources: Sequence[str]) -> list[str]:
+    """A cell as text for Markdown."""
+
     def shown(value: float | None, digits: int) -> str:
-        return "–" if value is None else f"{value:.{digits}f}"
+        return UNKNOWN if value is None else f"{value:.{digits}f}"
 
     return [
         str(cell.experts),
@@ -97,7 +101,3 @@ def _row(cell: Cell, sources: Sequence[str]) -> list[str]:
         shown(cell.mean_loss, 3),
         *(shown(value, 1) for value in (cell.mc, cell.gen, cell.avg)),
     ]
-
-
-def _line(fields: Sequence[str]) -> str:
-    return "| " + " | ".join(fields) + " |"

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ream.analysis.figures.ablations import differences
 from ream.analysis.figures.data import data_of_mixes, table_of_cells, table_of_differences, table_of_points
 from ream.analysis.figures.paper import figures_of_mixes
-from ream.analysis.numbers.mixes import fronts_of, series_of, table_of_correlations
+from ream.analysis.numbers.ablations import differences
+from ream.analysis.numbers.mixes import fronts_of, series_of
 from ream.analysis.results.published import load_published
 from ream.analysis.results.rows import Row
+from ream.analysis.tables.fronts_and_correlations import table_of_correlations
 from ream.evaluation.scores import Cell
 
 FOLDER = Path(__file__).parents[3] / "data" / "published"

@@ -19,7 +19,8 @@ from ream.analysis.html.captions import CAPTIONS, SAME, caption, title
 from ream.analysis.html.drawings import Drawing, drawing
 from ream.analysis.html.layers import LayerView
 from ream.analysis.html.page import Link, Report, page, relative
-from ream.analysis.tables.table import RENDERERS, Column, Table
+from ream.analysis.tables.formats import RENDERERS
+from ream.analysis.tables.table import Column, Table
 from tests.analysis.html.html_parts import SVG, read, report, row, scores_table, view
 
 ROOT = Path(__file__).parents[3]

@@ -6,17 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from ream.analysis.numbers.mixes import (
-    Series,
-    correlations_of,
-    fronts_of,
-    series_of,
-    table_of_correlations,
-    table_of_fronts,
-)
+from ream.analysis.numbers.mixes import Series, correlations_of, fronts_of, series_of
 from ream.analysis.results.published import load_published
 from ream.analysis.results.rows import Row
-from ream.analysis.tables.table import csv_text
+from ream.analysis.tables.formats import csv_text
+from ream.analysis.tables.fronts_and_correlations import table_of_correlations, table_of_fronts
 
 FOLDER = Path(__file__).parents[3] / "data" / "published"
 

@@ -115,8 +115,8 @@ def test_published_rows_come_back_from_their_own_file():
         ("m,reap,8", ",reap,8", "line 2: no model; give the column a value, or imports.old a model"),
         ("m,reap,8", "m,,8", "line 2: no method; give"),
         ("m,reap,8", "m,original,8", "line 2: the original has no calibration mix; leave its ratios empty"),
-        ("0.3,0.7", "0.3,", "line 2: ratios '0.3:' are no mix; give both, not all zero, or none"),
-        ("0.3,0.7", "0,0", "line 2: ratios '0:0' are no mix"),
+        ("0.3,0.7", "0.3,", "line 2: ratios '0.3:' are not a mix; give both, not all zero, or none"),
+        ("0.3,0.7", "0,0", "line 2: ratios '0:0' are not a mix"),
         (
             "50,60,40,20.2,55,30.1,42.6",
             ",,,,55,30,",
@@ -136,7 +136,7 @@ def test_columns_that_nobody_knows_are_refused(tmp_path):
     path = write(tmp_path, GOOD, header=HEADER.replace("code_ratio", "laws_ratio"))
     assert "column 'laws_ratio' is unknown; did you mean 'law_ratio'?" in refusal(path)
     path = write(tmp_path, GOOD, header=HEADER.replace("gsm8k", "gpqa_diamond_n_shot"))
-    assert refusal(path) == "line 1: column 'gpqa_diamond' is there twice; keep one of them"
+    assert refusal(path) == "line 1: column 'gpqa_diamond' appears twice; keep one of them"
     header = "model,method,experts,gsm8k,gpqa_diamond,rte_stderr"
     path = write(tmp_path, "m,reap,8,40,20,1", header=header)
     assert refusal(path) == "line 2: rte_stderr without a value of rte; give both or neither"
@@ -148,7 +148,7 @@ def test_columns_that_nobody_knows_are_refused(tmp_path):
 
 def test_files_without_results_are_refused(tmp_path):
     assert refusal(tmp_path / "no.csv").startswith("does not exist; name a file that is there")
-    assert refusal(write(tmp_path)) == "has no rows; give one a model, or take the entry out"
+    assert refusal(write(tmp_path)) == "has no rows; add a row for each model, or remove the entry"
     (tmp_path / "empty.csv").touch()
     assert refusal(tmp_path / "empty.csv") == "is empty; its first line must name the columns"
     (tmp_path / "latin.csv").write_bytes(b"\xff\xfe")

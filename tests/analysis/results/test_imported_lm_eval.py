@@ -1,6 +1,7 @@
 """Files that lm-eval itself writes, and what spoils them."""
 
 import json
+import math
 from pathlib import Path
 
 import lm_eval.api.model
@@ -178,9 +179,9 @@ def refusal(path, mc=("rte",), gen=(), **changes):
         ({"acc,none": -0.1}, ": metric 'acc,none' of task 'rte' is -0.1, not a share of 1"),
         ({"acc,none": "N/A"}, ": metric 'acc,none' of task 'rte' is nan, not a share of 1"),
         ({"acc,none": True}, ": metric 'acc,none' of task 'rte' is nan, not a share of 1"),
-        ({"acc_stderr,none": float("nan")}, ": the standard error of task 'rte' is nan, not a share of 1"),
-        ({"acc_stderr,none": "?"}, ": the standard error of task 'rte' is ?, not a share of 1"),
-        ({"acc_stderr,none": -1}, ": the standard error of task 'rte' is -1, not a share of 1"),
+        ({"acc_stderr,none": math.nan}, ": the standard error of task 'rte' is nan, not a fraction between 0 and 1"),
+        ({"acc_stderr,none": "?"}, ": the standard error of task 'rte' is ?, not a fraction between 0 and 1"),
+        ({"acc_stderr,none": -1}, ": the standard error of task 'rte' is -1, not a fraction between 0 and 1"),
     ],
 )
 def test_numbers_that_are_no_shares_are_refused(tmp_path, changes, line):

@@ -2,10 +2,18 @@ from pathlib import Path
 
 import pytest
 
-from ream.analysis.figures.paper import tables_of_ablations, tables_of_mixes, without_ablations
-from ream.analysis.results.methods import ABLATIONS, BEYOND, METHODS, beyond_paper, is_variant, method_place
+from ream.analysis.results.methods import (
+    ABLATIONS,
+    BEYOND,
+    METHODS,
+    beyond_paper,
+    is_variant,
+    method_place,
+    without_ablations,
+)
 from ream.analysis.results.rows import Row
 from ream.analysis.tables.cost import Cost, table_of_cost
+from ream.analysis.tables.paper import tables_of_ablations, tables_of_mixes
 from ream.params import load_params
 
 ROOT = Path(__file__).parents[3]
@@ -58,4 +66,4 @@ def test_captions_say_what_is_beyond_the_paper():
     said = "; not in the paper: ream-refit (a method with a refit)"
     assert all(said in table.caption for table in tables_of_mixes([row("ream", 50.0), row("ream-refit", 52.0)])[:2])
     assert "not in the paper" not in tables_of_mixes([row("ream", 50.0)])[0].caption
-    assert table_of_cost([Cost("ream-refit", 8)]).caption == f"What each method costs{said}"
+    assert table_of_cost([Cost("ream-refit", 8)]).caption == f"Cost of each method{said}"

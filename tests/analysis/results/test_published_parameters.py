@@ -49,7 +49,7 @@ def test_parameters_are_those_that_ream_estimate_counts(names, config, tmp_path)
     [
         (["m,8"], "line 2: 2 values instead of 3"),
         (["m,8,x"], "line 2: parameters 'x' is not a positive whole number"),
-        (["m,8,9", "m,8,9"], "line 3: m with 8 experts is there already"),
+        (["m,8,9", "m,8,9"], "line 3: m with 8 experts appears twice"),
     ],
 )
 def test_parameters_that_do_not_hold_are_refused(tmp_path, lines, reason):

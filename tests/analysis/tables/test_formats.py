@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from ream.analysis.tables.table import RENDERERS, Column, Table, csv_text, latex, markdown
+from ream.analysis.tables.formats import RENDERERS, csv_text, latex, markdown
+from ream.analysis.tables.table import Column, Table
 
 TABLE = Table(
     name="table 1",
