@@ -1,25 +1,25 @@
-"""Bootstrap intervals of MC, GEN and AVG from the tasks' scores and standard errors.
+"""95% intervals of MC, GEN and AVG from the tasks' scores and standard errors, and of any mean of independent values.
 
-A parametric bootstrap: each task's score is drawn from a normal distribution around the measured one, as wide as its
-standard error, and the means are formed of each draw. What it shows is the noise of a finite number of questions. It
-does not show what another calibration sample, another seed or another prompt would do.
+The mean of n independent values with standard errors e_i has the standard error sqrt(Σ e_i²) / n; a difference of two
+independent means has the root of the sum of their squares. The interval is the normal one, mean ± q · error with q the
+normal quantile of the confidence. It shows the noise of a finite number of questions. It does not show what another
+calibration sample, another seed or another prompt would do.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from jaxtyping import Float64
+from statistics import NormalDist
 
 from ream.analysis.results.rows import Score
 
-DRAWS = 10_000
+CONFIDENCE = 0.95
 Tasks = Mapping[str, Score]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the percentiles of its draws, in percent."""
+    """A value and the ends of its confidence interval, in the unit of the value."""
 
     value: float
     low: float
@@ -27,12 +27,46 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A value and its standard error, in the same unit."""
+
+    value: float
+    stderr: float
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        """The difference of two independent estimates."""
+        return Estimate(self.value - other.value, math.hypot(self.stderr, other.stderr))
+
+    def interval(
+        self, confidence: float = CONFIDENCE, smallest: float = -math.inf, largest: float = math.inf
+    ) -> Interval:
+        """The normal confidence interval, cut off at the ends of the scale."""
+        width = NormalDist().inv_cdf((1 + confidence) / 2) * self.stderr
+        return Interval(self.value, max(self.value - width, smallest), min(self.value + width, largest))
+
+
+def mean_of(estimates: Iterable[Estimate]) -> Estimate:
+    """The plain mean of independent estimates.
+
+    Raises:
+        ValueError: there are no estimates.
+    """
+    parts = list(estimates)
+    if not parts:
+        raise ValueError("a mean needs at least one value")
+    value = math.fsum(part.value for part in parts) / len(parts)
+    return Estimate(value, math.sqrt(math.fsum(part.stderr**2 for part in parts)) / len(parts))
+
+
+@dataclass(frozen=True)
 class Intervals:
-    """Of one model, or of the difference of two.
+    """Intervals of one model's means, or of the differences of two models' means.
 
     Attributes:
-        mc, gen, avg: None where a suite has no tasks of the kind.
-        exact: tasks without a standard error, which are taken as known exactly: the intervals are too narrow by them.
+        mc: interval of MC, in percent; None where the suite has no such tasks.
+        gen: interval of GEN, in percent; None where the suite has no such tasks.
+        avg: interval of AVG, in percent; None where MC or GEN has none.
+        exact: tasks without a standard error. They count as known exactly, which makes the intervals too narrow.
     """
 
     mc: Interval | None
@@ -41,32 +75,30 @@ class Intervals:
     exact: tuple[str, ...]
 
 
-def score_intervals(mc: Tasks, gen: Tasks, seed: int, confidence: float = 0.95, draws: int = DRAWS) -> Intervals:
-    """Intervals of one model's means, cut at 0 and 100.
+def score_intervals(mc: Tasks, gen: Tasks, confidence: float = CONFIDENCE) -> Intervals:
+    """Intervals of one model's means, cut off at 0 and 100.
 
     Args:
-        mc, gen: task to score of the two suites.
-        seed: of the draws; the same seed gives the same intervals.
+        mc: task of MC to its score.
+        gen: task of GEN to its score.
+        confidence: probability that an interval covers the mean.
     """
-    means = _draw(mc, gen, np.random.default_rng(seed), draws)
-    found = [_interval(*part, confidence, 0, 100) for part in means]
-    return Intervals(found[0], found[1], found[2], _exact(mc, gen))
+    of_mc, of_gen, of_avg = (None if mean is None else mean.interval(confidence, 0, 100) for mean in _means(mc, gen))
+    return Intervals(of_mc, of_gen, of_avg, _exact(mc, gen))
 
 
 def difference_intervals(
-    one: tuple[Tasks, Tasks],
-    other: tuple[Tasks, Tasks],
-    seed: int,
-    confidence: float = 0.95,
-    draws: int = DRAWS,
+    one: tuple[Tasks, Tasks], other: tuple[Tasks, Tasks], confidence: float = CONFIDENCE
 ) -> Intervals:
-    """Intervals of one model's means less another's.
+    """Intervals of one model's means minus another's.
 
-    The two models' errors are drawn independently. Both answered the same questions, and their errors have most often
-    the same sign, so that these intervals are, if anything, too wide.
+    The errors of the two models count as independent. Both answered the same questions, and their errors mostly have
+    the same sign, so these intervals are, if anything, too wide.
 
     Args:
-        one, other: (mc, gen) of each model.
+        one: (MC, GEN) of the first model, each task to score.
+        other: (MC, GEN) of the model that is subtracted.
+        confidence: probability that an interval covers the difference.
 
     Raises:
         ValueError: the models were not scored on the same tasks.
@@ -74,44 +106,22 @@ def difference_intervals(
     for ours, theirs in zip(one, other, strict=True):
         if set(ours) != set(theirs):
             raise ValueError(f"only one of the two models has scores of {', '.join(sorted(set(ours) ^ set(theirs)))}")
-    streams = np.random.default_rng(seed).spawn(2)
-    parts = zip(_draw(*one, streams[0], draws), _draw(*other, streams[1], draws), strict=True)
-    found: list[Interval | None] = []
-    for (value, drawn), (other_value, other_drawn) in parts:
-        if value is None or other_value is None or drawn is None or other_drawn is None:
-            found.append(None)
-        else:
-            found.append(_interval(value - other_value, drawn - other_drawn, confidence, -100, 100))
-    return Intervals(found[0], found[1], found[2], tuple(dict.fromkeys(_exact(*one) + _exact(*other))))
+    of_mc, of_gen, of_avg = (
+        None if mean is None or other_mean is None else (mean - other_mean).interval(confidence, -100, 100)
+        for mean, other_mean in zip(_means(*one), _means(*other), strict=True)
+    )
+    return Intervals(of_mc, of_gen, of_avg, tuple(dict.fromkeys(_exact(*one) + _exact(*other))))
 
 
-Drawn = tuple[float | None, Float64[np.ndarray, " draws"] | None]
-
-
-def _draw(mc: Tasks, gen: Tasks, rng: np.random.Generator, draws: int) -> tuple[Drawn, Drawn, Drawn]:
-    (mc_value, mc_drawn), (gen_value, gen_drawn) = (_suite(tasks, rng, draws) for tasks in (mc, gen))
-    if mc_value is None or gen_value is None or mc_drawn is None or gen_drawn is None:
-        return (mc_value, mc_drawn), (gen_value, gen_drawn), (None, None)
-    return (mc_value, mc_drawn), (gen_value, gen_drawn), ((mc_value + gen_value) / 2, (mc_drawn + gen_drawn) / 2)
-
-
-def _suite(tasks: Tasks, rng: np.random.Generator, draws: int) -> Drawn:
-    if not tasks:
-        return None, None
-    names = sorted(tasks)  # the draws do not depend on the order of the tasks
-    values = np.array([tasks[name].value for name in names])
-    errors = np.array([tasks[name].stderr or 0.0 for name in names])
-    return float(values.mean()), (values + errors * rng.standard_normal((draws, len(names)))).mean(axis=1)
-
-
-def _interval(
-    value: float | None, drawn: np.ndarray | None, confidence: float, smallest: float, largest: float
-) -> Interval | None:
-    if value is None or drawn is None:
-        return None
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(max(low, smallest)), float(min(high, largest)))
+def _means(mc: Tasks, gen: Tasks) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
+    """MC, GEN and AVG; None where there are no tasks."""
+    mc_mean, gen_mean = (
+        mean_of(Estimate(score.value, score.stderr or 0.0) for score in tasks.values()) if tasks else None
+        for tasks in (mc, gen)
+    )
+    return mc_mean, gen_mean, None if mc_mean is None or gen_mean is None else mean_of([mc_mean, gen_mean])
 
 
 def _exact(mc: Tasks, gen: Tasks) -> tuple[str, ...]:
+    """Tasks without a standard error."""
     return tuple(name for name, score in {**mc, **gen}.items() if score.stderr is None)

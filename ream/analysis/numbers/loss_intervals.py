@@ -1,47 +1,40 @@
-"""Intervals of the mean held-out loss, from the standard errors of the sources' losses.
+"""Intervals of the mean held-out loss, from the standard errors of the sources' losses, which count as independent.
 
-The mean over n sources of independent errors has the standard error sqrt(sum of squares) / n; the interval is the
-normal one. It shows the noise of a finite amount of text only.
+They show the noise of a finite amount of text only.
 """
 
-import math
 from collections.abc import Mapping
-from statistics import NormalDist
 
-from ream.analysis.numbers.intervals import Interval
+from ream.analysis.numbers.intervals import CONFIDENCE, Estimate, Interval, mean_of
 from ream.evaluation.scores import SourceLoss
 
 
-def loss_interval(losses: Mapping[str, SourceLoss], confidence: float = 0.95) -> Interval:
-    """The plain mean of the sources' losses and its interval, in nats a token, not below 0.
+def loss_interval(losses: Mapping[str, SourceLoss], confidence: float = CONFIDENCE) -> Interval:
+    """The plain mean of the sources' losses and its interval, in nats per token, not below 0.
 
     Raises:
         ValueError: there are no losses.
     """
-    value, error = _mean(losses)
-    width = NormalDist().inv_cdf((1 + confidence) / 2) * error
-    return Interval(value, max(value - width, 0.0), value + width)
+    return _mean(losses).interval(confidence, smallest=0.0)
 
 
 def loss_difference(
-    one: Mapping[str, SourceLoss], other: Mapping[str, SourceLoss], confidence: float = 0.95
+    one: Mapping[str, SourceLoss], other: Mapping[str, SourceLoss], confidence: float = CONFIDENCE
 ) -> Interval:
-    """One model's mean loss less another's.
+    """One model's mean loss minus another's and its interval, in nats per token.
 
-    The errors count as independent. Both models read the same text, so that the interval is, if anything, too wide.
+    The errors count as independent. Both models read the same text, so the interval is, if anything, too wide.
 
     Raises:
-        ValueError: there are no losses, or not of the same sources.
+        ValueError: there are no losses, or the two models have losses on different sources.
     """
     if set(one) != set(other):
         raise ValueError(f"only one of the two models has a loss on {', '.join(sorted(set(one) ^ set(other)))}")
-    (value, error), (other_value, other_error) = _mean(one), _mean(other)
-    width = NormalDist().inv_cdf((1 + confidence) / 2) * math.hypot(error, other_error)
-    return Interval(value - other_value, value - other_value - width, value - other_value + width)
+    return (_mean(one) - _mean(other)).interval(confidence)
 
 
-def _mean(losses: Mapping[str, SourceLoss]) -> tuple[float, float]:
+def _mean(losses: Mapping[str, SourceLoss]) -> Estimate:
+    """The mean loss over the sources."""
     if not losses:
-        raise ValueError("a mean loss needs a source")
-    value = math.fsum(loss.loss for loss in losses.values()) / len(losses)
-    return value, math.sqrt(math.fsum(loss.stderr**2 for loss in losses.values())) / len(losses)
+        raise ValueError("a mean loss needs at least one source")
+    return mean_of(Estimate(loss.loss, loss.stderr) for loss in losses.values())

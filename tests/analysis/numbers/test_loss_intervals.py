@@ -32,5 +32,5 @@ def test_a_loss_is_not_below_zero():
 def test_other_sources_or_none_are_refused():
     with pytest.raises(ValueError, match="only one of the two models has a loss on s1"):
         loss_difference(losses((1.0, 0.1)), losses((1.0, 0.1), (2.0, 0.1)))
-    with pytest.raises(ValueError, match="needs a source"):
+    with pytest.raises(ValueError, match="needs at least one source"):
         loss_interval({})
