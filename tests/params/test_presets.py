@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from ream.analysis.rows import ROLES, TASKS
+from ream.analysis.results.rows import ROLES, TASKS
 from ream.commands.estimate import work_of
 from ream.estimate.needs import estimate
 from ream.evaluation.pinned import PINNED
