@@ -14,7 +14,7 @@ from ream.analysis.imported import imported_rows
 from ream.analysis.rows import Score
 from ream.errors import UserError
 from ream.evaluation import harness
-from ream.evaluation.demo_items import build_items
+from ream.evaluation.demo.items import build_items
 
 TASKS = Path(__file__).parents[2] / "data" / "tasks"
 GROUP = """
