@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
 from ream.params import HubSource
 

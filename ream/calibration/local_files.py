@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
 from ream.params import FilesSource
 

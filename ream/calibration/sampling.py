@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
 from ream.params import Calibration
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ream.calibration import builtin, hub, local_files
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.params import BuiltinSource, FilesSource, HubSource
 
 TextSource = BuiltinSource | HubSource | FilesSource

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.evaluation.demo.choices import Rarity, in_order, nearest, with_distractors
 from ream.evaluation.demo.held_out import shingles
 from ream.evaluation.demo.rows import AssignmentRow, ChoiceRow

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from ream.calibration import builtin
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.evaluation.demo import code, numbers, prose
 from ream.evaluation.demo.held_out import seen_shingles
 from ream.machine.files import replacing

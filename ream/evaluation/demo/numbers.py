@@ -2,17 +2,16 @@
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
-from ream.calibration import problems
-from ream.calibration.problems import Problem
+from ream.calibration.problems.arithmetic import ARITHMETIC
+from ream.calibration.problems.generator import TEMPLATES, problems
+from ream.calibration.problems.problem import Problem, Template
 from ream.evaluation.demo.choices import with_distractors
 from ream.evaluation.demo.rows import AnswerRow, ChoiceRow
 
-Template = Callable[[random.Random], Problem]
-
-WORD_PROBLEMS = tuple(template for template in problems.TEMPLATES if template not in problems.ARITHMETIC)
+WORD_PROBLEMS = tuple(template for template in TEMPLATES if template not in ARITHMETIC)
 RESULT = re.compile(r"(.*) (\d+)(\D*)", re.DOTALL)
 
 SOLUTION_CHARS = 70  # 34 tokens of the demo model with the end: all that a model that goes wrong gets to write
@@ -21,7 +20,7 @@ SOLUTION_CHARS = 70  # 34 tokens of the demo model with the end: all that a mode
 def different(draw: random.Random, templates: tuple[Template, ...]) -> Iterator[Problem]:
     """Problems of the held-out split, each question once; searches forever when the templates have no new question."""
     asked = set[str]()
-    for problem in problems.problems("held-out", draw.getrandbits(32), templates):
+    for problem in problems("held-out", draw.getrandbits(32), templates):
         if problem.question not in asked:
             asked.add(problem.question)
             yield problem
@@ -30,7 +29,7 @@ def different(draw: random.Random, templates: tuple[Template, ...]) -> Iterator[
 def result_items(draw: random.Random, count: int) -> list[ChoiceRow]:
     """Multiple choice: the result of a sum, a difference or a product among near misses with as many digits."""
     rows = []
-    for problem in different(draw, problems.ARITHMETIC):
+    for problem in different(draw, ARITHMETIC):
         context, _, end = split_result(problem)
         near = [str(number) for number in near_misses(problem.answer) if len(str(number)) == len(str(problem.answer))]
         row = with_distractors(context, f"{problem.answer}{end}", [f"{n}{end}" for n in near], draw, prefix=" ")
@@ -62,7 +61,7 @@ def word_problem_items(draw: random.Random, count: int) -> list[ChoiceRow]:
 
 def arithmetic_items(draw: random.Random, count: int) -> list[AnswerRow]:
     """Generation: the result of a sum, a difference or a product."""
-    arithmetic = islice(different(draw, problems.ARITHMETIC), count)
+    arithmetic = islice(different(draw, ARITHMETIC), count)
     return [{"context": split_result(problem)[0], "answer": str(problem.answer)} for problem in arithmetic]
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.evaluation.demo.choices import Rarity, in_order, nearest, with_distractors
 from ream.evaluation.demo.rows import AnswerRow, ChoiceRow
 

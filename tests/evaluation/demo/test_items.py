@@ -5,8 +5,8 @@ import re
 import pytest
 
 from ream.calibration import builtin
-from ream.calibration.builtin import Document, long_sentences
-from ream.calibration.problems import split_of_question
+from ream.calibration.document import Document, split_of
+from ream.calibration.prose import long_sentences, prose
 from ream.evaluation.demo.held_out import seen_shingles, shingles
 from ream.evaluation.demo.items import TASKS, HeldOut, build_items
 
@@ -18,8 +18,8 @@ NUMBERS = ("demo_result", "demo_word_problem", "demo_arithmetic", "demo_solution
 def text():
     """Held-out code, and for prose the language topics: reading all documentation takes long."""
     topics = pydoc_data.topics.topics
-    prose = [Document(key, "\n\n".join(builtin.prose(topics[key]))) for key in sorted(topics)]
-    return HeldOut(0, {"general": prose, "code": list(builtin.documents("code", "held-out"))})
+    pages = [Document(key, "\n\n".join(prose(topics[key]))) for key in sorted(topics)]
+    return HeldOut(0, {"general": pages, "code": list(builtin.documents("code", "held-out"))})
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_four_different_choices_of_which_any_may_be_right(folder, task):
 def test_no_question_is_one_of_training(folder, task):
     questions = [re.match(r"Problem: (.*)\nSolution:", item["context"]).group(1) for item in rows(folder, task)]
     assert len(set(questions)) == len(questions) == TASKS[task][1]
-    assert {split_of_question(question) for question in questions} == {"held-out"}
+    assert {split_of(question) for question in questions} == {"held-out"}
 
 
 def test_no_code_item_shares_four_lines_with_training(folder):

@@ -1,4 +1,4 @@
-from ream.calibration.problems import Problem
+from ream.calibration.problems.problem import Problem
 from ream.evaluation.demo.numbers import near_misses, split_result
 
 

@@ -1,4 +1,4 @@
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.evaluation.demo.prose import Passage, passages, tail
 
 
