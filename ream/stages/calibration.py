@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ream.calibration.builtin import Document
 from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
+from ream.calibration.document import Document
 from ream.calibration.sampling import Drawn, draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder

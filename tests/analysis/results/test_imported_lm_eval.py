@@ -15,7 +15,7 @@ from ream.analysis.results.imported import imported_rows
 from ream.analysis.results.rows import Score
 from ream.errors import UserError
 from ream.evaluation import harness
-from ream.evaluation.demo_items import build_items
+from ream.evaluation.demo.items import build_items
 
 TASKS = Path(__file__).parents[3] / "data" / "tasks"
 GROUP = """

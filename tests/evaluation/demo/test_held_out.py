@@ -1,4 +1,4 @@
-from ream.evaluation.held_out import shingles
+from ream.evaluation.demo.held_out import shingles
 
 
 def test_shingles_are_runs_of_four_lines_without_blanks_and_indentation():

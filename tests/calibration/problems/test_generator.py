@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from ream.calibration.problems import ARITHMETIC, TEMPLATES, problems, worksheets
+from ream.calibration.problems.arithmetic import ARITHMETIC
+from ream.calibration.problems.generator import TEMPLATES, problems, worksheets
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": Fraction}
 
