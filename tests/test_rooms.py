@@ -38,7 +38,9 @@ ROOMS = {
     "analysis.numbers": {"core", "evaluation", "analysis.results"},
     "analysis.tables": {"evaluation", "analysis.results", "analysis.numbers"},
     "analysis.figures": {*PLAIN, "evaluation", "analysis.results", "analysis.numbers", "analysis.tables"},
-    "analysis.html": {"core", "evaluation", "analysis.results", "analysis.numbers", "analysis.tables", "analysis.figures"},
+    "analysis.html": {
+        "core", "evaluation", "analysis.results", "analysis.numbers", "analysis.tables", "analysis.figures"
+    },
     "analysis": {"evaluation", *ANALYSIS},
     "workspace": {*RUNNING, "params", "calibration", "walk", "recipe", "evaluation"},
     "stages": {

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from flows import child
+from flows import child, process_group
 from flows.child import Children, StageError, failure, latest, run
 
 INTERRUPTIBLE = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('tidied')"
@@ -115,7 +115,7 @@ def test_stopping_ends_the_whole_process_group(stage, program, monkeypatch):
     thread.join(20)
     assert not thread.is_alive()
     assert time.monotonic() - started < 15
-    assert not child._group_lives(process)
+    assert not process_group.group_runs(process)
     assert ("tidied" in said) is (program is INTERRUPTIBLE), "an interrupt, so that it can tidy up"
     with pytest.raises(StageError, match="not started"):
         stage("print('too late')", children)
