@@ -17,9 +17,9 @@ def costs(number, width=SMALL):
 def test_each_problem_has_its_own_answer(threads):
     problems = costs(6)
     with Assignments(threads) as solver:
-        found = [solver.submit(cost) for cost in problems]
-    for cost, answer in zip(problems, found, strict=True):
-        assert answer.result().tolist() == assignment(cost).tolist()
+        futures = [solver.submit(cost) for cost in problems]
+    for cost, future in zip(problems, futures, strict=True):
+        assert future.result().tolist() == assignment(cost).tolist()
 
 
 def test_the_solver_lets_other_threads_work():
@@ -35,7 +35,7 @@ def test_the_solver_lets_other_threads_work():
     assert longest < 0.7 * (last - started)
 
 
-def test_no_more_wait_than_may():
+def test_the_number_of_waiting_problems_is_limited():
     running, most, lock = 0, [], threading.Lock()
 
     def solve(cost):
@@ -65,7 +65,7 @@ def test_waiting_matrices_are_bounded_by_bytes():
     assert waiting_bytes(16, 14336) == 14336 * 14336 * 8
 
 
-def test_an_error_comes_out_and_ends_all():
+def test_an_error_is_raised_to_the_caller_and_ends_all_threads():
     def solve(cost):
         raise ValueError("matrix contains invalid numeric entries")
 
@@ -74,7 +74,7 @@ def test_an_error_comes_out_and_ends_all():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("assignment")]
 
 
-def test_a_cost_that_is_no_number_is_refused():
+def test_a_cost_that_is_not_a_number_is_refused():
     cost = torch.full((SMALL, SMALL), float("nan"), dtype=torch.float64)
     with pytest.raises(ValueError, match="invalid numeric"), Assignments(2) as solver:
         solver.submit(cost).result()
