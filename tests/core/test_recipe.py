@@ -134,7 +134,5 @@ def test_corrections_are_of_kept_experts_and_as_wide_as_the_layer(layer):
         with pytest.raises(ValueError, match=f"a correction is for kept expert {position}, but there are 3"):
             check_layer(replace(layer, corrections={position: {"down": np.ones((7, 3))}}), 5, 3)
     for shape in ((7, 4), (3,)):
-        with pytest.raises(
-            ValueError, match=r"corrections of down have shape \[.*\], but the layer's .* 3 neurons"
-        ):
+        with pytest.raises(ValueError, match=r"corrections of down have shape \[.*\], but the layer's .* 3 neurons"):
             check_layer(replace(layer, corrections={1: {"down": np.ones(shape)}}), 5, 3)
