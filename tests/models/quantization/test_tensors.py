@@ -131,7 +131,8 @@ def loaded(folder):
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
 
 
-@pytest.mark.parametrize("kind", ["fp8", "fp8-brain", "mxfp4"])
+# transformers 5.23 loses zero points of experts, and keeps weights outside of stacked experts packed
+@pytest.mark.parametrize("kind", ["fp8", "fp8-brain", "w4a16", "mxfp4"])
 def test_transformers_loads_the_same_weights_from_the_quantised_and_the_dequantised(kind, made, tmp_path):
     folder = made[kind][0]
     plain = quantized.dequantised_checkpoint(folder, tmp_path / "plain")
