@@ -5,8 +5,8 @@ import re
 # The first sentence is a figure's title.
 CAPTIONS = {
     "figure-1a": "Group sizes. Experts in the largest group, the second largest and so on: one line per method, the "
-    "mean over the layers; the band reaches from the smallest to the largest of the layers. Methods that only drop experts "
-    "lie at 1.",
+    "mean over the layers; the band reaches from the smallest to the largest of the layers. Methods that only drop "
+    "experts lie at 1.",
     "figure-2": "MC against GEN of every calibration mix. One marker per mix, whose area grows with the share of the "
     "source named in the legend; the star is the original, thin lines are 95% intervals. Up and to the right is "
     "better.",

@@ -88,10 +88,11 @@ class Report:
         Raises:
             ValueError: two tables or drawings have the same name, or there are two views of one model.
         """
-        parts = [identifier(part.name) for part in (*self.tables, *self.drawings)]
+        names = [*(table.name for table in self.tables), *(drawing.name for drawing in self.drawings)]
+        parts = [identifier(name) for name in names]
         views = [f"{view.method} on {view.mix} with {view.experts} experts" for view in self.layers]
-        for names in (parts, views):
-            repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+        for labels in (parts, views):
+            repeated = sorted(label for label, count in Counter(labels).items() if count > 1)
             if repeated:
                 raise ValueError(f"the report has two of {', '.join(repeated)}")
 
