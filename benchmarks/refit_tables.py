@@ -9,6 +9,8 @@ from typing import Any
 from refit_bench import SOURCES
 from refit_cells import METHODS, ORIGINAL, Cell, baseline, quick, scored
 
+from ream.analysis.tables.pipes import pipe_table
+
 
 def recovered(lines: Mapping[str, dict[str, Any]], cell: Cell) -> dict[str, float]:
     """Of each source and of their mean, the share of one-shot REAP's increase that the cell does not have."""
@@ -27,10 +29,8 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
         cell = Cell(**measured["cell"])
         if cell.method not in ("original", "one-shot") and baseline(cell).key in lines and cell not in quick():
             settings.setdefault(replace(cell, seed=0).key, []).append(cell)
-    rows = [
-        "| K | experts are | changed | target | λ | fit | sequences | seeds | loss | general | math | code | mean |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ["K", "experts are", "changed", "target", "λ", "fit", "sequences", "seeds", "loss", *SOURCES, "mean"]
+    rows = []
     for cells in sorted(settings.values(), key=lambda each: _place(each[0])):
         cell, shares = cells[0], [recovered(lines, each) for each in cells]
         loss = statistics.fmean(_with_mean(lines[each.key]["loss"])["mean"] for each in cells)
@@ -50,20 +50,20 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
             f"{loss:.3f}",
             *means,
         )
-        rows.append("| " + " | ".join(str(value) for value in named) + " |")
-    return "\n".join(rows)
+        rows.append([str(value) for value in named])
+    return "\n".join(pipe_table(head, rows))
 
 
 def suite_table(lines: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: MC and GEN of what has been scored; "" where nothing has."""
     if not lines:
         return ""
-    rows = ["| K | experts are | target | sequences | MC | GEN |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for cell in scored():
         if (line := lines.get(cell.key)) is not None:
             named = (cell.experts, cell.method, cell.target or "no refit", cell.sequences)
-            rows.append("| " + " | ".join(map(str, named)) + f" | {line['mc']:.1f} | {line['gen']:.1f} |")
-    return "\n".join(rows)
+            rows.append([*map(str, named), f"{line['mc']:.1f}", f"{line['gen']:.1f}"])
+    return "\n".join(pipe_table(["K", "experts are", "target", "sequences", "MC", "GEN"], rows))
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:
