@@ -177,7 +177,7 @@ def test_a_task_is_put_through_the_chat_template(number_items, evaluation, use):
 
 def test_a_tokenizer_without_a_chat_template_is_refused(number_items, evaluation, model, tokenizer):
     suite = params.Suite(gen=["demo_arithmetic"], chat_template=["demo_arithmetic"])
-    with pytest.raises(UserError, match="no chat template, which demo_arithmetic would be put through"):
+    with pytest.raises(UserError, match="no chat template, but the suite puts demo_arithmetic through it"):
         evaluate_model(model, tokenizer, suite, evaluation, number_items, None)
 
 

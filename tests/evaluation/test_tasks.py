@@ -68,7 +68,7 @@ def test_an_unknown_task_names_the_nearest(few_tasks, given, near):
 
 
 def test_data_out_of_reach_is_said_in_a_line(few_tasks):
-    with pytest.raises(UserError, match="task 'arc_easy': its data set can't be read"):
+    with pytest.raises(UserError, match="task 'arc_easy': its data set cannot be read"):
         tasks.load_task("arc_easy", few_tasks)
 
 
