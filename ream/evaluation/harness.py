@@ -157,7 +157,8 @@ def _language_model(
         return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed)
     from ream.evaluation.shared_context import SharedContextLM
 
-    assert not isinstance(model, str | Path) and tokenizer is not None, "the backend hf takes a model in memory"
+    assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
+    assert tokenizer is not None, "the backend hf takes a tokenizer"
     return SharedContextLM(model, tokenizer, batch_size, max_length, encodings)
 
 

@@ -173,12 +173,12 @@ class _Row:
             self.owner += [number] * (len(continuation) - 1)
 
     def mask(self) -> torch.Tensor:
-        """[L, L] bool, True if a query (row) sees a key (column): one not later, of the context or the same continuation."""
+        """[L, L] bool, True if a query (row) sees a key (column): no later one, of the context or its continuation."""
         owner = torch.tensor(self.owner)
         return ((owner[None, :] == -1) | (owner[:, None] == owner[None, :])).tril()
 
     def parts(self) -> Iterator[tuple[list[int], list[int]]]:
-        """For each continuation the positions that predict it, counted from the context's last token, and its tokens."""
+        """For each continuation its tokens, after the positions that predict them, counted from the context's last."""
         start = 1
         for continuation in self.continuations:
             yield [0, *range(start, start + len(continuation) - 1)], continuation
