@@ -240,8 +240,13 @@ def test_gpqa_has_five_examples_and_letters_as_answers(hub, score):
     found = score(lm, "gpqa_diamond_n_shot", num_fewshot={"gpqa_diamond_n_shot": 5})
     assert (found["items"], found["num_fewshot"], found["metric"]) == (30, 5, "acc,none")
     assert {continuation for _, continuation in lm.pairs} == {" (A)", " (B)", " (C)", " (D)"}
-    # 20 are known; of the other ten those are right whose right answer stands first
-    assert 200 / 3 <= found["value"] < 100
+    # 20 are known; of the other ten those are right whose right answer stands first, where not all do
+    questions = {context.rpartition("Question: ")[2] for context, _ in lm.pairs}
+    unknown = [question for question in questions if int(re.match(r"What is (\d+)", question)[1]) % 3 == 0]
+    first = sum(re.search(r"^\(A\) right", question, re.MULTILINE) is not None for question in unknown)
+    assert (len(questions), len(unknown)) == (30, 10)
+    assert 0 < first < 10
+    assert found["value"] == pytest.approx(100 * (20 + first) / 30)
 
 
 def test_aime25_wants_the_boxed_answer(hub, score):

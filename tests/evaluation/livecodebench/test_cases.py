@@ -59,7 +59,7 @@ def test_a_pickle_of_anything_but_one_string_is_refused(value):
     [
         ("no base64!", "neither JSON nor base64"),
         (base64.b64encode(b"not zlib").decode(), "neither JSON nor base64"),
-        (packed("a" * 1000)[:36], "cut short|neither JSON"),
+        (packed("a" * 1000)[:36], "cut short"),
         (base64.b64encode(zlib.compress(pickle.dumps("a")[:-1])).decode(), "STOP"),
         (base64.b64encode(zlib.compress(b"")).decode(), "STOP"),
     ],
