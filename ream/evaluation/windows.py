@@ -1,4 +1,4 @@
-"""Held-out text as windows of tokens: made once for the graph, read by every evaluation."""
+"""Windows of held-out tokens, which the graph makes once and every evaluation reads."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -26,20 +26,20 @@ def held_out_windows(
     tokens: int,
     documents: Iterable[Document] | None = None,
 ) -> Windows:
-    """The first windows of a source's held-out text, documents one after the other.
+    """The first windows of a source's held-out text, in which one document follows the other.
 
-    Of a document at most a window's worth is taken, so that no long one decides the loss.
+    A document gives at most ``tokens`` tokens, so that no long document dominates the loss.
 
     Args:
-        encode: text to token ids, nothing added.
-        eos_id: put after each document; None for nothing.
+        encode: text to token ids, without special tokens.
+        eos_id: token id put after each document; None for none.
         source: one of ``general``, ``math``, ``code``.
-        sequences: n, windows wanted.
-        tokens: of a window.
-        documents: the source's held-out documents, where they have been read already.
+        sequences: number of windows, n.
+        tokens: tokens of a window.
+        documents: the source's held-out documents if they have been read already; None reads them.
 
     Returns:
-        [n, tokens] token ids; where the text ends within the last window, PADDING stands after it.
+        [n, tokens] int32 token ids. If the text ends within the last window, PADDING fills the rest.
 
     Raises:
         UserError: the text fills fewer windows.
@@ -63,7 +63,7 @@ def held_out_windows(
 
 
 def write_windows(path: Path, windows: Mapping[str, Windows]) -> None:
-    """Write the windows of some sources as safetensors, a tensor a source; the same windows give the same bytes."""
+    """Write windows as safetensors, one tensor a source; the same windows give the same bytes."""
     content = save({source: np.ascontiguousarray(windows[source]) for source in sorted(windows)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)

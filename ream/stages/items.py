@@ -45,7 +45,7 @@ def write_items(params: Params, out: Path, model_path: str) -> str:
     suite = params.suites[params.evaluation.suite]
     for task in (*suite.mc, *suite.gen):
         if task in PINNED and PINNED[task].runs_code:
-            check_code_execution(task, params.evaluation)
+            check_code_execution(task, params.evaluation.allow_code_execution)
     for source in suite.loss:
         if source not in SOURCES:
             raise unknown(f"suites.{params.evaluation.suite}.loss: source", source, SOURCES, "the built-in text")
