@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.speed_clock import Clock, Measured
 from benchmarks.speed_layer import Layer
-from ream.core.alignment import assignment, cost_matrix, neuron_features
+from ream.core.alignment import cost_matrix, neuron_features
+from ream.core.assignments import assignment
 from ream.core.experts import Expert
 from ream.core.grouping import merge_weights
 from ream.core.merging import merged
