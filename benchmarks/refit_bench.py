@@ -29,8 +29,9 @@ from ream.params import BuiltinSource, Calibration, load_params
 from ream.recipe.load import load_model
 from ream.recipe.recipe_file import load_recipe, save_recipe
 from ream.stages.items import end_token, write_items
+from ream.walk.batches import Batches, batches
+from ream.walk.probes import Probes
 from ream.walk.state import WalkState
-from ream.walk.walk import Batches, Probes, batches
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "data" / "demo-model"

@@ -27,7 +27,7 @@ from benchmarks.speed_clock import Clock
 from benchmarks.speed_layer import FULL_TOKENS, LENGTH, Layer
 from benchmarks.speed_parts import CONTAINED, PARTS
 from benchmarks.speed_shapes import SHAPES
-from ream.models.decoder import device_of
+from ream.models.runtime import device_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -15,10 +15,11 @@ from ream.core.saliency import SALIENCIES
 from ream.core.similarity import similarity
 from ream.core.statistics import LayerStatistics
 from ream.core.sums import Sums
-from ream.models.decoder import Decoder, MoEBlock
+from ream.models.decoder import Decoder
 from ream.models.family.architecture import architecture_of
 from ream.models.inspection.inventory import inventory
 from ream.models.inspection.planned import PlannedCheckpoint
+from ream.models.moe_block import MoEBlock
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.shard_writing import OutputTensor, tensor_bytes, write_shard
 

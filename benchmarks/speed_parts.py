@@ -19,7 +19,7 @@ from ream.core.refit.sums import CompressedExperts, RefitTokens, error_sums, gra
 from ream.core.similarity import similarity
 from ream.core.statistics import LayerStatistics, blocks_of
 from ream.estimate.flops import attention_flops
-from ream.models.decoder import MoEBlock
+from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 
 PROBES, REFIT_OUTPUTS = 8192, 64

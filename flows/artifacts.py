@@ -121,7 +121,7 @@ def show_overview(evaluations: Iterable[Path]) -> None:
     cells = _cells(evaluations)
     if not cells:
         return
-    from ream.analysis.figures import overview
+    from ream.analysis.figures.held_out_loss import overview
 
     image = io.BytesIO()
     overview(cells).savefig(image, format="png", dpi=120)

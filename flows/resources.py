@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.machine.memory import LIBRARIES_BYTES
 
-LIBRARIES_BYTES = 0.7e9
 FRACTION_OF_MEMORY = 0.8
 
 

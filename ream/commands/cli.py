@@ -147,8 +147,8 @@ def estimate(
     Sizes, memory, disk, arithmetic and time, from the config and the headers of the shards, or the config alone where
     that is all there is. Ends with an error where this machine has no room for it.
     """
-    from ream.commands.compress import Request
     from ream.commands.estimate import estimate_model
+    from ream.commands.request import Request
 
     estimate_model(
         Request(
@@ -210,7 +210,8 @@ def compress(
 
     The same command goes on where a killed run stood.
     """
-    from ream.commands.compress import Request, compress_model
+    from ream.commands.compress import compress_model
+    from ream.commands.request import Request
 
     check_shards(model, keep_shards)
     compress_model(

@@ -33,9 +33,9 @@ def estimate_model(
     from ream.estimate.needs import check_fits, estimate, rows
     from ream.estimate.rates import measured
     from ream.estimate.serving import concerns
-    from ream.models.decoder import runtime
-    from ream.models.family.architecture import check_group_size, check_kept
+    from ream.models.family.sizes import check_group_size, check_kept
     from ream.models.inspection.headers import open_headers
+    from ream.models.runtime import runtime
 
     params, mix = requested(request, params_path)
     model = open_headers(params.model.path, params.model.multi_token, params.model.trust_remote_code)
@@ -82,8 +82,8 @@ def check_run(
     from ream.estimate.needs import check_fits, estimate, summary
     from ream.estimate.rates import measured
     from ream.estimate.serving import concerns
-    from ream.models.decoder import runtime
     from ream.models.inspection.headers import headers_of
+    from ream.models.runtime import runtime
 
     device, dtype = runtime(*params.compute.placement)
     model = headers_of(original.checkpoint, original.architecture, original.manifest.multi_token)

@@ -78,7 +78,7 @@ def is_finished(
         UserError: the output's recipe is damaged.
     """
     from ream.models.inspection.manifest import manifest_of
-    from ream.recipe.output import RECIPE
+    from ream.recipe.contents import RECIPE
     from ream.recipe.recipe_file import load_recipe
     from ream.walk.state import difference
     from ream.workspace.original import asked_facts

@@ -1,6 +1,6 @@
-"""The arithmetic of a compression, in floating-point operations: an addition is one, a multiplication another.
+"""The arithmetic of a compression in floating-point operations; an addition and a multiplication are one each.
 
-Products of matrices alone are counted; norms, activations and sums are small beside them. Padding counts as tokens.
+Only products of matrices are counted; norms, activations and sums are small beside them. Padding counts as tokens.
 """
 
 import math
@@ -13,22 +13,22 @@ from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 from ream.models.inspection.inventory import Inventory
 
-CHUNK = 64  # of tokens, by which transformers' linear attention goes
+CHUNK = 64  # tokens that transformers' linear attention handles at a time
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Floating-point operations of a compression's parts.
+    """Floating-point operations of the parts of a compression.
 
     Attributes:
-        layers: attention, shared experts and dense layers, run forward.
+        layers: the forward pass of attention, shared experts and dense layers.
         dense: the pass of all tokens over all experts, for the statistics.
-        routed: the experts that tokens are routed to, run forward, and the router.
+        routed: the forward pass of the router and of the experts that tokens are routed to.
         probes: neuron activations of the probe tokens.
-        double: in float64: cost matrices of the alignment, and sums of the statistics.
-        refit: the targets, choosing neurons and the refit, products over the tokens.
-        solving: in float64, what these solve; factors and rank-one changes, too.
-        assignment: steps of the assignment problems, D³ each, of which no solver needs more than a few times as many.
+        double: cost matrices of the alignment and sums of the statistics, in float64.
+        assignment: steps of the assignment problems, D³ for each; no solver needs more than a few times as many.
+        refit: products over the tokens for the refit's targets, the choice of neurons and the refit.
+        solving: the equations that these solve, in float64, with factors and rank-one changes.
     """
 
     layers: float
@@ -42,32 +42,33 @@ class Flops:
 
     @property
     def compute(self) -> float:
-        """In the dtype of the computation."""
+        """Operations in the dtype of the computation."""
         return self.layers + self.dense + self.routed + self.probes + self.refit
 
     @property
     def total(self) -> float:
-        """Without the assignment."""
+        """All operations but the steps of the assignment."""
         return self.compute + self.double + self.solving
 
 
 def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> Flops:
-    """Count a compression's operations.
+    """Count the operations of a compression.
 
     Args:
-        parts: of the model. architecture: of the model.
+        parts: sizes of the model's parts.
+        architecture: of the model.
         numbers: config.json, the text model's part.
         work: what is to be done.
     """
     hidden, width, experts, moe = architecture.hidden, architecture.width, architecture.experts, architecture.moe_layers
     family, tokens = architecture.family, work.all_tokens
-    after = work.experts if work.sequential else experts
+    routed_again = work.experts if work.sequential else experts  # experts of the layer that hidden states go through
     weights = sum(layer.other.weights + layer.shared.weights for layer in parts.layers)
     attention = sum(attention_flops(numbers, index, work.tokens) for index in range(architecture.depth))
     neurons = 4.0 * hidden * width + (2.0 * hidden if family.rule == "scales-inputs" else 0.0)
     dense = experts * (neurons + 4.0 * width) + architecture.top_k * 2.0 * hidden * width
-    at_work = after if family.dense else architecture.top_k
-    routed = at_work * 6.0 * hidden * width + 2.0 * hidden * (experts + after)
+    active = routed_again if family.dense else architecture.top_k
+    routed = active * 6.0 * hidden * width + 2.0 * hidden * (experts + routed_again)
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     features = probes + (3 * hidden if "weights" in work.terms else 0)
@@ -92,27 +93,28 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
 
 
 def attention_flops(numbers: Mapping[str, Any], layer: int, length: int) -> float:
-    """For a token: what attention does beside its projections, all ``length`` positions of the sequence counted.
+    """Operations of attention for one token, without the projections; all ``length`` positions count.
 
     Args:
         numbers: config.json, the text model's part.
-        layer: its index; multi-token layers count on from the decoder's, and their attention is over all tokens.
-        length: of a sequence.
+        layer: index; multi-token layers follow the decoder's, and their attention is over all tokens.
+        length: tokens of a sequence.
     """
-    if _linear(numbers, layer):
+    if _has_linear_attention(numbers, layer):
         heads, k, v = (int(numbers[f"linear_{key}"]) for key in ("num_value_heads", "key_head_dim", "value_head_dim"))
         padded = math.ceil(length / CHUNK) * CHUNK / length
         # Gated delta rule: two triangular systems, q kᵀ and β k kᵀ inside a chunk; the state read twice, written once.
         return padded * heads * (CHUNK * (5.0 * k + 3.0 * v) + 6.0 * k * v)
     heads = int(numbers["num_attention_heads"])
     if "qk_nope_head_dim" in numbers:  # latent attention
-        dims = numbers["qk_nope_head_dim"] + numbers["qk_rope_head_dim"] + numbers["v_head_dim"]
+        dims = sum(int(numbers[key]) for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
     else:
-        dims = 2 * (numbers.get("head_dim") or numbers["hidden_size"] // heads)
+        dims = 2 * int(numbers.get("head_dim") or numbers["hidden_size"] // heads)
     return 2.0 * length * heads * dims
 
 
-def _linear(numbers: Mapping[str, Any], layer: int) -> bool:
+def _has_linear_attention(numbers: Mapping[str, Any], layer: int) -> bool:
+    """Whether a decoder layer has linear attention; of Qwen3-Next's layers all but every fourth, unless config says."""
     if "linear_num_value_heads" not in numbers or layer >= numbers["num_hidden_layers"]:
         return False
     types = numbers.get("layer_types")

@@ -1,4 +1,4 @@
-"""What a compression needs and does, before it runs: sizes, memory, disk, arithmetic; and whether it fits here."""
+"""What a compression will need, before it runs: sizes, memory, disk, arithmetic; and whether this machine has room."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,17 @@ from pathlib import Path
 import torch
 
 from ream.errors import UserError
+from ream.estimate.disk import output_bytes
 from ream.estimate.flops import Flops, flops_of
-from ream.estimate.memory import Needs, needs_of, output_bytes
+from ream.estimate.memory import Needs, needs_of
 from ream.estimate.rates import Rates
 from ream.estimate.work import Work
-from ream.machine.available import free_device, free_disk, free_memory, size_on_disk
+from ream.machine.available import free_device, free_disk, size_on_disk
+from ream.machine.memory import free_memory
 from ream.models.inspection.headers import Headers
 
 GIGA, TERA, PETA = 1e9, 1e12, 1e15
-# Part of the memory to what makes it smaller.
+# Part of the memory to the setting that makes it smaller.
 REMEDIES = {
     "hidden states": "compute.hidden_memory_gb",
     "embedding": "compute.hidden_memory_gb",
@@ -22,23 +24,28 @@ REMEDIES = {
     "alignment": "statistics.probes",
     "sums and probes": "statistics.probes",
 }
-FEW = 0.05  # of what is needed: parts that are less are not worth naming
+WORTH_NAMING = 0.05  # fraction of the memory needed above which an error names a part
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A compression in numbers. Parameters are the model's own, without scales of quantised tensors; sizes in bytes.
+    """A compression in numbers. Parameters exclude the scales of quantised tensors; sizes are in bytes.
 
     Attributes:
         work: what is to be done.
-        layers, moe_layers, multi_token: of the model; of multi-token layers those that are compressed.
-        experts: N.
-        parameters_before, parameters_after: of the whole model.
-        active_before, active_after: that a token of the text model uses, with embedding and head.
-        bytes_before, bytes_after: of all tensors on disk.
-        needs: of memory and disk.
-        flops: of the parts.
-        quantised: whether the original is.
+        layers: decoder layers of the model.
+        moe_layers: layers with routed experts, multi-token layers included.
+        multi_token: multi-token layers that are compressed.
+        experts: N, experts of every MoE layer of the original.
+        parameters_before: of the whole original.
+        parameters_after: of the whole compressed model.
+        active_before: parameters of the original that a token of the text model uses, with embedding and head.
+        active_after: the same of the compressed model.
+        bytes_before: of all tensors of the original on disk.
+        bytes_after: of all tensors of the output on disk.
+        needs: memory and disk.
+        flops: arithmetic.
+        quantised: whether the original is quantised.
     """
 
     work: Work
@@ -58,16 +65,16 @@ class Estimate:
 
     @property
     def host(self) -> int:
-        """Peak memory of the process."""
+        """Peak memory of the process in bytes."""
         return sum(self.needs.host.values())
 
     @property
     def device(self) -> int:
-        """Peak memory on the GPU; 0 without one."""
+        """Peak memory on the GPU in bytes; 0 without one."""
         return sum(self.needs.device.values())
 
     def seconds(self, rates: Rates) -> float:
-        """The arithmetic at measured speeds: less than the time it will take."""
+        """Seconds of the arithmetic at measured speeds: a lower bound of the time it will take."""
         double = (self.flops.double + self.flops.solving) / rates.double
         return self.flops.compute / rates.compute + double + self.flops.assignment / rates.assignment
 
@@ -76,7 +83,8 @@ def estimate(model: Headers, work: Work) -> Estimate:
     """Estimate a compression from headers alone.
 
     Args:
-        model: the original. work: what is to be done.
+        model: the original.
+        work: what is to be done.
     """
     architecture, parts = model.architecture, model.parts
     numbers = architecture.family.numbers(model.checkpoint.config)
@@ -98,22 +106,23 @@ def estimate(model: Headers, work: Work) -> Estimate:
     )
 
 
-def rows(found: Estimate, rates: Rates) -> dict[str, str]:
-    """For people, a line a number."""
-    flops, share = found.flops, found.parameters_after / found.parameters_before
-    dtype, device = str(found.work.dtype).removeprefix("torch."), found.work.device
-    extra = f" and {found.multi_token} multi-token" if found.multi_token else ""
+def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
+    """The estimate for people: name to value, one line each."""
+    flops, share = estimated.flops, estimated.parameters_after / estimated.parameters_before
+    dtype, device = str(estimated.work.dtype).removeprefix("torch."), estimated.work.device
+    extra = f" and {estimated.multi_token} multi-token" if estimated.multi_token else ""
+    needs = estimated.needs
     return {
-        "layers": f"{found.layers}{extra}, {found.moe_layers} of them with routed experts",
-        "experts": f"{found.experts} -> {found.work.experts} in each",
-        "parameters": f"{found.parameters_before:,} -> {found.parameters_after:,} ({share:.0%})",
-        "active": f"{found.active_before:,} -> {found.active_after:,} for a token",
-        "on disk": f"{_gb(found.bytes_before)} -> {_gb(found.bytes_after)}",
-        "host memory": f"{_gb(found.host)} at its peak",
-        **{f"  {name}": _gb(size) for name, size in found.needs.host.items() if size},
-        **({"device memory": f"{_gb(found.device)} at its peak"} if found.needs.device else {}),
-        **({f"  {name}, there": _gb(size) for name, size in found.needs.device.items()}),
-        "disk, while it runs": f"{_gb(found.needs.disk)} beside the original",
+        "layers": f"{estimated.layers}{extra}, {estimated.moe_layers} of them with routed experts",
+        "experts": f"{estimated.experts} -> {estimated.work.experts} in each",
+        "parameters": f"{estimated.parameters_before:,} -> {estimated.parameters_after:,} ({share:.0%})",
+        "active": f"{estimated.active_before:,} -> {estimated.active_after:,} for a token",
+        "on disk": f"{_gb(estimated.bytes_before)} -> {_gb(estimated.bytes_after)}",
+        "host memory": f"{_gb(estimated.host)} at its peak",
+        **{f"  {name}": _gb(size) for name, size in needs.host.items() if size},
+        **({"device memory": f"{_gb(estimated.device)} at its peak"} if needs.device else {}),
+        **({f"  {name}, there": _gb(size) for name, size in needs.device.items()}),
+        "disk, while it runs": f"{_gb(needs.disk)} beside the original",
         "arithmetic": f"{_tera(flops.total)} in all",
         "  attention, dense layers": _tera(flops.layers),
         "  experts, all tokens": f"{_tera(flops.dense)}, for the statistics",
@@ -121,53 +130,54 @@ def rows(found: Estimate, rates: Rates) -> dict[str, str]:
         "  alignment": f"{_tera(flops.probes)} on probe tokens, {_tera(flops.double)} in float64",
         "  assignment": f"{flops.assignment:.2g} steps",
         **({"  refit": f"{_tera(flops.refit)} at most, {_tera(flops.solving)} in float64"} if flops.refit else {}),
-        "time": f"{duration(found.seconds(rates))} or more: its arithmetic at the {rates.compute / GIGA:,.0f} GFLOP/s "
-        f"of {dtype} and {rates.double / GIGA:,.0f} of float64 just measured on {device}; reading comes on top",
+        "time": f"{duration(estimated.seconds(rates))} or more: the arithmetic at the {rates.compute / GIGA:,.0f} "
+        f"GFLOP/s of {dtype} and {rates.double / GIGA:,.0f} of float64 just measured on {device}; reading comes on top",
     }
 
 
-def summary(found: Estimate, rates: Rates) -> str:
-    """The same in a line, at the start of a run."""
-    device = f", device memory {_gb(found.device)}" if found.needs.device else ""
+def summary(estimated: Estimate, rates: Rates) -> str:
+    """The estimate in one line, for the start of a run."""
+    needs = estimated.needs
+    device = f", device memory {_gb(estimated.device)}" if needs.device else ""
     return (
-        f"estimate: {found.experts} -> {found.work.experts} experts in {found.moe_layers} layers; "
-        f"{billions(found.parameters_before)} -> {billions(found.parameters_after)} parameters, "
-        f"{_gb(found.bytes_before)} -> {_gb(found.bytes_after)}; memory {_gb(found.host)}{device}, disk "
-        f"{_gb(found.needs.disk)}; {_tera(found.flops.total)}, {duration(found.seconds(rates))} or more"
+        f"estimate: {estimated.experts} -> {estimated.work.experts} experts in {estimated.moe_layers} layers; "
+        f"{billions(estimated.parameters_before)} -> {billions(estimated.parameters_after)} parameters, "
+        f"{_gb(estimated.bytes_before)} -> {_gb(estimated.bytes_after)}; memory {_gb(estimated.host)}{device}, disk "
+        f"{_gb(needs.disk)}; {_tera(estimated.flops.total)}, {duration(estimated.seconds(rates))} or more"
     )
 
 
-def check_fits(found: Estimate, out: Path, resumed: Path | None = None) -> None:
-    """Refuse what this machine has no room for.
+def check_fits(estimated: Estimate, out: Path, resumed: Path | None = None) -> None:
+    """Refuse a compression for which this machine has no room.
 
     Args:
-        found: what is needed.
-        out: where the output is to be.
-        resumed: folder of an interrupted run, whose files are part of what is needed on disk.
+        estimated: what it needs.
+        out: where the output will be.
+        resumed: folder of an interrupted run, whose files are part of the disk space needed.
 
     Raises:
         UserError: memory, disk or the GPU's memory is too small; says what to lower.
     """
+    work, needs = estimated.work, estimated.needs
     free = free_memory()
-    if free is not None and found.host > free:
-        raise UserError(_too_much("memory", found.host, free, found.needs.host, found.work))
-    on_device = free_device(found.work.device)
-    if on_device is not None and found.device > on_device:
-        raise UserError(
-            _too_much(f"memory of {found.work.device}", found.device, on_device, found.needs.device, found.work)
-        )
+    if free is not None and estimated.host > free:
+        raise UserError(_too_much("memory", estimated.host, free, needs.host, work))
+    on_device = free_device(work.device)
+    if on_device is not None and estimated.device > on_device:
+        raise UserError(_too_much(f"memory of {work.device}", estimated.device, on_device, needs.device, work))
     disk = free_disk(out) + (size_on_disk(resumed) if resumed else 0)
-    if found.needs.disk > disk:
-        lower = "calibration.sequences" if found.needs.walking else "the number of experts"
+    if needs.disk > disk:
+        lower = "calibration.sequences" if needs.walking else "the number of experts"
         raise UserError(
-            f"{out.absolute()}: about {_gb(found.needs.disk)} of disk are needed while it runs and {_gb(disk)} are "
+            f"{out.absolute()}: about {_gb(needs.disk)} of disk are needed while it runs and {_gb(disk)} are "
             f"free; choose another folder or free space, or lower {lower}"
-            + (", or leave merge.dtype: bfloat16 away" if found.work.unquantised and found.quantised else "")
+            + (", or leave merge.dtype: bfloat16 away" if work.unquantised and estimated.quantised else "")
         )
 
 
 def _too_much(what: str, needed: int, free: int, parts: dict[str, int], work: Work) -> str:
-    large = sorted((name for name in parts if parts[name] > FEW * needed), key=lambda name: -parts[name])
+    """The error line for too little memory: the largest parts, and the settings that make them smaller."""
+    large = sorted((name for name in parts if parts[name] > WORTH_NAMING * needed), key=lambda name: -parts[name])
     advice = list(dict.fromkeys(REMEDIES[name] for name in large if name in REMEDIES))
     if work.dtype == torch.float32:
         advice.append("compute.dtype (bfloat16 takes half)")
@@ -177,13 +187,13 @@ def _too_much(what: str, needed: int, free: int, parts: dict[str, int], work: Wo
 
 
 def billions(parameters: int) -> str:
-    """A number of parameters with three digits or more, in thousand millions, or in millions where they are fewer."""
+    """A number of parameters in billions, or in millions below one billion, with at least three digits."""
     value, unit = (parameters / 1e9, "B") if parameters >= 1e9 else (parameters / 1e6, "M")
     return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes, hours or days, with two digits."""
+    """A time in the largest unit of which it has at least two, with one decimal."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -191,8 +201,10 @@ def duration(seconds: float) -> str:
 
 
 def _gb(size: float) -> str:
+    """A size in GB (10⁹ bytes)."""
     return f"{size / GIGA:,.2f} GB"
 
 
 def _tera(flops: float) -> str:
+    """Floating-point operations in TFLOP, or in PFLOP from 10¹⁵."""
     return f"{flops / PETA:,.4g} PFLOP" if flops >= PETA else f"{flops / TERA:.3g} TFLOP"

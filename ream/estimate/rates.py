@@ -3,20 +3,26 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-ENOUGH_SECONDS = 0.005  # of one product: shorter ones measure their start rather than their speed
-SIDES = (256, 512, 1024, 2048, 4096, 8192)
-ASSIGNED = 192  # neurons of the problem that is timed
+ENOUGH_SECONDS = 0.005  # duration of a product; shorter ones measure the start-up rather than the speed
+SIDES = (256, 512, 1024, 2048, 4096, 8192)  # of the square matrices that are tried
+ASSIGNED = 192  # neurons of the assignment problem that is timed
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Floating-point operations a second, of products in the dtype of the computation and in float64; and steps a
-    second of an assignment problem, of which it has D³."""
+    """Speeds of a machine.
+
+    Attributes:
+        compute: floating-point operations a second, of products in the dtype of the computation.
+        double: the same in float64.
+        assignment: steps a second of an assignment problem, which has D³ of them.
+    """
 
     compute: float
     double: float
@@ -27,7 +33,8 @@ def measured(device: torch.device, dtype: torch.dtype) -> Rates:
     """Measure this machine.
 
     Args:
-        device: to compute on. dtype: to compute in.
+        device: to compute on.
+        dtype: to compute in.
     """
     cost = np.random.default_rng(0).random((ASSIGNED, ASSIGNED))
     return Rates(
@@ -38,11 +45,11 @@ def measured(device: torch.device, dtype: torch.dtype) -> Rates:
 
 
 def _products(device: torch.device, dtype: torch.dtype) -> float:
-    """Of square matrices, larger and larger until one product takes long enough."""
+    """Operations a second of products of square matrices, larger and larger until one takes ENOUGH_SECONDS."""
     rate = 0.0
     for side in SIDES:
         matrix = torch.ones(side, side, device=device, dtype=dtype)
-        seconds = _best(lambda matrix=matrix: matrix @ matrix, device)  # type: ignore[misc]
+        seconds = _best(partial(torch.matmul, matrix, matrix), device)
         rate = max(rate, 2.0 * side**3 / seconds)
         if seconds > ENOUGH_SECONDS:
             break
@@ -50,7 +57,7 @@ def _products(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _best(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds, the least of two, after a first one that does not count."""
+    """Seconds of the faster of two runs, after a first run that does not count."""
     best = float("inf")
     for turn in range(3):
         start = time.perf_counter()

@@ -1,19 +1,20 @@
-"""What choosing neurons, the refit and the fit of a layer take: arithmetic and memory (`neuron_choice`, `refit_layer`,
-`fit_layer`)."""
+"""Arithmetic and memory of choosing neurons, of the refit and of the fit of all projections, for one layer.
+
+The formulas follow `neuron_choice`, `refit_layer` and `fit_layer` in ream/compress.
+"""
 
 import math
 
 from ream.compress.fit_layer import NUMBERS, experts_at_a_time
 from ream.compress.refit_layer import DIRECT, SOLVER_BYTES, TOTALS, outputs_at_a_time
 from ream.core.refit.projection_fit import ROUND
+from ream.estimate.sizes import DOUBLE, SINGLE
 from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 
-DOUBLE, SINGLE = 8, 4  # bytes of float64 and float32
-
 
 def refit_flops(architecture: Architecture, work: Work) -> float:
-    """Products over the tokens of one layer; sweeps as many as are allowed."""
+    """Operations of the refit over the tokens of one layer, with as many sweeps as are allowed."""
     if work.refit is None:
         return 0.0
     hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
@@ -32,14 +33,14 @@ def refit_flops(architecture: Architecture, work: Work) -> float:
         sweep = fitted * k * (parts * activations + 2 * product) + held_out * k * (parts * activations + product)
         once = fitted * k * (activations + 2.0 * width**2) + fitted * k * (parts * activations + product)
         solving = once + work.sweeps * sweep + tokens * k * (parts * activations + product)
-    at_work = experts if architecture.family.dense else k
-    block = router + at_work * 3 * product
-    error, written = block, 2 * block + router  # the target's error, and what is written against what was
+    active = experts if architecture.family.dense else k
+    block = router + active * 3 * product
+    error, written = block, 2 * block + router  # the error left of the target; the new block against the old one
     return solving + tokens * (passes * router + error + written)
 
 
 def fit_flops(architecture: Architecture, work: Work) -> float:
-    """Products of the fit of all projections of one layer, with as many `evaluations`."""
+    """Operations of the fit of all projections over the tokens of one layer, with `evaluations` gradients."""
     if not work.iterations:
         return 0.0
     hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
@@ -49,7 +50,7 @@ def fit_flops(architecture: Architecture, work: Work) -> float:
     forward, backward = activations + product, 4 * product
     rounds, gradients = math.ceil(work.iterations / ROUND), evaluations(work.iterations)
     blocks = math.ceil(experts / experts_at_a_time(hidden, width))
-    pairs = tokens * k * forward * (4 + 1 + rounds)  # what is left, and blocks' own share on and off; the errors
+    pairs = tokens * k * forward * (4 + 1 + rounds)  # remaining errors, a block's share added and removed; errors
     pairs += fitted * k * (activations + 2.0 * hidden**2 + 2.0 * width**2 + gradients * (forward + backward))
     router = tokens * 2.0 * hidden * experts * (1 + blocks * (2 + 2 + gradients + rounds))
     coordinates = experts * (4.0 * width * hidden**2 + 2.0 * hidden * width**2)
@@ -57,30 +58,32 @@ def fit_flops(architecture: Architecture, work: Work) -> float:
 
 
 def evaluations(iterations: int) -> int:
-    """Of the gradient, as many as the fit begins no further iteration after: 1.25 an iteration. Most take one an
-    iteration and one more a round; a line search that has trouble takes several."""
+    """Evaluations of the gradient after which the fit begins no further iteration: 1.25 an iteration.
+
+    Most fits take one an iteration and one more a round; a line search in difficulty takes several.
+    """
     whole, rest = divmod(iterations, ROUND)
     return whole * (ROUND * 5 // 4) + rest * 5 // 4
 
 
 def blocks_again(work: Work) -> int:
-    """How often a layer's block runs, shared experts and all, on the compressed stream beside the walk itself."""
+    """How often a refit runs a layer's block, with its shared experts, on the compressed stream beside the walk."""
     if work.refit is None:
         return 0
-    return 4 if work.refit == "layer" else 3  # the target, the error, what is written, what was before
+    return 4 if work.refit == "layer" else 3  # the target, the error, the new block, the old block
 
 
 def target_flops(architecture: Architecture, work: Work) -> float:
-    """The original's block of one layer, for the target: on the compressed stream, or on its own."""
+    """Operations of the original's block of one layer, which gives the target on one of the two streams."""
     if work.refit is None:
         return 0.0
-    at_work = architecture.experts if architecture.family.dense else architecture.top_k
-    block = at_work * 6.0 * architecture.hidden * architecture.width + 2.0 * architecture.hidden * architecture.experts
+    active = architecture.experts if architecture.family.dense else architecture.top_k
+    block = active * 6.0 * architecture.hidden * architecture.width + 2.0 * architecture.hidden * architecture.experts
     return work.pass_tokens * block
 
 
 def choice_flops(architecture: Architecture, work: Work) -> float:
-    """Products over the tokens of one layer, for the matrices of all groups."""
+    """Operations over the tokens of one layer for the matrices from which all groups' neurons are chosen."""
     if not work.chooses:
         return 0.0
     hidden, width, size = architecture.hidden, architecture.width, architecture.experts / work.experts
@@ -92,7 +95,7 @@ def choice_flops(architecture: Architecture, work: Work) -> float:
 
 
 def solving_flops(architecture: Architecture, work: Work) -> float:
-    """Of one layer in float64, whatever the number of tokens: factors, their solutions, and the elimination."""
+    """Operations of one layer in float64 that do not depend on the tokens: factors, solutions, the elimination."""
     hidden, width, experts = architecture.hidden, architecture.width, work.experts
     total = 0.0
     if work.refit is not None:
@@ -111,7 +114,7 @@ def solving_flops(architecture: Architecture, work: Work) -> float:
 
 
 def refit_bytes(architecture: Architecture, work: Work) -> int:
-    """Of the solver's totals, the new down projections, and the features of a micro-batch."""
+    """Bytes of the solver's totals, the new down projections, and the features of a micro-batch."""
     if work.refit is None:
         return 0
     hidden, width, experts = architecture.hidden, architecture.width, work.experts
@@ -126,26 +129,27 @@ def refit_bytes(architecture: Architecture, work: Work) -> int:
 
 
 def fit_bytes(architecture: Architecture, work: Work) -> int:
-    """Of what is kept of the experts that are fitted at a time, of all projections, and of a micro-batch."""
+    """Bytes of what is kept of the experts fitted at a time, of all projections, and of a micro-batch."""
     if not work.iterations:
         return 0
     hidden, width = architecture.hidden, architecture.width
-    some = min(work.experts, experts_at_a_time(hidden, width))
-    kept = some * (NUMBERS * 3 * hidden * width + 2 * (hidden**2 + width**2)) + work.experts * 3 * hidden * width
+    at_a_time = min(work.experts, experts_at_a_time(hidden, width))
+    kept = at_a_time * (NUMBERS * 3 * hidden * width + 2 * (hidden**2 + width**2)) + work.experts * 3 * hidden * width
     features = work.batch * architecture.top_k * (8 * width + 3 * hidden) + work.batch * 4 * hidden
     return SINGLE * (kept + features) + 3 * DOUBLE * hidden**2
 
 
 def choice_bytes(architecture: Architecture, work: Work) -> int:
-    """Of the matrices of the groups that are handled at a time, and of the elimination of one."""
+    """Bytes of the matrices of the groups handled at a time, and of the elimination in one group."""
     if not work.chooses:
         return 0
     neurons = math.ceil(architecture.experts / work.experts) * architecture.width
-    one = DOUBLE * neurons**2
-    at_a_time = min(work.experts * one, max(one, int(SOLVER_BYTES)))
-    elimination = 3 * one + 3 * DOUBLE * neurons * architecture.hidden
+    gram = DOUBLE * neurons**2
+    at_a_time = min(work.experts * gram, max(gram, int(SOLVER_BYTES)))
+    elimination = 3 * gram + 3 * DOUBLE * neurons * architecture.hidden
     return at_a_time + elimination + work.batch * 3 * neurons * SINGLE
 
 
 def _at_once(architecture: Architecture, work: Work) -> bool:
+    """Whether the refit solves all experts of a layer together, without sweeps."""
     return work.experts * architecture.width <= DIRECT

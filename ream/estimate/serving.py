@@ -1,14 +1,15 @@
-"""Where serving kernels are known to be picky about the number of experts, as data; each with where it is written.
+"""Serving kernels that do not take every number of experts, as data, with the source of each claim.
 
-What is here was read in the kernels' sources at the commits named; other versions may differ, and what is not here was
-not looked at. docs/estimate.md says more.
+The table holds what was read in the kernels' sources at the commits named. Other versions may differ, and other kernels
+were not looked at. docs/estimate.md says more.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ream.errors import UserError
-from ream.models.family.architecture import Architecture, check_kept
+from ream.models.family.architecture import Architecture
+from ream.models.family.sizes import check_kept
 
 VLLM = "https://github.com/vllm-project/vllm/blob/0112cf233e0c60674c2844a09695ddeb2b901dc0/csrc/moe"
 SGLANG = "https://github.com/sgl-project/sglang/blob"
@@ -16,20 +17,20 @@ FLASHINFER = "https://github.com/flashinfer-ai/flashinfer/blob/00d48651a39c30f9c
 
 # vLLM compiles its fused top-k for these on CUDA: powers of two, and five multiples of 64.
 FUSED_TOPK = frozenset({*(2**power for power in range(10)), 192, 320, 384, 448, 576})
-GPUS = 8  # of a usual machine
+GPUS = 8  # in a usual machine
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that takes some numbers of experts better than others.
+    """A kernel that does not take every number of experts equally well.
 
     Attributes:
-        name: of the kernel and its library.
-        takes: of the number of experts and of the router's groups, whether that is one it takes.
-        otherwise: what becomes of other numbers.
-        source: where that is written.
-        scores: of Family, the routers that it is for; None: all.
-        grouped: for group-limited routers alone.
+        name: the kernel and its library.
+        takes: whether it takes a number of experts, given that number and the number of router groups.
+        otherwise: what happens to other numbers of experts.
+        source: URL of the code that says so.
+        scores: the router scores (`Family.scores`) that it is for; None: all.
+        grouped: whether it is for group-limited routers alone.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Kernel:
     grouped: bool = False
 
     def concerns(self, model: Architecture) -> bool:
-        """Whether a model may be served by it."""
+        """Whether a model may be served by this kernel."""
         return self.scores in (None, model.family.scores) and (model.router_groups > 1 or not self.grouped)
 
 
@@ -76,21 +77,21 @@ KERNELS = (
 
 
 def concerns(model: Architecture, experts: int) -> list[str]:
-    """A line for each kernel that takes the original's number of experts but not K, with the nearest that it takes.
+    """One line for each kernel that takes the original's number of experts but not K, with the nearest that it takes.
 
     Args:
         model: the original.
-        experts: K.
+        experts: K, of the compressed model.
     """
     lines = []
     for kernel in KERNELS:
         if not kernel.concerns(model) or kernel.takes(experts, model.router_groups):
             continue
         if not kernel.takes(model.experts, model.router_groups):
-            continue  # nothing is lost
-        safe = [count for count in range(1, model.experts + 1) if kernel.takes(count, model.router_groups)]
-        safe = [count for count in safe if _can_keep(model, count)]
-        nearest = [max((n for n in safe if n < experts), default=0), min(n for n in safe if n > experts)]
+            continue  # the original is no better off
+        taken_counts = [count for count in range(1, model.experts + 1) if kernel.takes(count, model.router_groups)]
+        possible = [count for count in taken_counts if _can_keep(model, count)]
+        nearest = [max((n for n in possible if n < experts), default=0), min(n for n in possible if n > experts)]
         lines.append(
             f"{experts} experts {kernel.otherwise}: {kernel.name}; nearest that it takes: "
             + " or ".join(f"{count}" for count in nearest if count)
@@ -99,6 +100,7 @@ def concerns(model: Architecture, experts: int) -> list[str]:
 
 
 def _can_keep(model: Architecture, experts: int) -> bool:
+    """Whether the model can be compressed to that number of experts."""
     try:
         check_kept(model, experts)
     except UserError:

@@ -1,4 +1,4 @@
-"""What a compression is asked to do, as far as its cost and its memory depend on it."""
+"""The sizes and choices of a compression on which its cost and its memory depend."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,26 @@ from ream.compress.refit_layer import held_out_sequences
 
 @dataclass(frozen=True)
 class Work:
-    """Sizes of a compression.
+    """What a compression is asked to do.
 
     Attributes:
-        experts: K. group_size: the most experts that one absorbs, C as docs/method.md counts it; None: no bound.
-        sequential: whether each layer is compressed on what the compressed ones before it make of the text.
-        merges: whether absorbed experts are merged; else they go.
-        terms: of the alignment.
-        sequences: of a pass over the model. tokens: of each sequence. passes: one for each source of a
-            one-shot method; they go through the model together.
-        probes: S. batch_tokens: bound of a micro-batch.
+        experts: K, experts kept in every layer.
+        group_size: C, the most experts that one expert absorbs; None: no bound.
+        sequential: whether each layer is compressed on the hidden states that the compressed layers before it produce.
+        merges: whether absorbed experts are merged; otherwise they are removed.
+        terms: of the alignment's cost: ``activations``, ``weights``.
+        sequences: calibration sequences of a pass over the model.
+        tokens: of each sequence.
+        passes: one for each source of a one-shot method; they go through the model together.
+        probes: S, probe tokens of the alignment and the similarities.
+        batch_tokens: upper bound of a micro-batch.
         hidden_memory: bytes up to which hidden states are kept in memory.
-        device: to compute on. dtype: to compute in.
-        unquantised: write a quantised original in bfloat16.
-        refit: the target of the refit, None without one. sweeps: of it, at most. iterations: of the fit of all
-            projections after it, at most.
+        device: to compute on.
+        dtype: to compute in.
+        unquantised: whether a quantised original is written in bfloat16.
+        refit: the target of the refit, ``layer`` or ``global``; None without a refit.
+        sweeps: of the refit, at most.
+        iterations: of the fit of all projections after the refit, at most; 0 without one.
         chooses: whether neurons are chosen instead of averaged.
     """
 
@@ -53,16 +58,17 @@ class Work:
 
     @property
     def fitted_share(self) -> float:
-        """Of the sequences, those that the refit and the choice of neurons are made from."""
+        """Fraction of the sequences on which the refit and the choice of neurons are fitted."""
         return 1.0 - held_out_sequences(self.sequences) / self.sequences
 
     @property
     def all_tokens(self) -> int:
-        """That go through the model, over all passes."""
+        """Tokens that go through the model, over all passes."""
         return self.passes * self.pass_tokens
 
     @property
     def pass_tokens(self) -> int:
+        """Tokens of one pass."""
         return self.sequences * self.tokens
 
     @property
@@ -72,4 +78,5 @@ class Work:
 
     @property
     def compute_bytes(self) -> int:
+        """Bytes of a number in the dtype of the computation."""
         return self.dtype.itemsize

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ream.calibration import builtin
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
 from ream.machine.files import replacing
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Files and folders that a reader sees whole or not at all, locks on folders, and JSON."""
 
 import errno
 import fcntl
@@ -20,7 +20,7 @@ CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that is flushed to disk and takes its place when the block ends well.
+    """A temporary path beside ``path`` that is flushed to disk and takes its place when the block succeeds.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; ``path`` is then as it was.
@@ -30,13 +30,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
-        mode = temporary.stat().st_mode  # as the umask has it; safetensors' own files can be read by nobody else
+        mode = temporary.stat().st_mode  # as the umask has it; safetensors makes files that only their owner can read
         yield temporary
         with open(temporary, "rb+") as file:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:  # safetensors gives a full disk an error of its own
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an error of its own
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path} cannot be written: {reason}; free space or choose another folder") from error
     finally:
@@ -45,7 +45,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def building(folder: str | Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` that takes its place, whatever it held, when the block ends well.
+    """A new folder beside ``folder`` that takes its place, whatever it held, when the block succeeds.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; ``folder`` is then as it was.
@@ -59,7 +59,7 @@ def building(folder: str | Path) -> Iterator[Path]:
             shutil.rmtree(folder)
         os.replace(partial, folder)
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:  # of what the block read, perhaps
+        if error.errno not in CANNOT_WRITE:  # may come from what the block read
             raise
         raise UserError(f"{folder} cannot be written: {error.strerror}; free space or choose another folder") from error
     finally:
@@ -68,7 +68,7 @@ def building(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone; it is made where it is missing.
+    """Hold a folder for this process alone, by a lock file in it; the folder is made where it is missing.
 
     Raises:
         UserError: another process holds it, or it cannot be made.
@@ -88,9 +88,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold a folder as `locked` does, but by itself, without a file in it: it can be renamed while it is held.
+    """Hold a folder as `locked` does, but by a lock on the folder itself, which can be renamed while it is held.
 
-    Where the file system has no locks for folders (NFS) nothing is held.
+    Where the file system has no locks for folders (NFS), nothing is held.
 
     Raises:
         UserError: another process holds it.
@@ -110,7 +110,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Have what was written to a file, or the names in a folder, on the disk."""
+    """Flush a file's content, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -119,7 +119,7 @@ def sync(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed runs left half-written in a folder and below; only for who holds it alone."""
+    """Remove what killed runs left half-written in a folder and below it; only a process that holds it alone may."""
     for path in sorted(folder.rglob(".*.tmp"), reverse=True):
         if path.is_dir():
             shutil.rmtree(path)
@@ -128,13 +128,18 @@ def sweep(folder: Path) -> None:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's content."""
+    """The SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically; NaN and infinities are refused."""
+    """Write a value as indented JSON, atomically.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity.
+        UserError: the file cannot be written.
+    """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -144,7 +149,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
     """Read a JSON file whose content is an object, such as config.json.
 
     Raises:
-        UserError: it is missing, not JSON, or something else.
+        UserError: it is missing, not JSON, or not an object.
     """
     value = read_json(path)
     if not isinstance(value, dict):

@@ -7,7 +7,7 @@ from torch import Tensor
 from ream.core.experts import Expert
 from ream.models.family.architecture import Architecture
 from ream.models.family.expert_tensors import unpacked
-from ream.models.family.families import RouterTensor
+from ream.models.family.family import RouterTensor
 from ream.models.family.layout import ExpertTensor
 from ream.models.storage.checkpoint import Checkpoint
 
@@ -61,6 +61,6 @@ def read_share(
 
 def input_gates(checkpoint: Checkpoint, architecture: Architecture, layer: int) -> Tensor | None:
     """[N, H]: the router's rows where they scale the experts' inputs (Llama-4), else None."""
-    if architecture.family.rule != "scales-inputs":
+    if not architecture.family.scales_inputs:
         return None
     return checkpoint.read(architecture.tensor_name(layer, architecture.family.router[0]))

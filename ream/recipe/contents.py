@@ -1,4 +1,4 @@
-"""ream.json: what an output consists of, written with it, by which `ream verify` tells whether it is still whole."""
+"""ream.json: the files that an output consists of, by which `ream verify` tells whether it is still whole."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,13 +8,20 @@ from ream import __version__
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 
+# Names of ream's own files in an output.
 CONTENTS = "ream.json"
+RECIPE = "recipe.safetensors"
 FORMAT = "ream-output-1"
 
 
 @dataclass(frozen=True)
 class Written:
-    """A file as it was written: its length in bytes and the SHA-256 of its content."""
+    """A file as it was written.
+
+    Attributes:
+        bytes: its length.
+        sha256: the SHA-256 of its content, in hexadecimal.
+    """
 
     bytes: int
     sha256: str
@@ -22,12 +29,14 @@ class Written:
 
 @dataclass(frozen=True)
 class Contents:
-    """What `ream.json` holds.
+    """What ream.json holds.
 
     Attributes:
-        ream: version that wrote the output.
-        tensors, parameters: of the model.
-        files: shards, index and recipe; what people may well change (config, tokenizer, card) is not among them.
+        ream: the version that wrote the output.
+        tensors: the number of the model's tensors.
+        parameters: the number of the model's parameters.
+        files: file name to the shard, index or recipe as it was written. Files that people have good reasons to change
+            (config, tokenizer, card) are not among them.
     """
 
     ream: str
@@ -37,13 +46,20 @@ class Contents:
 
 
 def write_contents(folder: Path, tensors: int, parameters: int, files: Mapping[str, Written]) -> None:
-    """Write ream.json; the same model gives the same bytes."""
+    """Write ream.json; the same model gives the same bytes.
+
+    Args:
+        folder: the output.
+        tensors: the number of the model's tensors.
+        parameters: the number of the model's parameters.
+        files: file name to the file as it was written.
+    """
     contents = Contents(__version__, tensors, parameters, dict(sorted(files.items())))
     write_json(folder / CONTENTS, {"format": FORMAT, **asdict(contents)})
 
 
 def read_contents(folder: Path) -> Contents:
-    """Read ream.json.
+    """Read ream.json of an output.
 
     Raises:
         UserError: it is missing, damaged or of another format.
@@ -51,12 +67,12 @@ def read_contents(folder: Path) -> Contents:
     path = folder / CONTENTS
     if not path.exists():
         raise UserError(
-            f"{folder} has no {CONTENTS}, so it is no finished output of this ream; write it with `ream apply`"
+            f"{folder} has no {CONTENTS}, so it is not a finished output of this ream; write it with `ream apply`"
         )
     read = read_json(path)
     try:
         if read.pop("format") != FORMAT:
-            raise UserError(f"{path} is of another format than {FORMAT}; write the model again with `ream apply`")
+            raise UserError(f"{path} is not of format {FORMAT}; write the model again with `ream apply`")
         files = {name: Written(**entry) for name, entry in read.pop("files").items()}
         return Contents(**read, files=files)
     except (KeyError, TypeError, AttributeError):

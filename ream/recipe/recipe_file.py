@@ -1,7 +1,8 @@
 """Recipes on disk: one safetensors file, the facts as JSON in its metadata.
 
-Without corrections it has a few MB. With them it has the size of the kept experts' corrected projections, and is
-written and read one of these at a time. What an older ream would leave out has a format of its own, which it refuses.
+Without corrections a recipe has a few MB. With them it has the size of the kept experts' corrected projections, and
+these are written and read one at a time. Each addition that an older ream would silently ignore has a format of its
+own, which the older ream refuses.
 """
 
 import json
@@ -34,19 +35,19 @@ def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
     absorbed = sorted(layer.permutations)
     rows = [layer.permutations[expert] for expert in absorbed]
     width = len(rows[0]) if rows else 0
-    small = np.int16 if width <= np.iinfo(np.int16).max else np.int32
-    chosen = sorted(layer.neurons)
+    index_dtype = np.int16 if width <= np.iinfo(np.int16).max else np.int32
+    assembled = sorted(layer.neurons)
     neurons = {
-        "assembled": np.array(chosen, dtype=np.int32),
-        "neurons": np.array([layer.neurons[position] for position in chosen], dtype=np.int32),
+        "assembled": np.array(assembled, dtype=np.int32),
+        "neurons": np.array([layer.neurons[position] for position in assembled], dtype=np.int32),
     }
-    return (neurons if chosen else {}) | {
+    return (neurons if assembled else {}) | {
         "kept": layer.groups.kept.astype(np.int32),
         "group": layer.groups.group.astype(np.int32),
         "weights": layer.weights,
         "saliency": layer.saliency,
         "absorbed": np.array(absorbed, dtype=np.int32),
-        "permutations": np.array(rows, dtype=small).reshape(len(rows), width),
+        "permutations": np.array(rows, dtype=index_dtype).reshape(len(rows), width),
     }
 
 
@@ -81,20 +82,22 @@ def layer_of(tensors: Mapping[str, "Tensor"]) -> LayerRecipe:
 
 
 def correction_name(part: str, position: int) -> str:
-    """Of a corrected projection, after the layer's prefix.
+    """The name of a corrected projection in a file, after the layer's prefix.
 
     Args:
-        part: of `ream.core.recipe.PROJECTIONS`. position: among the kept experts.
+        part: one of `ream.core.recipe.PROJECTIONS`.
+        position: of the expert among the kept ones.
     """
     return f"{part}.{position}"
 
 
 def _is_correction(name: str) -> bool:
+    """Whether a name in a file, with or without a layer's prefix, is a `correction_name`."""
     return name.split(".")[-2:-1] in [[part] for part in PROJECTIONS]
 
 
 def read_layer(path: Path) -> LayerRecipe:
-    """A layer from a file of its `layer_tensors`; corrections stay in the file, which is to stay where it is."""
+    """Read a layer from a file of its `layer_tensors`; corrections stay in the file, which must not be moved."""
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())
         arrays = {name: file.get_tensor(name) for name in names if not _is_correction(name)}
@@ -102,25 +105,31 @@ def read_layer(path: Path) -> LayerRecipe:
 
 
 class StoredCorrections(Mapping[int, Mapping[str, "Tensor"]]):
-    """Corrections of a layer that lie in a file; those of an expert are read as they are asked for."""
+    """A layer's corrections in a file, by position among the kept experts; an expert's are read when asked for."""
 
     def __init__(self, path: Path, names: Mapping[int, Mapping[str, str]]) -> None:
-        """Args:
-        path: of the file. names: of the tensors by position and part.
+        """Remember where the corrections are; nothing is read.
+
+        Args:
+            path: of the file.
+            names: position to part to the name of the tensor in the file.
         """
         self._path, self._names = path, names
 
     def __len__(self) -> int:
+        """The number of corrected experts."""
         return len(self._names)
 
     def __iter__(self) -> Iterator[int]:
+        """The positions of the corrected experts."""
         return iter(self._names)
 
     def __contains__(self, position: object) -> bool:
+        """Whether the expert at a position is corrected, without reading it as `Mapping` would."""
         return position in self._names
 
     def __getitem__(self, position: int) -> Mapping[str, "Tensor"]:
-        """The tensors by part.
+        """Read the corrections of an expert, by part.
 
         Raises:
             UserError: the file is gone or damaged.
@@ -140,10 +149,7 @@ def save_recipe(path: str | Path, recipe: Recipe) -> None:
         for name, array in pack_layer(layer).items()
     }
     corrected = frozenset[str]().union(*(layer.corrected for layer in recipe.layers.values()))
-    chosen = any(layer.neurons for layer in recipe.layers.values())
-    form = NEURON_FORMAT if chosen else CORRECTED_FORMAT if corrected else FORMAT
-    facts = {**recipe.facts, "format": PROJECTIONS_FORMAT if corrected - {"down"} else form}
-    metadata = {"ream": json.dumps(facts, sort_keys=True)}
+    metadata = {"ream": json.dumps({**recipe.facts, "format": _format(recipe, corrected)}, sort_keys=True)}
     if not corrected:
         with replacing(path) as temporary:
             save_file(arrays, temporary, metadata=metadata)
@@ -151,40 +157,56 @@ def save_recipe(path: str | Path, recipe: Recipe) -> None:
     from ream.models.storage.shard_writing import write_shard
     from ream.models.stored_dtypes import STORED
 
-    tensors = [_output(name, array) for name, array in arrays.items()]
-    tensors += [each for index, layer in recipe.layers.items() for each in _projections(f"layers.{index}.", layer)]
-    tensors.sort(key=lambda each: (-STORED[each.dtype].bytes, each.name))  # so that all lie at multiples of theirs
+    tensors = [_array_tensor(name, array) for name, array in arrays.items()]
+    for index, layer in recipe.layers.items():
+        tensors += _correction_tensors(f"layers.{index}.", layer)
+    # Larger elements first, so that every tensor begins at a multiple of its element size.
+    tensors.sort(key=lambda tensor: (-STORED[tensor.dtype].bytes, tensor.name))
     write_shard(Path(path), tensors, json.dumps({"__metadata__": metadata}).encode())
 
 
-def _output(name: str, array: np.ndarray) -> "OutputTensor":
+def _format(recipe: Recipe, corrected: frozenset[str]) -> str:
+    """The oldest format that has everything the recipe has; ``corrected`` are the projections that it corrects."""
+    if corrected - {"down"}:
+        return PROJECTIONS_FORMAT
+    if any(layer.neurons for layer in recipe.layers.values()):
+        return NEURON_FORMAT
+    return CORRECTED_FORMAT if corrected else FORMAT
+
+
+def _array_tensor(name: str, array: np.ndarray) -> "OutputTensor":
+    """An array to be written under a name."""
     from ream.models.storage.shard_writing import OutputTensor
 
     dtype = f"{array.dtype.kind.upper()}{8 * array.dtype.itemsize}"
     return OutputTensor(name, dtype, array.shape, lambda: [array.tobytes()])
 
 
-def _projections(prefix: str, layer: LayerRecipe) -> "Iterator[OutputTensor]":
-    """Corrections of a layer, those of a part all of one shape and dtype, each read when it is written."""
+def _correction_tensors(prefix: str, layer: LayerRecipe) -> "Iterator[OutputTensor]":
+    """The corrections of a layer, each read only when it is written.
+
+    All corrections of a part have one shape and dtype, so only the first position is read beforehand.
+    """
     from ream.models.dtypes import DTYPES
     from ream.models.storage.shard_writing import OutputTensor, tensor_bytes
 
-    def made(part: str, position: int) -> list[bytes]:
+    def correction_bytes(part: str, position: int) -> list[bytes]:
+        """The bytes of one correction."""
         return [tensor_bytes(layer.corrections[position][part])]
 
-    for position in list(layer.corrections)[:1]:
-        for part, first in layer.corrections[position].items():
-            dtype = next(name for name, dtype in DTYPES.items() if dtype == first.dtype)
-            for each in layer.corrections:
-                name = prefix + correction_name(part, each)
-                yield OutputTensor(name, dtype, tuple(first.shape), partial(made, part, each))
+    for first_position in list(layer.corrections)[:1]:
+        for part, first in layer.corrections[first_position].items():
+            dtype_name = next(name for name, dtype in DTYPES.items() if dtype == first.dtype)
+            for position in layer.corrections:
+                name = prefix + correction_name(part, position)
+                yield OutputTensor(name, dtype_name, tuple(first.shape), partial(correction_bytes, part, position))
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe; its corrections stay in the file, which is to stay where it is.
+    """Read a recipe; its corrections stay in the file, which must not be moved while they are used.
 
     Raises:
-        UserError: the file is missing, damaged or no recipe.
+        UserError: the file is missing, damaged or not a recipe.
     """
     if not Path(path).is_file():
         raise UserError(f"recipe {path} does not exist")
@@ -202,8 +224,8 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _layer(path: Path, prefix: str, arrays: Mapping[str, np.ndarray], names: list[str]) -> LayerRecipe:
-    """A layer whose arrays, and corrections in the file, have a prefix to their names."""
-    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    """The layer whose arrays, and whose corrections in the file, have a prefix to their names."""
+    layer_arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     stored: dict[int, dict[str, str]] = {}
     for part in PROJECTIONS:
         start = f"{prefix}{part}."
@@ -211,5 +233,5 @@ def _layer(path: Path, prefix: str, arrays: Mapping[str, np.ndarray], names: lis
             if name.startswith(start):
                 stored.setdefault(int(name.removeprefix(start)), {})[part] = name
     if not stored:
-        return unpack_layer(own)
-    return replace(unpack_layer(own), corrections=StoredCorrections(path, dict(sorted(stored.items()))))
+        return unpack_layer(layer_arrays)
+    return replace(unpack_layer(layer_arrays), corrections=StoredCorrections(path, dict(sorted(stored.items()))))

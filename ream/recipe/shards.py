@@ -1,4 +1,4 @@
-"""Sharing an output's tensors out over shards of another size than the original's."""
+"""Distributing an output's tensors over shards of another size than the original's, and dropping shards once read."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,10 +8,10 @@ from ream.models.storage.shard_writing import OutputTensor
 
 
 def refilled(tensors: Iterable[OutputTensor], limit: float) -> dict[str, list[OutputTensor]]:
-    """Shard names to tensors: in the given order, each shard filled up to ``limit`` bytes of tensors.
+    """Shard names to tensors, in the given order: each shard is filled up to ``limit`` bytes of tensors.
 
-    A tensor that is larger has a shard of its own. Names are those that transformers gives, which tell how many shards
-    there are; a single one is called as a model in one file.
+    A tensor that is larger has a shard of its own. Names are those that transformers gives, which say how many shards
+    there are; a single shard has the name of a model in one file.
     """
     shards: list[list[OutputTensor]] = [[]]
     room = limit
@@ -29,19 +29,26 @@ def refilled(tensors: Iterable[OutputTensor], limit: float) -> dict[str, list[Ou
 def releasing(
     shards: Mapping[str, Sequence[OutputTensor]], drop: Callable[[str], None]
 ) -> dict[str, list[OutputTensor]]:
-    """The same tensors to write; when the last that reads a shard of the original is made, the shard is dropped."""
-    last = {shard: tensor.name for tensors in shards.values() for tensor in tensors for shard in tensor.reads}
-    done: dict[str, list[str]] = {}
-    for shard, name in last.items():
-        done.setdefault(name, []).append(shard)
+    """The same tensors to write, which drop a shard of the original once the last tensor that reads it is made.
+
+    Args:
+        shards: shard names of the output to their tensors, in the order in which they are written.
+        drop: is given the name of a shard of the original.
+    """
+    last_reader = {shard: tensor.name for tensors in shards.values() for tensor in tensors for shard in tensor.reads}
+    read_last: dict[str, list[str]] = {}
+    for shard, name in last_reader.items():
+        read_last.setdefault(name, []).append(shard)
 
     def then_drop(tensor: OutputTensor) -> OutputTensor:
-        if tensor.name not in done:
+        """The tensor itself, or one that drops the shards which nothing reads after it."""
+        if tensor.name not in read_last:
             return tensor
 
         def make() -> Iterator[bytes | bytearray]:
+            """The tensor's bytes; once they have been taken, the shards are dropped."""
             yield from tensor.make()
-            for shard in done[tensor.name]:
+            for shard in read_last[tensor.name]:
                 drop(shard)
 
         return replace(tensor, make=make)

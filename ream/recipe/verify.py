@@ -1,4 +1,4 @@
-"""`ream verify`: whether a written model is still what was written, and fits together."""
+"""`ream verify`: whether a written model is still what was written, and whether its parts fit together."""
 
 import hashlib
 import json
@@ -8,19 +8,17 @@ from pathlib import Path
 from ream.core.recipe import Recipe, check_layer
 from ream.errors import UserError
 from ream.machine.files import file_digest, read_json
-from ream.machine.progress import Progress
+from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.architecture import Architecture, architecture_of
 from ream.models.family.families import family_of
 from ream.models.storage.checkpoint import INDEX, Checkpoint, TensorInfo
 from ream.models.storage.finite import BLOCK_BYTES
 from ream.models.stored_dtypes import is_finite
-from ream.recipe.apply import compressed_config
-from ream.recipe.contents import CONTENTS, Contents, read_contents
-from ream.recipe.output import RECIPE
+from ream.recipe.config import compressed_config
+from ream.recipe.contents import CONTENTS, RECIPE, Contents, read_contents
 from ream.recipe.recipe_file import load_recipe
 
 AGAIN = f"write the model again from the original: ream apply MODEL {RECIPE} OUT"
-QUIET_SECONDS = 3
 
 
 def verify(folder: Path) -> dict[str, str]:
@@ -29,13 +27,13 @@ def verify(folder: Path) -> dict[str, str]:
     Every byte of the shards is read once, a block at a time.
 
     Args:
-        folder: of the output.
+        folder: the output.
 
     Returns:
-        What was checked, for people.
+        What was checked, for people: a name and a line each.
 
     Raises:
-        UserError: the first problem: names the file or tensor and what to do.
+        UserError: the first problem; names the file or tensor and says what to do.
     """
     contents = read_contents(folder)
     recipe = load_recipe(folder / RECIPE)
@@ -44,12 +42,13 @@ def verify(folder: Path) -> dict[str, str]:
     architecture = architecture_of(checkpoint)
     _check_recipe(recipe, architecture, folder)
     _check_dtypes(checkpoint, architecture)
-    total = _check_index(checkpoint, contents)
+    total = _check_tensors(checkpoint, contents)
+    _check_index(checkpoint, total)
     for name in sorted(contents.files.keys() - checkpoint.headers.keys()):
-        _hold_against(folder, name, contents, file_digest(folder / name) if (folder / name).exists() else None)
+        _check_hash(folder, name, contents, file_digest(folder / name) if (folder / name).exists() else None)
     with Progress(len(checkpoint.tensors), "verify", "tensor", delay=QUIET_SECONDS) as progress:
         for shard in checkpoint.headers:
-            _hold_against(folder, shard, contents, _read_shard(checkpoint, shard, progress))
+            _check_hash(folder, shard, contents, _read_shard(checkpoint, shard, progress))
     return {
         "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, by config and recipe",
         "tensors": f"{len(checkpoint.tensors)}, {checkpoint.parameters:,} parameters, all values finite",
@@ -59,16 +58,23 @@ def verify(folder: Path) -> dict[str, str]:
 
 
 def _check_config(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Check that config.json counts as many experts as the recipe keeps, under every key that counts them."""
     kept, path = recipe.facts.get("experts"), checkpoint.folder / "config.json"
     family = family_of(checkpoint.config, str(checkpoint.folder))
     text = path.read_text(encoding="utf-8")
     if not isinstance(kept, int) or compressed_config(text, family, kept) != text:
-        raise UserError(f"{path} says another number of experts than {RECIPE}, {kept}; correct it, or {AGAIN}")
+        raise UserError(
+            f"{path} gives a different number of experts than {RECIPE}, which keeps {kept}; correct it, or {AGAIN}"
+        )
 
 
 def _check_recipe(recipe: Recipe, architecture: Architecture, folder: Path) -> None:
+    """Check that the recipe is for the model's layers, experts and width."""
     if tuple(sorted(recipe.layers)) != architecture.moe_layers:
-        raise UserError(f"{folder / RECIPE} is for layers {sorted(recipe.layers)}, the model has others; {AGAIN}")
+        raise UserError(
+            f"{folder / RECIPE} is for layers {sorted(recipe.layers)}, the model's MoE layers are "
+            f"{list(architecture.moe_layers)}; {AGAIN}"
+        )
     for index, layer in recipe.layers.items():
         if len(layer.groups.kept) != architecture.experts:
             raise UserError(
@@ -82,7 +88,7 @@ def _check_recipe(recipe: Recipe, architecture: Architecture, folder: Path) -> N
 
 
 def _check_dtypes(checkpoint: Checkpoint, architecture: Architecture) -> None:
-    """All experts of a layer have their tensors of one name in one dtype and shape."""
+    """Check that all experts of a layer have the same dtype and shape in tensors of one name."""
     first: dict[str, TensorInfo] = {}
     for name, role in architecture.roles.items():
         if role.expert is None:
@@ -96,9 +102,13 @@ def _check_dtypes(checkpoint: Checkpoint, architecture: Architecture) -> None:
                 )
 
 
-def _check_index(checkpoint: Checkpoint, contents: Contents) -> int:
-    """Every tensor in one shard and named by the index; bytes of all tensors."""
-    folder, total = checkpoint.folder, sum(info.bytes for info in checkpoint.tensors.values())
+def _check_tensors(checkpoint: Checkpoint, contents: Contents) -> int:
+    """Check that every tensor is in one shard, that none is missing, and that no shard is surplus.
+
+    Returns:
+        The bytes of all tensors.
+    """
+    folder = checkpoint.folder
     entries = sum(len(json.loads(header).keys() - {"__metadata__"}) for header in checkpoint.headers.values())
     if entries != len(checkpoint.tensors):
         raise UserError(f"{folder}: {entries - len(checkpoint.tensors)} tensors are in two shards; {AGAIN}")
@@ -109,21 +119,27 @@ def _check_index(checkpoint: Checkpoint, contents: Contents) -> int:
         )
     surplus = {path.name for path in folder.glob("*.safetensors")} - {*checkpoint.headers, RECIPE}
     if surplus:
-        raise UserError(f"{folder / min(surplus)} is no shard of the model; remove it")
-    if (folder / INDEX).exists():
-        index = read_json(folder / INDEX)
-        unnamed = checkpoint.tensors.keys() - index["weight_map"].keys()
-        if unnamed:
-            raise UserError(f"{folder / INDEX} does not name {min(unnamed)}; {AGAIN}")
-        if index.get("metadata", {}).get("total_size", total) != total:
-            raise UserError(
-                f"{folder / INDEX} says total_size {index['metadata']['total_size']}, the tensors have {total} bytes; "
-                f"{AGAIN}"
-            )
-    return total
+        raise UserError(f"{folder / min(surplus)} is not a shard of the model; remove it")
+    return sum(info.bytes for info in checkpoint.tensors.values())
 
 
-def _hold_against(folder: Path, name: str, contents: Contents, sha256: str | None) -> None:
+def _check_index(checkpoint: Checkpoint, total: int) -> None:
+    """Check that the index, where there is one, names every tensor and gives the total size in bytes."""
+    path = checkpoint.folder / INDEX
+    if not path.exists():
+        return
+    index = read_json(path)
+    unnamed = checkpoint.tensors.keys() - index["weight_map"].keys()
+    if unnamed:
+        raise UserError(f"{path} does not name {min(unnamed)}; {AGAIN}")
+    if index.get("metadata", {}).get("total_size", total) != total:
+        raise UserError(
+            f"{path} says total_size {index['metadata']['total_size']}, the tensors have {total} bytes; {AGAIN}"
+        )
+
+
+def _check_hash(folder: Path, name: str, contents: Contents, sha256: str | None) -> None:
+    """Check a file's SHA-256 (None: the file is missing) against ream.json."""
     if name not in contents.files:
         raise UserError(f"{folder / name} is not among the files of {CONTENTS}; {AGAIN}")
     if sha256 is None:
@@ -136,11 +152,15 @@ def _hold_against(folder: Path, name: str, contents: Contents, sha256: str | Non
 
 
 def _read_shard(checkpoint: Checkpoint, shard: str, progress: Progress) -> str:
-    """SHA-256 of a shard, all of whose floating-point values are finite."""
+    """Read a shard and check that all its floating-point values are finite.
+
+    Returns:
+        SHA-256 of the file, in hexadecimal.
+    """
     digest, place = hashlib.sha256(), 0
-    inside = [info for info in checkpoint.tensors.values() if info.shard == shard]
+    tensors = [info for info in checkpoint.tensors.values() if info.shard == shard]
     with open(checkpoint.folder / shard, "rb") as file:
-        for info in inside:
+        for info in tensors:
             digest.update(file.read(info.begin - place))
             for begin in range(info.begin, info.end, BLOCK_BYTES):
                 block = bytearray(file.read(min(BLOCK_BYTES, info.end - begin)))

@@ -9,7 +9,7 @@ from ream.compress.decide import absorbed
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.machine.files import building, file_digest, read_json
 from ream.machine.memory import trim
-from ream.machine.progress import Progress
+from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.params import Method, Params
 from ream.recipe.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.stages.grouping import read_grouping
@@ -18,9 +18,6 @@ from ream.workspace.layout import Workspace
 if TYPE_CHECKING:
     from ream.core.experts import Expert
     from ream.walk.state import WalkState
-
-
-QUIET_SECONDS = 3
 
 
 def run(
@@ -98,9 +95,9 @@ def _aligned(
     from ream.compress.one_shot import mixed_probes
     from ream.core.alignment import align_groups
     from ream.machine.available import free_threads
-    from ream.models.decoder import runtime
     from ream.models.expert_weights import input_gates, read_expert
     from ream.models.family.activations import unit_of
+    from ream.models.runtime import runtime
     from ream.walk.release import release
     from ream.workspace.original import open_original
 

@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ream.calibration.builtin import Document
 from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
+from ream.calibration.document import Document
 from ream.calibration.sampling import Drawn, draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
 from ream.machine.files import file_digest
-from ream.machine.progress import Progress
+from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.params import Calibration, HubSource, Params, TokensSource
 
-QUIET_SECONDS = 3
 Row = tuple[str, list[int]]  # source, token ids
 
 

@@ -62,7 +62,7 @@ class Bench:
 
         from ream.evaluation.harness import Harness
         from ream.evaluation.windows import read_windows
-        from ream.models.decoder import runtime
+        from ream.models.runtime import runtime
         from ream.stages.items import WINDOWS
 
         self.params, self.original = params, original
@@ -115,7 +115,7 @@ class Bench:
 
     def _bytes(self, recipe: Recipe | None) -> int:
         """Of the tensors of the checkpoint that the recipe would make."""
-        from ream.recipe.apply import output_tensors
+        from ream.recipe.output_tensors import output_tensors
 
         checkpoint, unquantised = self.original.checkpoint, self.params.merge.dtype != "original"
         if recipe is None:

@@ -5,7 +5,7 @@ from typing import get_args
 
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import unknown
-from ream.evaluation.demo_items import TASKS, HeldOut, build_items
+from ream.evaluation.demo.items import TASKS, HeldOut, build_items
 from ream.evaluation.pinned import PINNED
 from ream.evaluation.settings import check_code_execution
 from ream.evaluation.windows import held_out_windows, write_windows

@@ -2,7 +2,7 @@
 
 from ream.compress.decide import absorbed_at_most
 from ream.errors import UserError
-from ream.models.family.architecture import check_group_size, check_kept
+from ream.models.family.sizes import check_group_size, check_kept
 from ream.models.inspection.manifest import Manifest, checkpoint_of, manifest_of
 from ream.models.storage.finite import check_weights
 from ream.params import Params

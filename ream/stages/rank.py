@@ -68,10 +68,11 @@ def run(params: Params, workspace: Workspace, mix: str) -> str:
     from ream.calibration.packing import pad
     from ream.compress.compare import compare, steps
     from ream.evaluation.rank import RankMean
-    from ream.models.decoder import Decoder, runtime
+    from ream.models.decoder import Decoder
+    from ream.models.runtime import runtime
     from ream.recipe.output import check_recipe
     from ream.recipe.recipe_file import load_recipe
-    from ream.walk.walk import batches, check_ids
+    from ream.walk.batches import batches, check_ids
 
     files = [workspace.held_out(source) for source in params.run.sources]
     sequences = [ids for path in files for ids in read_corpus(path, may_be_empty=True).sequences]

@@ -8,20 +8,23 @@ from statistics import fmean
 import numpy as np
 
 from ream.analysis.contents import NOTHING, Ranked, Results, figures_of, tables_of
-from ream.analysis.cost import Cost
-from ream.analysis.figures import overview, save
-from ream.analysis.group_sizes import group_sizes
+from ream.analysis.figures.files import save
+from ream.analysis.figures.held_out_loss import overview
 from ream.analysis.html.captions import caption
 from ream.analysis.html.drawings import Drawing, drawing
 from ream.analysis.html.layers import LayerView, layer_view
 from ream.analysis.html.page import Fact, Link, RecipeLink, Report, page
 from ream.analysis.html.published_note import published_note
 from ream.analysis.html.verdict import verdicts
-from ream.analysis.imported import imported_rows
-from ream.analysis.published import load_parameters, load_published
-from ream.analysis.results import flat_csv, markdown, metrics, ordered
-from ream.analysis.rows import ORIGINAL, Row, rows_of_cells
-from ream.analysis.table import RENDERERS, Table
+from ream.analysis.numbers.group_sizes import group_sizes
+from ream.analysis.results.evaluated import rows_of_cells
+from ream.analysis.results.imported import imported_rows
+from ream.analysis.results.published import load_parameters, load_published
+from ream.analysis.results.rows import ORIGINAL, Row
+from ream.analysis.tables.cost import Cost
+from ream.analysis.tables.formats import RENDERERS
+from ream.analysis.tables.results import flat_csv, markdown, metrics, ordered
+from ream.analysis.tables.table import Table
 from ream.errors import UserError
 from ream.evaluation.scores import Cell, read_scores
 from ream.machine.files import building, replacing, write_json

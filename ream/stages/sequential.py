@@ -15,9 +15,11 @@ from ream.workspace.rank_parts import check_batches, discard_parts, on_own_devic
 
 if TYPE_CHECKING:
     from ream.core.recipe import Recipe
-    from ream.walk.ranks import Ranks, Share
+    from ream.walk.batches import Batches
+    from ream.walk.probes import Probes
+    from ream.walk.ranks import Ranks
+    from ream.walk.share import Share
     from ream.walk.state import WalkState
-    from ream.walk.walk import Batches, Probes
 
 APART = 1.5  # times as much error left on held-out sequences as on those fitted to is worth a warning
 
@@ -46,11 +48,14 @@ def run(
         UserError: the method is one-shot, or the sources hold too few sequences for the mix; of any rank; there are
             more ranks than micro-batches.
     """
-    from ream.compress.sequential import compress_sequentially, recipe_of, streams
-    from ream.models.decoder import Decoder, runtime
+    from ream.compress.sequential import compress_sequentially, recipe_of
+    from ream.compress.streams import streams
+    from ream.models.decoder import Decoder
+    from ream.models.runtime import runtime
     from ream.recipe.recipe_file import save_recipe
+    from ream.walk.batches import batches, check_ids
+    from ream.walk.probes import Probes
     from ream.walk.state import WalkState, fingerprint
-    from ream.walk.walk import Probes, batches, check_ids
 
     composition, ratios = params.method(method).composition(), params.mix(mix)
     if not composition.sequential:

@@ -22,9 +22,11 @@ from ream.workspace.rank_parts import check_batches, discard_parts, on_own_devic
 if TYPE_CHECKING:
     import numpy as np
 
-    from ream.walk.ranks import Ranks, Share
+    from ream.walk.batches import Batches
+    from ream.walk.probes import Probes
+    from ream.walk.ranks import Ranks
+    from ream.walk.share import Share
     from ream.walk.state import WalkState
-    from ream.walk.walk import Batches, Probes
 
 
 def run(
@@ -45,7 +47,7 @@ def run(
     Raises:
         UserError: shards of a rank; see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
     """
-    from ream.walk.walk import Probes
+    from ream.walk.probes import Probes
 
     if shard is None or shards is None:
         return run_all(params, workspace, [source], discard_stale, ranks)[0]
@@ -82,7 +84,7 @@ def run_all(
     Raises:
         UserError: as `run`.
     """
-    from ream.walk.walk import Probes
+    from ream.walk.probes import Probes
 
     if ranks is not None:
         return run_ranks(params, workspace, sources, discard_stale, ranks)
@@ -166,8 +168,8 @@ def _unfinished(
 
 def _tokens(params: Params, workspace: Workspace, original: Original, source: str) -> tuple["Batches", dict[str, Any]]:
     """The tokens of a source, and all that its statistics depend on."""
-    from ream.models.decoder import runtime
-    from ream.walk.walk import batches, check_ids
+    from ream.models.runtime import runtime
+    from ream.walk.batches import batches, check_ids
 
     device, dtype = runtime(*params.compute.placement)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
@@ -230,7 +232,8 @@ def _collect(
     shares: "Sequence[Share] | None" = None,
 ) -> None:
     from ream.compress.one_shot import collect_all
-    from ream.models.decoder import Decoder, runtime
+    from ream.models.decoder import Decoder
+    from ream.models.runtime import runtime
 
     device, dtype = runtime(*params.compute.placement)
     decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
@@ -265,8 +268,8 @@ def _add_up_all(
     workspace: Workspace, source: str, data: "Batches", facts: dict[str, Any], layers: Iterable[int], shards: int
 ) -> None:
     """Leave a source's statistics as the sums over its shards, whose states go."""
+    from ream.walk.probes import Probes
     from ream.walk.state import discard
-    from ream.walk.walk import Probes
 
     folders = [_shard(workspace, source, facts, number, shards)[0] for number in range(shards)]
     parts = [data.shard(number, shards) for number in range(shards)]

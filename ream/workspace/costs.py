@@ -13,10 +13,9 @@ from pathlib import Path
 
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
+from ream.machine.memory import peak_memory
 from ream.params import Params
 from ream.workspace.layout import Workspace
-
-KIBI = 1024
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,6 @@ def recorded(path: Path) -> Iterator[None]:
     yield
     taken = {"seconds": time.monotonic() - started, "host_bytes": peak_memory(), "device_bytes": _on_device()}
     write_json(path, taken)
-
-
-def peak_memory() -> int:
-    """The kernel's high-water mark of this process's resident memory in bytes; 0 where it keeps none."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
-    return sum(KIBI * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _on_device() -> int:

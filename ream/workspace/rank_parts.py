@@ -10,9 +10,11 @@ from ream.params import Params
 from ream.workspace.layout import Workspace
 
 if TYPE_CHECKING:
-    from ream.walk.ranks import Ranks, Share
+    from ream.walk.batches import Batches
+    from ream.walk.probes import Probes
+    from ream.walk.ranks import Ranks
+    from ream.walk.share import Share
     from ream.walk.state import WalkState
-    from ream.walk.walk import Batches, Probes
 
 
 def check_shared(params: Params, method: str | None = None) -> None:
@@ -101,9 +103,9 @@ def parts_of(
     Raises:
         UserError: of any rank.
     """
-    from ream.walk.ranks import Share
+    from ream.walk.probes import Probes
+    from ream.walk.share import Share
     from ream.walk.state import WalkState, fingerprint
-    from ream.walk.walk import Probes
 
     memory = params.compute.hidden_memory / (ranks.local_size * max(1, len(walks)))
     with ExitStack() as opened:

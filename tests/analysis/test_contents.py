@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ream.analysis.contents import Ranked, Results, figures_of, tables_of
-from ream.analysis.cost import Cost
-from ream.analysis.published import load_published
-from ream.analysis.rows import OURS, PAPER
+from ream.analysis.results.published import load_published
+from ream.analysis.results.rows import OURS, PAPER
+from ream.analysis.tables.cost import Cost
 
 FOLDER = Path(__file__).parents[2] / "data" / "published"
 MODEL = "Qwen3-30B-A3B-Instruct-2507"

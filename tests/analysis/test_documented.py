@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ream.analysis.imported import imported_rows
-from ream.analysis.mixes import Series, correlations_of, fronts_of, series_of
-from ream.analysis.published import load_published
-from ream.analysis.rows import Score
+from ream.analysis.numbers.mixes import Series, correlations_of, fronts_of, series_of
+from ream.analysis.results.imported import imported_rows
+from ream.analysis.results.published import load_published
+from ream.analysis.results.rows import Score
 from ream.params import load_params, parse_params
 
 ROOT = Path(__file__).parents[2]

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from ream.calibration.builtin import Document, documents
+from ream.calibration.builtin import documents
 from ream.calibration.corpus import read_corpus, write_corpus
+from ream.calibration.document import Document
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError
 from ream.params import parse_params

@@ -118,12 +118,12 @@ def test_bad_tables(tmp_path, columns, message):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(UserError, match=r"none\.parquet is no file; name a Parquet file: rows"):
+    with pytest.raises(UserError, match=r"none\.parquet is not a file; name a Parquet file: rows"):
         read_corpus(tmp_path / "none.parquet")
     (tmp_path / "f.parquet").write_text("text")
     with pytest.raises(UserError, match=r"f\.parquet is not a Parquet file"):
         read_corpus(tmp_path / "f.parquet")
-    with pytest.raises(UserError, match=r"is no file"):
+    with pytest.raises(UserError, match=r"is not a file"):
         read_corpus(tmp_path)
     table = pa.table({"source": ["a"], "input_ids": [[1]]}).replace_schema_metadata({b"ream": b"{"})
     pq.write_table(table, tmp_path / "g.parquet")

@@ -120,7 +120,7 @@ def with_inf_at_the_end(folder):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (dense, ["'qwen3'", "no Mixture-of-Experts"]),
+        (dense, ["'qwen3'", "not a Mixture-of-Experts"]),
         (without_tensors, [FIRST, "missing"]),
         (truncated, ["truncated or corrupt"]),
         (with_nan, [FIRST, "NaN or Inf"]),
@@ -255,7 +255,7 @@ def test_own_tokens_are_weighed_by_a_mix(ream, model, params, own):
 STALLED = """
 import sys, time
 from ream.commands import cli
-from ream.models.decoder import LoadedLayer
+from ream.models.loaded_layer import LoadedLayer
 calls, run = [], LoadedLayer.__call__
 def stalled(self, *given):
     calls.append(self.index)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.commands.compress import compress_model
 from ream.commands.request import Request
 from ream.errors import UserError

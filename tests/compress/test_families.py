@@ -15,8 +15,9 @@ from ream.core.recipe import Recipe
 from ream.models.family.architecture import without_multi_token
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Method, load_params
-from ream.recipe.apply import CompressedLayer, multi_token_tensors
+from ream.recipe.apply import CompressedLayer
 from ream.recipe.load import load_model
+from ream.recipe.multi_token import multi_token_tensors
 from ream.recipe.output import write_checkpoint
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models import routing

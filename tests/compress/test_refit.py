@@ -9,7 +9,8 @@ import torch
 
 from ream.compress import refit_layer as module
 from ream.compress.refit_layer import held_out_mask
-from ream.compress.sequential import compress_sequentially, streams
+from ream.compress.sequential import compress_sequentially
+from ream.compress.streams import streams
 from ream.core.recipe import Recipe
 from ream.params import Method, load_params
 from ream.recipe.output import write_checkpoint

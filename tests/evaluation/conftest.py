@@ -6,7 +6,7 @@ import torch
 
 from ream import params
 from ream.evaluation import harness
-from ream.evaluation.demo_items import build_items, write_rows
+from ream.evaluation.demo.items import build_items, write_rows
 
 VOCABULARY = 300
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from ream.errors import UserError
-from ream.models.decoder import Decoder, device_of, dtype_of
+from ream.models.decoder import Decoder
 from ream.models.expert_weights import OriginalWeights
 from ream.models.family.activations import ACTIVATIONS, unit_of
 from ream.models.family.architecture import architecture_of
@@ -188,14 +187,3 @@ def test_a_tensor_the_modelling_code_does_not_know(checkpoint, tmp_path):
         path.write_bytes(path.read_bytes().replace(name.encode(), wrong.encode()))
     ids, mask = batch(False)
     refused(lambda: walked(decoder_of(folder), ids, mask), "_norm.weight", "do not match")
-
-
-def test_devices_and_dtypes():
-    assert dtype_of("auto", CPU) == torch.float32
-    assert dtype_of("auto", torch.device("cuda")) == torch.bfloat16
-    assert dtype_of("bfloat16", CPU) == torch.bfloat16
-    assert device_of("cpu") == CPU
-    if not torch.cuda.is_available():
-        assert device_of("auto") == CPU
-        with pytest.raises(UserError, match="cuda:1"):
-            device_of("cuda:1")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ream.analysis.rows import OURS, PAPER
+from ream.analysis.results.rows import OURS, PAPER
 from ream.core.alignment import TERMS
 from ream.core.grouping import GROUPINGS
 from ream.core.saliency import SALIENCIES

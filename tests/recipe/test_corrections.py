@@ -14,8 +14,9 @@ from ream.models.expert_weights import read_expert
 from ream.models.family.expert_tensors import unpack
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.apply import CompressedLayer
+from ream.recipe.contents import RECIPE
 from ream.recipe.load import load_model
-from ream.recipe.output import RECIPE, write_checkpoint
+from ream.recipe.output import write_checkpoint
 from ream.recipe.recipe_file import load_recipe
 from ream.recipe.verify import verify
 from tests.compress.test_families import logits, own

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from ream.machine.files import file_digest
 from ream.models.storage.checkpoint import INDEX, Checkpoint
-from ream.recipe.contents import CONTENTS, read_contents
-from ream.recipe.output import RECIPE, write_checkpoint
+from ream.recipe.contents import CONTENTS, RECIPE, read_contents
+from ream.recipe.output import write_checkpoint
 from ream.recipe.recipe_file import load_recipe, save_recipe
 from ream.recipe.verify import verify
 from tests import tiny
@@ -217,7 +217,7 @@ def test_a_tensor_in_two_shards(out):
 
 def test_a_shard_too_many(out):
     save_file({"x": torch.ones(1)}, out / "model-00099-of-00099.safetensors")
-    refused(lambda: verify(out), "model-00099-of-00099.safetensors", "no shard of the model", "remove it")
+    refused(lambda: verify(out), "model-00099-of-00099.safetensors", "not a shard of the model", "remove it")
 
 
 def test_contents_missing_or_damaged(out):
@@ -227,4 +227,4 @@ def test_contents_missing_or_damaged(out):
         path.write_text(damaged)
         refused(lambda: verify(out), CONTENTS)
     path.unlink()
-    refused(lambda: verify(out), CONTENTS, "no finished output")
+    refused(lambda: verify(out), CONTENTS, "not a finished output")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ream.commands.request import Request, requested
-from ream.models.decoder import runtime
+from ream.models.runtime import runtime
 from tests.graphs import ROOT
 
 

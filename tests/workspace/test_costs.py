@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from ream.machine.memory import peak_memory
 from ream.params import load_params
-from ream.workspace.costs import Taken, cost_of, peak_memory, recorded, together
+from ream.workspace.costs import Taken, cost_of, recorded, together
 from ream.workspace.layout import Workspace
 from tests.tiny import write_params
 

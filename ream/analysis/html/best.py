@@ -6,7 +6,7 @@ from typing import Generic
 
 from ream.analysis.html.measures import Measure, Model
 from ream.analysis.html.statements import Point, Standing, Statement, listed, number
-from ream.analysis.methods import method_place
+from ream.analysis.results.methods import method_place
 
 
 @dataclass(frozen=True)

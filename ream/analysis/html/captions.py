@@ -31,7 +31,7 @@ SAME = {"figure-6": "figure-2", "figure-7a": "figure-3a", "figure-7b": "figure-3
 
 
 def caption(name: str) -> str:
-    """The caption of a figure by its name, as `ream.analysis.paper` names them: those of further sizes end in -K.
+    """The caption of a figure by its name, as `names_of_mixes` gives it: those of further sizes end in -K.
 
     Raises:
         ValueError: no figure has that name.

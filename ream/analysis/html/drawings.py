@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ream.analysis.figures import write
-from ream.analysis.table import Table
+from ream.analysis.figures.files import write
+from ream.analysis.tables.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ream.analysis.intervals import Interval, Tasks
-from ream.analysis.loss_intervals import loss_difference, loss_interval
-from ream.analysis.row_intervals import intervals_between, intervals_of
-from ream.analysis.rows import Row
+from ream.analysis.numbers.intervals import Interval, Tasks
+from ream.analysis.numbers.loss_intervals import loss_difference, loss_interval
+from ream.analysis.numbers.row_intervals import intervals_between, intervals_of
+from ream.analysis.results.rows import Row
 from ream.evaluation.scores import Cell
 
 Model = TypeVar("Model")

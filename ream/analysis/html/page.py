@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ream.analysis.figures.style import styles
 from ream.analysis.html.captions import title
 from ream.analysis.html.downloads import data_address, identifier
 from ream.analysis.html.drawings import Drawing
@@ -19,8 +20,7 @@ from ream.analysis.html.layers import LayerView, encoded
 from ream.analysis.html.statements import Verdict
 from ream.analysis.html.strips import strips_of
 from ream.analysis.html.table_view import downloads, table_view
-from ream.analysis.style import styles
-from ream.analysis.table import Table
+from ream.analysis.tables.table import Table
 
 PACKAGE, TEMPLATES = "ream.analysis.html", "templates"
 WIDE, HUGE = 520, 1400  # CSS pixels: wider drawings have a row of their own; still wider ones scroll, not shrink

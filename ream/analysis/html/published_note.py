@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ream.analysis.html.statements import counted, listed
-from ream.analysis.rows import ORIGINAL, OURS, PAPER, Row
+from ream.analysis.results.rows import ORIGINAL, OURS, PAPER, Row
 
 NOTE = "Published numbers are marked “paper”: they are the paper's printed ones, not measured here."
 

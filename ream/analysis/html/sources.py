@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from ream.analysis.correlation import Correlation
 from ream.analysis.html.statements import Point, Standing, Statement, counted, listed, number
-from ream.analysis.mixes import correlations_of, series_of
-from ream.analysis.rows import Row
+from ream.analysis.numbers.correlation import Correlation
+from ream.analysis.numbers.mixes import correlations_of, series_of
+from ream.analysis.results.rows import Row
 
 BOTH = ("MC", "GEN")
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from ream.analysis.figures.style import styles
 from ream.analysis.html.statements import Point, Statement
-from ream.analysis.style import styles
 
 PADDING = 0.05  # of the range, at both ends
 

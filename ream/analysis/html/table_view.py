@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from ream.analysis.html.captions import title
 from ream.analysis.html.downloads import data_address, identifier
-from ream.analysis.rows import ORIGINAL, OURS
-from ream.analysis.table import RENDERERS, Table
+from ream.analysis.results.rows import ORIGINAL, OURS
+from ream.analysis.tables.formats import RENDERERS
+from ream.analysis.tables.table import Table
 
 # Tables wider than this have their means before the tasks, where they are seen without scrolling.
 MANY = 12

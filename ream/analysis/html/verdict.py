@@ -6,8 +6,8 @@ from ream.analysis.html.best import Entry, best
 from ream.analysis.html.measures import AVG, GEN, LOSS
 from ream.analysis.html.sources import what_sources_buy
 from ream.analysis.html.statements import SizeVerdict, Statement, Verdict, counted
-from ream.analysis.paper import sizes, without_ablations
-from ream.analysis.rows import ORIGINAL, OURS, ROLES, Row, in_mixes, mix_name
+from ream.analysis.results.methods import without_ablations
+from ream.analysis.results.rows import ORIGINAL, OURS, ROLES, Row, in_mixes, mix_name, sizes
 from ream.evaluation.scores import Cell
 
 Mixes = Mapping[str, Mapping[str, float]]

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from ream.errors import UserError
-from ream.models.family.families import Family
+from ream.models.family.family import Family
 from ream.models.storage.checkpoint import Checkpoint
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ream.models.family.families import Family
+from ream.models.family.family import Family
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
 from ream.models.inspection.headers import Headers
 
@@ -66,9 +66,8 @@ def _uncounted(model: Headers) -> str:
 
 def _dtypes(model: Headers) -> str:
     """Of what is stored of the experts."""
-    roles, checkpoint = model.architecture.roles, model.checkpoint
-    first = next(name for name, role in roles.items() if name in checkpoint.logical and hasattr(role.kind, "part"))
-    return ", ".join(dict.fromkeys(info.dtype for info in checkpoint.headers_of(first).values()))
+    headers = model.checkpoint.headers_of(model.architecture.an_expert_tensor)
+    return ", ".join(dict.fromkeys(info.dtype for info in headers.values()))
 
 
 def unknown_family(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, fields
 
 from ream.models.family.architecture import Architecture
-from ream.models.family.families import RouterTensor
+from ream.models.family.family import RouterTensor
 from ream.models.quantization.names import logical_shape
 from ream.models.storage.checkpoint import Checkpoint
 

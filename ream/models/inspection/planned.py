@@ -14,7 +14,8 @@ from torch import nn
 
 from ream.errors import UserError
 from ream.machine.files import read_table
-from ream.models.family.families import Family, family_of
+from ream.models.family.families import family_of
+from ream.models.family.family import Family
 from ream.models.family.modelling import model_config
 from ream.models.quantization.config import DTYPE_KEYS, KEYS, format_of
 from ream.models.quantization.mxfp4 import Mxfp4

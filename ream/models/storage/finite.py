@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from ream.errors import UserError
-from ream.machine.progress import Progress
+from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.stored_dtypes import is_finite
 
 BLOCK_BYTES = 1 << 26  # of a tensor that are in memory at a time; whole elements of every dtype
-QUIET_SECONDS = 3
 
 
 def check_weights(checkpoint: Checkpoint) -> None:

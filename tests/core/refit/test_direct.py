@@ -87,7 +87,7 @@ def test_an_output_that_would_be_worse_keeps_its_weights(rng, monkeypatch):
         change[:, 2] += 100
         return change
 
-    monkeypatch.setattr("ream.core.refit.refit.solved", broken)
+    monkeypatch.setattr("ream.core.refit.direct.solved", broken)
     down, report = refit(stream_of(layer, error, None, 16), layer.experts, silu_unit, DIRECT)
     assert report.reverted == 1
     assert torch.equal(down[:, 2], layer.experts.down[:, 2].float())

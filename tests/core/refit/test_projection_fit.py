@@ -8,23 +8,12 @@ import torch
 from scipy.optimize import least_squares
 
 from ream.core.experts import ExpertStack, parts
-from ream.core.refit.projection_fit import FITTED, FitSettings, fit_projections, routed_outputs
+from ream.core.refit.projection_fit import FitSettings, fit_projections
+from ream.core.refit.projection_passes import FITTED, routed_outputs
 from ream.core.refit.sums import RefitTokens
 from ream.models.family.activations import unit_of
-from tests.core import reference
 from tests.core.layers import silu_unit
-from tests.core.refit.refitting import layer_of, noise, stream_of
-
-
-def looped(layer, stack, which, unit=reference.hidden):
-    """What some experts give, [T, H], token by token."""
-    given, weights = layer.reference_inputs(), {name: tensor.double().numpy() for name, tensor in parts(stack)}
-    total = np.zeros(given["x"].shape)
-    for t, x in enumerate(given["x"]):
-        for j, weight in zip(given["indices"][t], given["weights"][t], strict=True):
-            if j in which:
-                total[t] += weight * (weights["down"][j] @ np.array(unit(x, weights["gate"][j], weights["up"][j])))
-    return total
+from tests.core.refit.refitting import layer_of, looped, noise, stream_of
 
 
 def disturbed(rng, stack, scale):
@@ -43,14 +32,6 @@ def fitted(layer, wanted, mask=None, which=None, batch=64, **settings):
     for name in FITTED:
         getattr(stack, name)[list(which)] = found[name].to(layer.x.dtype)
     return stack, report
-
-
-def test_outputs_are_those_of_loops(rng):
-    layer = layer_of(rng, top_k=3)
-    for which in ([0, 1, 2, 3, 4, 5], [4, 1]):
-        tokens = RefitTokens(layer.x, layer.routing, layer.x, torch.ones(len(layer.x), dtype=torch.bool))
-        found = routed_outputs(tokens, [layer.experts[expert] for expert in which], which, silu_unit)
-        np.testing.assert_allclose(found, looped(layer, layer.experts, which), rtol=1e-9, atol=1e-9)
 
 
 def test_a_layer_that_can_be_reached_is(rng):

@@ -5,7 +5,8 @@ python -m tests.models.family.family_table
 
 from pathlib import Path
 
-from ream.models.family.families import FAMILIES, Family
+from ream.models.family.families import FAMILIES
+from ream.models.family.family import Family
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
 from tests.models.families import LAYERS, TINY
 
@@ -29,7 +30,7 @@ def router(family: Family) -> str:
         parts.append("bias")
     if family.router_groups_key:
         parts.append("groups")
-    if family.rule == "scales-inputs":
+    if family.scales_inputs:
         parts.append("scales the inputs of experts")
     return ", ".join(parts)
 

@@ -1,0 +1,27 @@
+"""Sizes of the tensors that hold all tokens of a pass while the model is walked."""
+
+from ream.estimate.sizes import SINGLE
+from ream.estimate.work import Work
+from ream.models.family.architecture import Architecture
+
+
+def hidden_bytes(architecture: Architecture, work: Work) -> int:
+    """Bytes of the hidden states of all tokens of a pass."""
+    return work.pass_tokens * architecture.hidden * work.compute_bytes
+
+
+def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
+    """Bytes of each of the tensors of all tokens that exist at the same time.
+
+    First the hidden states, with the target ``global`` those of the original beside the compressed; then, in a
+    sequential walk, the inputs of the experts; in a refit the errors; in a fit of all projections the remaining errors,
+    in float32 at least.
+    """
+    hidden_states = hidden_bytes(architecture, work)
+    remaining_errors = hidden_states // work.compute_bytes * max(SINGLE, work.compute_bytes)
+    return [
+        hidden_states * work.streams,
+        *[hidden_states] * work.sequential,
+        *[hidden_states] * (work.refit is not None),
+        *[remaining_errors] * (work.iterations > 0),
+    ]

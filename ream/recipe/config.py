@@ -1,0 +1,26 @@
+"""config.json of a compressed checkpoint."""
+
+import json
+
+from ream.models.family.family import Family
+
+
+def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bool = False) -> str:
+    """config.json with the number of experts changed; ``text`` itself where nothing changes.
+
+    Args:
+        text: the original's config.json.
+        family: of the model.
+        kept: K.
+        drop_multi_token: whether the checkpoint is written without the multi-token layers.
+    """
+    config = json.loads(text)
+    numbers = config[family.text] if family.text else config
+    changes = {key: kept for key in family.experts_keys if key in numbers}
+    if drop_multi_token and family.multi_token is not None:
+        changes |= {key: 0 for key in family.multi_token.count_keys if key in numbers}
+    if all(numbers[key] == value for key, value in changes.items()):
+        return text
+    changed = dict(numbers) | changes
+    config = {**config, family.text: changed} if family.text else changed
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

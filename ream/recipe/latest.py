@@ -1,0 +1,48 @@
+"""The expert that was computed last, kept because its tensors are asked for one after the other."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from ream.core.experts import Expert
+
+T = TypeVar("T")
+
+
+class Slot(Generic[T]):
+    """One value and the (layer, position) for which it was computed."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._key: tuple[int, int] | None = None
+        self._value: T | None = None
+
+    def get(self, key: tuple[int, int], make: Callable[[], T]) -> T:
+        """Return the value for a layer and position: the stored one, or a new one that replaces it.
+
+        The old value is released before the new one is computed, so that two are never in memory.
+        """
+        if self._value is None or key != self._key:
+            self._key = self._value = None
+            self._value = make()
+            self._key = key
+        return self._value
+
+
+class Latest:
+    """The last kept expert in three forms.
+
+    A whole checkpoint shares one instance, rather than one per layer: an expert of a large model takes 100 MB.
+
+    Attributes:
+        merged: the expert after merging and corrections.
+        stored: its tensors in the checkpoint's format: name in the layout to suffix to tensor.
+        made: the expert as it is read back from those tensors.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.merged: Slot[Expert] = Slot()
+        self.stored: Slot[dict[str, dict[str, Tensor]]] = Slot()
+        self.made: Slot[Expert] = Slot()

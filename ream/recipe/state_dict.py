@@ -1,0 +1,57 @@
+"""The tensors of the compressed text model by transformers' names, made from the bytes that would be written."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ream.core.recipe import Recipe
+from ream.models.dtypes import DTYPES
+from ream.models.family.architecture import Architecture
+from ream.models.quantization.names import logical_names
+from ream.models.quantization.tensors import read_logical
+from ream.models.storage.checkpoint import Checkpoint
+from ream.recipe.multi_token import multi_token_tensors
+from ream.recipe.output_tensors import output_tensors
+
+
+def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> dict[str, Tensor]:
+    """The text model's tensors under a recipe, by the names of transformers' text-only model.
+
+    Multi-token layers are left out: transformers' models do not have them.
+
+    Args:
+        checkpoint: the original.
+        architecture: of the original.
+        recipe: what becomes of the experts; None for the original itself.
+    """
+    left_out = multi_token_tensors(checkpoint, architecture)
+    prefixes = architecture.family.text_prefixes
+    return {
+        prefixes[prefix] + name.removeprefix(prefix): tensor
+        for name, tensor in _tensors(checkpoint, architecture, recipe)
+        for prefix in prefixes
+        if name.startswith(prefix) and name not in left_out
+    }
+
+
+def _tensors(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> Iterator[tuple[str, Tensor]]:
+    """Names and values of the model's tensors, quantised ones decoded."""
+    if recipe is None:
+        yield from ((name, checkpoint.read(name)) for name in checkpoint.logical)
+        return
+    written = {
+        tensor.name: tensor
+        for tensors in output_tensors(checkpoint, architecture, recipe).values()
+        for tensor in tensors
+    }
+
+    def read(name: str) -> Tensor:
+        """The tensor whose bytes would be written under a name."""
+        tensor = written[name]
+        data = bytearray().join(tensor.make())
+        return torch.frombuffer(data, dtype=DTYPES[tensor.dtype]).reshape(tensor.shape)
+
+    form = checkpoint.form
+    for name, parts in logical_names(form, written).items():
+        yield name, read(name) if set(parts) == {""} else read_logical(form, name, parts, read)

@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import linregress, pearsonr
+
+from ream.analysis.numbers.correlation import correlations, pearson, regression
+
+
+def test_a_correlation_by_hand():
+    # x − 2.5 = (−1.5, −.5, .5, 1.5), y − 2.5 = (−1.5, .5, −.5, 1.5): r = (2.25 − .25 − .25 + 2.25) / 5 = 0.8
+    # z = atanh 0.8 = ln 3 = 1.0986, width 1.95996 / sqrt(4 − 3): tanh(−0.8614) = −0.6970, tanh(3.0586) = 0.9956
+    found = pearson(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4]))
+    assert (found.r, found.points, found.undefined) == (pytest.approx(0.8), 4, "")
+    assert (found.low, found.high) == (pytest.approx(-0.6970, abs=1e-4), pytest.approx(0.9956, abs=1e-4))
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize("n", [4, 10, 33])
+def test_equal_to_scipy(rng, n, confidence):
+    x = rng.normal(size=n)
+    y = 0.5 * x + rng.normal(size=n)
+    found, expected = pearson(x, y, confidence), pearsonr(x, y)
+    interval = expected.confidence_interval(confidence)
+    assert (found.r, found.low, found.high) == pytest.approx((expected.statistic, interval.low, interval.high))
+
+
+def test_units_do_not_matter(rng):
+    x, y = rng.normal(size=(2, 10))
+    plain = pearson(x, y)
+    for scale in (1e-200, 1e200, 3.0):
+        found = pearson(x * scale, y)
+        assert (found.r, found.low) == pytest.approx((plain.r, plain.low))
+    assert pearson(-x, y).r == pytest.approx(-plain.r)
+
+
+def test_degenerate_columns_are_named():
+    x = np.array([1.0, 2, 3, 4, 5])
+    constant = pearson(x, np.full(5, 0.3 / 0.9))
+    assert (constant.r, constant.low, constant.undefined) == (None, None, "a column is constant")
+    nearly = np.array([0.1 + 0.2, 0.3, 0.3, 0.3, 0.3])
+    assert nearly[0] != nearly[1]
+    assert pearson(nearly, x).undefined == "a column is constant"
+    assert pearson(np.zeros(5), x).undefined == "a column is constant"
+    assert pearson(x[:1], x[:1]).undefined == "fewer than 2 points"
+    three = pearson(x[:3], np.array([1.0, 3, 2]))
+    assert (three.r, three.low, three.undefined) == (pytest.approx(0.5), None, "fewer than 4 points for an interval")
+
+
+def test_points_on_a_line_have_an_interval_without_width():
+    x = np.array([0.1, 0.7, 0.2, 0.3, 0.55])
+    rising, falling = pearson(x, 3 * x + 1), pearson(x, 1 - x / 7)
+    assert (rising.r, rising.low, rising.high) == (1, 1, 1)
+    assert (falling.r, falling.low, falling.high) == (-1, -1, -1)
+
+
+def test_bad_columns_are_refused():
+    with pytest.raises(ValueError, match="2 values cannot correlate with 3"):
+        pearson(np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match="finite"):
+        pearson(np.array([1.0, math.inf]), np.zeros(2))
+
+
+def test_every_pair_of_columns_once(rng):
+    columns = {name: rng.normal(size=8) for name in "abc"}
+    found = correlations(columns)
+    assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert found["b", "c"] == pearson(columns["b"], columns["c"])
+
+
+def test_the_regression_line_is_scipys(rng):
+    x = rng.normal(size=12)
+    y = 2 * x + rng.normal(size=12)
+    found, expected = regression(x, y), linregress(x, y)
+    assert (found.slope, found.intercept) == pytest.approx((expected.slope, expected.intercept))
+    assert found.correlation == pearson(x, y)
+
+
+def test_no_line_through_one_value_of_x():
+    assert regression(np.array([2.0]), np.array([1.0])) is None
+    assert regression(np.array([2.0, 2.0]), np.array([1.0, 3.0])) is None
