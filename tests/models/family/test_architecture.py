@@ -1,6 +1,7 @@
 """What a checkpoint is, told from its config and tensor names; what is no such checkpoint is refused by name."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -91,6 +92,26 @@ def test_sizes_that_fit_and_those_that_do_not(checkpoint):
     refused(lambda: check_kept(model, EXPERTS + 1), "9 is more", f"keep at most {EXPERTS}")
     check_group_size(model, 3, 2)  # 3 · 2 >= 8 − 3
     refused(lambda: check_group_size(model, 3, 1), "group size 1", "other 5", "use at least 2")
+
+
+@pytest.mark.parametrize(
+    ("experts", "kept", "router_groups", "least"),
+    [(8, 2, 1, 3), (8, 1, 1, 7), (12, 6, 1, 1), (16, 4, 2, 3), (12, 3, 3, 3), (9, 2, 1, 4)],
+)
+def test_group_size_may_be_just_large_enough(experts, kept, router_groups, least):
+    """K·C = N − K is accepted (in the last case K·C = N − K + 1, as K does not divide N); one less is refused."""
+    model = SimpleNamespace(experts=experts, router_groups=router_groups)
+    check_group_size(model, kept, least)
+    others, centroids = (experts - kept) // router_groups, kept // router_groups
+    refused(
+        lambda: check_group_size(model, kept, least - 1),
+        f"group size {least - 1}: {centroids} centroids", f"other {others} experts", f"use at least {least} ",
+    )  # fmt: skip
+
+
+def test_one_expert_more_than_the_centroids_can_absorb_is_refused():
+    check_group_size(SimpleNamespace(experts=9, router_groups=1), 3, 2)  # 3 · 2 = 9 − 3
+    refused(lambda: check_group_size(SimpleNamespace(experts=10, router_groups=1), 3, 2), "other 7", "at least 3 ")
 
 
 def test_index_keeps_its_weights(checkpoint):
