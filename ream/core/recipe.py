@@ -80,7 +80,7 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
     if group.min() < -1 or group.max() >= len(kept) or (group[kept] != np.arange(len(kept))).any():
         raise ValueError("groups do not match the kept experts")
     totals = np.bincount(group[group >= 0], layer.weights[group >= 0], minlength=len(kept))
-    if not np.allclose(totals, 1.0, atol=1e-9) or not (layer.weights[group < 0] == 0).all():
+    if not np.allclose(totals, 1.0, rtol=1e-5, atol=1e-9) or not (layer.weights[group < 0] == 0).all():
         raise ValueError("merge weights do not sum to 1 in every group")
     absorbed = set(np.flatnonzero(group >= 0).tolist()) - set(kept.tolist())
     if layer.neurons:

@@ -87,8 +87,16 @@ def test_dropped_expert_with_a_weight_is_refused():
         check_layer(pruned([1.0, 0.5, 1.0]), 3, 3)
 
 
-def test_weights_may_be_off_by_rounding(layer):
-    check_layer(replace(layer, weights=layer.weights * (1 + 1e-12)), 5, 3)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weights_may_be_off_by_rounding(layer, sign):
+    """By a relative 1e-5 and an absolute 1e-9, of one group as well as of all."""
+    for within in (1e-12, 1.00005e-5):
+        check_layer(replace(layer, weights=layer.weights * (1 + sign * within)), 5, 3)
+    for group in ([0, 1], [3], [2, 4]):
+        weights = layer.weights.copy()
+        weights[group] *= 1 + sign * 1.00015e-5
+        with pytest.raises(ValueError, match="merge weights do not sum to 1 in every group"):
+            check_layer(replace(layer, weights=weights), 5, 3)
 
 
 @pytest.mark.parametrize("experts", [[0], [0, 1, 2], [0, 3], [0, 2, 3], []])
