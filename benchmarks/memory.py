@@ -161,7 +161,8 @@ def compress_command(model: Path, out: Path, tokens: Path, method: str, argument
     return [
         sys.executable, "-m", "ream.commands.cli", "compress", str(model), str(out), "--method", method,
         "--experts", str(arguments.kept), "--group-size", "16", "--calibration", str(tokens),
-        "--threads", str(arguments.threads), "--batch-tokens", str(arguments.batch_tokens), "--device", "cpu",
+        "--set", f"compute.threads={arguments.threads}", "--set", f"compute.batch_tokens={arguments.batch_tokens}",
+        "--device", "cpu",
         "--params", str(ROOT / "params.yaml"),
     ]  # fmt: skip
 

@@ -4,7 +4,8 @@ One module for the sections of each subject; `tree` puts them together and `read
 of ream imports from here.
 """
 
-from ream.params.methods import AlignmentTerm, Grouping, GroupingKind, Method, Refit, SaliencyKind, SimilarityKind
+from ream.core.composition import AlignmentTerm, GroupingKind, SaliencyKind, SimilarityKind
+from ream.params.methods import Grouping, Method, Refit
 from ream.params.model import Compute
 from ream.params.reading import load_params, parse_params
 from ream.params.report import TAKEN, Import
