@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save
 from ream.calibration import builtin
 from ream.calibration.document import Document
 from ream.errors import UserError
-from ream.machine.files import replacing
+from ream.machine.files import read_table, replacing
 
 PADDING = -1
 Windows = Int32[np.ndarray, "n tokens"]
@@ -81,3 +81,14 @@ def read_windows(path: Path) -> dict[str, Windows]:
         raise UserError(f"{path} does not exist; run the items stage, which writes it") from None
     except SafetensorError as error:
         raise UserError(f"{path} is not a safetensors file ({error}); run the items stage again") from None
+
+
+def end_token(folder: Path) -> int | None:
+    """The first end-of-text id in a model's config; None where the config names none.
+
+    Raises:
+        UserError: config.json is missing or not JSON.
+    """
+    config = read_table(folder / "config.json")
+    end: int | list[int] | None = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
+    return end[0] if isinstance(end, list) else end
