@@ -72,6 +72,8 @@ def test_what_passes_through_is_the_originals_bytes(checkpoint, recipe):
             assert not layer.passes(kind, 1)
             assert layer.share(kind, 1) == tensor_bytes(layer.values(kind, 1)) != opened_checkpoint.raw(name)
         assert layer.alone(0)
+    unrefitted = CompressedLayer(opened_checkpoint, architecture, 1, replace(recipe, corrections={1: drawn}))
+    assert all(unrefitted.passes(kind, 0) for kind in architecture.layout)
     assert torch.equal(layer.expert(0).down, drawn["down"])
     original = dict(parts(read_expert(opened_checkpoint, architecture, 1, 1)))
     assert all(torch.equal(part, original[name]) for name, part in parts(layer.expert(0)) if name != "down")
@@ -102,3 +104,6 @@ def test_a_recipe_is_for_all_layers_or_all_but_the_multi_token_ones(tmp_path):
         wrong = Recipe(dict.fromkeys(layers, complete.layers[decoder[0]]), {})
         refused(lambda wrong=wrong: compressed_layers(checkpoint, whole, wrong), "the recipe is for MoE layers")
     refused(lambda: compressed_layers(checkpoint, without_multi_token(whole), complete), f"has {decoder}")
+    two = replace(whole, multi_token=2, moe_layers=(*whole.moe_layers, whole.layers + 1))
+    assert list(compressed_layers(checkpoint, two, shorter)) == decoder
+    refused(lambda: compressed_layers(checkpoint, two, complete), "the recipe is for MoE layers")
