@@ -186,7 +186,8 @@ def compress_command(model: Path, out: Path, tokens: Path, method: str, options:
     return [
         sys.executable, "-m", "ream.commands.cli", "compress", str(model), str(out), "--method", method,
         "--experts", str(options.kept), "--group-size", "16", "--calibration", str(tokens),
-        "--threads", str(options.threads), "--batch-tokens", str(options.batch_tokens), "--device", "cpu",
+        "--set", f"compute.threads={options.threads}", "--set", f"compute.batch_tokens={options.batch_tokens}",
+        "--device", "cpu",
         "--params", str(ROOT / "params.yaml"),
     ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from ream.compress.sequential import compress_sequentially
 from ream.compress.statistics_file import read_sums
 from ream.core.recipe import Recipe
 from ream.evaluation.loss import window_loss
-from ream.evaluation.windows import Windows, held_out_windows
+from ream.evaluation.windows import Windows, end_token, held_out_windows
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.models.family.architecture import architecture_of
@@ -28,7 +28,7 @@ from ream.models.storage.checkpoint import Checkpoint
 from ream.params import BuiltinSource, Calibration, load_params
 from ream.recipe.load import load_model
 from ream.recipe.recipe_file import load_recipe, save_recipe
-from ream.stages.items import end_token, write_items
+from ream.stages.items import write_items
 from ream.walk.batches import Batches, batches
 from ream.walk.probes import Probes
 from ream.walk.state import WalkState
@@ -137,7 +137,7 @@ def suite_scores(bench: Bench, cell: Cell, folder: Path) -> dict[str, Any]:
 
     params = load_params(ROOT / "params.yaml")
     if not (folder / "items").exists():
-        write_items(params, folder / "items", str(MODEL))
+        write_items(params, folder / "items", MODEL)
     suite = params.suites["demo"].model_copy(update={"loss": []})
     model = load_model(bench.checkpoint, bench.architecture, bench.recipe(cell), bench.device, torch.float32)
     harness = Harness(suite, params.evaluation, folder / "items")

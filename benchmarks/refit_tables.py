@@ -9,6 +9,8 @@ from typing import Any
 from refit_bench import SOURCES
 from refit_cells import METHODS, ORIGINAL, Cell, baseline, quick, scored
 
+from ream.analysis.tables.pipes import pipe_table
+
 
 def recovered(lines: Mapping[str, dict[str, Any]], cell: Cell) -> dict[str, float]:
     """The fraction of one-shot REAP's increase in loss that a cell avoids, for each source and for the mean loss.
@@ -33,10 +35,8 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
         cell = Cell(**measured["cell"])
         if cell.method not in ("original", "one-shot") and baseline(cell).key in lines and cell not in quick():
             settings.setdefault(replace(cell, seed=0).key, []).append(cell)
-    rows = [
-        "| K | experts are | changed | target | λ | fit | sequences | seeds | loss | general | math | code | mean |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ["K", "experts are", "changed", "target", "λ", "fit", "sequences", "seeds", "loss", *SOURCES, "mean"]
+    rows = []
     for cells in sorted(settings.values(), key=lambda cells: _place(cells[0])):
         cell, fractions = cells[0], [recovered(lines, seed_cell) for seed_cell in cells]
         loss = statistics.fmean(_with_mean(lines[seed_cell.key]["loss"])["mean"] for seed_cell in cells)
@@ -56,20 +56,20 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
             f"{loss:.3f}",
             *means,
         )
-        rows.append("| " + " | ".join(str(value) for value in named) + " |")
-    return "\n".join(rows)
+        rows.append([str(value) for value in named])
+    return "\n".join(pipe_table(head, rows))
 
 
 def suite_table(lines: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: MC and GEN of the scored cells, in percent; "" if there are none."""
     if not lines:
         return ""
-    rows = ["| K | experts are | target | sequences | MC | GEN |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for cell in scored():
         if (line := lines.get(cell.key)) is not None:
             named = (cell.experts, cell.method, cell.target or "no refit", cell.sequences)
-            rows.append("| " + " | ".join(map(str, named)) + f" | {line['mc']:.1f} | {line['gen']:.1f} |")
-    return "\n".join(rows)
+            rows.append([*map(str, named), f"{line['mc']:.1f}", f"{line['gen']:.1f}"])
+    return "\n".join(pipe_table(["K", "experts are", "target", "sequences", "MC", "GEN"], rows))
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:

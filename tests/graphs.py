@@ -12,6 +12,7 @@ import yaml
 
 from flows.graph import read_graph
 from ream.commands.stage import run_stage
+from ream.workspace.layout import Workspace
 from tests.tiny import build
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +89,6 @@ def run_all(folder: Path) -> set[str]:
         words = shlex.split(stage.command)
         options = dict(zip((word.removeprefix("--") for word in words[3::2]), words[4::2], strict=True))
         given = options | ({"experts": int(options["experts"])} if "experts" in options else {})
-        run_stage(words[2], given, Path("params.yaml"), Path("artifacts"), Path("reports"), Path("models"))
+        run_stage(words[2], given, Path("params.yaml"), Workspace(Path("artifacts")))
     dvc(folder, "commit", "--force", "--quiet")
     return set(stages)

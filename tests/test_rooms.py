@@ -117,6 +117,15 @@ def test_no_circle_of_imports():
     assert circle(MODULES) == []
 
 
+def test_no_stage_imports_another():
+    """What two stages share lies in a room below."""
+    stages = {name: name.split(".")[1] for name in MODULES if name.startswith("stages.")}
+    assert len(set(stages.values())) == 12
+    for name, stage in stages.items():
+        shared = {imported for imported in imports(name, MODULES) if stages.get(imported, stage) != stage}
+        assert shared == set(), name
+
+
 def test_a_circle_is_found(tmp_path):
     for name, text in (("one", "from ream.two import b"), ("two", "def f():\n    from ream import one")):
         (tmp_path / f"{name}.py").write_text(text)

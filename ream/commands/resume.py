@@ -33,12 +33,6 @@ def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int 
     }
 
 
-def begun(workspace: Workspace) -> bool:
-    """Whether there is a finished layer that a run with other settings could take for its own."""
-    done = (*workspace.states.glob("*/progress.json"), *workspace.root.glob("statistics/*/facts.json"))
-    return any(path.exists() for path in done)
-
-
 def begin(workspace: Workspace, settings: dict[str, Any]) -> None:
     """Write down, before the first layer, with which settings the workspace is filled."""
     write_json(workspace.request, settings)
@@ -52,7 +46,7 @@ def check_settings(workspace: Workspace, settings: dict[str, Any]) -> None:
     """
     from ream.walk.state import difference
 
-    if not workspace.request.exists() or not begun(workspace):
+    if not workspace.request.exists() or not workspace.has_finished_layers():
         return
     if differs := difference(read_json(workspace.request), settings):
         raise UserError(

@@ -11,6 +11,9 @@ from ream.params.section import NAME, Section
 from ream.params.sources import Calibration, Source, check_mix, normalised
 from ream.params.suites import Evaluation, Rank, Suite
 
+# Sections whose keys are names that a person chooses.
+NAMED_ENTRIES = ("sources", "mixes", "methods", "suites", "exports", "imports")
+
 
 class Params(Section):
     """params.yaml."""
@@ -34,7 +37,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
-        for section in ("sources", "mixes", "methods", "suites", "exports", "imports"):
+        for section in NAMED_ENTRIES:
             for name in getattr(self, section):
                 if not NAME.fullmatch(name):
                     raise UserError(f"{section}.{name}: a name is letters, digits, '.', '_' and '-' alone")

@@ -28,14 +28,14 @@ def texts(name, split, seed=0, count=None):
 
 def test_code_splits_share_no_document():
     of = {split: set(texts("code", split)) for split in SPLITS}
-    assert all(len(found) > 100 for found in of.values())
+    assert all(len(documents) > 100 for documents in of.values())
     for one, other in itertools.combinations(SPLITS, 2):
         assert not of[one] & of[other]
 
 
 def test_math_splits_share_no_document():
     of = {split: set(texts("math", split, count=300)) for split in SPLITS}
-    assert all(len(found) == 300 for found in of.values())
+    assert all(len(documents) == 300 for documents in of.values())
     for one, other in itertools.combinations(SPLITS, 2):
         assert not of[one] & of[other]
 
@@ -76,13 +76,13 @@ COPIED = "Get the parameters of this estimator and of its parts, if there are an
 
 def test_a_paragraph_of_a_training_file_is_left_out_of_the_other_splits(monkeypatch):
     """Every page has a paragraph of its own and one that all share: it may be in one split alone."""
-    own = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(150)]
-    pages = [(f"page/{i}", f"{COPIED}\n\n{text}") for i, text in enumerate(own)]
+    paragraphs = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(150)]
+    pages = [(f"page/{i}", f"{COPIED}\n\n{text}") for i, text in enumerate(paragraphs)]
     monkeypatch.setattr(installation, "documentation_files", lambda: list(pages))
-    found = {split: "\n\n".join(texts("general", split)).split("\n\n") for split in SPLITS}
-    assert COPIED in found["train"]
-    assert all(len(found[split]) >= 3 for split in SPLITS), "pages of their own are in every split"
-    assert COPIED not in found["calibration"] + found["held-out"]
+    by_split = {split: "\n\n".join(texts("general", split)).split("\n\n") for split in SPLITS}
+    assert COPIED in by_split["train"]
+    assert all(len(by_split[split]) >= 3 for split in SPLITS), "every split has pages"
+    assert COPIED not in by_split["calibration"] + by_split["held-out"]
 
 
 def test_pieces_end_at_boundaries_and_drop_a_short_rest():

@@ -21,5 +21,6 @@ def test_prose_of_python_is_that_of_its_docstrings():
 
 def test_a_sentence_is_found_in_source_however_its_lines_break():
     source = f'class A:\n    def get(self):\n        """{SENTENCE[:26]}\n        {SENTENCE[27:]}\n        """\n'
+    assert long_sentences(SENTENCE) == {SENTENCE.rstrip(".")}
     assert long_sentences(SENTENCE) <= long_sentences(source)
     assert long_sentences("Too short. Far too short.") == set()

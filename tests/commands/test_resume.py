@@ -21,8 +21,8 @@ def compress(checkpoint, tmp_path):
         said = []
         request = Request(
             model=str(checkpoint), out=tmp_path / out, experts=experts, method=method, mix=mix,
-            calibration=None, group_size=group_size,
-            overrides={name: {key: value} for name, (key, value) in overrides.items()} | {"compute": {"threads": 1}},
+            group_size=group_size,
+            settings=(*(f"{name}.{key}={value}" for name, (key, value) in overrides.items()), "compute.threads=1"),
         )  # fmt: skip
         compress_model(request, params, said.append, said.append)
         return said
@@ -153,7 +153,7 @@ def test_a_finished_output_of_other_settings_is_not_taken_for_this_run(compress,
     with pytest.raises(UserError, match="experts was 4 and is 5 now"):
         compress(experts=5)
     said = compress()
-    assert said == [f"{tmp_path / 'out'}: was finished before; what the killed run left beside it is removed"]
+    assert said == [f"{tmp_path / 'out'}: was finished before; the interrupted run's files beside it are removed"]
     assert tiny.files(tmp_path / "out") == finished
     assert lying(tmp_path) == ["out", "p"]
     with pytest.raises(UserError, match="out exists and is not empty"):

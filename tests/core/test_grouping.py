@@ -95,9 +95,21 @@ def test_group_size_counts_the_absorbed_experts_only():
     assert np.bincount(groups.group).tolist() == [3, 3]
 
 
-def test_group_size_too_small_is_refused():
-    with pytest.raises(ValueError, match="2 centroids that absorb 1 each cannot take 3 experts"):
-        pseudo_pruning(experts_of(range(5), np.eye(5)), 2, 1)
+@pytest.mark.parametrize("router_groups", [1, 2])
+@pytest.mark.parametrize(("kept", "size"), [(1, 4), (2, 1), (2, 3), (3, 2)])
+def test_group_size_may_be_just_large_enough(kept, size, router_groups):
+    """K·C = N − K is accepted; one expert more, or one absorbed expert less, is refused."""
+
+    def groups(count, size):
+        experts = experts_of(np.arange(count * router_groups), np.eye(count * router_groups))
+        return grouped("pseudo-pruning", experts, kept * router_groups, size, router_groups)
+
+    count = kept + kept * size
+    assert np.bincount(groups(count, size).group).tolist() == [1 + size] * kept * router_groups
+    for experts, absorbed in ((count + 1, size), (count, size - 1)):
+        refusal = f"{kept} centroids that absorb {absorbed} each cannot take {experts - kept} experts"
+        with pytest.raises(ValueError, match=refusal):
+            groups(experts, absorbed)
 
 
 def test_fewer_experts_than_one_group_takes_leaves_the_other_centroids_alone():

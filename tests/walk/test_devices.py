@@ -67,8 +67,8 @@ def compressed(checkpoint, folder, method, place, monkeypatch):
     tree["methods"]["neurons-fit"]["refit"]["iterations"] = 2
     params.write_text(yaml.safe_dump(tree))
     request = Request(
-        model=str(checkpoint), out=folder / "out", experts=4, method=method, mix="a=0.5,b=0.5", calibration=None,
-        group_size=3, overrides={"compute": {"threads": 1, "dtype": "float32"}},
+        model=str(checkpoint), out=folder / "out", experts=4, method=method, mix="a=0.5,b=0.5",
+        group_size=3, settings=("compute.threads=1", "compute.dtype=float32"),
     )  # fmt: skip
     with monkeypatch.context() as patched:
         patched.setattr(runtime, "device_of", lambda name: place)

@@ -28,7 +28,7 @@ class MixMeans:
     """
 
     methods: tuple[str, ...]
-    by_mix: Mapping[object, MixMean]
+    by_mix: Mapping[tuple[tuple[str, float], ...], MixMean]
 
 
 def mix_means(rows: Sequence[Row]) -> MixMeans:

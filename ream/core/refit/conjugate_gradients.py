@@ -1,6 +1,6 @@
 """The refit's normal equations by preconditioned conjugate gradients: one pass over the tokens a sweep.
 
-Every output has its own step lengths. The preconditioner is the Cholesky factors of the experts' diagonal blocks,
+Every output has its own step lengths. The preconditioner consists of the Cholesky factors of the diagonal blocks,
 A_j + λ mean(diag A_j): Golub and Van Loan, Matrix Computations, 4th edition, 11.5. No memory grows with the number of
 tokens, cross terms between experts are all there, and blocks may be singular.
 """

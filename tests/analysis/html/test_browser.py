@@ -92,8 +92,8 @@ def test_selects_change_the_views(browser, address):
         # the first model with a merge, not the first of all
         assert shown.locator("#view-method").input_value() == "ream"
         assert summary.text_content() == (
-            "ream on even, 8 experts: of 32 experts in 2 layers, 14 are kept as they are, 2 are kept with others "
-            "merged into them, 16 are merged into another, 0 are dropped."
+            "ream on even, 8 experts: of 32 experts in 2 layers, 14 are kept alone, 2 are kept with others merged "
+            "into them, 16 are merged into another and 0 are dropped."
         )
         assert shown.locator("#view-recipe").get_attribute("href") == "../artifacts/a%20b.safetensors"
         assert groups.locator(".group p").all_text_contents() == ["Expert 0 with 8 merged into it"]
@@ -112,7 +112,7 @@ def test_selects_change_the_views(browser, address):
         assert shown.locator("#groups-title").text_content() == "Groups of layer 1"
         assert groups.inner_html() != first
         shown.select_option("#view-experts", "4")
-        assert "4 experts: of 32 experts in 2 layers, 6 are kept as they are" in summary.text_content()
+        assert "4 experts: of 32 experts in 2 layers, 6 are kept alone" in summary.text_content()
         assert shown.locator("#view-recipe").is_hidden()
         assert shown.locator("#view-layer").input_value() == "1", "the layer stays"
         shown.select_option("#view-mix", "coding")
@@ -123,7 +123,7 @@ def test_selects_change_the_views(browser, address):
         shown.select_option("#view-mix", "even")
         shown.select_option("#view-method", "reap")
         assert groups.text_content() == (
-            "No experts were merged.Kept as they are: 0, 1, 2, 3, 4, 5, 6, 7Dropped: 8, 9, 10, 11, 12, 13, 14, 15"
+            "No experts were merged.Kept alone: 0, 1, 2, 3, 4, 5, 6, 7Dropped: 8, 9, 10, 11, 12, 13, 14, 15"
         )
 
 

@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import linregress, pearsonr
 
 from ream.analysis.numbers.correlation import correlations, pearson, regression
 
@@ -15,14 +14,30 @@ def test_a_correlation_by_hand():
     assert (found.low, found.high) == (pytest.approx(-0.6970, abs=1e-4), pytest.approx(0.9956, abs=1e-4))
 
 
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
+QUANTILES = {0.8: 1.2815515655446004, 0.95: 1.959963984540054}  # of the normal distribution, two-sided
+
+
+@pytest.mark.parametrize("confidence", QUANTILES)
 @pytest.mark.parametrize("n", [4, 10, 33])
-def test_equal_to_scipy(rng, n, confidence):
+def test_correlations_are_those_of_the_definition(rng, n, confidence):
     x = rng.normal(size=n)
     y = 0.5 * x + rng.normal(size=n)
-    found, expected = pearson(x, y, confidence), pearsonr(x, y)
-    interval = expected.confidence_interval(confidence)
-    assert (found.r, found.low, found.high) == pytest.approx((expected.statistic, interval.low, interval.high))
+    mean_x, mean_y = math.fsum(x) / n, math.fsum(y) / n
+    covariance, square_x, square_y = (
+        math.fsum(a * b for a, b in pairs)
+        for pairs in (zip(x - mean_x, y - mean_y, strict=True), zip(x - mean_x, x - mean_x, strict=True),
+                      zip(y - mean_y, y - mean_y, strict=True))
+    )  # fmt: skip
+    r = covariance / math.sqrt(square_x * square_y)
+    z, width = math.log((1 + r) / (1 - r)) / 2, QUANTILES[confidence] / math.sqrt(n - 3)
+    found = pearson(x, y, confidence)
+    expected = (r, math.tanh(z - width), math.tanh(z + width))
+    assert (found.r, found.low, found.high) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_column_that_hardly_varies_has_a_correlation():
+    x = np.array([1.0, 2, 3, 4])
+    assert pearson(0.5 + 1e-12 * x, np.array([1.0, 3, 2, 4])).r == pytest.approx(0.8, abs=1e-3)
 
 
 def test_units_do_not_matter(rng):
@@ -68,11 +83,18 @@ def test_every_pair_of_columns_once(rng):
     assert found["b", "c"] == pearson(columns["b"], columns["c"])
 
 
-def test_the_regression_line_is_scipys(rng):
+def test_the_regression_line_by_hand():
+    # means 2.5 and 5; Σ(x − 2.5)(y − 5) = 1.5·3 + 0.5·1 + 0.5·1 + 1.5·3 = 10, Σ(x − 2.5)² = 5: slope 2, intercept 0
+    found = regression(np.array([1.0, 2, 3, 4]), np.array([2.0, 4, 6, 8]))
+    assert (found.slope, found.intercept, found.correlation.r) == pytest.approx((2, 0, 1), abs=1e-12)
+
+
+def test_the_regression_line_has_the_smallest_squares(rng):
     x = rng.normal(size=12)
     y = 2 * x + rng.normal(size=12)
-    found, expected = regression(x, y), linregress(x, y)
-    assert (found.slope, found.intercept) == pytest.approx((expected.slope, expected.intercept))
+    found = regression(x, y)
+    intercept, slope = np.linalg.lstsq(np.stack([np.ones(12), x], axis=1), y)[0]
+    assert (found.slope, found.intercept) == pytest.approx((slope, intercept), abs=1e-12)
     assert found.correlation == pearson(x, y)
 
 

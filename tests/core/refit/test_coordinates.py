@@ -45,9 +45,8 @@ def test_factors_whiten_inputs_and_features_and_scales_are_inverse_slopes(rng, e
         pre = [(scaled @ expert.gate.T + bias[0]).requires_grad_(), (scaled @ expert.up.T + bias[1]).requires_grad_()]
         slope = torch.autograd.grad(silu_unit(*pre).sum(), pre)[position]
         curvature = (weights * slope).square().sum(0) * expert.down.square().sum(0)
-        torch.testing.assert_close(
-            getattr(own, name), curvature.rsqrt(), rtol=1e-6, atol=0
-        )  # the input gate is a float32
+        # The sigmoid of the input gate is in float32.
+        torch.testing.assert_close(getattr(own, name), curvature.rsqrt(), rtol=1e-6, atol=0)
     assert own.used
 
 

@@ -31,7 +31,7 @@ def test_equals_one_dense_solve_over_all_experts(rng, top_k, ridge):
     assert (report.reverted, sum(report.tokens)) == (0, top_k * len(layer.x))
 
 
-def test_the_matrix_is_the_designs_own(rng):
+def test_sums_are_those_of_the_design_matrix(rng):
     layer = layer_of(rng)
     error = noise(rng, layer)
     fitted = torch.from_numpy(rng.random(len(layer.x)) < 0.8)

@@ -147,8 +147,8 @@ def test_outputs_at_a_time_change_nothing(rng, outputs):
     whole, expected = refitted(layer, error, fitted)
     torch.testing.assert_close(down, whole, rtol=1e-6, atol=1e-7)
     for name in ("fitted", "held_out"):
-        found, wanted = getattr(report, name), getattr(expected, name)
-        assert (found[0], found[-1]) == pytest.approx((wanted[0], wanted[-1]))
+        errors, wanted = getattr(report, name), getattr(expected, name)
+        assert (errors[0], errors[-1]) == pytest.approx((wanted[0], wanted[-1]))
     assert report.ridge == pytest.approx(expected.ridge)
 
 

@@ -233,9 +233,9 @@ def test_no_descriptor_is_left_open():
 
 
 def test_a_program_has_no_network():
-    own = "import ctypes, sys; sys.exit(-ctypes.CDLL(None).unshare(0x50000000))"
-    if subprocess.run([sys.executable, "-c", own], check=False).returncode != 0:
-        pytest.skip("the kernel lets no one have a network of his own here")
+    leave_network = "import ctypes, sys; sys.exit(-ctypes.CDLL(None).unshare(0x50000000))"
+    if subprocess.run([sys.executable, "-c", leave_network], check=False).returncode != 0:
+        pytest.skip("the kernel lets no user make a network namespace here")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         socket.create_connection(("127.0.0.1", port)).close()  # for us it is there

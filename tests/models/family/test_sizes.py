@@ -1,5 +1,7 @@
 """How many experts can be kept and how large groups must be: the numbers on both sides of every limit."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from ream.models.family.sizes import Sizes, check_group_size, check_kept
@@ -66,3 +68,23 @@ def test_groups_of_experts_stay_within_a_router_group():
     model = sizes(experts=16, groups=2, top_groups=2)
     check_group_size(model, 4, 3)
     refused(lambda: check_group_size(model, 4, 2), "2 centroids", "other 6", "at least 3")
+
+
+@pytest.mark.parametrize(
+    ("experts", "kept", "router_groups", "least"),
+    [(8, 2, 1, 3), (8, 1, 1, 7), (12, 6, 1, 1), (16, 4, 2, 3), (12, 3, 3, 3), (9, 2, 1, 4)],
+)
+def test_group_size_may_be_just_large_enough(experts, kept, router_groups, least):
+    """K·C = N − K is accepted (in the last case K·C = N − K + 1, as K does not divide N); one less is refused."""
+    model = SimpleNamespace(experts=experts, router_groups=router_groups)
+    check_group_size(model, kept, least)
+    others, centroids = (experts - kept) // router_groups, kept // router_groups
+    refused(
+        lambda: check_group_size(model, kept, least - 1),
+        f"group size {least - 1}: {centroids} centroids", f"other {others} experts", f"use at least {least} ",
+    )  # fmt: skip
+
+
+def test_one_expert_more_than_the_centroids_can_absorb_is_refused():
+    check_group_size(SimpleNamespace(experts=9, router_groups=1), 3, 2)  # 3 · 2 = 9 − 3
+    refused(lambda: check_group_size(SimpleNamespace(experts=10, router_groups=1), 3, 2), "other 7", "at least 3 ")

@@ -1,5 +1,7 @@
 """FP8 in blocks against the reference element by element, transformers' own dequantisation and cases by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -124,12 +126,40 @@ def test_stacked_experts_are_encoded_one_by_one():
         assert torch.equal(decoded[n], form.decode("x", expert))
 
 
-def test_transformers_dequantises_to_the_same_values():
+@pytest.mark.parametrize(("shape", "block"), [((16, 24), (8, 8)), ((12, 16), (4, 8)), ((3, 16, 8), (8, 8))])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transformers_dequantises_to_the_same_values(shape, block, dtype):
+    """In float32 and, as it does for a module of that dtype, in bfloat16."""
     from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
-    stored = quantized.fp8_stored(random(16, 24), (8, 8))
-    theirs = Fp8Dequantize(None).convert({"weight": [stored[""]], "weight_scale_inv": [stored["_scale_inv"]]})
-    assert torch.equal(Fp8Block((8, 8)).decode("x", stored), theirs["weight"])
+    form = Fp8Block(block)
+    stored = form.encode("x", random(*shape), like(dtype))
+    for output in (torch.float32, torch.bfloat16):
+        theirs = Fp8Dequantize(None)._dequantize_one(stored[""], stored["_scale_inv"], output)
+        assert theirs.dtype == output
+        assert torch.equal(form.decode("x", stored).to(output), theirs)
+    whole = Fp8Dequantize(None).convert({"weight": [stored[""]], "weight_scale_inv": [stored["_scale_inv"]]})
+    assert torch.equal(form.decode("x", stored).to(dtype), whole["weight"])
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (3, 16, 8)])
+@pytest.mark.parametrize("block", [(8, 8), (4, 8), (16, 2)])
+def test_transformers_quantises_to_the_same_codes(shape, block):
+    """transformers multiplies with 1 / scale, where the format divides: the last bit of a scale may differ."""
+    from transformers import FineGrainedFP8Config
+    from transformers.integrations.finegrained_fp8 import Fp8Quantize
+
+    weight = random(*shape)
+    weight[..., :16, :8] *= 0  # a block of zeros has scale 1 there, too
+    quantizer = SimpleNamespace(quantization_config=FineGrainedFP8Config(weight_block_size=block))
+    theirs = Fp8Quantize(quantizer).convert({"a.weight": weight})
+    ours = Fp8Block(block).encode("a", weight, like())
+    distance = ours["_scale_inv"].view(torch.int32) - theirs["a.weight_scale_inv"].view(torch.int32)
+    assert distance.abs().max() <= 1
+    assert (distance == 0).float().mean() > 0.5
+    codes, expected = ours[""].view(torch.uint8).int(), theirs["a.weight"].view(torch.uint8).int()
+    assert (codes == expected).float().mean() > 0.999
+    assert (codes - expected).abs().max() <= 1
 
 
 def test_scales_that_do_not_fit_are_refused():

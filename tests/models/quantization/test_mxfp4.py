@@ -31,14 +31,29 @@ def test_one_block_by_hand():
     assert FORM.decode("x", found)[:10, 0].tolist() == values
 
 
-def test_transformers_dequantises_to_the_same_values():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_transformers_dequantises_to_the_same_values(dtype):
+    """Every code, under scales over the whole range of bfloat16's normal numbers."""
     from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
     generator = torch.Generator().manual_seed(0)
-    blocks = torch.randint(256, (3, 6, 2, 16), generator=generator, dtype=torch.uint8)
-    scales = torch.randint(100, 140, (3, 6, 2), generator=generator, dtype=torch.uint8)
-    theirs = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
-    assert torch.equal(FORM.decode("x", {"_blocks": blocks, "_scales": scales}), theirs)
+    blocks = torch.randint(256, (3, 20, 2, 16), generator=generator, dtype=torch.uint8)
+    scales = torch.randint(2, 252, (3, 20, 2), generator=generator, dtype=torch.uint8)
+    assert len(blocks.unique()) == 256
+    theirs = convert_moe_packed_tensors(blocks, scales, dtype=dtype)
+    assert theirs.dtype == dtype
+    assert torch.equal(FORM.decode("x", {"_blocks": blocks, "_scales": scales}).to(dtype), theirs)
+
+
+def test_transformers_dequantises_what_is_encoded():
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    weight = random(3, 64, 6)
+    stored = FORM.encode("x", weight, LIKE)
+    theirs = convert_moe_packed_tensors(stored["_blocks"], stored["_scales"], dtype=torch.float32)
+    assert torch.equal(FORM.decode("x", stored), theirs)
+    largest = weight.abs().unflatten(1, (-1, 32)).amax(2, keepdim=True)
+    assert ((theirs - weight).abs().unflatten(1, (-1, 32)) <= largest / 4).all()  # 8 scales are cut to 6
 
 
 def test_a_decoded_checkpoint_encodes_to_the_same_bytes():

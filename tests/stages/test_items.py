@@ -3,9 +3,9 @@ import json
 import pytest
 
 from ream.errors import UserError
-from ream.evaluation.windows import read_windows
+from ream.evaluation.windows import end_token, read_windows
 from ream.params import Params, parse_params
-from ream.stages.items import end_token, write_items
+from ream.stages.items import write_items
 
 
 def settings(suite) -> Params:
@@ -33,8 +33,8 @@ def original(tokenizer, tmp_path):
 
 def test_the_suites_own_tasks_and_windows_are_written_the_same_each_time(original, tmp_path):
     suite = {"mc": ["demo_result", "arc_easy"], "loss": ["math", "code"], "loss_sequences": 2, "loss_tokens": 16}
-    line = write_items(settings(suite), tmp_path / "a", str(original))
-    write_items(settings(suite), tmp_path / "b", str(original))
+    line = write_items(settings(suite), tmp_path / "a", original)
+    write_items(settings(suite), tmp_path / "b", original)
     assert line == "48 items of 1 tasks; 2 windows of 16 tokens of math, code"
     files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert set(files) == {"demo_result.jsonl", "windows.safetensors"}
@@ -44,22 +44,22 @@ def test_the_suites_own_tasks_and_windows_are_written_the_same_each_time(origina
 
 
 def test_a_suite_of_downloaded_tasks_needs_nothing(original, tmp_path):
-    assert "neither" in write_items(settings({"mc": ["arc_easy"]}), tmp_path / "out", str(original))
+    assert "neither" in write_items(settings({"mc": ["arc_easy"]}), tmp_path / "out", original)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_unknown_loss_source_is_refused(original, tmp_path):
     with pytest.raises(UserError, match=r"suites.small.loss: source 'maths' is unknown; did you mean 'math'"):
-        write_items(settings({"loss": ["maths"]}), tmp_path / "out", str(original))
+        write_items(settings({"loss": ["maths"]}), tmp_path / "out", original)
 
 
 @pytest.mark.parametrize("task", ["humaneval", "livecodebench_v6"])
 def test_a_task_that_executes_code_is_refused_in_this_early_stage_already(original, tmp_path, task):
     params = settings({"gen": ["gsm8k", task]})
     with pytest.raises(UserError, match=f"task '{task}' executes code .*allow_code_execution: true"):
-        write_items(params, tmp_path / "out", str(original))
+        write_items(params, tmp_path / "out", original)
     allowed = params.evaluation.model_copy(update={"allow_code_execution": True})
-    write_items(params.model_copy(update={"evaluation": allowed}), tmp_path / "out", str(original))
+    write_items(params.model_copy(update={"evaluation": allowed}), tmp_path / "out", original)
 
 
 @pytest.mark.parametrize(

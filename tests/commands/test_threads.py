@@ -24,11 +24,8 @@ def test_a_number_of_threads_is_set_and_auto_leaves_it():
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize(("given", "threads"), [("auto", "auto"), (3, 3)])
-def test_a_request_has_its_own(given, threads):
-    request = Request(
-        model="m", out=Path("o"), experts=16, method="reap", mix=None, calibration=None, group_size=None,
-        overrides={"compute": {"device": None, "threads": given}},
-    )  # fmt: skip
+@pytest.mark.parametrize(("settings", "threads"), [((), "auto"), (("compute.threads=3",), 3)])
+def test_a_command_that_runs_alone_uses_all_cores_unless_told_otherwise(settings, threads):
+    request = Request(model="m", out=Path("o"), experts=16, method="reap", settings=settings)
     params, _ = requested(request, ROOT / "params.yaml")
     assert params.compute.threads == threads

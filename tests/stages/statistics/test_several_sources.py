@@ -8,6 +8,7 @@ from ream.models.storage.checkpoint import Checkpoint
 from ream.params import load_params
 from ream.stages import statistics
 from ream.workspace.layout import Workspace
+from ream.workspace.options import StageOptions
 from tests import tiny
 
 SOURCES = ["a", "b"]
@@ -19,10 +20,10 @@ def prepared(mixed_depth, tmp_path):
     path = tiny.write_params(tmp_path, mixed_depth)
 
     def make(name):
-        root = tmp_path / name
+        workspace = Workspace(tmp_path / name)
         for stage, given in [("model", {}), *(("calibration", {"source": source}) for source in SOURCES)]:
-            run_stage(stage, given, path, root, tmp_path / "reports", tmp_path / "models")
-        return load_params(path), Workspace(root)
+            run_stage(stage, given, path, workspace)
+        return load_params(path), workspace
 
     return make
 
@@ -47,12 +48,12 @@ def read(monkeypatch):
 def test_one_walk_leaves_what_two_do_and_reads_each_layer_once(prepared, read):
     params, apart = prepared("apart")
     for source in SOURCES:
-        statistics.run(params, apart, source)
+        statistics.run(params, apart, StageOptions(source))
     separately = len(read)
     read.clear()
     _, together = prepared("together")
     read.clear()
-    lines = statistics.run_all(params, together, SOURCES)
+    lines = statistics.run_sources(params, together, SOURCES, StageOptions())
     layers = [each for each in read if ".layers." in each[0]]
     assert len(layers) == len(set(layers)) > 30
     assert len(read) < 0.6 * separately
@@ -67,7 +68,7 @@ def test_a_killed_walk_goes_on_for_each_source_from_where_it_stood(prepared, mon
     from ream.walk.state import WalkState
 
     params, whole = prepared("whole")
-    statistics.run_all(params, whole, SOURCES)
+    statistics.run_sources(params, whole, SOURCES, StageOptions())
     _, killed = prepared("killed")
     commit, done = WalkState.commit, []
 
@@ -79,7 +80,7 @@ def test_a_killed_walk_goes_on_for_each_source_from_where_it_stood(prepared, mon
 
     monkeypatch.setattr(WalkState, "commit", counted)
     with pytest.raises(KeyboardInterrupt):
-        statistics.run_all(params, killed, SOURCES)
+        statistics.run_sources(params, killed, SOURCES, StageOptions())
     stand = [read_json(path)["next_layer"] for path in sorted(killed.states.glob("*/progress.json"))]
     assert sum(stand) == commits
     monkeypatch.setattr(
@@ -87,18 +88,18 @@ def test_a_killed_walk_goes_on_for_each_source_from_where_it_stood(prepared, mon
         "commit",
         lambda self, *given, **options: (commit(self, *given, **options), done.append((self.folder.name, given[0]))),
     )
-    statistics.run_all(params, killed, SOURCES)
+    statistics.run_sources(params, killed, SOURCES, StageOptions())
     assert sorted(done) == sorted((f"statistics-{source}", index) for source in SOURCES for index in range(3))
     assert results(killed) == results(whole)
 
 
 def test_a_source_that_is_finished_is_not_walked_again(prepared, read):
     params, workspace = prepared("some")
-    statistics.run(params, workspace, "a")
+    statistics.run(params, workspace, StageOptions("a"))
     before = (workspace.statistics("a") / "layer-000.safetensors").stat().st_mtime_ns
-    statistics.run_all(params, workspace, SOURCES)
+    statistics.run_sources(params, workspace, SOURCES, StageOptions())
     read.clear()
-    assert len(statistics.run_all(params, workspace, SOURCES)) == 2
+    assert len(statistics.run_sources(params, workspace, SOURCES, StageOptions())) == 2
     assert not [name for name, _ in read if ".layers." in name]
     assert (workspace.statistics("a") / "layer-000.safetensors").stat().st_mtime_ns == before
 
@@ -114,5 +115,5 @@ def test_the_sources_share_the_memory_for_hidden_states(prepared, monkeypatch):
         plain(self, folder, identity, discard_stale, facts, memory)
 
     monkeypatch.setattr(state.WalkState, "__init__", seen)
-    statistics.run_all(params, workspace, SOURCES)
+    statistics.run_sources(params, workspace, SOURCES, StageOptions())
     assert limits == [params.compute.hidden_memory / 2] * 2
