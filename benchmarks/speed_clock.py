@@ -81,17 +81,19 @@ class Clock:
         multiply()
         return lambda: times * 2.0 * m * k * n / self.once(multiply)
 
-    def part(self, timed: Callable[[], float], flops: float, own: Sides, dtype: torch.dtype, scale: float) -> Measured:
+    def part(
+        self, timed: Callable[[], float], flops: float, sides: Sides, dtype: torch.dtype, scale: float
+    ) -> Measured:
         """Repeat a part until its time is used up, at most REPETITIONS times, with products before and after each.
 
         Args:
             timed: runs the part and returns its seconds.
             flops: floating-point operations of one run.
-            own: sides of the products that the part consists of.
+            sides: sides of the products that the part consists of.
             dtype: dtype of its products.
             scale: factor from the seconds of this run to those at full size.
         """
-        yardstick, shapes = self.products((self.side,) * 3, dtype), self.products(own, dtype)
+        yardstick, shapes = self.products((self.side,) * 3, dtype), self.products(sides, dtype)
         timed()
         rates, own_rates = [yardstick()], [shapes()]
         seconds: list[float] = []

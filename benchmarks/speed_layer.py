@@ -102,10 +102,10 @@ class Layer:
         alike = similarity(["gate-logits", "gated-output"], self.sums)
         return saliency, grouped("pseudo-pruning", Experts(saliency, alike), self.K, max(1, -(-self.N // self.K)))
 
-    def product(self, work: Callable[[], object], flops: float, own: Sides, scale: float) -> Measured:
+    def product(self, work: Callable[[], object], flops: float, sides: Sides, scale: float) -> Measured:
         """Measure work that consists of matrix products in the decoder's dtype; arguments as of `Clock.part`."""
         with torch.no_grad():
-            return self.clock.part(lambda: self.clock.once(work), flops, own, self.decoder.dtype, scale)
+            return self.clock.part(lambda: self.clock.once(work), flops, sides, self.decoder.dtype, scale)
 
 
 def shard_writer(folder: Path) -> Callable[[], int]:

@@ -55,9 +55,9 @@ def statistics(layer: Layer) -> Measured:
     routing = block.route(layer.x)
     totals = LayerStatistics(block.experts, block.unit)
     flops = T * (N * (4.0 * H * D + 4.0 * D) + k * 2.0 * H * D)
-    own = (blocks_of(T, D, layer.x.device).tokens, H, D)
+    sides = (blocks_of(T, D, layer.x.device).tokens, H, D)
     scale = layer.more_tokens * layer.more_experts
-    whole = layer.product(lambda: totals.update(layer.x, routing), flops, own, scale)
+    whole = layer.product(lambda: totals.update(layer.x, routing), flops, sides, scale)
     timed = TimedNorms(layer.clock, block)
 
     def norms() -> float:
@@ -65,8 +65,8 @@ def statistics(layer: Layer) -> Measured:
         timed.update(layer.x, routing)
         return timed.seconds
 
-    own = (max(1, T * k // N), D, H)
-    routed = layer.clock.part(norms, T * k * (2.0 * H * D), own, layer.decoder.dtype, layer.more_tokens)
+    sides = (max(1, T * k // N), D, H)
+    routed = layer.clock.part(norms, T * k * (2.0 * H * D), sides, layer.decoder.dtype, layer.more_tokens)
     layer.measured["of these, routed norms"] = routed
     layer.measured["outputs of the sums"] = layer.clock.part(
         lambda: layer.clock.once(totals.result), 4.0 * N * H * D, (2, D, H), torch.float64, layer.more_experts
@@ -77,12 +77,12 @@ def statistics(layer: Layer) -> Measured:
 
 def similarities(layer: Layer) -> Measured:
     """Eq. 7 from the sums, on the host."""
-    flops, own = 2.0 * layer.N**2 * layer.H, (layer.N, layer.H, layer.N)
+    flops, sides = 2.0 * layer.N**2 * layer.H, (layer.N, layer.H, layer.N)
 
     def work() -> None:
         similarity(["gate-logits", "gated-output"], layer.sums)
 
-    return layer.clock.part(lambda: layer.clock.once(work), flops, own, torch.float64, layer.more_experts**2)
+    return layer.clock.part(lambda: layer.clock.once(work), flops, sides, torch.float64, layer.more_experts**2)
 
 
 def grouping(layer: Layer) -> Measured:
@@ -116,8 +116,10 @@ def alignment(layer: Layer) -> Measured:
 
     flops, more_probes = pairs * flops_of_pair(tokens), flops_of_pair(PROBES) / flops_of_pair(tokens)
     more_pairs = (layer.real_experts - layer.shape.kept) / pairs
-    own = (D, tokens + 3 * H, D)
-    whole = layer.clock.part(lambda: layer.clock.once(make_costs), flops, own, torch.float64, more_pairs * more_probes)
+    sides = (D, tokens + 3 * H, D)
+    whole = layer.clock.part(
+        lambda: layer.clock.once(make_costs), flops, sides, torch.float64, more_pairs * more_probes
+    )
     layer.measured["assignment"] = layer.clock.moved(assign, more_pairs)
     return whole
 
@@ -169,8 +171,8 @@ def propagate(layer: Layer) -> Measured:
 
     layer.measured["compressed block made"] = layer.clock.moved(load, layer.more_experts)
     flops = T * (k * 6.0 * H * D + 2.0 * H * K + 2.0 * layer.parts.shared.weights)
-    own = (max(1, T * k // K), H, 2 * D)
-    return layer.product(lambda: compressed[0](layer.hidden), flops, own, layer.more_tokens)
+    sides = (max(1, T * k // K), H, 2 * D)
+    return layer.product(lambda: compressed[0](layer.hidden), flops, sides, layer.more_tokens)
 
 
 PARTS: dict[str, Callable[[Layer], Measured]] = {

@@ -115,7 +115,7 @@ def dask_runner(address: str) -> Any:
     except ImportError:
         raise UserError("--dask needs prefect-dask; pip install 'ream[dask]'") from None
     try:
-        Client(address, timeout=10).close()  # type: ignore[no-untyped-call]  # distributed is not fully typed
+        Client(address, timeout=10).close()
     except (OSError, ValueError) as error:
         raise UserError(f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`") from None
     return DaskTaskRunner(address=address)

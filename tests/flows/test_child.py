@@ -1,4 +1,4 @@
-"""A stage's process: what it says, how it ended, whether to try again, and that it can be stopped."""
+"""A stage's process: its output, how it ended, whether to run it again, and how it is stopped."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ STUBBORN = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\np
 
 @pytest.fixture
 def stage(tmp_path):
-    """Runs a Python program as a stage; what it said and told of."""
+    """Runs a Python program as a stage; returns its lines of output and its progress events."""
 
     def go(program, children=None, **environment):
         said, told = [], []
@@ -48,7 +48,7 @@ def test_the_environment_is_on_top_of_this_ones(stage, monkeypatch):
     assert said == ["kept new"]
 
 
-def test_half_an_event_is_not_read(tmp_path):
+def test_an_incomplete_event_is_not_read(tmp_path):
     path = tmp_path / "events"
     assert latest(path) is None
     path.write_text('{"done": 1}\n{"done"')
