@@ -1,7 +1,7 @@
 """params.yaml as one frozen tree: every setting has its type, its range and its only default here.
 
-One module for the sections of each subject; `tree` puts them together and `reading` takes a file to the tree. The rest
-of ream imports from here.
+Each module holds the sections of one subject; `tree` puts them together, and `reading` makes the tree from a file. The
+rest of ream imports from here.
 """
 
 from ream.core.composition import AlignmentTerm, GroupingKind, SaliencyKind, SimilarityKind

@@ -1,4 +1,4 @@
-"""From a params file to the checked tree; what is not allowed is told in one line."""
+"""From a params file to the checked tree; a violation is reported in one line."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
-    """Parse a params file.
+    """The settings of a params file.
 
     Raises:
         UserError: the file is missing or not YAML, or a key or value is not allowed; names the nearest valid key.
@@ -38,9 +38,17 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 
 def parse_params(tree: Any, where: str = "params") -> Params:
-    """Validate a tree of plain values (see `load_params`)."""
+    """The settings of a tree of plain values.
+
+    Args:
+        tree: sections of params.yaml.
+        where: the name of the tree in errors.
+
+    Raises:
+        UserError: a key or value is not allowed; names the nearest valid key.
+    """
     if not isinstance(tree, dict):
-        raise UserError(f"{where} must be a table of sections")
+        raise UserError(f"{where} is not a table of sections such as model and run")
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
@@ -82,7 +90,7 @@ def _location(item: "ErrorDetails", tree: dict[str, Any]) -> tuple[list[str], st
 
 
 def _siblings(path: list[str], kind: str | None) -> list[str]:
-    """Full names of the keys allowed beside the last part of a path; kind: of the source that the path is in."""
+    """The dotted paths allowed in place of a path, where ``kind`` is the kind of the source that it is in."""
     sources: dict[str | None, type[Section]] = {
         "builtin": BuiltinSource, "hub": HubSource, "files": FilesSource, "tokens": TokensSource,
     }  # fmt: skip

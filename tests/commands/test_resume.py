@@ -105,7 +105,7 @@ def test_alignment_goes_on_after_its_last_layer(compress, interrupted, tmp_path,
 def test_changed_settings_are_refused_by_name(compress, interrupted, tmp_path, change, line):
     interrupted("ream.recipe.output.write_checkpoint")
     overrides = {name: value for name, value in change.items() if isinstance(value, tuple)}
-    with pytest.raises(UserError, match=f"{tmp_path}/.out.ream holds .* other settings: {line}; give the old ones"):
+    with pytest.raises(UserError, match=f"{tmp_path}/.out.ream holds .* other settings: {line}; give the old settings"):
         compress(**{name: value for name, value in change.items() if name not in overrides}, **overrides)
     compress()
     compress("whole")
