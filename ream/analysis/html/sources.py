@@ -47,7 +47,7 @@ def _statement(pair: tuple[str, str], by_method: Mapping[str, Correlation]) -> S
         groups[_group(correlation)].append(_method(method, correlation, equal))
     clear = [f"{way} {pair[1]} for {listed(groups[way])}" for way in ("higher", "lower") if groups[way]]
     sentences = [f"{more} goes with {', with '.join(clear)}."] if clear else []
-    whole = f"The effect of a larger share of {pair[0]} on {pair[1]}" if pair != BOTH else "The relation of MC and GEN"
+    whole = f"How {pair[1]} moves with the share of {pair[0]}" if pair != BOTH else "How MC and GEN go together"
     for group, reason in UNCLEAR.items():
         if groups[group]:
             subject = "This" if sentences else whole

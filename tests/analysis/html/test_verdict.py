@@ -166,11 +166,11 @@ def test_methods_are_grouped_by_the_direction_of_their_correlation():
 def test_an_unclear_effect_is_called_unclear():
     flat = np.array([1.0, 3.0, 1.0, 3.0, 1.0, 3.0])
     code = of_sources(mixes(gen=flat))["code → GEN"]
-    assert code.text.startswith("The effect of a larger share of code on GEN is unclear for ream (")
+    assert code.text.startswith("How GEN moves with the share of code is unclear for ream (")
     assert code.standing == "noise"
     few = of_sources(mixes(count=3))["code → GEN"]
     assert few.text == (
-        "The effect of a larger share of code on GEN is unclear for ream (r = +1.00): fewer than 4 mixes give no "
+        "How GEN moves with the share of code is unclear for ream (r = +1.00): fewer than 4 mixes give no "
         "interval. 3 mixes each."
     )
     assert few.standing == "unknown"
