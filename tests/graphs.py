@@ -1,4 +1,4 @@
-"""The repository's own dvc.yaml on a tiny model, for tests that run the graph."""
+"""The repository's dvc.yaml on a tiny model, for tests that run the graph."""
 
 import os
 import re
@@ -19,29 +19,29 @@ ROOT = Path(__file__).parent.parent
 
 
 def environment() -> dict[str, str]:
-    """The stages' commands are those of this Python."""
+    """Environment variables with which the stages' commands are those of this Python."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """A command in a folder, whatever becomes of it."""
+    """The result of a command in a folder, whether it succeeds or not."""
     return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    """What a DVC command that must succeed says."""
+    """The output of a DVC command, which must succeed."""
     result = run(folder, sys.executable, "-m", "dvc", *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def ran(output: str) -> set[str]:
-    """The stages that `dvc repro` has run."""
+    """The stages that `dvc repro` ran, from its output."""
     return set(re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE))
 
 
 def build_graph(folder: Path) -> Path:
-    """dvc.yaml on a tiny model, two local sources, two mixes, methods of each kind; a git and DVC repository."""
+    """Make a git and DVC repository: dvc.yaml on a tiny model, two local sources, two mixes, methods of both kinds."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "dvc.yaml", folder)
     build(folder / "model")
@@ -80,9 +80,9 @@ def build_graph(folder: Path) -> Path:
 
 
 def run_all(folder: Path) -> set[str]:
-    """Run every stage of the folder, which is the working directory, in this process; the names of the stages.
+    """Run every stage in this process, commit the results to DVC, and return the stages' names.
 
-    That spares the start of as many others; DVC is told of the results as if it had run them.
+    This saves starting a process for each stage. ``folder`` must be the working directory.
     """
     stages = read_graph(folder)
     for stage in stages.values():

@@ -95,7 +95,7 @@ class Harness:
         tokenizer: "PreTrainedTokenizerBase | None",
         progress: ResultStore | None,
     ) -> dict[str, dict[str, Any]]:
-        """Results of the named tasks, each of which is stored as soon as it is there."""
+        """Results of the named tasks; a result is stored as soon as its task has finished."""
         options, results = self.evaluation, {}
         with quiet(), code_execution(options.allow_code_execution):
             for name in names:

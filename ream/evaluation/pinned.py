@@ -43,7 +43,7 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
         "hellaswag": Pinned("hellaswag", "acc", 0, _ACC),
         "mmlu": Pinned("mmlu/default", "acc", 0, f"{_ACC}; mean over all questions of the 57 subjects"),
         "openbookqa": Pinned("openbookqa", "acc", 0, _ACC),
-        "rte": Pinned("glue", "acc", 0, f"{_ACC}; GLUE's, of which SuperGLUE's (sglue_rte) is a copy"),
+        "rte": Pinned("glue", "acc", 0, f"{_ACC}; the task of GLUE, of which SuperGLUE has a copy (sglue_rte)"),
         "ifeval": Pinned(
             "ifeval",
             "prompt_level_strict_acc",

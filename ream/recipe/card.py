@@ -41,7 +41,7 @@ def model_card(
     layers = recipe.layers.values()
     environment = Environment(  # Markdown, not HTML: the filters below escape
         loader=PackageLoader(PACKAGE), autoescape=False, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        trim_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"text": text, "code": code, "shell": shell}
     return environment.get_template(TEMPLATE).render(

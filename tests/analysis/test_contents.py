@@ -1,4 +1,4 @@
-"""What a report holds, from the paper's own rows taken as if they were ours."""
+"""The contents of a report, from the paper's rows as if they were ours."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +26,11 @@ def ours(published):
     return [replace(row, origin=OURS, model="local-copy", gen=row.gen + 1) for row in published.mixes]
 
 
-def names(found):
-    return [each.name for each in found]
+def names(parts):
+    return [each.name for each in parts]
 
 
-def test_of_a_model_that_the_paper_does_not_have_only_our_rows_are_shown(published, ours):
+def test_only_our_rows_are_shown_of_a_model_that_the_paper_does_not_have(published, ours):
     tables = tables_of(Results("local-copy", ours, published))
     assert names(tables) == [
         "table-1", "table-3", "table-5", "table-fronts-96", "table-correlations-96", "table-6", "table-fronts-64",

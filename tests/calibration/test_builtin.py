@@ -13,7 +13,7 @@ from tests.calibration.conftest import WORDS
 
 @pytest.fixture(scope="module")
 def stdlib():
-    """The files of source ``code``, looked for once."""
+    """The files of source ``code``, listed once."""
     return installation.code_files()
 
 
@@ -75,7 +75,7 @@ COPIED = "Get the parameters of this estimator and of its parts, if there are an
 
 
 def test_a_paragraph_of_a_training_file_is_left_out_of_the_other_splits(monkeypatch):
-    """Every page has a paragraph of its own and one that all share: it may be in one split alone."""
+    """Every page has its own paragraph and one that all pages share, which may be in one split only."""
     paragraphs = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(150)]
     pages = [(f"page/{i}", f"{COPIED}\n\n{text}") for i, text in enumerate(paragraphs)]
     monkeypatch.setattr(installation, "documentation_files", lambda: list(pages))

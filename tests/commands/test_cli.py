@@ -382,8 +382,8 @@ def test_inspect(ream, model):
     code, out, _ = ream("inspect", model)
     assert code == 0
     assert "4, of them 3 with routed experts" in out
-    assert "8 a layer, 2 active" in out
-    assert "one tensor an expert and projection (gate_proj, up_proj, down_proj); F32" in out
+    assert "8 in each layer, 2 active" in out
+    assert "one tensor for each expert and projection (gate_proj, up_proj, down_proj); F32" in out
     parameters = sum(parameter.numel() for parameter in loaded(model).parameters())
     routed = 3 * 8 * 3 * tiny.WIDTH * tiny.HIDDEN
     assert re.search(rf"^parameters +{parameters:,}$", out, re.MULTILINE)

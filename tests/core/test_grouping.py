@@ -306,7 +306,7 @@ def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
         saliency = [experts.saliency[j] for j in members]
         similarity = [[experts.similarity[i, j] for j in members] for i in members]
         means = [experts.means[j] for j in members]
-        own = {
+        block_owners = {
             "pruning": lambda s=saliency, k=kept // router_groups: reference.pruning(s, k),
             "pseudo-pruning": lambda s=saliency, m=similarity, k=kept // router_groups: reference.pseudo_pruning(
                 s, m, k, size
@@ -317,7 +317,7 @@ def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
             "hierarchical": lambda m=means, k=kept // router_groups: reference.hierarchical(m, k),
             "matching": lambda s=saliency, m=similarity, k=kept // router_groups: matched(s, m, k),
         }[kind]()
-        expected += [-1 if owner < 0 else owner + first for owner in own]
+        expected += [-1 if owner < 0 else owner + first for owner in block_owners]
     groups = grouped(kind, experts, kept, size, router_groups)
     assert owners(groups) == expected
     assert groups.kept.tolist() == sorted(set(expected) - {-1})

@@ -1,4 +1,4 @@
-"""What the stage evaluate hands to a backend that reads checkpoints."""
+"""Models that the stage evaluate gives to a backend that reads checkpoints."""
 
 import json
 

@@ -23,7 +23,7 @@ def evaluate_model(model, tokenizer, suite, evaluation, items, progress):
 
 
 class Lookup(lm_eval.api.model.LM):
-    """Answers from a table; what isn't in it is answered with nothing."""
+    """An LM that answers from a table, and with an empty text to other prompts."""
 
     def __init__(self, generated=None, likelihood=None):
         super().__init__()

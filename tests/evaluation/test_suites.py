@@ -1,7 +1,7 @@
-"""Every task of the paper's suites, as lm-eval has it and the harness runs it, on small rows of its data set's schema.
+"""Every task of the paper's suites, run by the harness and lm-eval on a few rows in the schema of its data set.
 
-The rows, what the model is to be asked and what is right are written here; the hub is replaced by them. LiveCodeBench
-has tests of its own.
+The rows, the expected prompts and the right answers are written here, and the rows replace the hub. LiveCodeBench has
+its own tests.
 """
 
 import os
@@ -40,7 +40,7 @@ class Asked(Lookup):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """What ``datasets`` fetches: a function that puts splits in the place of a data set."""
+    """A function that sets the splits that ``datasets`` loads for a data set."""
     known = {}
 
     def load_dataset(path, name=None, **_):
@@ -57,7 +57,7 @@ def hub(monkeypatch):
 
 @pytest.fixture
 def score(evaluation, use):
-    """The score of one task of a model, in percent, with what else is said of it."""
+    """A function that gives the harness's result for one task of a model."""
 
     def of(lm, name, allow=False, **suite):
         use(lm)
@@ -103,7 +103,7 @@ RTE = [
     for n, label in enumerate((0, 1, 1))
 ]
 
-# Task: hub id and configuration, split that is scored, rows, and what is right for each: (context, continuation).
+# Task: hub id and configuration, split that is scored, rows, and the right (context, continuation) of each row.
 CHOICES = {
     "winogrande": (
         "allenai/winogrande", "winogrande_xl", "validation", WINOGRANDE,
@@ -164,7 +164,7 @@ def test_a_multiple_choice_task_asks_and_scores(name, hub, score):
     other = [row | {"label": 0} if "label" in row else row for row in reversed(rows)]  # not what is asked
     splits = {"train": other, "validation": other} | {split: rows}
     hub(path, config, **splits)
-    # Where the model knows nothing, all choices are alike and the first is taken; the middle one is never the first.
+    # If the model knows nothing, all choices are alike and the first is taken; that of the middle row is never right.
     lm = Asked({right[0], right[2]})
     result = score(lm, name)
     assert set(right) <= set(lm.pairs)
@@ -287,7 +287,7 @@ def test_gsm8k_has_five_examples_and_takes_the_last_number(hub, score):
 
 @pytest.fixture
 def checkers(monkeypatch):
-    """What IFEval's checkers import and the instructions here don't use, where it is not installed."""
+    """Stand-ins for packages that IFEval's checkers import but the instructions of these tests don't use."""
     import nltk
 
     monkeypatch.setattr(nltk.data, "find", lambda *_: None)  # else punkt_tab is downloaded
@@ -331,7 +331,7 @@ def test_ifeval_wants_every_instruction_of_a_prompt_followed(hub, score, checker
 
 
 class CodeEval:
-    """In the place of the metric code_eval, which ``evaluate`` fetches from the hub: the same by our sandbox."""
+    """A stand-in for the metric code_eval, which ``evaluate`` fetches from the hub; it uses our sandbox."""
 
     allowed: list = []  # noqa: RUF012
 

@@ -21,7 +21,7 @@ QUESTIONS = [
 
 @pytest.fixture
 def few_tasks(monkeypatch):
-    """lm-eval's folder of ARC in the place of all its folders: indexing those takes 15 s."""
+    """lm-eval's folder of ARC instead of all its folders, because indexing those takes 15 s."""
     import lm_eval.tasks
 
     folder = Path(lm_eval.tasks.__file__).parent / "arc"

@@ -11,7 +11,7 @@ from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.models.storage.checkpoint import INDEX, Checkpoint
 from ream.recipe.contents import CONTENTS, RECIPE, read_contents
-from ream.recipe.output import check_recipe, write_checkpoint
+from ream.recipe.output import _taking_the_place_of, check_recipe, write_checkpoint
 from ream.recipe.recipe_file import load_recipe
 from tests.compress.walks import experts_of, loaded, logits, opened, random_recipe, replaced
 from tests.models.storage.test_checkpoint import refused
@@ -155,6 +155,17 @@ def test_what_a_killed_run_left_is_no_obstacle(checkpoint, tmp_path):
     written(checkpoint, tmp_path / "other")
     assert files(tmp_path / "out") == files(tmp_path / "other")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["other", "out"]
+
+
+def test_an_error_is_told_also_where_the_folder_has_gone(tmp_path):
+    def lost():
+        with _taking_the_place_of(tmp_path / "out") as partial:
+            shutil.rmtree(partial)
+            raise ValueError("the real reason")
+
+    with pytest.raises(ValueError, match="the real reason"):
+        lost()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damage_found_while_writing_leaves_nothing(checkpoint, tmp_path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from ream.core.recipe import Recipe
 from ream.models.stored_dtypes import STORED
 from ream.recipe.output_tensors import output_tensors
 from tests import quantized
@@ -51,6 +52,33 @@ def test_what_is_read_is_the_tensors_own_shard_or_those_of_its_layers_experts(ch
             assert tensor.reads == mine, tensor.name
 
 
+def test_a_routers_tensor_has_an_entry_a_kept_expert_on_its_own_axis(tmp_path):
+    """Ernie's correction bias is [1, N]."""
+    original, architecture = opened(build("ernie4_5_moe", tmp_path / "model"))
+    recipe = random_recipe(architecture, KEPT, width=architecture.width)
+    tensors = [tensor for shard in output_tensors(original, architecture, recipe).values() for tensor in shard]
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+    index = architecture.moe_layers[0]
+    by_axis = {kind.axis: shapes[architecture.tensor_name(index, kind)] for kind in architecture.family.router}
+    assert by_axis == {0: (KEPT, architecture.hidden), 1: (1, KEPT)}
+    assert all(len(b"".join(tensor.make())) == tensor.bytes for tensor in tensors)
+
+
+@pytest.mark.parametrize("family", ["deepseek_v3", "qwen3_next"])
+def test_only_multi_token_layers_are_left_out(family, tmp_path):
+    original, whole = opened(build(family, tmp_path / "model"))
+    recipe = random_recipe(whole, 4, groups=whole.router_groups, width=whole.width)
+    shorter = Recipe({layer: made for layer, made in recipe.layers.items() if layer < whole.layers}, {})
+    names = [
+        {tensor.name for shard in output_tensors(original, whole, each).values() for tensor in shard}
+        for each in (recipe, shorter)
+    ]
+    assert names[0] > names[1]
+    assert names[0] - names[1] == names[0] & {
+        name for name in names[0] if name.startswith(("mtp.", f"model.layers.{whole.layers}."))
+    }
+
+
 @pytest.mark.parametrize("unquantised", [False, True], ids=["format kept", "bfloat16"])
 @pytest.mark.parametrize(
     ("family", "make"),
@@ -81,5 +109,9 @@ def test_quantised_tensors_are_several_or_one_in_bfloat16(family, make, unquanti
                 assert {made[new + suffix].dtype for suffix in original.logical[name]} == {
                     info.dtype for info in original.headers_of(name).values()
                 }
+    if unquantised:  # in the place of the first of its parts
+        firsts = {next(iter(parts.values())): name for name, parts in original.logical.items()}
+        order = [firsts[name] for name in original.tensors if name in firsts and firsts[name] not in architecture.roles]
+        assert [name for name in made if name not in architecture.roles and name in original.logical] == order
     for tensor in made.values():  # the bytes are as many as are announced
         assert len(b"".join(tensor.make())) == math.prod(tensor.shape) * STORED[tensor.dtype].bytes

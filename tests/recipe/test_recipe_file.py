@@ -7,7 +7,9 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
 
-from ream.recipe.recipe_file import layer_tensors, load_recipe, read_layer, save_recipe
+from ream.core.grouping import Groups
+from ream.core.recipe import LayerRecipe
+from ream.recipe.recipe_file import layer_tensors, load_recipe, pack_layer, read_layer, save_recipe, unpack_layer
 from tests.compress.walks import corrected, opened, random_recipe
 from tests.models.storage.test_checkpoint import refused
 
@@ -43,7 +45,19 @@ def test_damaged_missing_and_foreign_files(mixed_depth, tmp_path):
         refused(lambda: load_recipe(tmp_path / "r"), "recipe", "damaged")
     refused(lambda: load_recipe(tmp_path / "none"), "none", "does not exist")
     save_file({"x": np.zeros(2)}, tmp_path / "x")
-    refused(lambda: load_recipe(tmp_path / "x"), "not a recipe of format")
+    formats = "ream-recipe-1, ream-recipe-2, ream-recipe-3 or ream-recipe-4"
+    assert refused(lambda: load_recipe(tmp_path / "x")).endswith(f"x is not a recipe of format {formats}")
+
+
+@pytest.mark.parametrize(("width", "dtype"), [(32767, np.int16), (32768, np.int32)])
+def test_permutations_are_stored_in_16_bits_where_they_fit(width, dtype):
+    groups = Groups(np.array([0]), np.array([0, 0]))
+    order = np.arange(width)[::-1]
+    packed = pack_layer(LayerRecipe(groups, np.ones(2) / 2, np.ones(2), {1: order}))
+    assert (packed["permutations"].dtype, packed["permutations"].shape) == (dtype, (1, width))
+    again = unpack_layer(packed).permutations[1]
+    assert again.dtype == np.int64
+    assert np.array_equal(again, order)
 
 
 def test_a_full_disk_is_one_line(mixed_depth, tmp_path, monkeypatch):

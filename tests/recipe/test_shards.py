@@ -7,7 +7,7 @@ import torch
 
 from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
 from ream.models.storage.shard_writing import OutputTensor
-from ream.recipe.output import write_checkpoint
+from ream.recipe.output import _shards, write_checkpoint
 from ream.recipe.shards import refilled
 from ream.recipe.verify import verify
 from tests import tiny
@@ -40,6 +40,12 @@ def test_shards_are_filled_in_order(sizes, limit, expected):
     count = len(expected)
     names = [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
     assert list(shards) == (names if count > 1 else [SINGLE])
+
+
+@pytest.mark.parametrize(("second", "shards"), [(1_000_000_000, 1), (1_000_000_001, 2)])
+def test_a_gigabyte_is_a_billion_bytes(second, shards, checkpoint):
+    given = {"model.safetensors": tensors(1_000_000_000, second)}
+    assert len(_shards(Checkpoint(checkpoint), given, 2.0).tensors) == shards
 
 
 @pytest.fixture(scope="module")

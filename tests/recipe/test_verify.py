@@ -146,8 +146,17 @@ def test_recipe_missing_damaged_or_of_another_model(out, checkpoint, mixed_depth
     refused(lambda: verify(out), RECIPE, "damaged")
     save_recipe(path, random_recipe(opened(mixed_depth)[1], KEPT))
     refused(lambda: verify(out), RECIPE, "layers [0, 2]")
+    whole = random_recipe(opened(checkpoint)[1], KEPT)
+    save_recipe(path, type(whole)({index: whole.layers[index] for index in (0, 1)}, whole.facts))
+    refused(lambda: verify(out), RECIPE, "layers [0, 1]", "[0, 1, 2]")
     save_recipe(path, random_recipe(opened(checkpoint)[1], KEPT, seed=1))
     refused(lambda: verify(out), RECIPE, "has changed since it was written")
+
+
+def test_a_recipe_that_keeps_another_number_than_it_says(out, checkpoint):
+    other = random_recipe(opened(checkpoint)[1], KEPT + 1)
+    save_recipe(out / RECIPE, type(other)(other.layers, {**other.facts, "experts": KEPT}))
+    refused(lambda: verify(out), f"{out / RECIPE} keeps {KEPT + 1} experts in layer 0, the model has {KEPT};")
 
 
 def test_a_recipe_whose_groups_do_not_fit(out):

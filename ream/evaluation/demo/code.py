@@ -128,7 +128,7 @@ def assignment_items(documents: Sequence[Document], draw: random.Random, count: 
         count: number of items.
 
     Returns:
-        Rows whose ``parameters`` holds the first parameter alone.
+        Rows whose ``parameters`` holds only the first parameter.
     """
     names = sorted({name for document in documents for name in _parameters(document.text)})
     classes = sorted({name for document in documents for name in CLASS.findall(document.text)})

@@ -32,7 +32,7 @@ PlannedTensor = tuple[str, tuple[int, ...], bool]
 class PlannedCheckpoint(Checkpoint):
     """Headers without shards; every attempt to read a tensor is refused.
 
-    Multi-token layers are planned where config.json counts them; some checkpoints have such layers and do not.
+    Multi-token layers are planned where config.json counts them; some checkpoints have such layers uncounted.
     """
 
     def __init__(self, folder: str | Path, trust_remote_code: bool = False) -> None:

@@ -15,14 +15,14 @@ def published():
 
 
 def test_figure_4a_draws_differences_at_the_same_mix(published):
-    found = differences(published.ablations, "gen")
-    assert found[Series("ream-one-shot", "paper")] == pytest.approx(
+    by_variant = differences(published.ablations, "gen")
+    assert by_variant[Series("ream-one-shot", "paper")] == pytest.approx(
         {"0:0.3:0.7": 69.0 - 72.9, "0.1:0.1:0.8": 68.0 - 68.8, "0.2:0.25:0.55": 69.7 - 67.7}
     )
-    assert found[Series("ream-no-gate-logits", "paper")] == pytest.approx(
+    assert by_variant[Series("ream-no-gate-logits", "paper")] == pytest.approx(
         {"0:0.3:0.7": 0.0, "0.1:0.1:0.8": 66.9 - 68.8, "0.2:0.25:0.55": 69.3 - 67.7}
     )
-    assert len(found) == 2
+    assert len(by_variant) == 2
     assert differences(published.ablations, "mc") == {}
     figure = ablation_differences(published.ablations)
     (axis,) = figure.axes  # GEN alone is printed
@@ -40,9 +40,9 @@ def test_bars_of_figure_4a_have_intervals_where_errors_are_known():
             measured("ream-one-shot", 48.0, 4.0, **even), measured("ream-one-shot", 38.0, 4.0, **code),
             measured("ream-ungated", 51.0, None, **even)]  # fmt: skip
     # a bar at −7, ± 1.96 · hypot(3, 4) = 9.8 however many mixes: the questions are the same
-    found = mean_intervals(rows, "gen")
-    assert list(found) == [Series("ream-one-shot", "ours")]
-    interval = found[Series("ream-one-shot", "ours")]
+    intervals = mean_intervals(rows, "gen")
+    assert list(intervals) == [Series("ream-one-shot", "ours")]
+    interval = intervals[Series("ream-one-shot", "ours")]
     assert (interval.low, interval.value, interval.high) == (
         pytest.approx(-16.8, abs=0.2),
         -7,

@@ -21,11 +21,11 @@ def test_figure_3a_draws_every_correlation_with_its_interval(published):
     lines = [data(line) for line in axis.lines if line.get_linestyle() == "-" and len(line.get_data()[0]) == 2]
     bars = {((low, high), y) for (low, y), (high, _) in lines if low != high}
     for series, points in series_of(published.mixes, 96).items():
-        found = correlations_of(points)
+        correlations = correlations_of(points)
         dots = data(line_of(axis, series.method))
-        assert [x for x, _ in dots] == [found[tuple(pair.split(", "))].r for pair in pairs]
+        assert [x for x, _ in dots] == [correlations[tuple(pair.split(", "))].r for pair in pairs]
         for place, ((_, y), pair) in enumerate(zip(dots, pairs, strict=True)):
-            value = found[tuple(pair.split(", "))]
+            value = correlations[tuple(pair.split(", "))]
             assert round(y) == place
             assert ((value.low, value.high), y) in bars
     assert len(bars) == 28

@@ -23,11 +23,11 @@ def published():
 
 
 def test_every_figure_of_the_mixes_has_its_data(published):
-    found = data_of_mixes(published.mixes)
-    assert list(found) == list(figures_of_mixes(published.mixes))
-    assert found["figure-7a"].rows == table_of_correlations(published.mixes, 64, "figure-7a").rows
-    assert found["figure-3b"].rows == found["figure-2"].rows != found["figure-6"].rows
-    assert {name: table.name for name, table in found.items()} == {name: name for name in found}
+    tables = data_of_mixes(published.mixes)
+    assert list(tables) == list(figures_of_mixes(published.mixes))
+    assert tables["figure-7a"].rows == table_of_correlations(published.mixes, 64, "figure-7a").rows
+    assert tables["figure-3b"].rows == tables["figure-2"].rows != tables["figure-6"].rows
+    assert {name: table.name for name, table in tables.items()} == {name: name for name in tables}
 
 
 def test_points_are_the_printed_ones_and_marked_where_the_front_is(published):
@@ -70,7 +70,7 @@ def test_models_without_both_means_have_no_points():
     assert data_of_mixes(rows) == {}
 
 
-def test_cells_leave_out_what_none_has():
+def test_measures_that_no_cell_has_are_left_out():
     cells = [Cell(mix=None, method=None, experts=8, parameters=10, gen=50.0),
              Cell(mix="even", method="ream", experts=4, parameters=6, mean_loss=2.5)]  # fmt: skip
     table = table_of_cells(cells)

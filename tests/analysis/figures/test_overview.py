@@ -65,7 +65,7 @@ def test_a_line_leads_from_the_original_through_a_methods_sizes():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["reap", "ream", "m", "n", "original"]
 
 
-def test_other_results_are_hollow_with_lines_of_their_own_from_their_own_original():
+def test_other_results_are_hollow_with_other_lines_from_their_own_original():
     rows = [original(), original(origin="paper", gen=81.0)]
     rows += [row(origin=origin, parameters=12_000_000, gen=gen)
              for origin, gen in (("ours", 40.0), ("paper", 44.0), ("old", 43.0))]  # fmt: skip
@@ -98,10 +98,10 @@ def test_the_published_models_are_all_there(published, parameters):
 
 def test_no_two_methods_share_a_colour_while_there_are_colours():
     methods = ["ream", "ream-released", "reap", "own"]
-    found = method_colours(methods)
-    assert list(found) == ["reap", "ream", "ream-released", "own"]
-    assert len(set(found.values())) == 4
-    assert all(found[method] == styles([method])[method].colour for method in ("ream", "reap"))
+    colours = method_colours(methods)
+    assert list(colours) == ["reap", "ream", "ream-released", "own"]
+    assert len(set(colours.values())) == 4
+    assert all(colours[method] == styles([method])[method].colour for method in ("ream", "reap"))
     assert set(method_colours([*KNOWN, "own"]).values()) == set(COLOURS)
 
 

@@ -33,7 +33,7 @@ def test_all_figures_from_the_published_numbers(published, tmp_path):
     assert (tmp_path / "figure-2.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_ablations_or_means_there_is_less():
+def test_without_ablations_or_means_there_are_fewer_tables_and_no_figures():
     rows = [Row("ours", "m", "ream", experts, {"math": 1.0, "code": 1.0}, gen=50.0) for experts in (8, 6, 4)]
     assert [table.name for table in tables_of_mixes(rows)] == [
         "table-1", "table-3", "table-5", "table-6", "table-mixes-4"

@@ -19,7 +19,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input", "wbr"}
 
 
 def row(method, gen, stderr=1.0, mc=None, experts=8, origin="ours", mix="even", model="m"):
-    """A model of which each of two GEN tasks (and two MC tasks) has the value and the standard error."""
+    """A model whose two GEN tasks (and two MC tasks) all have the value and the standard error."""
     tasks = {name: Score(gen, stderr) for name in ("g1", "g2")} if gen is not None else {}
     mc_tasks = {name: Score(mc, stderr) for name in ("m1", "m2")} if mc is not None else {}
     avg = (gen + mc) / 2 if gen is not None and mc is not None else None
@@ -29,14 +29,14 @@ def row(method, gen, stderr=1.0, mc=None, experts=8, origin="ours", mix="even", 
 
 def cell(method, losses, stderr=0.1, experts=8, mix="even"):
     """A model with a loss on each source."""
-    found = {name: SourceLoss(loss=loss, stderr=stderr, tokens=9, sequences=3) for name, loss in losses.items()}
+    by_source = {name: SourceLoss(loss=loss, stderr=stderr, tokens=9, sequences=3) for name, loss in losses.items()}
     mean = sum(losses.values()) / len(losses)
     mix = None if method is None else mix
-    return Cell(mix=mix, method=method, experts=experts, loss=found, mean_loss=mean, parameters=10)
+    return Cell(mix=mix, method=method, experts=experts, loss=by_source, mean_loss=mean, parameters=10)
 
 
 def scores_table(name="table-1", model="m"):
-    """Numbers with a missing one, a text column, the original, a published row."""
+    """A table with a missing number, a text column, the original and a published row."""
     lines = (
         (16, "original", None, "ours", 70.0),
         (8, "ream", "0.5:0.5", "ours", 9.5),
@@ -98,26 +98,26 @@ class Element:
     own: str = ""
 
     def all(self, name, **attributes):
-        """Elements below with a name and attributes; class for one of the classes."""
-        found = []
+        """Descendants with a name and attributes; class_ is one of their classes."""
+        matching = []
         for child in self.children:
             classes = (child.attributes.get("class") or "").split()
             matches = all(
                 value in classes if key == "class_" else child.attributes.get(key) == value
                 for key, value in attributes.items()
             )
-            found += [child] if child.name == name and matches else []
-            found += child.all(name, **attributes)
-        return found
+            matching += [child] if child.name == name and matches else []
+            matching += child.all(name, **attributes)
+        return matching
 
     @property
     def text(self):
-        """All text below, in pieces."""
+        """The text of the element and its descendants."""
         return self.own + "".join(child.text for child in self.children)
 
 
 class Reader(HTMLParser):
-    """Builds the tree and refuses elements that do not close in order."""
+    """Builds the tree; elements must close in order."""
 
     def __init__(self):
         super().__init__()

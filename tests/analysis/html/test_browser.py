@@ -36,7 +36,7 @@ def address(tmp_path_factory):
 
 @contextmanager
 def opened(browser, address, **options):
-    """The page; at the end, neither an error nor a request beyond the file itself has been seen."""
+    """The opened page; on exit, it must have caused neither an error nor a request beyond the file itself."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     shown = context.new_page()
     said, asked = [], []
@@ -168,7 +168,7 @@ def test_the_error_of_every_layer_is_drawn_for_the_methods_that_have_one(browser
 
 
 def pixel(shown, x, y):
-    """Of the map, at a place in CSS pixels."""
+    """The colour of the map at a place in CSS pixels."""
     return shown.evaluate(
         "([x, y]) => { const c = document.getElementById('map'), s = devicePixelRatio;"
         " const pen = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });"
@@ -251,7 +251,7 @@ def test_what_is_wider_than_a_phone_scrolls_in_its_own_box(browser, address, tmp
 
 
 def test_text_has_contrast(browser, address):
-    """Of text against what lies below it, at least 4.5 to 1 (WCAG 2.1, AA), in both themes."""
+    """The contrast of text and its background is at least 4.5 to 1 (WCAG 2.1, AA), in both themes."""
     for scheme in ("light", "dark"):
         with opened(browser, address, color_scheme=scheme) as shown:
             poor = shown.evaluate(
@@ -263,8 +263,8 @@ def test_text_has_contrast(browser, address):
                   }, 0);
                   const below = (element) => {
                     for (let at = element; at; at = at.parentElement) {
-                      const found = channels(getComputedStyle(at).backgroundColor);
-                      if (found.length === 3 || found[3] > 0) return found;
+                      const background = channels(getComputedStyle(at).backgroundColor);
+                      if (background.length === 3 || background[3] > 0) return background;
                     }
                     return [255, 255, 255];
                   };

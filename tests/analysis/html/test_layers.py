@@ -22,10 +22,10 @@ def recipe():
 
 
 def unfolded(text):
-    """The views as nested loops read the JSON: layer to (kept to {member: weight}, saliency, error)."""
+    """The views, read from the JSON in nested loops: layer to (kept to {member: weight}, saliency, error)."""
     data = json.loads(text)
     lists = data["lists"]
-    found = []
+    views = []
     for view in data["views"]:
         layers = {}
         for index, groups, weights, saliency, error in view["layers"]:
@@ -34,8 +34,8 @@ def unfolded(text):
                 if owner >= 0:
                     members.setdefault(owner, {})[expert] = lists[weights][expert]
             layers[index] = members, None if saliency < 0 else lists[saliency], error
-        found.append(((view["mix"], view["method"], view["experts"]), view["link"], layers))
-    return found
+        views.append(((view["mix"], view["method"], view["experts"]), view["link"], layers))
+    return views
 
 
 def test_a_recipe_becomes_groups_with_weights():
@@ -49,13 +49,13 @@ def test_a_recipe_becomes_groups_with_weights():
     assert [layer.error for layer in view.layers] == [None, None]
 
 
-def test_saliencies_and_errors_of_ones_own_take_the_place_of_the_recipes():
+def test_given_saliencies_and_errors_replace_those_of_the_recipe():
     view = layer_view(recipe(), "even", "ream", 2, saliency={3: [5, 4, 3, 2, 1]}, errors={1: 0.5})
     assert [layer.saliency for layer in view.layers] == [None, (5.0, 4.0, 3.0, 2.0, 1.0)]
     assert [layer.error for layer in view.layers] == [0.5, None]
 
 
-def test_json_gives_the_views_back_to_four_digits():
+def test_json_holds_the_views_to_four_digits():
     views = [layer_view(recipe(), "even", "ream", 2, errors={1: 0.123456, 3: 12345.6}),
              layer_view(recipe(), "coding", "ream", 2, saliency={1: [1e-7] * 5})]  # fmt: skip
     (first, second) = unfolded(encoded(views, {("coding", "ream", 2): "recipes/a"}))

@@ -214,8 +214,8 @@ def test_the_same_report_gives_the_same_bytes(text):
     assert page(alone) == page(replace(alone, drawings=(other,)))
 
 
-def test_the_bytes_do_not_hang_on_the_order_of_sets(text):
-    """Which is another in each process."""
+def test_the_bytes_do_not_depend_on_the_order_of_sets(text):
+    """The order of a set of strings differs between processes."""
     code = (
         "import hashlib; from ream.analysis.html.page import page; from tests.analysis.html.html_parts import report;"
         "print(hashlib.sha256(page(report()).encode()).hexdigest())"
@@ -249,7 +249,7 @@ def test_a_grid_of_48_layers_128_experts_and_40_recipes_stays_below_5_mb(rng):
     assert 3e6 < len(text.encode()) < 5e6
 
 
-def test_what_cannot_be_told_apart_is_refused():
+def test_two_parts_of_the_same_name_are_refused():
     with pytest.raises(ValueError, match="two of table-1"):
         replace(report(), tables=(scores_table(), scores_table()))
     with pytest.raises(ValueError, match="two of table-1"):  # the names of their places in the page

@@ -23,45 +23,45 @@ def best(rows, cells=()):
 
 
 def numbers(text):
-    return [float(found.replace("−", "-")) for found in re.findall(r"[-−]?\d+\.\d+", text)]
+    return [float(text_number.replace("−", "-")) for text_number in re.findall(r"[-−]?\d+\.\d+", text)]
 
 
 def test_a_difference_beyond_noise():
     # each mean of two tasks has the error 1 / sqrt(2), their difference 1: 15 is beyond, with 15 ± 1.96
-    found = best([row("original", 70.0, experts=16), row("ream", 60.0), row("reap", 45.0)])["GEN"]
-    assert found.standing == "clear"
-    assert found.text.startswith("ream on even (0.5:0.5) has the highest GEN: 60.0 (95% interval ")
-    assert "; the original has 70.0. The runner-up is reap on even (0.5:0.5) with 45.0 (95% interval" in found.text
-    difference = found.text[found.text.index("The difference") :]
+    gen = best([row("original", 70.0, experts=16), row("ream", 60.0), row("reap", 45.0)])["GEN"]
+    assert gen.standing == "clear"
+    assert gen.text.startswith("ream on even (0.5:0.5) has the highest GEN: 60.0 (95% interval ")
+    assert "; the original has 70.0. The runner-up is reap on even (0.5:0.5) with 45.0 (95% interval" in gen.text
+    difference = gen.text[gen.text.index("The difference") :]
     assert numbers(difference) == [15.0, 13.0, 17.0]  # 15 ± 1.96
     assert difference.endswith("is beyond noise.")
-    assert [point.method for point in found.points] == ["ream", "reap"]
-    assert (found.points[0].low, found.points[0].high) == pytest.approx((60 - 1.386, 60 + 1.386), abs=1e-3)
-    assert found.reference == 70.0
+    assert [point.method for point in gen.points] == ["ream", "reap"]
+    assert (gen.points[0].low, gen.points[0].high) == pytest.approx((60 - 1.386, 60 + 1.386), abs=1e-3)
+    assert gen.reference == 70.0
 
 
 def test_a_difference_within_noise():
-    found = best([row("ream", 60.0), row("reap", 59.0)])["GEN"]  # 1.0 ± 1.96
-    assert found.standing == "noise"
-    assert found.text.endswith("is within noise: neither is shown to be better.")
-    assert "the original" not in found.text
+    gen = best([row("ream", 60.0), row("reap", 59.0)])["GEN"]  # 1.0 ± 1.96
+    assert gen.standing == "noise"
+    assert gen.text.endswith("is within noise: neither is shown to be better.")
+    assert "the original" not in gen.text
 
 
-def test_without_standard_errors_noise_cannot_be_told():
-    found = best([row("ream", 60.0, stderr=None), row("reap", 45.0, stderr=None)])["GEN"]
-    assert found.standing == "unknown"
-    assert found.text == (
+def test_without_standard_errors_the_standing_is_unknown():
+    gen = best([row("ream", 60.0, stderr=None), row("reap", 45.0, stderr=None)])["GEN"]
+    assert gen.standing == "unknown"
+    assert gen.text == (
         "ream on even (0.5:0.5) has the highest GEN: 60.0. The runner-up is reap on even (0.5:0.5) with 45.0. "
         "Whether the difference of 15.0 is more than noise is not known: there are no standard errors."
     )
-    assert [(point.low, point.high) for point in found.points] == [(None, None)] * 2
+    assert [(point.low, point.high) for point in gen.points] == [(None, None)] * 2
 
 
 def test_models_scored_on_other_tasks_do_not_compare():
     other = replace(row("reap", 45.0), gen_tasks={"g1": Score(45.0, 1.0)})
-    found = best([row("ream", 60.0), other])["GEN"]
-    assert found.standing == "unknown"
-    assert found.text.endswith("is not known: the two were not scored on the same tasks.")
+    gen = best([row("ream", 60.0), other])["GEN"]
+    assert gen.standing == "unknown"
+    assert gen.text.endswith("is not known: the two were not scored on the same tasks.")
 
 
 def test_tasks_without_an_error_are_named():
@@ -72,8 +72,8 @@ def test_tasks_without_an_error_are_named():
 
 def test_each_method_stands_with_its_best_mix():
     rows = [row("ream", 50.0), row("ream", 60.0, mix="coding"), row("reap", 55.0), row("reap", 52.0, mix="coding")]
-    found = best(rows)["GEN"]
-    assert [(point.method, point.detail, point.value) for point in found.points] == [
+    gen = best(rows)["GEN"]
+    assert [(point.method, point.detail, point.value) for point in gen.points] == [
         ("ream", "coding (0.2:0.8)", 60.0), ("reap", "even (0.5:0.5)", 55.0)
     ]  # fmt: skip
     assert ONE_METHOD_BEST in verdicts(rows)[0].notes
@@ -82,12 +82,12 @@ def test_each_method_stands_with_its_best_mix():
 
 def test_avg_is_judged_by_both_suites():
     rows = [row("ream", 60.0, mc=50.0), row("reap", 45.0, mc=70.0)]
-    found = best(rows)
-    assert found["GEN"].text.startswith("ream")
+    statements = best(rows)
+    assert statements["GEN"].text.startswith("ream")
     # 57.5 against 55: each mean of two suites has the error 0.5, their difference 0.71: 2.5 ± 1.39
-    assert found["AVG"].text.startswith("reap on even (0.5:0.5) has the highest AVG: 57.5 (")
-    assert found["AVG"].standing == "clear"
-    (_, low, high) = numbers(found["AVG"].text[found["AVG"].text.index("The difference") :])
+    assert statements["AVG"].text.startswith("reap on even (0.5:0.5) has the highest AVG: 57.5 (")
+    assert statements["AVG"].standing == "clear"
+    (_, low, high) = numbers(statements["AVG"].text[statements["AVG"].text.index("The difference") :])
     assert (low, high) == (1.1, 3.9)
 
 
@@ -95,13 +95,13 @@ def test_the_lowest_held_out_loss():
     rows = [row("ream", 60.0), row("reap", 45.0)]
     cells = [cell(None, {"a": 1.0, "b": 2.0}, experts=16), cell("ream", {"a": 3.0, "b": 4.0}),
              cell("reap", {"a": 2.0, "b": 4.0})]  # fmt: skip
-    found = best(rows, cells)["Held-out loss"]
+    loss = best(rows, cells)["Held-out loss"]
     # the mean of two errors of 0.1 has 0.0707, the difference of two such means 0.1
-    assert found.standing == "clear"
-    assert numbers(found.text.replace("(0.5:0.5)", "").replace("95%", "")) == [
+    assert loss.standing == "clear"
+    assert numbers(loss.text.replace("(0.5:0.5)", "").replace("95%", "")) == [
         3.0, 2.861, 3.139, 1.5, 3.5, 3.361, 3.639, 0.5, 0.304, 0.696
     ]  # fmt: skip
-    assert "reap on even (0.5:0.5) has the lowest mean held-out loss" in found.text
+    assert "reap on even (0.5:0.5) has the lowest mean held-out loss" in loss.text
     near = [cell("ream", {"a": 3.0, "b": 4.0}), cell("reap", {"a": 3.0, "b": 3.9})]
     assert best(rows, near)["Held-out loss"].standing == "noise"
     other = [cell("ream", {"a": 3.0, "b": 4.0}), cell("reap", {"a": 3.0})]
@@ -109,10 +109,10 @@ def test_the_lowest_held_out_loss():
 
 
 def test_equal_values_go_to_the_method_that_tables_name_first():
-    found = best([row("ream", 60.0), row("reap", 60.0)])["GEN"]
-    assert [point.method for point in found.points] == ["reap", "ream"]
-    assert "The difference of 0.0" in found.text
-    assert found.standing == "noise"
+    gen = best([row("ream", 60.0), row("reap", 60.0)])["GEN"]
+    assert [point.method for point in gen.points] == ["reap", "ream"]
+    assert "The difference of 0.0" in gen.text
+    assert gen.standing == "noise"
 
 
 def mixes(method="ream", count=6, origin="ours", gen=None, mc=None):
@@ -132,42 +132,42 @@ def of_sources(rows):
 
 def test_what_each_source_buys_in_words():
     gen = np.array([40.0, 43.0, 41.0, 46.0, 44.0, 50.0])
-    found = of_sources(mixes(gen=gen, mc=-gen))
-    assert list(found) == ["general → MC", "general → GEN", "code → MC", "code → GEN", "MC ↔ GEN"]
+    statements = of_sources(mixes(gen=gen, mc=-gen))
+    assert list(statements) == ["general → MC", "general → GEN", "code → MC", "code → GEN", "MC ↔ GEN"]
     reference = stats.pearsonr(np.linspace(0.1, 0.9, 6), gen)
     low, high = reference.confidence_interval(0.95)
     r = reference.statistic
     assert low > 0
-    assert found["code → GEN"].text == (
+    assert statements["code → GEN"].text == (
         f"A larger share of code goes with higher GEN for ream (r = +{r:.2f}, 95% interval +{low:.2f} to +{high:.2f}). "
         "6 mixes each."
     )
-    assert found["code → MC"].text.startswith(
+    assert statements["code → MC"].text.startswith(
         f"A larger share of code goes with lower MC for ream (r = −{r:.2f}, 95% interval −{high:.2f} to −{low:.2f})"
     )
-    assert found["MC ↔ GEN"].text.startswith("A higher MC goes with lower GEN for ream (r = −1.00")
-    assert {statement.standing for statement in found.values()} == {"clear"}
-    assert found["code → GEN"].points[0].value == pytest.approx(r)
+    assert statements["MC ↔ GEN"].text.startswith("A higher MC goes with lower GEN for ream (r = −1.00")
+    assert {statement.standing for statement in statements.values()} == {"clear"}
+    assert statements["code → GEN"].points[0].value == pytest.approx(r)
 
 
-def test_methods_that_answer_in_other_ways_are_told_apart():
+def test_methods_are_grouped_by_the_direction_of_their_correlation():
     up, flat = np.arange(6.0), np.array([1.0, 3.0, 1.0, 3.0, 1.0, 3.0])
     rows = [*mixes("frequency", gen=up), *mixes("reap", gen=-up), *mixes("ream", gen=flat), *mixes("ean", gen=0 * up)]
-    found = of_sources(rows)["code → GEN"]
+    code = of_sources(rows)["code → GEN"]
     assert re.fullmatch(
         r"A larger share of code goes with higher GEN for frequency \(.*\), with lower GEN for reap \(.*\)\. "
         r"This is unclear for ream \(r = \+0\.29.*\): the interval contains zero\. "
         r"The correlation is not defined for ean \(a column is constant\)\. 6 mixes each\.",
-        found.text,
+        code.text,
     )
-    assert found.standing == "clear"
+    assert code.standing == "clear"
 
 
-def test_when_nothing_can_be_told_that_is_said():
+def test_an_unclear_effect_is_called_unclear():
     flat = np.array([1.0, 3.0, 1.0, 3.0, 1.0, 3.0])
-    found = of_sources(mixes(gen=flat))["code → GEN"]
-    assert found.text.startswith("The effect of a larger share of code on GEN is unclear for ream (")
-    assert found.standing == "noise"
+    code = of_sources(mixes(gen=flat))["code → GEN"]
+    assert code.text.startswith("The effect of a larger share of code on GEN is unclear for ream (")
+    assert code.standing == "noise"
     few = of_sources(mixes(count=3))["code → GEN"]
     assert few.text == (
         "The effect of a larger share of code on GEN is unclear for ream (r = +1.00): fewer than 4 mixes give no "
@@ -203,13 +203,15 @@ def test_sizes_models_origins_and_variants_stay_apart():
     rows = [row("ream", 60.0), row("ream", 50.0, experts=4), row("ream", 90.0, origin="paper"),
             row("ream-one-shot", 99.0), row("reap", 1.0, model="n")]  # fmt: skip
     cells = [cell("ream", {"a": 3.0})]
-    found = verdicts(rows, cells)
-    assert [(one.model, one.origin, [size.experts for size in one.sizes]) for one in found] == [
+    by_origin = verdicts(rows, cells)
+    assert [(one.model, one.origin, [size.experts for size in one.sizes]) for one in by_origin] == [
         ("m", "ours", [8, 4]), ("m", "paper", [8]), ("n", "ours", [8])
     ]  # fmt: skip
-    assert [point.value for point in found[0].sizes[0].best[0].points] == [60.0]
+    assert [point.value for point in by_origin[0].sizes[0].best[0].points] == [60.0]
     # two models of ours: it is not said whose the losses are
-    assert all(statement.subject != "Held-out loss" for one in found for size in one.sizes for statement in size.best)
+    assert all(
+        statement.subject != "Held-out loss" for one in by_origin for size in one.sizes for statement in size.best
+    )
     alone = verdicts(rows[:4], cells)
     assert [statement.subject for statement in alone[0].sizes[0].best] == ["GEN", "Held-out loss"]
     assert [statement.subject for statement in alone[1].sizes[0].best] == ["GEN"]
@@ -227,11 +229,11 @@ def test_published_cells_are_told_from_ours():
 
 
 def test_strips_share_a_scale():
-    found = best([row("original", 70.0, experts=16), row("ream", 60.0), row("reap", 45.0)])["GEN"]
-    strips = strips_of(found)
-    smallest, largest = found.points[1].low, 70.0
+    gen = best([row("original", 70.0, experts=16), row("ream", 60.0), row("reap", 45.0)])["GEN"]
+    strips = strips_of(gen)
+    smallest, largest = gen.points[1].low, 70.0
     width = (largest - smallest) * (1 + 2 * PADDING)
-    for strip, point in zip(strips.strips, found.points, strict=True):
+    for strip, point in zip(strips.strips, gen.points, strict=True):
         expected = 100 * (point.value - smallest + PADDING * (largest - smallest)) / width
         assert strip.value == pytest.approx(expected, abs=0.01)
         assert 0 <= strip.low < strip.value < strip.high <= 100

@@ -9,9 +9,9 @@ from ream.analysis.numbers.correlation import correlations, pearson, regression
 def test_a_correlation_by_hand():
     # x − 2.5 = (−1.5, −.5, .5, 1.5), y − 2.5 = (−1.5, .5, −.5, 1.5): r = (2.25 − .25 − .25 + 2.25) / 5 = 0.8
     # z = atanh 0.8 = ln 3 = 1.0986, width 1.95996 / sqrt(4 − 3): tanh(−0.8614) = −0.6970, tanh(3.0586) = 0.9956
-    found = pearson(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4]))
-    assert (found.r, found.points, found.undefined) == (pytest.approx(0.8), 4, "")
-    assert (found.low, found.high) == (pytest.approx(-0.6970, abs=1e-4), pytest.approx(0.9956, abs=1e-4))
+    correlation = pearson(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4]))
+    assert (correlation.r, correlation.points, correlation.undefined) == (pytest.approx(0.8), 4, "")
+    assert (correlation.low, correlation.high) == (pytest.approx(-0.6970, abs=1e-4), pytest.approx(0.9956, abs=1e-4))
 
 
 QUANTILES = {0.8: 1.2815515655446004, 0.95: 1.959963984540054}  # of the normal distribution, two-sided
@@ -30,9 +30,9 @@ def test_correlations_are_those_of_the_definition(rng, n, confidence):
     )  # fmt: skip
     r = covariance / math.sqrt(square_x * square_y)
     z, width = math.log((1 + r) / (1 - r)) / 2, QUANTILES[confidence] / math.sqrt(n - 3)
-    found = pearson(x, y, confidence)
+    correlation = pearson(x, y, confidence)
     expected = (r, math.tanh(z - width), math.tanh(z + width))
-    assert (found.r, found.low, found.high) == pytest.approx(expected, abs=1e-12)
+    assert (correlation.r, correlation.low, correlation.high) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_column_that_hardly_varies_has_a_correlation():
@@ -44,8 +44,8 @@ def test_units_do_not_matter(rng):
     x, y = rng.normal(size=(2, 10))
     plain = pearson(x, y)
     for scale in (1e-200, 1e200, 3.0):
-        found = pearson(x * scale, y)
-        assert (found.r, found.low) == pytest.approx((plain.r, plain.low))
+        scaled = pearson(x * scale, y)
+        assert (scaled.r, scaled.low) == pytest.approx((plain.r, plain.low))
     assert pearson(-x, y).r == pytest.approx(-plain.r)
 
 
@@ -78,24 +78,24 @@ def test_bad_columns_are_refused():
 
 def test_every_pair_of_columns_once(rng):
     columns = {name: rng.normal(size=8) for name in "abc"}
-    found = correlations(columns)
-    assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert found["b", "c"] == pearson(columns["b"], columns["c"])
+    by_pair = correlations(columns)
+    assert list(by_pair) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert by_pair["b", "c"] == pearson(columns["b"], columns["c"])
 
 
 def test_the_regression_line_by_hand():
     # means 2.5 and 5; Σ(x − 2.5)(y − 5) = 1.5·3 + 0.5·1 + 0.5·1 + 1.5·3 = 10, Σ(x − 2.5)² = 5: slope 2, intercept 0
-    found = regression(np.array([1.0, 2, 3, 4]), np.array([2.0, 4, 6, 8]))
-    assert (found.slope, found.intercept, found.correlation.r) == pytest.approx((2, 0, 1), abs=1e-12)
+    line = regression(np.array([1.0, 2, 3, 4]), np.array([2.0, 4, 6, 8]))
+    assert (line.slope, line.intercept, line.correlation.r) == pytest.approx((2, 0, 1), abs=1e-12)
 
 
 def test_the_regression_line_has_the_smallest_squares(rng):
     x = rng.normal(size=12)
     y = 2 * x + rng.normal(size=12)
-    found = regression(x, y)
+    line = regression(x, y)
     intercept, slope = np.linalg.lstsq(np.stack([np.ones(12), x], axis=1), y)[0]
-    assert (found.slope, found.intercept) == pytest.approx((slope, intercept), abs=1e-12)
-    assert found.correlation == pearson(x, y)
+    assert (line.slope, line.intercept) == pytest.approx((slope, intercept), abs=1e-12)
+    assert line.correlation == pearson(x, y)
 
 
 def test_no_line_through_one_value_of_x():

@@ -20,15 +20,15 @@ GEN = {"c": Score(40.0, 3.0), "d": Score(30.0, 4.0), "e": Score(20.0, 0.5)}
 
 def test_intervals_are_those_of_means_of_normal_scores():
     # MC = 55, half-width 1.96 · sqrt(1 + 4) / 2 = 2.191; GEN = 30; AVG = 42.5 from both together
-    found = score_intervals(MC, GEN)
+    intervals = score_intervals(MC, GEN)
     for interval, value, width in (
-        (found.mc, 55.0, half_width(MC)),
-        (found.gen, 30.0, half_width(GEN)),
-        (found.avg, 42.5, math.hypot(half_width(MC), half_width(GEN)) / 2),
+        (intervals.mc, 55.0, half_width(MC)),
+        (intervals.gen, 30.0, half_width(GEN)),
+        (intervals.avg, 42.5, math.hypot(half_width(MC), half_width(GEN)) / 2),
     ):
         assert interval.value == pytest.approx(value, rel=1e-12)
         assert (interval.low, interval.high) == pytest.approx((value - width, value + width), abs=1e-5)
-    assert found.exact == ()
+    assert intervals.exact == ()
 
 
 def drawn(mc, gen, rng, draws=1_000_000):
@@ -50,13 +50,13 @@ def drawn(mc, gen, rng, draws=1_000_000):
 )
 def test_intervals_agree_with_a_bootstrap_to_two_decimals(rng, mc, gen):
     # a quantile of a million draws has a standard error of 0.0027 of the mean's error, which is 0.75 at most here
-    found = score_intervals(mc, gen)
+    intervals = score_intervals(mc, gen)
     other = {name: Score(score.value + 1, 0.7) for name, score in mc.items()}
     means, others = drawn(mc, gen, rng), drawn(other, gen, rng)
     between = difference_intervals((mc, gen), (other, gen))
     for kind, of_kind, of_other in zip(("mc", "gen", "avg"), means, others, strict=True):
         for interval, values, scale in (
-            (getattr(found, kind), of_kind, (0, 100)),
+            (getattr(intervals, kind), of_kind, (0, 100)),
             (getattr(between, kind), of_kind - of_other, (-100, 100)),
         ):
             expected = np.clip(np.quantile(values, [0.025, 0.975]), *scale)
@@ -74,36 +74,36 @@ def test_the_order_of_tasks_changes_nothing():
 
 
 def test_a_suite_without_one_kind_has_no_interval_of_it():
-    found = score_intervals({}, GEN)
-    assert (found.mc, found.avg, found.gen.value) == (None, None, 30)
+    intervals = score_intervals({}, GEN)
+    assert (intervals.mc, intervals.avg, intervals.gen.value) == (None, None, 30)
 
 
 def test_tasks_without_standard_error_are_exact_and_named():
-    found = score_intervals({"a": Score(60.0), "b": Score(50.0)}, {"c": Score(40.0, 0.0)})
-    assert (found.mc.low, found.mc.high, found.gen.low) == (55, 55, 40)
-    assert found.exact == ("a", "b")
+    intervals = score_intervals({"a": Score(60.0), "b": Score(50.0)}, {"c": Score(40.0, 0.0)})
+    assert (intervals.mc.low, intervals.mc.high, intervals.gen.low) == (55, 55, 40)
+    assert intervals.exact == ("a", "b")
 
 
 def test_intervals_stay_on_the_scale():
-    found = score_intervals({"a": Score(1.0, 5.0)}, {"b": Score(99.0, 5.0)})
-    assert (found.mc.low, found.gen.high) == (0, 100)
-    assert found.mc.high == pytest.approx(1 + 5 * NORMAL_975, abs=1e-5)
+    intervals = score_intervals({"a": Score(1.0, 5.0)}, {"b": Score(99.0, 5.0)})
+    assert (intervals.mc.low, intervals.gen.high) == (0, 100)
+    assert intervals.mc.high == pytest.approx(1 + 5 * NORMAL_975, abs=1e-5)
 
 
 def test_differences_add_both_models_errors():
     other = {"a": Score(58.0, 2.0), "b": Score(49.0, 1.0)}
-    found = difference_intervals((MC, {}), (other, {}))
+    intervals = difference_intervals((MC, {}), (other, {}))
     width = math.hypot(half_width(MC), half_width(other))
-    assert found.mc.value == pytest.approx(1.5, rel=1e-12)
-    assert (found.mc.low, found.mc.high) == pytest.approx((1.5 - width, 1.5 + width), abs=1e-5)
-    assert (found.gen, found.avg) == (None, None)
+    assert intervals.mc.value == pytest.approx(1.5, rel=1e-12)
+    assert (intervals.mc.low, intervals.mc.high) == pytest.approx((1.5 - width, 1.5 + width), abs=1e-5)
+    assert (intervals.gen, intervals.avg) == (None, None)
 
 
-def test_the_difference_of_a_model_and_itself_is_no_certainty():
+def test_the_difference_of_a_model_and_itself_has_an_interval():
     # two evaluations of equal models need not agree: their errors are independent
-    found = difference_intervals((MC, GEN), (MC, GEN))
+    intervals = difference_intervals((MC, GEN), (MC, GEN))
     width = math.sqrt(2) * math.hypot(half_width(MC), half_width(GEN)) / 2
-    assert (found.avg.value, found.avg.low, found.avg.high) == pytest.approx((0, -width, width), abs=1e-5)
+    assert (intervals.avg.value, intervals.avg.low, intervals.avg.high) == pytest.approx((0, -width, width), abs=1e-5)
 
 
 def test_models_of_other_tasks_are_not_compared():

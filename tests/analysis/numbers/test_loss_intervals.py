@@ -14,15 +14,15 @@ def test_the_interval_is_that_of_drawn_means():
     rng = np.random.default_rng(0)
     values, errors = np.array([2.0, 3.0, 4.0]), np.array([0.1, 0.2, 0.3])
     drawn = (values + errors * rng.standard_normal((400_000, 3))).mean(axis=1)
-    found = loss_interval(losses(*zip(values.tolist(), errors.tolist(), strict=True)))
-    assert found.value == 3.0
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=2e-3)
+    interval = loss_interval(losses(*zip(values.tolist(), errors.tolist(), strict=True)))
+    assert interval.value == 3.0
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=2e-3)
 
 
 def test_the_difference_by_hand():
     # errors of the means: 0.3 / 1 and 0.4 / 1, of the difference 0.5; 1.959964 of it
-    found = loss_difference(losses((3.0, 0.3)), losses((2.0, 0.4)))
-    assert (found.value, found.low, found.high) == pytest.approx((1.0, 1 - 0.979982, 1 + 0.979982), abs=1e-6)
+    interval = loss_difference(losses((3.0, 0.3)), losses((2.0, 0.4)))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((1.0, 1 - 0.979982, 1 + 0.979982), abs=1e-6)
 
 
 def test_a_loss_is_not_below_zero():

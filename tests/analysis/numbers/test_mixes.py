@@ -38,14 +38,14 @@ def test_correlations_of_the_published_mixes_are_those_of_the_file(rows):
         lines = [line for line in csv.DictReader(file) if (line["experts"], line["method"]) == ("96", "hc-smoe")]
     ratios = np.array([[float(line[f"{source}_ratio"]) for source in ("general", "math", "code")] for line in lines])
     shares = ratios / ratios.sum(axis=1, keepdims=True)
-    found = correlations_of(series_of(rows, 96)[Series("hc-smoe", "paper")])
-    assert set(found) == {*((source, mean) for source in ("general", "math", "code") for mean in ("MC", "GEN")),
+    correlations = correlations_of(series_of(rows, 96)[Series("hc-smoe", "paper")])
+    assert set(correlations) == {*((source, mean) for source in ("general", "math", "code") for mean in ("MC", "GEN")),
                           ("MC", "GEN")}  # fmt: skip
     for place, source in enumerate(("general", "math", "code")):
         for mean in ("MC", "GEN"):
             expected = pearsonr(shares[:, place], [float(line[mean]) for line in lines])
             interval = expected.confidence_interval()
-            value = found[source, mean]
+            value = correlations[source, mean]
             assert (value.r, value.low, value.high) == pytest.approx(
                 (expected.statistic, interval.low, interval.high), abs=1e-9
             )
@@ -56,13 +56,13 @@ def test_the_papers_trade_off_is_in_its_numbers(rows):
     for experts in (96, 64):
         series = series_of(rows, experts)
         for method in ("reap", "ream"):
-            found = correlations_of(series[Series(method, "paper")])
-            assert found["general", "MC"].low > 0.5
-            assert found["code", "GEN"].r > 0.4
-            assert found["MC", "GEN"].high < -0.5
+            correlations = correlations_of(series[Series(method, "paper")])
+            assert correlations["general", "MC"].low > 0.5
+            assert correlations["code", "GEN"].r > 0.4
+            assert correlations["MC", "GEN"].high < -0.5
 
 
-def test_rows_that_are_no_points_are_left_out():
+def test_rows_without_both_means_or_of_one_source_are_left_out():
     chosen = row(mc=3.0, gen=4.0)
     others = [row(experts=4), row("original"), row(math=1.0), row(math=1.0, code=0.0), row(mc=None), row(gen=None)]
     (points,) = series_of([*others, chosen], 8).values()
@@ -90,9 +90,9 @@ def test_ours_and_the_papers_share_one_reference_point():
 
 def test_tables_hold_what_the_figures_show(rows):
     lines = list(csv.DictReader(io.StringIO(csv_text(table_of_fronts(rows, 96, "t")))))
-    found = fronts_of(series_of(rows, 96))
+    fronts = fronts_of(series_of(rows, 96))
     assert [(line["method"], float(line["HV"]), line["on the front"], line["mixes"]) for line in lines] == [
-        (one.method, front.hypervolume, str(front.size), "10") for one, front in found.items()
+        (one.method, front.hypervolume, str(front.size), "10") for one, front in fronts.items()
     ]
     lines = list(csv.DictReader(io.StringIO(csv_text(table_of_correlations(rows, 96, "t")))))
     assert len(lines) == 4 * 7

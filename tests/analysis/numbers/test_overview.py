@@ -34,7 +34,7 @@ def test_code_is_shown_where_all_rows_have_its_tasks():
 def test_parameters_are_the_rows_own_or_of_the_same_model_and_size():
     rows = [row(parameters=7, model="org/m@main"), row(origin="paper"), row(origin="paper", experts=4),
             row(origin="paper", experts=2), row("ream-one-shot", parameters=7)]  # fmt: skip
-    found = [
+    counts = [
         (point.row.origin, point.row.experts, point.parameters) for point in overview_points(rows, {("x/M", 4): 5})
     ]
-    assert found == [("ours", 8, 7), ("paper", 8, 7), ("paper", 4, 5)]
+    assert counts == [("ours", 8, 7), ("paper", 8, 7), ("paper", 4, 5)]

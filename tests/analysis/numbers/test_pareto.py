@@ -36,11 +36,15 @@ def test_a_front_by_hand():
     points = np.array([[1, 5], [3, 4], [4, 1], [2, 4], [3, 1]], float)
     assert front(points).tolist() == [True, True, True, False, False]
     assert reference_point(points).tolist() == [0, 0]
-    found = fronts({"m": points})["m"]
-    assert (found.size, found.hypervolume, found.members.tolist()) == (3, 14, [True, True, True, False, False])
+    of_method = fronts({"m": points})["m"]
+    assert (of_method.size, of_method.hypervolume, of_method.members.tolist()) == (
+        3,
+        14,
+        [True, True, True, False, False],
+    )
 
 
-def test_random_fronts_with_ties_and_copies_are_as_counted(rng):
+def test_random_fronts_with_ties_and_copies_agree_with_counting(rng):
     for _ in range(60):
         points = rng.integers(0, 7, size=(rng.integers(1, 11), 2))
         reference = points.min(axis=0) - 1
@@ -58,14 +62,14 @@ def test_copies_of_a_point_of_the_front_are_all_on_it():
 
 
 def test_one_point_covers_one_unit():
-    found = fronts({"m": np.array([[50.0, 20.0]])})["m"]
-    assert (found.size, found.hypervolume) == (1, 1.0)
+    of_method = fronts({"m": np.array([[50.0, 20.0]])})["m"]
+    assert (of_method.size, of_method.hypervolume) == (1, 1.0)
 
 
 def test_the_reference_is_shared_by_all_methods():
     # smallest MC 2 (of a), smallest GEN 1 (of b): reference (1, 0); a covers 1·6, b covers 4·1
-    found = fronts({"a": np.array([[2.0, 6.0]]), "b": np.array([[5.0, 1.0]])})
-    assert (found["a"].hypervolume, found["b"].hypervolume) == (6, 4)
+    by_method = fronts({"a": np.array([[2.0, 6.0]]), "b": np.array([[5.0, 1.0]])})
+    assert (by_method["a"].hypervolume, by_method["b"].hypervolume) == (6, 4)
 
 
 def test_points_not_above_the_reference_add_nothing():
@@ -81,15 +85,15 @@ def test_nothing_to_compare_is_refused():
 
 
 @pytest.mark.parametrize("experts", [96, 64])
-def test_fronts_of_the_published_mixes_as_counted_in_tenths(experts):
+def test_fronts_of_the_published_mixes_agree_with_counting_in_tenths(experts):
     tenths = {}
     for row in load_published(FOLDER).mixes:
         if row.experts == experts and in_mixes(row):
             tenths.setdefault(row.method, []).append((round(row.mc * 10), round(row.gen * 10)))
-    found = fronts({method: np.array(points) / 10 for method, points in tenths.items()})
+    by_method = fronts({method: np.array(points) / 10 for method, points in tenths.items()})
     every = [point for points in tenths.values() for point in points]
     reference = (min(p[0] for p in every) - 10, min(p[1] for p in every) - 10)
     for method, points in tenths.items():
         assert len(points) == 10
-        assert found[method].size == sum(brute_front(points))
-        assert found[method].hypervolume * 100 == pytest.approx(counted_area(points, reference), abs=1e-6)
+        assert by_method[method].size == sum(brute_front(points))
+        assert by_method[method].hypervolume * 100 == pytest.approx(counted_area(points, reference), abs=1e-6)

@@ -16,22 +16,22 @@ def half(interval):
 
 def test_a_suite_has_an_interval_where_an_error_is_known():
     # MC: (50 + 60) / 2 with errors 3 and 4: 1.96 · sqrt(9 + 16) / 2 = 4.9; GEN is printed without errors
-    found = intervals_of([row({"a": Score(50.0, 3.0), "b": Score(60.0, 4.0)}, {"c": Score(10.0)})])
-    assert (found.mc.value, half(found.mc)) == (55.0, pytest.approx(4.9, rel=1e-4))
-    assert (found.gen, found.avg, found.exact) == (None, None, ())
+    intervals = intervals_of([row({"a": Score(50.0, 3.0), "b": Score(60.0, 4.0)}, {"c": Score(10.0)})])
+    assert (intervals.mc.value, half(intervals.mc)) == (55.0, pytest.approx(4.9, rel=1e-4))
+    assert (intervals.gen, intervals.avg, intervals.exact) == (None, None, ())
     assert intervals_of([row()]).mc is None
 
 
 def test_a_task_without_its_error_is_named_among_others_that_have_one():
-    found = intervals_of([row({"a": Score(50.0, 3.0), "b": Score(60.0)})])
-    assert (found.exact, half(found.mc)) == (("b",), pytest.approx(1.96 * 3 / 2, rel=1e-4))
+    intervals = intervals_of([row({"a": Score(50.0, 3.0), "b": Score(60.0)})])
+    assert (intervals.exact, half(intervals.mc)) == (("b",), pytest.approx(1.96 * 3 / 2, rel=1e-4))
 
 
 def test_the_mean_of_models_is_as_uncertain_as_one_of_them():
     rows = [row(gen={"c": Score(value, error)}) for value, error in ((10.0, 1.0), (20.0, 2.0), (60.0, 3.0))]
     assert pooled(rows) == ({}, {"c": Score(30.0, 2.0)})
-    found = intervals_of(rows)
-    assert (found.gen.value, half(found.gen)) == (30.0, pytest.approx(1.96 * 2, rel=1e-4))
+    intervals = intervals_of(rows)
+    assert (intervals.gen.value, half(intervals.gen)) == (30.0, pytest.approx(1.96 * 2, rel=1e-4))
     with pytest.raises(ValueError, match="at least one row"):
         intervals_of([])
 
@@ -47,6 +47,6 @@ def test_a_difference_needs_the_errors_of_both():
         row({"a": Score(50.0, 3.0)}, {"c": Score(30.0, 4.0)}),
         row({"a": Score(40.0, 4.0)}, {"c": Score(1.0)}),
     )
-    found = intervals_between([known], [printed])
-    assert (found.mc.value, half(found.mc)) == (10.0, pytest.approx(1.96 * math.hypot(3, 4), rel=1e-4))
-    assert (found.gen, found.avg) == (None, None)
+    intervals = intervals_between([known], [printed])
+    assert (intervals.mc.value, half(intervals.mc)) == (10.0, pytest.approx(1.96 * math.hypot(3, 4), rel=1e-4))
+    assert (intervals.gen, intervals.avg) == (None, None)

@@ -53,7 +53,7 @@ def test_means_and_errors_that_are_not_printed(tmp_path):
     assert reap.gen_tasks == {"gsm8k": Score(90, 0.0), "gpqa_diamond": Score(10, 2.0)}
 
 
-def test_columns_win_over_the_entry_which_fills_what_is_not_there(tmp_path):
+def test_columns_override_the_entry_which_fills_the_gaps(tmp_path):
     path = write(tmp_path, ",40,20", "n,41,21", header="model,gsm8k,gpqa_diamond")
     entry = {
         "model": "m",
@@ -125,12 +125,12 @@ def test_published_rows_come_back_from_their_own_file():
         ("50,60,40,20.2,55,30.1,42.6", "50,60,,,55,,40", "line 2: AVG is the mean of MC and GEN; give both, or leave"),
     ],
 )
-def test_a_row_that_does_not_hold_is_refused_by_file_line_and_value(tmp_path, old, new, line):
+def test_an_inconsistent_row_is_refused_with_file_line_and_value(tmp_path, old, new, line):
     assert GOOD.count(old) == 1
     assert refusal(write(tmp_path, GOOD.replace(old, new))).startswith(line)
 
 
-def test_columns_that_nobody_knows_are_refused(tmp_path):
+def test_unknown_columns_are_refused(tmp_path):
     path = write(tmp_path, GOOD, header=HEADER.replace("boolq", "bolq"))
     assert refusal(path).startswith("line 1: column 'bolq' is unknown; did you mean 'boolq'? such a file has: AVG, GEN")
     path = write(tmp_path, GOOD, header=HEADER.replace("code_ratio", "laws_ratio"))
@@ -155,7 +155,7 @@ def test_files_without_results_are_refused(tmp_path):
     assert refusal(tmp_path / "latin.csv").startswith("is not valid CSV (")
 
 
-def test_a_model_that_is_there_twice_is_refused_however_its_mix_is_written(tmp_path):
+def test_a_repeated_model_is_refused_however_its_mix_is_written(tmp_path):
     path = write(tmp_path, GOOD, GOOD.replace("0.3,0.7", "3,7"))
     assert refusal(path) == f"line 3: the same model as imports.old: {path}, line 2; keep one of them"
     entries = {name: Import(path=str(write(tmp_path, GOOD)), origin="then") for name in ("a", "b")}

@@ -94,9 +94,9 @@ def test_the_round_trip_gives_the_scores_that_our_own_evaluation_gives(world, wr
         None, None, None
     )
     row = read(written)
-    found = {**row.mc_tasks, **row.gen_tasks}
-    assert list(found) == [*SUITE.mc, *SUITE.gen]
-    for name, score in found.items():
+    scores = {**row.mc_tasks, **row.gen_tasks}
+    assert list(scores) == [*SUITE.mc, *SUITE.gen]
+    for name, score in scores.items():
         assert score.value == pytest.approx(ours["tasks"][name]["value"])
         assert score.stderr == pytest.approx(ours["tasks"][name]["stderr"])
         assert 0 < score.value < 100
@@ -184,7 +184,7 @@ def refusal(path, mc=("rte",), gen=(), **changes):
         ({"acc_stderr,none": -1}, ": the standard error of task 'rte' is -1, not a fraction between 0 and 1"),
     ],
 )
-def test_numbers_that_are_no_shares_are_refused(tmp_path, changes, line):
+def test_numbers_that_are_not_fractions_are_refused(tmp_path, changes, line):
     assert refusal(file(tmp_path / "r.json", rte=GOOD | changes)).startswith(line)
 
 
@@ -202,7 +202,7 @@ def test_files_that_are_not_lm_evals_are_refused(tmp_path):
     )
 
 
-def test_tasks_and_metrics_that_are_not_there_are_refused(tmp_path):
+def test_missing_tasks_and_metrics_are_refused(tmp_path):
     path = file(tmp_path / "r.json", rte=GOOD)
     assert (
         refusal(path, mc=["rte", "mmlu"])

@@ -27,7 +27,7 @@ def row(method, gen):
     "path", [ROOT / "params.yaml", ROOT / "params" / "qwen3-coder-next.yaml"], ids=lambda p: p.stem
 )
 def test_ablations_are_the_methods_that_leave_out_a_part_of_ream(path):
-    """An ablation is REAM but for one part; with a refit, a method has one part more."""
+    """An ablation is REAM without one part; a refit is an additional part."""
     methods = load_params(path).methods
     whole = methods["ream"].model_dump()
 
@@ -40,7 +40,7 @@ def test_ablations_are_the_methods_that_leave_out_a_part_of_ream(path):
     assert {name for name in methods if is_variant(name)} == one_part
 
 
-def test_a_refit_is_no_ablation_and_its_method_stays_in_the_tables():
+def test_a_refit_is_not_an_ablation_and_its_method_stays_in_the_tables():
     assert not any(is_variant(name) for name in (*METHODS, "ream-x", "ream-one-shot-refit"))
     assert not is_variant("ream-one-shot", whole="reap")
     rows = [row("ream", 50.0), row("ream-refit", 52.0), row("ream-one-shot", 49.0), row("reap-refit", 51.0)]

@@ -48,7 +48,7 @@ def test_tables_2_and_4_print_the_same_numbers_for_the_same_models(published):
         assert of(published.ablations, method, ("", "0:0.3:0.7")) == of(published.large_models, method, ("",))
 
 
-def test_rows_of_two_tables_are_given_once(published):
+def test_rows_in_two_tables_are_given_once(published):
     assert len(published.rows) == 85 + 16 + 9 - 3
     coder = [row for row in published.rows if row.model == "Qwen3-Coder-Next"]
     assert coder == list(published.ablations)
@@ -64,7 +64,7 @@ def test_methods_are_named_as_in_the_params_file(published):
     }  # fmt: skip
 
 
-def test_every_printed_mean_holds_by_fractions():
+def test_every_printed_mean_is_right_in_whole_tenths():
     # again in whole tenths, which floating point cannot blur: |6 GEN − sum| ≤ 3 and |2 AVG − MC − GEN| ≤ 1
     rows = 0
     for name in ("mixes", "large-models", "ablations"):
@@ -89,7 +89,7 @@ def file(tmp_path, *lines, header=COLUMNS):
     return path
 
 
-def test_a_row_that_holds_is_read(tmp_path):
+def test_a_consistent_row_is_read(tmp_path):
     (row,) = read_rows(file(tmp_path, GOOD))
     assert math.isclose(sum(row.shares.values()), 1)
     assert (row.origin, row.mc, row.gen, row.avg, row.mix) == ("paper", 45.0, 35.0, 40.0, "0.3:0.3:0.3")
@@ -115,7 +115,7 @@ def test_a_row_that_holds_is_read(tmp_path):
         ("m,8", "m,0", "line 2: experts '0' is not a positive whole number"),
     ],
 )
-def test_a_row_that_does_not_hold_is_refused_by_file_line_and_value(tmp_path, old, new, reason):
+def test_an_inconsistent_row_is_refused_with_file_line_and_value(tmp_path, old, new, reason):
     assert GOOD.count(old) == 1
     with pytest.raises(UserError) as caught:
         read_rows(file(tmp_path, GOOD.replace(old, new)))

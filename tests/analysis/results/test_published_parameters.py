@@ -18,9 +18,9 @@ def write(tmp_path, *lines):
 
 def test_every_published_model_has_its_parameters():
     published = load_published(FOLDER)
-    found = load_parameters(FOLDER / "parameters.csv")
-    assert set(found) == {(row.model, row.experts) for row in published.rows}
-    assert [found["Qwen3-30B-A3B-Instruct-2507", experts] // 10**9 for experts in (128, 96, 64)] == [30, 23, 16]
+    parameters = load_parameters(FOLDER / "parameters.csv")
+    assert set(parameters) == {(row.model, row.experts) for row in published.rows}
+    assert [parameters["Qwen3-30B-A3B-Instruct-2507", experts] // 10**9 for experts in (128, 96, 64)] == [30, 23, 16]
 
 
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
@@ -33,7 +33,7 @@ def test_every_published_model_has_its_parameters():
     ],
 )
 def test_parameters_are_those_that_ream_estimate_counts(names, config, tmp_path):
-    """Of the text model, multi-token layers aside: what an evaluated model has in memory, and its card says."""
+    """Counts are of the text model without multi-token layers, as for an evaluated model and on its card."""
     model = open_headers(str(write_config(config, tmp_path)), "drop")
     whole = model.architecture.experts
     for (name, experts), parameters in load_parameters(FOLDER / "parameters.csv").items():
@@ -52,7 +52,7 @@ def test_parameters_are_those_that_ream_estimate_counts(names, config, tmp_path)
         (["m,8,9", "m,8,9"], "line 3: m with 8 experts appears twice"),
     ],
 )
-def test_parameters_that_do_not_hold_are_refused(tmp_path, lines, reason):
+def test_invalid_parameters_are_refused(tmp_path, lines, reason):
     path = write(tmp_path, "model,experts,parameters", *lines)
     with pytest.raises(UserError) as caught:
         load_parameters(path)

@@ -21,7 +21,7 @@ def test_names_of_mixes():
     assert mix_name(row()) == ""
 
 
-def test_models_are_the_same_by_their_last_name():
+def test_models_are_the_same_if_the_last_parts_of_their_names_agree():
     assert same_model("Qwen/Qwen3-Coder-Next@main", "qwen3-coder-next")
     assert same_model("/models/Qwen3-Coder-Next/", "Qwen/Qwen3-Coder-Next")
     assert not same_model("Qwen/Qwen3-Coder-Next", "Qwen3-Next-80B-A3B-Instruct")

@@ -14,13 +14,13 @@ def published():
 
 
 def test_table_4_takes_differences_at_the_same_mix(published):
-    found = {(line["method"], line["mix"]): line["ΔGEN"] for line in records(table_4(published.ablations))}
+    differences = {(line["method"], line["mix"]): line["ΔGEN"] for line in records(table_4(published.ablations))}
     # one-shot at 0:0.3:0.7: 69.0 − 72.9; without gate logits at 0.1:0.1:0.8: 66.9 − 68.8
-    assert float(found["ream-one-shot", "0:0.3:0.7"]) == pytest.approx(-3.9)
-    assert float(found["ream-no-gate-logits", "0.1:0.1:0.8"]) == pytest.approx(-1.9)
-    assert found["reap", "0.2:0.5:0.3"] == ""  # REAM is not printed with this mix
-    assert found["ream", "0:0.3:0.7"] == found["original", ""] == ""
-    assert len(found) == 16
+    assert float(differences["ream-one-shot", "0:0.3:0.7"]) == pytest.approx(-3.9)
+    assert float(differences["ream-no-gate-logits", "0.1:0.1:0.8"]) == pytest.approx(-1.9)
+    assert differences["reap", "0.2:0.5:0.3"] == ""  # REAM is not printed with this mix
+    assert differences["ream", "0:0.3:0.7"] == differences["original", ""] == ""
+    assert len(differences) == 16
 
 
 def test_table_4_has_intervals_of_the_differences():

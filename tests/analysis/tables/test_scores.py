@@ -16,7 +16,7 @@ def published():
 
 
 def test_table_1_of_the_paper_has_the_largest_gen_of_every_method(published):
-    found = {(line["experts"], line["method"]): (line["mix"], float(line["GEN"]))
+    best = {(line["experts"], line["method"]): (line["mix"], float(line["GEN"]))
              for line in records(table_1(published.mixes))}  # fmt: skip
     expected = {("128", "original"): ("", 70.9)}
     with open(FOLDER / "mixes.csv") as file:
@@ -25,9 +25,9 @@ def test_table_1_of_the_paper_has_the_largest_gen_of_every_method(published):
             mix = ":".join(line[f"{source}_ratio"] for source in ("general", "math", "code"))
             if key not in expected or gen > expected[key][1]:
                 expected[key] = (mix, gen)
-    assert found == expected
-    assert found["96", "ream"] == ("0:0.5:0.5", 69.8)
-    assert list(found)[:5] == [("128", "original"), *(("96", m) for m in ("frequency", "reap", "hc-smoe", "ream"))]
+    assert best == expected
+    assert best["96", "ream"] == ("0:0.5:0.5", 69.8)
+    assert list(best)[:5] == [("128", "original"), *(("96", m) for m in ("frequency", "reap", "hc-smoe", "ream"))]
 
 
 def test_table_1_points_out_the_best_of_each_size_and_never_the_original(published):
@@ -39,7 +39,7 @@ def test_table_1_points_out_the_best_of_each_size_and_never_the_original(publish
     assert table.caption.endswith("model: Qwen3-30B-A3B-Instruct-2507; results: paper")
 
 
-def test_table_2_is_a_block_a_model_with_its_largest_size(published):
+def test_table_2_has_a_block_per_model_at_its_largest_size(published):
     lines = records(table_2(published.large_models))
     assert [(line["model"], line["method"], line["GEN"]) for line in lines[6:]] == [
         ("GLM-4.5-Air", "original", "77.1"), ("GLM-4.5-Air", "reap", "71.9"), ("GLM-4.5-Air", "ream", "73.9")
@@ -57,14 +57,14 @@ def test_table_2_is_a_block_a_model_with_its_largest_size(published):
 def test_tables_5_and_6_hold_every_printed_value(published, experts, share, lines):
     table = table_of_mixes(published.mixes, experts, "table-5")
     assert f"{experts} experts, {share} of the original's" in table.caption
-    found = records(table)
-    assert len(found) == lines
-    assert found[0]["method"] == "original"
+    table_lines = records(table)
+    assert len(table_lines) == lines
+    assert table_lines[0]["method"] == "original"
     printed = {}
     with open(FOLDER / "mixes.csv") as file:
         for line in csv.DictReader(file):
             printed[line["experts"], line["method"], line["general_ratio"], line["code_ratio"]] = line
-    for line in found:
+    for line in table_lines:
         ratios = line["mix"].split(":") if line["mix"] else ["", "", ""]
         expected = printed[line["experts"], line["method"], ratios[0], ratios[2]]
         for name in ("ifeval", "aime25", "gsm8k", "gpqa_diamond", "humaneval", "livecodebench", "MC", "GEN", "AVG"):

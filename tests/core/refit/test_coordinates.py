@@ -28,17 +28,17 @@ def test_factors_whiten_inputs_and_features_and_scales_are_inverse_slopes(rng, e
         more = {name: torch.from_numpy(rng.normal(size=(2, size))) for name, size in GATED.items()}
         layer = layer.with_experts(ExpertStack(**dict(parts(layer.experts)), **more))
     fitted = torch.from_numpy(rng.random(80) < 0.8)
-    own = coordinates_of(layer, [1], fitted, batch=13)[0]
+    coordinates = coordinates_of(layer, [1], fitted, batch=13)[0]
     expert = layer.experts[1]
     mine = (layer.routing.indices[:, 0] == 1) & fitted
     x, weights = layer.x[mine], layer.routing.weights[mine]
     features = weights * neuron_activations(x, expert, silu_unit)
     # Down: output = V M⁻¹ f, so the matrix is M⁻¹ (sum of f f^T) M⁻ᵀ.
-    white = own.hidden @ features.T @ features @ own.hidden.T
+    white = coordinates.hidden @ features.T @ features @ coordinates.hidden.T
     torch.testing.assert_close(white, torch.eye(5, dtype=torch.float64), rtol=0, atol=1e-8)
     # Inputs: the mean of L⁻¹ x x^T L⁻ᵀ.
     scaled = x if expert.input_gate is None else x * torch.sigmoid(x @ expert.input_gate)[:, None]
-    white = own.inputs @ scaled.T @ scaled @ own.inputs.T / len(x)
+    white = coordinates.inputs @ scaled.T @ scaled @ coordinates.inputs.T / len(x)
     torch.testing.assert_close(white, torch.eye(8, dtype=torch.float64), rtol=0, atol=1e-5)
     for name, position in (("gate", 0), ("up", 1)):
         bias = [torch.zeros(()), torch.zeros(())] if not extra else [expert.gate_bias, expert.up_bias]
@@ -46,15 +46,15 @@ def test_factors_whiten_inputs_and_features_and_scales_are_inverse_slopes(rng, e
         slope = torch.autograd.grad(silu_unit(*pre).sum(), pre)[position]
         curvature = (weights * slope).square().sum(0) * expert.down.square().sum(0)
         # The sigmoid of the input gate is in float32.
-        torch.testing.assert_close(getattr(own, name), curvature.rsqrt(), rtol=1e-6, atol=0)
-    assert own.used
+        torch.testing.assert_close(getattr(coordinates, name), curvature.rsqrt(), rtol=1e-6, atol=0)
+    assert coordinates.used
 
 
 def test_damping_is_a_fraction_of_the_mean_diagonal(rng):
     layer = layer_of(rng, tokens=80, experts=1, top_k=1)
     plain, damped = (coordinates_of(layer, [0], damping=damping)[0] for damping in (0.0, 0.1))
     for name in ("inputs", "hidden"):
-        exact, more = (torch.linalg.inv(getattr(own, name)) for own in (plain, damped))
+        exact, more = (torch.linalg.inv(getattr(coordinates, name)) for coordinates in (plain, damped))
         matrix, wanted = exact @ exact.T, more @ more.T
         added = 0.1 * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=torch.float64)
         torch.testing.assert_close(wanted, matrix + added, rtol=1e-6, atol=1e-9)
@@ -69,37 +69,37 @@ def test_moves_by_hand():
         random_expert(np.random.default_rng(0), 1, 1),
         **{name: torch.tensor([[value]]) for name, value in (("gate", 1.0), ("up", 2.0), ("down", 3.0))},
     )
-    own = Coordinates(
+    coordinates = Coordinates(
         torch.tensor([[7.0]]), torch.tensor([[11.0]]), torch.tensor([2.0]), torch.tensor([4.0]), True, 3.0
     )  # fmt: skip
-    moved = own.moved(expert, [torch.tensor([[value]]) for value in (5.0, 6.0, 8.0)])
+    moved = coordinates.moved(expert, [torch.tensor([[value]]) for value in (5.0, 6.0, 8.0)])
     assert [getattr(moved, name).item() for name in FITTED] == [211.0, 506.0, 267.0]
 
 
 def test_gradients_follow_the_moves(rng):
     """The gradient with respect to V is autograd's through `moved`, for factors that are not symmetric."""
     layer = layer_of(rng, tokens=80, experts=1, top_k=1)
-    own, expert = coordinates_of(layer, [0], damping=0.1, scale=2.5)[0], layer.experts[0]
-    assert own.scale == 2.5
+    coordinates, expert = coordinates_of(layer, [0], damping=0.1, scale=2.5)[0], layer.experts[0]
+    assert coordinates.scale == 2.5
     moves = [
         torch.from_numpy(rng.normal(size=getattr(expert, name).shape)).requires_grad_() for name in FITTED
     ]  # fmt: skip
     upstream = [torch.from_numpy(rng.normal(size=move.shape)) for move in moves]
-    moved = own.moved(expert, moves)
+    moved = coordinates.moved(expert, moves)
     total = sum((getattr(moved, name) * weight).sum() for name, weight in zip(FITTED, upstream, strict=True))
-    for gradient, wanted in zip(own.gradient(upstream), torch.autograd.grad(total, moves), strict=True):
+    for gradient, wanted in zip(coordinates.gradient(upstream), torch.autograd.grad(total, moves), strict=True):
         torch.testing.assert_close(gradient, wanted)
 
 
 def test_an_expert_without_fitted_tokens_does_not_move(rng):
     layer = layer_of(rng, never=(2,))
-    own, other = coordinates_of(layer, [2, 3], damping=0.1)
-    assert (own.used, other.used) == (False, True)
+    unused, other = coordinates_of(layer, [2, 3], damping=0.1)
+    assert (unused.used, other.used) == (False, True)
     expert, ones = layer.experts[2], [torch.ones_like(getattr(layer.experts[2], name)) for name in FITTED]
-    assert own.moved(expert, ones) is expert
-    assert not any(gradient.any() for gradient in own.gradient(ones))
-    assert all(torch.isfinite(tensor).all() for tensor in (own.inputs, own.hidden, own.gate, own.up))
-    assert own.gate.tolist() == pytest.approx([TINY**-0.5] * 5)
+    assert unused.moved(expert, ones) is expert
+    assert not any(gradient.any() for gradient in unused.gradient(ones))
+    assert all(torch.isfinite(tensor).all() for tensor in (unused.inputs, unused.hidden, unused.gate, unused.up))
+    assert unused.gate.tolist() == pytest.approx([TINY**-0.5] * 5)
 
 
 def test_micro_batches_add_up(rng):

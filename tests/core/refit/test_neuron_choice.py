@@ -77,8 +77,8 @@ def test_the_assembled_experts_neurons_do_what_they_did(rng):
     x = torch.from_numpy(rng.normal(size=(6, members[0].gate.shape[1]))).to(members[0].gate.dtype)
     hidden = neuron_activations(x, whole, silu_unit)
     for place, (member, neuron) in enumerate([(0, 1), (0, 4), (1, 0), (2, 2), (2, 4)]):
-        own = neuron_activations(x, members[member], silu_unit)[:, neuron]
-        torch.testing.assert_close(hidden[:, place], own)
+        before = neuron_activations(x, members[member], silu_unit)[:, neuron]
+        torch.testing.assert_close(hidden[:, place], before)
         assert torch.equal(whole.down[:, place], members[member].down[:, neuron])
 
 

@@ -65,7 +65,7 @@ def test_a_pass_without_fitted_tokens_has_no_error_and_no_gradient(case):
     problem = FitProblem(stream_of(layer, torch.from_numpy(wanted), nothing, 13), WHICH, silu_unit)
     error, gradients = problem.gradients(experts)
     assert error == 0.0
-    assert not any(gradient.any() for own in gradients for gradient in own)
+    assert not any(gradient.any() for expert_gradients in gradients for gradient in expert_gradients)
 
 
 def test_projections_are_stacked_by_name(case):

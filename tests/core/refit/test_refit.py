@@ -240,7 +240,7 @@ def test_nothing_to_fit_changes_nothing(rng, kind):
 
 
 def test_biases_count_in_the_output_and_scaled_inputs_work(rng):
-    """The error is a layer's own lack: with gpt-oss's biases and Llama-4's input gates, whose weights are 1."""
+    """The target is reached with gpt-oss's biases, which the error leaves out, and with Llama-4's input gates."""
     layer = layer_of(rng)
     extra = {
         name: torch.from_numpy(rng.normal(size=(6, size)))

@@ -1,4 +1,4 @@
-"""Programs that models could write, executed: what passes, what is cut, and that nothing is left of them."""
+"""Programs that a model could write: which pass, which are stopped, and that none leaves anything behind."""
 
 import os
 import signal
@@ -141,7 +141,7 @@ def test_a_program_that_prints_too_much_is_cut():
 
 
 def alive(process):
-    """Whether there is such a process; a zombie is none."""
+    """Whether a process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -150,7 +150,7 @@ def alive(process):
 
 
 def gone(processes):
-    """Whether there are none of them any more, within ten seconds."""
+    """Whether all processes end within ten seconds."""
     end = time.monotonic() + 10
     while any(map(alive, processes)) and time.monotonic() < end:
         time.sleep(0.02)

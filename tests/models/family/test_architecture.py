@@ -1,4 +1,4 @@
-"""What a checkpoint is, told from its config and tensor names; what is no such checkpoint is refused by name."""
+"""What a checkpoint is, by its config and tensor names; anything else is refused with the name of what is wrong."""
 
 import json
 
@@ -84,7 +84,7 @@ def test_config_that_is_not_json(checkpoint, tmp_path):
 
 
 def test_index_keeps_its_weights(checkpoint):
-    """The fixture is what it is meant to be: shards of several tensors, float32."""
+    """The fixture has what the other tests need: several shards of several tensors, in float32."""
     weight_map = json.loads((checkpoint / INDEX).read_text())["weight_map"]
     assert len(set(weight_map.values())) > 2
     assert Checkpoint(checkpoint).read(FIRST).dtype == torch.float32

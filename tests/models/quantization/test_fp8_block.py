@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ream.models.quantization.fp8_block import Fp8Block
-from tests import quantized
+from tests.models.quantization import reference
 from tests.models.quantization.helpers import random, refused, same_bytes
 
 SHAPES = [((16, 24), (8, 8)), ((20, 27), (8, 8)), ((3, 5), (8, 8)), ((9, 16), (4, 8)), ((5, 7), (1, 4))]
@@ -14,7 +14,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def like(dtype=torch.float32):
-    return {"": quantized.Header("F8_E4M3", ()), "_scale_inv": quantized.Header(quantized.DTYPE_NAMES[dtype], ())}
+    return {"": reference.Header("F8_E4M3", ()), "_scale_inv": reference.Header(reference.DTYPE_NAMES[dtype], ())}
 
 
 @pytest.mark.parametrize(("shape", "block"), SHAPES)
@@ -22,17 +22,17 @@ def like(dtype=torch.float32):
 def test_encodes_and_decodes_as_the_reference(shape, block, dtype):
     weight = random(*shape)
     form = Fp8Block(block)
-    expected = quantized.fp8_stored(weight, block, dtype)
+    expected = reference.fp8_stored(weight, block, dtype)
     found = form.encode("x", weight, like(dtype))
     same_bytes(found, expected)
     codes, scales = found[""].view(torch.uint8).tolist(), found["_scale_inv"].float().tolist()
-    assert torch.equal(form.decode("x", found), quantized.fp8_decode(codes, scales, block))
+    assert torch.equal(form.decode("x", found), reference.fp8_decode(codes, scales, block))
 
 
 def test_every_finite_code_decodes_to_its_value():
     codes = torch.tensor([code for code in range(256) if code & 127 != 127], dtype=torch.uint8).reshape(1, -1)
     stored = {"": codes.view(torch.float8_e4m3fn), "_scale_inv": torch.full((1, 2), 2.0)}
-    expected = [2 * quantized.e4m3(code) for code in codes[0].tolist()]
+    expected = [2 * reference.e4m3(code) for code in codes[0].tolist()]
     assert Fp8Block((1, 128)).decode("x", stored)[0].tolist() == expected
 
 
@@ -50,14 +50,14 @@ def test_one_block_by_hand():
 def test_a_decoded_checkpoint_encodes_to_the_same_bytes(dtype):
     form = Fp8Block((8, 8))
     for seed in range(5):
-        stored = quantized.fp8_stored(random(32, 40, seed=seed), (8, 8), dtype)
+        stored = reference.fp8_stored(random(32, 40, seed=seed), (8, 8), dtype)
         same_bytes(form.encode("x", form.decode("x", stored), like(dtype)), stored)
 
 
 def test_decoded_power_of_two_blocks_keep_their_values_and_all_but_those_of_224_their_bytes():
     # 225 to 232 times the scale become the code 224, which is 448 times half the scale
     form = Fp8Block((8, 8), power_of_two=True)
-    stored = quantized.fp8_stored(random(128, 128), (8, 8), torch.float32, power_of_two=True)
+    stored = reference.fp8_stored(random(128, 128), (8, 8), torch.float32, power_of_two=True)
     decoded = form.decode("x", stored)
     found = form.encode("x", decoded, like())
     assert torch.equal(form.decode("x", found), decoded)
@@ -83,7 +83,7 @@ def test_power_of_two_scales_are_the_next_one_up():
     found = form.encode("x", torch.tensor([[448.0, 449.0, 224.0, 1.0]]), like())
     assert found["_scale_inv"].tolist() == [[1.0, 2.0, 0.5, 2.0**-8]]
     weight = random(24, 16)
-    expected = quantized.fp8_stored(weight, (8, 8), torch.float32, power_of_two=True)
+    expected = reference.fp8_stored(weight, (8, 8), torch.float32, power_of_two=True)
     same_bytes(Fp8Block((8, 8), True).encode("x", weight, like()), expected)
 
 
@@ -163,7 +163,7 @@ def test_transformers_quantises_to_the_same_codes(shape, block):
 
 
 def test_scales_that_do_not_fit_are_refused():
-    stored = quantized.fp8_stored(random(16, 24), (8, 8))
+    stored = reference.fp8_stored(random(16, 24), (8, 8))
     refused(lambda: Fp8Block((16, 8)).decode("a.weight", stored), "a.weight_scale_inv", "[2, 3]", "[1, 3]")
     wrong = stored | {"_scale_inv": torch.zeros(2, 3, dtype=torch.uint8)}
     refused(lambda: Fp8Block((8, 8)).decode("a.weight", wrong), "a.weight", "uint8", "dequantise")

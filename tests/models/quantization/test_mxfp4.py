@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from ream.models.quantization.mxfp4 import Mxfp4
-from tests import quantized
+from tests.models.quantization import reference
 from tests.models.quantization.helpers import random, refused, same_bytes
 
 FORM = Mxfp4()
-LIKE = {"_blocks": quantized.Header("U8", ()), "_scales": quantized.Header("U8", ())}
+LIKE = {"_blocks": reference.Header("U8", ()), "_scales": reference.Header("U8", ())}
 
 
 @pytest.mark.parametrize("shape", [(32, 5), (96, 8), (3, 64, 6)])
 def test_encodes_and_decodes_as_the_reference(shape):
     weight = random(*shape)
     found = FORM.encode("x", weight, LIKE)
-    same_bytes(found, quantized.mxfp4_stored(weight))
-    assert torch.equal(FORM.decode("x", found), quantized.mxfp4_decode(found))
-    assert FORM.shape(quantized.headers(found)) == shape
+    same_bytes(found, reference.mxfp4_stored(weight))
+    assert torch.equal(FORM.decode("x", found), reference.mxfp4_decode(found))
+    assert FORM.shape(reference.headers(found)) == shape
 
 
 def test_one_block_by_hand():
@@ -58,7 +58,7 @@ def test_transformers_dequantises_what_is_encoded():
 
 def test_a_decoded_checkpoint_encodes_to_the_same_bytes():
     for seed in range(3):
-        stored = quantized.mxfp4_stored(random(2, 64, 8, seed=seed))
+        stored = reference.mxfp4_stored(random(2, 64, 8, seed=seed))
         same_bytes(FORM.encode("x", FORM.decode("x", stored), LIKE), stored)
 
 
@@ -100,7 +100,7 @@ def test_an_expert_alone_is_as_among_the_others():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    stored = quantized.mxfp4_stored(random(64, 4))
+    stored = reference.mxfp4_stored(random(64, 4))
     refused(lambda: FORM.decode("a", stored | {"_scales": stored["_scales"][:2]}), "a_blocks", "[4, 2, 16]", "[2, 2]")
     refused(lambda: FORM.decode("a", stored | {"_scales": stored["_scales"].float()}), "a", "float32", "uint8")
     refused(lambda: FORM.encode("a", random(40, 4), LIKE), "a", "40", "multiple of 32")
