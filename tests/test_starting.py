@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from ream.commands import cli
-from ream.compress.statistics_file import layer_file
 from ream.core.sums import Sums
 from ream.models.inspection.manifest import Manifest
+from ream.walk.layer_file import layer_file
 from ream.workspace.layout import Workspace
 from tests import tiny
 

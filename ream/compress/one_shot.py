@@ -9,11 +9,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ream.compress.statistics_file import layer_file
 from ream.compress.totals import LayerTotals
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.walk.batches import Batches
+from ream.walk.layer_file import layer_file
 from ream.walk.probes import Probes
 from ream.walk.state import WalkState
 from ream.walk.transfers import WriteBack, prefetched
@@ -52,7 +52,7 @@ def collect_all(
 
 @dataclass(frozen=True)
 class StatisticsCollector:
-    """Measures each MoE layer that the walk visits (a `MoELayer`); the layer itself stays as it is.
+    """Measures each MoE layer that the walk visits (a `LayerMethod`); the layer itself stays as it is.
 
     Attributes:
         data: the tokens of a source.

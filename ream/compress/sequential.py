@@ -16,8 +16,7 @@ from torch import Tensor
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
-from ream.compress.statistics_file import layer_file
-from ream.compress.streams import halves, streams
+from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import Composition
@@ -29,6 +28,7 @@ from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 from ream.recipe.recipe_file import layer_of, layer_tensors, read_layer
 from ream.walk.batches import Batches
+from ream.walk.layer_file import layer_file
 from ream.walk.probes import Probes
 from ream.walk.state import WalkState
 from ream.walk.transfers import WriteBack, prefetched
@@ -52,13 +52,16 @@ def compress_sequentially(
 ) -> Recipe:
     """Compress all MoE layers in one walk: statistics, grouping, alignment, merge, refit and propagation, by layer.
 
+    The merged weights serve to propagate the tokens and are then dropped: the result is the recipe, from which
+    `ream.recipe.output_tensors` merges again when the checkpoint is written.
+
     Args:
         decoder: of the original model.
         data: the calibration tokens.
         probes: their probe tokens.
         composition: the method.
         kept: K, experts to keep in every layer.
-        group_size: C, as the settings count it (`decide.absorbed_at_most`).
+        group_size: C, the most experts that a centroid absorbs; with ``centroid_counts`` the centroid included.
         state: of the walk; finished layers are not compressed again.
         progress: told of every micro-batch that has gone through a layer.
         facts: provenance, for the recipe.
@@ -94,7 +97,7 @@ class LayerTensors:
 
 @dataclass
 class SequentialCompressor:
-    """Compresses each MoE layer that the walk visits (a `MoELayer`).
+    """Compresses each MoE layer that the walk visits (a `LayerMethod`).
 
     Attention runs once a layer: the MoE inputs and residuals of all tokens are kept until the layer's experts are
     decided. Then the compressed experts, in the checkpoint's dtype, give the hidden states that enter the next layer.
@@ -124,17 +127,17 @@ class SequentialCompressor:
 
     def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
         """Compress one layer; returns its recipe's tensors and, with a refit, the errors before and after it."""
-        tokens = self._room(visit)
+        tensors = self._room(visit)
         with torch.no_grad():
             known = None if self.share is None else self.share.known(visit.index)
-            measured = self._measure(visit, tokens, statistics=known is None)
-            decided = self._decide_together(visit, tokens, measured, known)
+            measured = self._measure(visit, tensors, statistics=known is None)
+            decided = self._decide_together(visit, tensors, measured, known)
             del measured
             visit.block.free()  # before the compressed experts come into memory
             compressed, report = self._compressed_block(visit.index, decided), dict[str, Tensor]()
-            if tokens.targets is not None:
-                decided, compressed, report = self._refit(visit.index, tokens, decided, compressed)
-            self._propagate(tokens, compressed)
+            if tensors.targets is not None:
+                decided, compressed, report = self._refit(visit.index, tensors, decided, compressed)
+            self._propagate(tensors, compressed)
         return layer_tensors(decided) | report
 
     def _room(self, visit: LayerVisit) -> LayerTensors:
@@ -150,7 +153,7 @@ class SequentialCompressor:
         """The micro-batches of the compressed model's stream."""
         return self.state.parts(slice(part.start, min(part.stop, self.sequences)) for part in self.data)
 
-    def _measure(self, visit: LayerVisit, tokens: LayerTensors, statistics: bool) -> dict[str, Tensor] | None:
+    def _measure(self, visit: LayerVisit, tensors: LayerTensors, statistics: bool) -> dict[str, Tensor] | None:
         """Take all tokens through attention; keep MoE inputs and residuals; return the layer's totals.
 
         The original's stream, if any, goes through the whole original layer here. ``statistics`` is False where the
@@ -159,22 +162,22 @@ class SequentialCompressor:
         totals = LayerTotals(visit.block, self.probes, "softmax" if self.composition.scores == "softmax" else None)
         layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
         rows = len(self.walked.ids)
-        pieces = (piece for part in self.state.parts(self.walked) for piece in halves(part, self.sequences, rows))
+        pieces = (piece for part in self.state.parts(self.walked) for piece in split_at(part, self.sequences, rows))
         device = self.decoder.device
         with WriteBack(device) as write_back:
             for piece, (entering,) in prefetched(device, pieces, visit.entering):
                 residual, x = visit.layer(entering)
                 assert x is not None
                 if piece.start >= self.sequences:  # the original's own stream
-                    write_back.put(tokens.leaving, piece, residual + visit.block(x))
+                    write_back.put(tensors.leaving, piece, residual + visit.block(x))
                 else:
                     if statistics:
                         totals.update(piece, x, visit.counted[piece])
-                    if layer_target and tokens.targets is not None:
-                        write_back.put(tokens.targets, piece, visit.block(x))
-                    write_back.put(tokens.leaving, piece, residual)
-                    write_back.put(tokens.inputs, piece, x)
-                if piece.stop % self.walked.rows == 0 or piece.stop == rows:  # not between two halves of a micro-batch
+                    if layer_target and tensors.targets is not None:
+                        write_back.put(tensors.targets, piece, visit.block(x))
+                    write_back.put(tensors.leaving, piece, residual)
+                    write_back.put(tensors.inputs, piece, x)
+                if piece.stop % self.walked.rows == 0 or piece.stop == rows:  # a split micro-batch counts once
                     self.progress.update(1)
         visit.layer.check()  # before anything is decided on what it gave
         return totals.result() if statistics else None
@@ -182,7 +185,7 @@ class SequentialCompressor:
     def _decide_together(
         self,
         visit: LayerVisit,
-        tokens: LayerTensors,
+        tensors: LayerTensors,
         measured: Mapping[str, Tensor] | None,
         known: Mapping[str, Tensor] | None,
     ) -> LayerRecipe:
@@ -191,18 +194,18 @@ class SequentialCompressor:
             return layer_of(known)
         assert measured is not None
         if self.share is None:
-            return self._decide(visit, tokens, measured)
+            return self._decide(visit, tensors, measured)
         together = self.share.together(visit.index, measured)
-        return layer_of(self.share.decided(visit.index, lambda: layer_tensors(self._decide(visit, tokens, together))))
+        return layer_of(self.share.decided(visit.index, lambda: layer_tensors(self._decide(visit, tensors, together))))
 
-    def _decide(self, visit: LayerVisit, tokens: LayerTensors, measured: Mapping[str, Tensor]) -> LayerRecipe:
+    def _decide(self, visit: LayerVisit, tensors: LayerTensors, measured: Mapping[str, Tensor]) -> LayerRecipe:
         """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
         router_groups = self.decoder.architecture.router_groups
         grouped = group_layer(composition, sums_of(measured), self.kept, self.group_size, router_groups)
         if composition.merging == "neurons":
             return choose_neurons(
-                self.decoder, visit.index, grouped, experts, tokens.inputs, tokens.counted, self._parts
+                self.decoder, visit.index, grouped, experts, tensors.inputs, tensors.counted, self._parts
             )
         permutations = align_groups(
             absorbed(grouped),
@@ -215,22 +218,25 @@ class SequentialCompressor:
         return replace(grouped, permutations=permutations)
 
     def _compressed_block(self, index: int, decided: LayerRecipe) -> MoEBlock:
-        """The MoE block with its experts merged, as they will be read from the compressed checkpoint."""
+        """The MoE block with merged experts, exactly as they will be read from the compressed checkpoint.
+
+        Every member is read from the checkpoint a second time, by the code that writes the output.
+        """
         weights = CompressedLayer(self.decoder.checkpoint, self.decoder.architecture, index, decided)
         return self.decoder.block(index, weights)
 
     def _refit(
-        self, index: int, tokens: LayerTensors, decided: LayerRecipe, compressed: MoEBlock
+        self, index: int, tensors: LayerTensors, decided: LayerRecipe, compressed: MoEBlock
     ) -> tuple[LayerRecipe, MoEBlock, dict[str, Tensor]]:
         """Refit the merged experts to the target; returns the recipe, the block and the errors (`LayerRefit`)."""
-        options, targets = self.composition.refit, tokens.targets
+        options, targets = self.composition.refit, tensors.targets
         assert options is not None
         assert targets is not None
         for part in self._parts():
             if options.target == "global":
                 original = slice(part.start + self.sequences, part.stop + self.sequences)
-                targets[part] = tokens.leaving[original] - tokens.leaving[part]
-            targets[part] -= compressed(tokens.inputs[part].to(self.decoder.device)).to(targets.device)
+                targets[part] = tensors.leaving[original] - tensors.leaving[part]
+            targets[part] -= compressed(tensors.inputs[part].to(self.decoder.device)).to(targets.device)
         passes = itertools.count(1)
 
         def parts() -> Iterator[slice]:
@@ -240,17 +246,17 @@ class SequentialCompressor:
         def room(name: str, dtype: torch.dtype) -> Tensor:
             return self.state.room(name, tuple(targets.shape), dtype)
 
-        layer_tokens = LayerTokens(tokens.inputs, targets, tokens.counted, parts, room)
+        layer_tokens = LayerTokens(tensors.inputs, targets, tensors.counted, parts, room)
         decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)
         self.progress.note("")
         return decided, compressed, errors.tensors()
 
-    def _propagate(self, tokens: LayerTensors, compressed: MoEBlock) -> None:
+    def _propagate(self, tensors: LayerTensors, compressed: MoEBlock) -> None:
         """Add the compressed block's output to the residuals: the hidden states that enter the next layer."""
         device = self.decoder.device
         with WriteBack(device) as write_back:
-            for part, (x, residual) in prefetched(device, self._parts(), tokens.inputs, tokens.leaving):
-                write_back.put(tokens.leaving, part, residual + compressed(x))
+            for part, (x, residual) in prefetched(device, self._parts(), tensors.inputs, tensors.leaving):
+                write_back.put(tensors.leaving, part, residual + compressed(x))
 
 
 def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:

@@ -6,11 +6,7 @@ import numpy as np
 from safetensors import safe_open
 
 from ream.core.sums import Sums
-
-
-def layer_file(folder: Path, index: int) -> Path:
-    """The file of a layer in the folder of a source's statistics, or of a walk's state."""
-    return folder / f"layer-{index:03d}.safetensors"
+from ream.walk.layer_file import layer_file
 
 
 def read_sums(folder: Path, index: int) -> Sums:

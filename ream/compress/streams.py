@@ -17,8 +17,8 @@ def streams(data: Batches, composition: Composition) -> Batches:
     return Batches(data.ids.repeat(2, 1), data.mask.repeat(2, 1), data.rows)
 
 
-def halves(part: slice, sequences: int, rows: int) -> Iterator[slice]:
-    """A micro-batch, cut in two where the original's stream begins inside of it.
+def split_at(part: slice, sequences: int, rows: int) -> Iterator[slice]:
+    """A micro-batch in one piece, or in two if the original's stream begins inside of it.
 
     Args:
         part: the micro-batch; its end may lie beyond the last row.

@@ -1,8 +1,8 @@
 """Several processes on one walk, as torchrun starts them: each takes a share of the tokens, all get the same totals.
 
-Ranks communicate through gloo and host memory, also where they compute on GPUs: the sums of a layer are on the host
-already, in float64, and take a few MB a layer (128 experts, hidden 2048: 4 MB). So are the decisions of a sequential
-walk.
+Ranks communicate through gloo and host memory, also where they compute on GPUs. The sums of a layer (float64) and the
+decisions of a sequential walk are on the host already; the sums take a few MB per layer (128 experts with hidden size
+2048: 4 MB).
 
 An error on one rank must end all of them and leave none waiting. Therefore no rank enters a collective operation
 without a meeting first, in which every rank reports that it has arrived, or what happened to it instead.
@@ -142,7 +142,7 @@ class Ranks:
         """
         if self._joined:
             self.meet("the end")
-            self._part()
+            self._disconnect()
 
     def tell(self, line: str) -> None:
         """End with an error: all ranks learn of it, and the first has printed it when this returns on any of them."""
@@ -156,9 +156,9 @@ class Ranks:
         if self._joined:
             with suppress(RuntimeError):  # a rank is gone already, so there is nothing to wait for
                 dist.barrier()  # torchrun ends all ranks when the first ends, which must not be before it has printed
-            self._part()
+            self._disconnect()
 
-    def _part(self) -> None:
+    def _disconnect(self) -> None:
         self._joined = False
         dist.destroy_process_group()
         torch.set_num_threads(cores())  # where ``threads`` is a number, each stage sets it again
@@ -204,7 +204,7 @@ class Ranks:
             yield
         except RuntimeError as error:
             self._error_known = True
-            self._part()  # the other ranks notice by themselves
+            self._disconnect()  # the other ranks notice by themselves
             raise UserError(
                 "another rank was killed or does not answer, torchrun tells which; the same command goes on where this "
                 "one stood"

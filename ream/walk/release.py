@@ -1,6 +1,7 @@
-"""Dropping shards that are no longer needed, so that only part of a hub model is on the disk at a time.
+"""Dropping shards that the walk no longer needs, so that only part of a hub model is on the disk at a time.
 
-Nothing is dropped of a local folder, or where shards are to be kept (`ShardSource.drop`).
+Writing the output fetches them again, one after the other. Nothing is dropped of a local folder, or where shards are to
+be kept (`ShardSource.drop`).
 """
 
 from ream.models.family.architecture import Architecture
@@ -8,7 +9,7 @@ from ream.models.storage.checkpoint import Checkpoint
 
 
 def release(checkpoint: Checkpoint, architecture: Architecture, layer: int) -> None:
-    """Drop the shards that no layer from ``layer`` on reads; all of them once the last layer is done.
+    """Drop the shards that the walk does not read from ``layer`` on; all of them once the last layer is done.
 
     Args:
         checkpoint: of the model.

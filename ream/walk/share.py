@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ream.core.sums import Sums
+from ream.walk.layer_file import layer_file
 from ream.walk.ranks import Ranks
 
 
@@ -20,14 +21,15 @@ class Share:
         Args:
             ranks: all processes.
             order: [s], indices among all probes of those among this rank's tokens.
-            ahead: index of the layer at which the rank stands that the killed run has left furthest ahead.
-            committed: that rank's folder. It holds the layers before: their totals, or what was decided about them.
+            ahead: the next layer of the rank that had committed most when the run was killed. Ranks commit one after
+                the other, so others may stand a layer before it; they take its results for the layers between.
+            committed: that rank's folder, with the totals of the layers before ``ahead``, or what was decided on them.
         """
         self.ranks, self.order, self.ahead, self.committed = ranks, order, ahead, committed
 
     def known(self, index: int) -> dict[str, Tensor] | None:
         """What the killed run has committed of a layer on any rank (it is the same for all); None where nothing."""
-        return load_file(self.committed / f"layer-{index:03d}.safetensors") if index < self.ahead else None
+        return load_file(layer_file(self.committed, index)) if index < self.ahead else None
 
     def together(self, index: int, measured: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The totals of a layer over all ranks: sums added up, probes in their order.

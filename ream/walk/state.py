@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ream.errors import UserError
 from ream.machine.files import locked, read_json, replacing, sweep, write_json
+from ream.walk.layer_file import layer_file
 from ream.walk.mapped import MappedTensor
 
 SHOWN = 40  # characters of a setting's value in a message: enough for most, and a digest keeps the line readable
@@ -79,7 +80,8 @@ class WalkState:
             identity: fingerprint of what the walk's result depends on.
             discard_stale: start anew if the folder holds the state of another walk; otherwise refuse.
             facts: what the fingerprint was made of, to name what differs.
-            memory: bytes of hidden states to keep in memory at most; more lie in mapped files. No result depends on it.
+            memory: bytes up to which one tensor of all tokens is kept in memory; a larger one lies wholly in a mapped
+                file. A one-shot walk has one such tensor or two, a sequential one up to five. No result depends on it.
 
         Raises:
             UserError: another process is using the folder, or its state belongs to a walk with other settings.
@@ -128,7 +130,7 @@ class WalkState:
         return math.prod(shape) * dtype.itemsize <= self.memory
 
     def room(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An uninitialised tensor, in memory if it fits, otherwise in a mapped file of that name."""
+        """A tensor to be filled: new memory if it fits, otherwise the mapped file of that name, with what it holds."""
         if self.fits(shape, dtype):
             return torch.empty(shape, dtype=dtype)
         path = self.folder / f"{name}.map"
@@ -158,7 +160,7 @@ class WalkState:
             raise UserError(f"{path} is not what was committed; delete {self.folder} to walk again")
         if self.fits(shape, dtype):
             return MappedTensor(path, shape, dtype).tensor.clone()
-        return self.room(name, shape, dtype)
+        return self.room(name, shape, dtype)  # the file keeps its contents
 
     def entering(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Room for the hidden states that enter the first layer."""
@@ -180,11 +182,7 @@ class WalkState:
 
     def layer(self, index: int) -> dict[str, Tensor]:
         """The tensors committed for a finished layer."""
-        return load_file(self.layer_path(index))
-
-    def layer_path(self, index: int) -> Path:
-        """The file of a finished layer."""
-        return self.folder / f"layer-{index:03d}.safetensors"
+        return load_file(layer_file(self.folder, index))
 
     def _hidden(self, index: int) -> Path:
         """The file of the hidden states that enter a layer, where they fit in memory."""
@@ -200,7 +198,7 @@ class WalkState:
             last: whether this is the last layer.
         """
         if result is not None:
-            with replacing(self.layer_path(index)) as temporary:
+            with replacing(layer_file(self.folder, index)) as temporary:
                 save_file(dict(result), temporary)
         self._committed_map, mapped = None, self._mapped.get(self._map_name(index + 1))
         if hidden is not None and not last:
@@ -214,7 +212,7 @@ class WalkState:
         progress = {
             "identity": self.identity, "next_layer": index + 1, "facts": self.facts, "mapped": self._committed_map
         }  # fmt: skip
-        write_json(self.folder / "progress.json", progress)
+        write_json(self.folder / "progress.json", progress)  # renames it into place: now the layer is committed
         self._hidden(index).unlink(missing_ok=True)
         if self._committed_map is None:
             self._mapped.clear()

@@ -1,7 +1,8 @@
-"""The walk: calibration tokens go through the original model one decoder layer at a time.
+"""The walk: calibration tokens go through a model one decoder layer at a time.
 
-For each layer: read its weights, let every stream of tokens through, commit what was measured or decided together with
-the hidden states that enter the next layer, free the weights. A killed walk goes on after the last committed layer.
+For each layer: read the original's weights, take the tokens of every pass through (a sequential method puts compressed
+experts in place of the original's), free the weights, then commit what was measured or decided, together with the
+hidden states that enter the next layer. A killed walk goes on after the last committed layer.
 """
 
 from collections.abc import Sequence
@@ -26,12 +27,12 @@ EMBEDDED_BYTES = 1 << 28  # of hidden states embedded at a time, where not all f
 
 @dataclass(frozen=True)
 class LayerVisit:
-    """One stream's visit to one MoE layer, as the walk hands it to a `MoELayer`.
+    """One pass's visit to one MoE layer, as the walk hands it to a `LayerMethod`.
 
     Attributes:
         index: index of the layer.
-        layer: the decoder layer with its weights; gives the residual and the input of the MoE block.
-        block: the original MoE block.
+        layer: the decoder layer with its weights, without its MoE block: gives the residual and the block's input.
+        block: the original MoE block, shared experts and all.
         entering: [n, L, H] hidden states that enter the layer, on the host.
         leaving: [n, L, H] hidden states that leave the layer, on the host, to be filled. It may be the same tensor as
             ``entering``: read rows before writing them.
@@ -46,14 +47,14 @@ class LayerVisit:
     counted: Tensor
 
 
-class MoELayer(Protocol):
+class LayerMethod(Protocol):
     """What a method does in a MoE layer: measure it, or decide about it, and give the hidden states that leave it."""
 
     def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
         """Fill ``visit.leaving`` completely and return the tensors to keep of this layer.
 
         It goes through the micro-batches in order, takes each of them through ``visit.layer`` once, and tells the
-        walk's progress of each.
+        walk's progress of each. All passes share ``visit.block``: a method that frees it must be the walk's only pass.
         """
         ...
 
@@ -65,12 +66,12 @@ class Pass:
     Attributes:
         data: the tokens.
         state: what has been committed of this pass.
-        moe_layer: handles each MoE layer.
+        method: what to do in each MoE layer.
     """
 
     data: Batches
     state: WalkState
-    moe_layer: MoELayer
+    method: LayerMethod
 
 
 def walk(decoder: Decoder, passes: Sequence[Pass], progress: Progress) -> None:
@@ -81,41 +82,42 @@ def walk(decoder: Decoder, passes: Sequence[Pass], progress: Progress) -> None:
 
     Args:
         decoder: of the original model.
-        passes: with nothing in common.
+        passes: each with its own tokens and state.
         progress: told of every micro-batch that has gone through a layer.
 
     Raises:
         UserError: a tensor is missing, or weights or activations hold NaN or Inf.
     """
     architecture, checkpoint = decoder.architecture, decoder.checkpoint
-    progress.skip(sum(tokens.state.next_layer * len(tokens.data) for tokens in passes))
-    streams = [_Stream(decoder, tokens, progress) for tokens in passes]
-    first = min((stream.next_layer for stream in streams), default=architecture.depth)
+    progress.skip(sum(each.state.next_layer * len(each.data) for each in passes))
+    running = [_RunningPass(decoder, each, progress) for each in passes]
+    first = min((each.next_layer for each in running), default=architecture.depth)
     for index in range(first, architecture.depth):
-        due = [stream for stream in streams if stream.next_layer == index]
-        for stream in due:
-            stream.enter(index)
+        due = [each for each in running if each.next_layer == index]
+        for each in due:
+            each.enter(index)
         if index >= architecture.layers:
             _enter_multi_token(decoder, due, index)
         with decoder.layer(index) as layer:
             block = decoder.block(index) if index in architecture.moe_layers else None
-            read_ahead(checkpoint, architecture, index + 1)  # nothing more of this layer is to be read
-            for stream in due:
-                stream.visit(index, layer, block)
+            # The original layer is loaded. A sequential method reads its experts again, likely from the page cache.
+            read_ahead(checkpoint, architecture, index + 1)
+            for each in due:
+                each.visit(index, layer, block)
             del block
-        for stream in due:
-            stream.commit(index)
+        for each in due:
+            each.commit(index)
         release(checkpoint, architecture, index + 1)
         trim()
 
 
-class _Stream:
-    """The hidden states of one pass, layer by layer."""
+class _RunningPass:
+    """A pass on its way: the hidden states that enter and leave the current layer."""
 
-    def __init__(self, decoder: Decoder, tokens: Pass, progress: Progress) -> None:
-        self.data, self.state, self._moe_layer = tokens.data, tokens.state, tokens.moe_layer
+    def __init__(self, decoder: Decoder, described: Pass, progress: Progress) -> None:
+        self.data, self.state, self._method = described.data, described.state, described.method
         self._decoder, self._progress = decoder, progress
-        self._kept: dict[str, Tensor] | None = None  # of the current layer
+        self._result: dict[str, Tensor] | None = None  # what the method keeps of the current layer
         self.entering: Tensor | None = None  # hidden states [n, L, H]; None before the first layer of this walk
         self.leaving: Tensor
         self.counted: Tensor
@@ -136,32 +138,32 @@ class _Stream:
         """Take all tokens through a layer; ``block`` is None for a dense one."""
         assert self.entering is not None
         if block is not None:
-            self._kept = self._moe_layer(LayerVisit(index, layer, block, self.entering, self.leaving, self.counted))
+            self._result = self._method(LayerVisit(index, layer, block, self.entering, self.leaving, self.counted))
             return
         device = self._decoder.device
         with WriteBack(device) as write_back:
             for part, (hidden,) in prefetched(device, self.state.parts(self.data), self.entering):
-                write_back.put(self.leaving, part, layer(hidden)[0])
+                write_back.put(self.leaving, part, layer(hidden)[0])  # of a dense layer, all of its output
                 self._progress.update(1)
 
     def commit(self, index: int) -> None:
         """Commit a layer: what is kept of it, and the hidden states that leave it."""
         last = index == self._decoder.architecture.depth - 1
-        self.state.commit(index, self._kept, self.leaving, last)
-        self.entering, self._kept = self.leaving, None
+        self.state.commit(index, self._result, self.leaving, last)
+        self.entering, self._result = self.leaving, None
 
 
-def _enter_multi_token(decoder: Decoder, streams: Sequence[_Stream], index: int) -> None:
-    """Turn the hidden states of each stream into the input of a multi-token layer, which also sees later tokens."""
+def _enter_multi_token(decoder: Decoder, passes: Sequence[_RunningPass], index: int) -> None:
+    """Turn the hidden states of each pass into the input of a multi-token layer, which also sees later tokens."""
     distance = index - decoder.architecture.layers + 1
     make_input = decoder.multi_token_entry(index)  # holds the embedding table, which goes when this returns
-    for stream in streams:
-        stream.counted = with_successor(stream.data.mask, distance)
-        later_ids, entering = stream.data.ids.roll(-distance, dims=1), stream.entering
+    for each in passes:
+        each.counted = with_successor(each.data.mask, distance)
+        later_ids, entering = each.data.ids.roll(-distance, dims=1), each.entering
         assert entering is not None
-        for part in stream.state.parts(stream.data):
-            stream.leaving[part] = make_input(entering[part], later_ids[part])
-        stream.entering = stream.leaving
+        for part in each.state.parts(each.data):
+            each.leaving[part] = make_input(entering[part], later_ids[part])
+        each.entering = each.leaving
 
 
 def _embedded(decoder: Decoder, data: Batches, state: WalkState) -> Tensor:

@@ -108,7 +108,8 @@ def _add_up(folders: Sequence[Path], orders: Sequence["np.ndarray"], index: int,
     from safetensors.torch import save_file
 
     from ream.compress.one_shot import read_probes
-    from ream.compress.statistics_file import layer_file, read_sums
+    from ream.compress.statistics_file import read_sums
+    from ream.walk.layer_file import layer_file
 
     total = reduce(operator.add, (read_sums(folder, index) for folder in folders))
     parts = [read_probes(folder, index) for folder in folders]

@@ -79,7 +79,7 @@ def summary(source: str, facts: dict[str, Any], original: Original) -> str:
 
 def store(workspace: Workspace, source: str, facts: dict[str, Any], layers: Iterable[int], state: Path) -> None:
     """Write the statistics of a source from the folder of a finished walk's state."""
-    from ream.compress.statistics_file import layer_file
+    from ream.walk.layer_file import layer_file
 
     with building(workspace.statistics(source)) as folder:
         for index in layers:  # copied, not moved: a run killed before the last layer finds all of them again
