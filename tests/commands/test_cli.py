@@ -108,16 +108,19 @@ def test_bad_options(ream, model, params, options, words):
         ("compute.threads=[", ["the value of 'compute.threads=[' is not YAML"]),
         ("compute.device.x=1", ["compute.device is a value", "compute.device.x does not exist"]),
         ("model.path=x", ["model.path cannot be set here", "MODEL"]),
-        ("run.experts=[3]", ["run.experts cannot be set here", "--experts"]),
     ],
 )
 @pytest.mark.parametrize("command", ["compress", "estimate", "evaluate"])
 def test_a_wrong_setting_is_one_line(ream, model, params, command, setting, words):
-    if command == "evaluate" and setting.startswith("run."):
-        pytest.skip("a setting like any other")
     wanted = {"compress": ["out", "--experts", 4], "estimate": ["--experts", 4], "evaluate": []}[command]
     one_line(ream(command, model, *wanted, "--params", params, "--set", setting), "--set", *words)
     assert not Path("out").exists()
+
+
+def test_what_options_decide_is_not_a_setting(ream, model, params):
+    line = "--set: run.experts cannot be set here; --method, --experts and --mix give it"
+    one_line(ream(*compress(model, "out", params, "--set", "run.experts=[3]")), line)
+    one_line(ream(*compress(model, "out", params, "--set", "rank.sequences=3")), "rank.sequences cannot be set here")
 
 
 def test_a_setting_is_given_once(ream, model, params):

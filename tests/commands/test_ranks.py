@@ -117,9 +117,7 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
 @pytest.mark.parametrize("method", ["ream-released", "ream-one-shot", "reap-sequential"])
 @pytest.mark.parametrize("ranks", [2, 4, 5])
 @pytest.mark.parametrize("memory", [0, 8])
-def test_other_methods_and_micro_batches_give_the_recipes_of_a_single_process(
-    runs, tmp_path, method, ranks, memory
-):
+def test_other_methods_and_micro_batches_give_the_recipes_of_a_single_process(runs, tmp_path, method, ranks, memory):
     """Six micro-batches of one sequence, with hidden states in mapped files and in memory."""
     settings = ("--set", "compute.batch_tokens=24", "--set", f"compute.hidden_memory_gb={memory}")
     words = [*runs.compress(method), *settings]
