@@ -56,7 +56,7 @@ def test_a_change_runs_exactly_what_depends_on_it(graph: Path, monkeypatch: pyte
 
 
 def earlier_results_stand_beside_ours(graph: Path) -> None:
-    """With a suite that has tasks, which the tiny one has not."""
+    """Imported results appear in the tables, with a suite that has their tasks."""
     (graph / "earlier.csv").write_text("model,method,experts,boolq,gsm8k\nmodel,reap,4,51.5,42.5\n")
     tree = yaml.safe_load((graph / "params.yaml").read_text())
     tree["imports"] = {"earlier": {"path": "earlier.csv"}}
@@ -73,7 +73,7 @@ def keys(stage: dict) -> list[str]:
 
 
 def test_params_of_the_graph_exist() -> None:
-    """Each key is in params.yaml itself, which DVC reads, and is one of ours, so that a typo cannot hide in either."""
+    """Every key is in params.yaml, which DVC reads, and in the tree of settings, so that no typo goes unnoticed."""
     params, tree = load_params(ROOT / "params.yaml"), yaml.safe_load((ROOT / "params.yaml").read_text())
     entries = {
         "${item.source}": params.run.sources,

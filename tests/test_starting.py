@@ -31,8 +31,8 @@ COMMAND_LINE = {
     *(
         f"ream.commands.{name}"
         for name in (
-            "cli", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify", "evaluate",
-            "stage",
+            "cli", "configuring", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify",
+            "evaluate", "stage",
         )
     ),
 }  # fmt: skip
@@ -53,14 +53,14 @@ print("\\n" + json.dumps([codes, sorted(sys.modules)]))
 
 
 def fresh(code, *arguments):
-    """What a fresh Python prints in its last line, as JSON."""
+    """The last line that a fresh Python prints, parsed as JSON."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def loaded_by(*commands, code=0):
-    """Names of all modules after ream's commands, one after the other in one fresh process, each with that code."""
+    """Names of all modules loaded by ream's commands, run in one fresh process, each of which exits with that code."""
     codes, modules = fresh(RUN, json.dumps([[str(word) for word in command] for command in commands]))
     assert codes == [code] * len(commands)
     return set(modules)
@@ -72,7 +72,7 @@ def packages(modules):
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    """Words of a command that runs a stage on random statistics of one layer."""
+    """Makes the arguments of a command that runs a stage on random statistics of one layer."""
     folder = tmp_path_factory.mktemp("starting")
     params, workspace = tiny.write_params(folder / "params"), Workspace(folder / "artifacts")
     Manifest(

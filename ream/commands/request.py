@@ -1,10 +1,10 @@
 """What the command line asks for, as one checked tree of settings."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ream.commands.configuring import configured, with_section
 from ream.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ def requested(request: Request, params_path: Path) -> tuple["Params", str]:
         "model.keep_shards": ("--keep-shards/--drop-shards", request.keep_shards),
         "grouping.group_size": ("--group-size", request.group_size),
     }
-    tree, base = _configured(params_path, request.settings, options, DECIDED)
+    tree, base = configured(params_path, request.settings, options, DECIDED)
     method = base.method(request.method)
     mix, ratios = _mix(request, base)
-    tree = _with(tree, "model", {"path": request.model})
+    tree = with_section(tree, "model", {"path": request.model})
     if request.calibration is not None:
         rows_of = {source: source if request.mix else None for source in ratios}
         tree["sources"] = {
@@ -148,7 +148,7 @@ def requested(request: Request, params_path: Path) -> tuple["Params", str]:
     if request.calibration is not None and request.mix is None:  # pooled: all sequences are used
         from ream.calibration.corpus import read_corpus
 
-        tree = _with(tree, "calibration", {"sequences": len(read_corpus(request.calibration).sequences)})
+        tree = with_section(tree, "calibration", {"sequences": len(read_corpus(request.calibration).sequences)})
     return parse_params(tree, f"{params_path} with the options given"), mix
 
 
@@ -168,56 +168,14 @@ def scoring(request: ScoreRequest, params_path: Path) -> "Params":
         "evaluation.allow_code_execution": ("--allow-code-execution", allow_code_execution),
     }
     decided = {"model.path": DECIDED["model.path"]}
-    tree, base = _configured(params_path, request.settings, options, decided)
+    tree, base = configured(params_path, request.settings, options, decided)
     name = request.suite or base.evaluation.suite
     if name not in base.suites:
         raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
-    tree = _with(tree, "model", {"path": request.model})
+    tree = with_section(tree, "model", {"path": request.model})
     if request.limit is not None:
-        tree["suites"] = _with(tree["suites"], name, {"limit": request.limit})
+        tree["suites"] = with_section(tree["suites"], name, {"limit": request.limit})
     return parse_params(tree, f"{params_path} with the options given")
-
-
-def _configured(
-    params_path: Path,
-    settings: Iterable[str],
-    options: Mapping[str, tuple[str, Any]],
-    decided: Mapping[str, str],
-) -> tuple[dict[str, Any], "Params"]:
-    """The tree of a params file with settings and options put into it, and the params that the settings alone give.
-
-    A command that runs alone uses all cores, unless ``compute.threads`` is among the settings.
-
-    Args:
-        params_path: the params file.
-        settings: as SECTION.KEY=VALUE.
-        options: dotted path to the option that gives it and the option's value, None where it was not given.
-        decided: dotted paths that are not settings of this command, with the reason.
-
-    Raises:
-        UserError: see `load_params`; a setting is unknown, not allowed, given twice, or decided by the command.
-    """
-    import yaml
-
-    from ream.params import load_params, parse_params
-    from ream.params.setting import parse_setting, with_settings
-
-    base = load_params(params_path)
-    tree: dict[str, Any] = yaml.safe_load(params_path.read_text(encoding="utf-8"))
-    given = {path: value for path, (_, value) in options.items() if value is not None}
-    values: dict[str, Any] = {}
-    for path, value in map(parse_setting, settings):
-        reason = next((why for name, why in decided.items() if f"{path}.".startswith(f"{name}.")), None)
-        if reason is not None:
-            raise UserError(f"--set: {path} cannot be set here; {reason}")
-        if path in values or path in given:
-            twice = f"{options[path][0]} and --set" if path in given else "--set twice"
-            raise UserError(f"{path} is given by {twice}; give it once")
-        values[path] = value
-    if values:
-        tree = with_settings(tree, list(values.items()))
-        base = parse_params(tree, "--set")
-    return with_settings(tree, [*{"compute.threads": "auto", **values, **given}.items()]), base
 
 
 def _mix(request: Request, base: "Params") -> tuple[str, dict[str, float]]:
@@ -244,8 +202,3 @@ def _group_size(request: Request, base: "Params") -> int:
         return request.group_size
     table = base.grouping.group_size
     return table if isinstance(table, int) else table.get(request.experts, DEFAULT_GROUP_SIZE)
-
-
-def _with(tree: Mapping[str, Any], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the tree with some values of a section replaced."""
-    return {**tree, section: {**tree.get(section, {}), **values}}

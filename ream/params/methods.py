@@ -83,7 +83,7 @@ class Refit(Section):
 
 
 class Method(Section):
-    """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods as compositions").
+    """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods").
 
     With ``merging: mean`` a group becomes the mean of its experts' aligned neurons; with ``neurons`` it keeps those
     neurons that contribute most (docs/refit.md).

@@ -39,7 +39,7 @@ IMPORTED = [
 
 @contextmanager
 def program(name):
-    """A function of a job, as the program tests/commands/NAME.py describes it, to its answer."""
+    """Starts the program tests/commands/NAME.py and yields a function from a job to its answer."""
     command = [sys.executable, "-m", f"tests.commands.{name}"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
@@ -55,7 +55,7 @@ def program(name):
 
 
 def serve(run):
-    """The program's side: runs what it is asked for."""
+    """The program's side: runs the jobs that it is given."""
     for module in IMPORTED:
         importlib.import_module(module)
     gc.freeze()  # children share these pages
@@ -65,7 +65,7 @@ def serve(run):
 
 
 def ream(arguments):
-    """`ream ...` to the end of this process: never returns."""
+    """Run `ream ...` and end this process with its exit code."""
     sys.argv = ["ream", *arguments]
     code = 70
     try:

@@ -76,7 +76,7 @@ def watch(log, at):
 
 
 def child(job, log):
-    """Never returns."""
+    """Run a job in this process, which ends with it."""
     os.chdir(job["folder"])
     with open(os.devnull, "w") as null, open("../stderr", "w") as errors:
         os.dup2(null.fileno(), 1)

@@ -22,7 +22,7 @@ LONGEST_SECONDS = 60
 
 
 def rank_of(job, rank, port, log):
-    """Never returns."""
+    """Run one rank of a job in this process, which ends with it."""
     os.chdir(job["folder"])
     size = len(job["arguments"])
     os.environ |= {

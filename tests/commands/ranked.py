@@ -12,13 +12,13 @@ ROUNDING = 1e-12  # of float64 sums of a few hundred terms, relative to the larg
 
 
 class Runs:
-    """Runs `ream ...` as ranks; of one rank it is the usual command, without torch.distributed."""
+    """Runs `ream ...` as several ranks; a single rank is the usual command, without torch.distributed."""
 
     def __init__(self, ask, model, params):
         self.ask, self.model, self.params = ask, model, params
 
     def __call__(self, folder, *arguments, ranks=2, at=None, after=None, own=None):
-        """``own``: of single ranks, arguments in place of the others'."""
+        """Arguments of single ranks may differ: ``own`` maps a rank to its arguments."""
         folder.mkdir(parents=True, exist_ok=True)
         each = [[*map(str, (own or {}).get(rank, arguments))] for rank in range(ranks)]
         return SimpleNamespace(**self.ask(arguments=each, folder=str(folder), at=at or {}, after=after))
@@ -36,7 +36,7 @@ def errors(answer):
 
 
 def refused(answer, *words):
-    """All have ended with code 2, and the first alone has said why, in one line."""
+    """All ranks have ended with code 2, and only the first has said why, in one line."""
     assert answer.codes == [2] * len(answer.codes), answer.said
     told = errors(answer)
     assert [len(lines) for lines in told] == [1] + [0] * (len(told) - 1)
@@ -46,7 +46,7 @@ def refused(answer, *words):
 
 
 def same_recipe(found, expected):
-    """Equal but for the rounding of float64 sums."""
+    """The recipes are equal up to the rounding of float64 sums."""
     found, expected = load_recipe(found), load_recipe(expected)
     assert found.facts == expected.facts
     assert found.layers.keys() == expected.layers.keys()
@@ -61,13 +61,13 @@ def same_recipe(found, expected):
 
 
 def walked(answer):
-    """What ranks have committed of layers."""
+    """The operations by which ranks have committed layers."""
     found = re.compile("rename .*-rank-.*(layer|progress)")
     return [line for operations in answer.operations for line in operations if found.search(line)]
 
 
 def standing(folder):
-    """The layer at which each rank's states stand."""
+    """The next layers of every rank's states."""
     found = {}
     for path in (folder / ".out.ream" / ".state").glob("*-rank-*/progress.json"):
         rank = int(path.parent.name.rpartition("-")[2])

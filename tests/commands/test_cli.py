@@ -108,16 +108,19 @@ def test_bad_options(ream, model, params, options, words):
         ("compute.threads=[", ["the value of 'compute.threads=[' is not YAML"]),
         ("compute.device.x=1", ["compute.device is a value", "compute.device.x does not exist"]),
         ("model.path=x", ["model.path cannot be set here", "MODEL"]),
-        ("run.experts=[3]", ["run.experts cannot be set here", "--experts"]),
     ],
 )
 @pytest.mark.parametrize("command", ["compress", "estimate", "evaluate"])
 def test_a_wrong_setting_is_one_line(ream, model, params, command, setting, words):
-    if command == "evaluate" and setting.startswith("run."):
-        pytest.skip("a setting like any other")
     wanted = {"compress": ["out", "--experts", 4], "estimate": ["--experts", 4], "evaluate": []}[command]
     one_line(ream(command, model, *wanted, "--params", params, "--set", setting), "--set", *words)
     assert not Path("out").exists()
+
+
+def test_what_options_decide_is_not_a_setting(ream, model, params):
+    line = "--set: run.experts cannot be set here; --method, --experts and --mix give it"
+    one_line(ream(*compress(model, "out", params, "--set", "run.experts=[3]")), line)
+    one_line(ream(*compress(model, "out", params, "--set", "rank.sequences=3")), "rank.sequences cannot be set here")
 
 
 def test_a_setting_is_given_once(ream, model, params):
@@ -228,11 +231,11 @@ def test_mistyped_arguments(ream, arguments, words):
     assert answer[2].count("\n") == 1
 
 
-def test_an_option_out_of_range_is_not_laid_to_the_params_file_alone(ream, model, params):
+def test_the_error_of_an_option_out_of_range_mentions_the_options(ream, model, params):
     one_line(ream(*compress(model, "out", params, "--tokens", "0")), f"{params} with the options", "calibration.tokens")
 
 
-def test_help_is_no_error(ream):
+def test_help_is_not_an_error(ream):
     for arguments in (["--help"], ["compress", "--help"]):
         code, out, err = ream(*arguments)
         assert (code, err) == (0, "")
@@ -334,7 +337,7 @@ cli.main()
 
 
 def killed(arguments, progress, folder):
-    """Start `ream` in a process of its own that stalls within layer 2, and kill -9 it there."""
+    """Start `ream` in another process that stalls within layer 2, and kill -9 it there."""
     command = [sys.executable, "-c", STALLED, *map(str, arguments)]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -353,7 +356,7 @@ def killed(arguments, progress, folder):
         pytest.param("hc-smoe", "statistics-a", id="hc-smoe", marks=pytest.mark.slow),  # tests/commands/test_kills.py
     ],
 )
-def test_kill_and_go_on(ream, model, tmp_path, monkeypatch, method, walk):
+def test_a_killed_run_goes_on(ream, model, tmp_path, monkeypatch, method, walk):
     from ream.models.decoder import Decoder
 
     params = tiny.write_params(tmp_path / "p", sequences=6, batch_tokens=48)
@@ -455,7 +458,7 @@ def test_estimate(ream, model, params):
 
 
 def test_no_room_for_it(ream, model, params, monkeypatch):
-    """Neither an estimate nor a run goes on where memory or disk is too small."""
+    """Estimate and compress end with an error where memory or disk is too small."""
     import ream.estimate.needs as estimate
 
     monkeypatch.setattr(estimate, "free_memory", lambda: 100_000_000)

@@ -73,7 +73,7 @@ def leave(folder, room):
         ("hc-smoe", 0),
     ],
 )
-def test_a_disk_that_is_full_at_any_point(compress, tmp_path, small_disk, method, memory, monkeypatch):
+def test_a_disk_may_fill_up_at_any_point(compress, tmp_path, small_disk, method, memory, monkeypatch):
     monkeypatch.setattr("ream.estimate.needs.check_fits", lambda *given: None)  # would foresee most of it
     assert compress(tmp_path / "whole", method)[0] == 0
     out, places = small_disk / "out", set()
@@ -112,7 +112,7 @@ SERIALIZING = SafetensorError("Error while serializing: I/O error: No space left
         ("ream.recipe.output.sync", FULL, "out"),
     ],
 )
-def test_each_writer_says_it_in_one_line_and_the_same_command_goes_on(
+def test_each_writer_reports_a_full_disk_in_one_line_and_the_same_command_goes_on(
     compress, tmp_path, monkeypatch, place, error, named
 ):
     from ream.machine.files import replacing

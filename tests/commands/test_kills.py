@@ -56,7 +56,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(runs, tmp_path_factory):
-    """Of each method: the files of an uninterrupted run, its operations and its seconds."""
+    """Gives, for a method, the files, operations and seconds of an uninterrupted run."""
     made = {}
     for method in METHODS:
         folder = tmp_path_factory.mktemp("whole") / method
@@ -69,7 +69,7 @@ def whole(runs, tmp_path_factory):
 
 
 def ended(runs, folder, method, expected):
-    """Run to the end: the output is the uninterrupted run's, and alone."""
+    """Run to the end: the output equals the uninterrupted run's, and nothing lies beside it."""
     if sorted(path.name for path in folder.iterdir()) != ["out"]:  # killed when all was done
         answer = runs(folder, method)
         assert answer["code"] == 0, answer["said"]

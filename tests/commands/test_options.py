@@ -45,7 +45,7 @@ def numbers(folder):
 
 
 @pytest.mark.parametrize("method", ["ream", "reap"])
-def test_by_default_all_is_kept_as_it_is(compress, original, method):
+def test_by_default_format_and_multi_token_layers_are_kept(compress, original, method):
     out = compress(method)
     _, architecture = opened(out)
     assert (architecture.experts, architecture.multi_token) == (4, 1)
@@ -64,7 +64,7 @@ def test_multi_token_layers_dropped(compress, original, method):
     assert verify(out)["experts"].startswith("4 in each of 2 layers")
 
 
-def test_unquantised_and_the_same_from_the_recipe(compress, original, tmp_path):
+def test_an_unquantised_output_equals_the_one_from_its_recipe(compress, original, tmp_path):
     out = compress("ream", "merge.dtype=bfloat16")
     assert "quantization_config" not in numbers(out)
     assert Checkpoint(out).form is None

@@ -40,7 +40,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(runs, tmp_path_factory):
-    """Of a method: an undisturbed run of two ranks, its answer and its files."""
+    """Gives, for a method, the answer and files of an undisturbed run of two ranks."""
     made = {}
 
     def whole_of(method):
@@ -97,7 +97,7 @@ def test_sums_are_those_of_a_single_process_and_probes_the_same_bytes(runs, alon
 
 @pytest.mark.parametrize("method", WALKS)
 def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
-    """Of three micro-batches, some padded, two ranks have one and two, three have one each."""
+    """Three micro-batches, some padded: two ranks take one and two of them, three ranks one each."""
     answer, files = whole(method)
     assert answer.printed[1] == ""
     assert "%|" not in answer.said[1]  # nor a bar
@@ -117,8 +117,8 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
 @pytest.mark.parametrize("method", ["ream-released", "ream-one-shot", "reap-sequential"])
 @pytest.mark.parametrize("ranks", [2, 4, 5])
 @pytest.mark.parametrize("memory", [0, 8])
-def test_recipes_of_other_methods_and_cuts_are_those_of_a_single_process(runs, tmp_path, method, ranks, memory):
-    """Of six micro-batches of one sequence, with hidden states in mapped files and in memory."""
+def test_other_methods_and_micro_batches_give_the_recipes_of_a_single_process(runs, tmp_path, method, ranks, memory):
+    """Six micro-batches of one sequence, with hidden states in mapped files and in memory."""
     settings = ("--set", "compute.batch_tokens=24", "--set", f"compute.hidden_memory_gb={memory}")
     words = [*runs.compress(method), *settings]
     for folder, count in (("one", 1), ("many", ranks)):
@@ -136,7 +136,7 @@ def test_recipes_of_other_methods_and_cuts_are_those_of_a_single_process(runs, t
         pytest.param("ream", 1, marks=pytest.mark.slow),
     ],
 )
-def test_ranks_that_stand_a_layer_apart_end_as_if_nothing_had_been(runs, whole, tmp_path, method, behind):
+def test_ranks_killed_a_layer_apart_end_like_an_undisturbed_run(runs, whole, tmp_path, method, behind):
     walks, (_, expected) = WALKS[method], whole(method)
     at = ["rename .*(a|ream-4)-rank-.*progress", 1]  # what is kept of layer 1 is there, of all walks
     folder = tmp_path / "run"
@@ -177,7 +177,7 @@ def test_a_rank_killed_before_it_has_committed_the_last_layer_takes_all_of_the_o
 
 @pytest.mark.slow
 def test_ranks_may_stand_further_apart_where_layers_have_no_experts(runs, tmp_path):
-    """In such layers none waits for the others."""
+    """Ranks do not wait for each other in layers without experts."""
     dense = Runs(runs.ask, tiny.build(tmp_path / "model", layers=4, dense=(1, 2)), runs.params)
     for name in ("whole", "run"):
         at = {0: ["rename .*-rank-.*progress", 1]} if name == "run" else {}
@@ -189,8 +189,8 @@ def test_ranks_may_stand_further_apart_where_layers_have_no_experts(runs, tmp_pa
     assert found == expected
 
 
-def test_a_finished_walk_is_not_gone_again(runs, whole, tmp_path):
-    """Killed while the first writes the output, when the others have ended."""
+def test_a_finished_walk_is_not_repeated(runs, whole, tmp_path):
+    """The first rank is killed while it writes the output, after the others have ended."""
     folder, (_, expected) = tmp_path / "run", whole("ream")
     killed = runs(folder, *runs.compress("ream"), at={0: ["write .*partial/model.*index", 0]})
     assert killed.codes == [KILLED, 0], killed.said
@@ -320,7 +320,7 @@ def test_what_cannot_run_distributed_is_refused_at_once(runs, tmp_path, words, s
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_help_is_no_error_of_ranks(runs, tmp_path):
+def test_help_is_not_an_error_of_ranks(runs, tmp_path):
     assert runs(tmp_path / "run", "--help").codes == [0, 0]
 
 

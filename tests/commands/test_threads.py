@@ -17,7 +17,7 @@ def _threads():
     torch.set_num_threads(before)
 
 
-def test_a_number_of_threads_is_set_and_auto_leaves_it():
+def test_a_number_of_threads_is_set_and_auto_changes_nothing():
     assert runtime("cpu", "auto", 2) == (torch.device("cpu"), torch.float32)
     assert torch.get_num_threads() == 2
     runtime("cpu", "bfloat16", "auto")

@@ -97,7 +97,7 @@ def test_the_repositorys_params_parse():
     assert params.run.model_dump() == plain["run"]
 
 
-# docs/method.md, "Methods as compositions": saliency, grouping, similarity, alignment, sequential
+# docs/method.md, "Methods": saliency, grouping, similarity, alignment, sequential
 COMPOSITIONS = {
     "frequency": ("frequency", "pruning", [], [], False),
     "ean": ("ean", "pruning", [], [], False),

@@ -23,7 +23,7 @@ from tests.tiny import ROOT
 
 # Of public models; those of the paper's whole grid begin with "paper-".
 PRESETS = {path.stem: path for path in sorted((ROOT / "params").glob("[!p]*.yaml"))}
-# docs/method.md, "Paper settings": experts kept to C.
+# Experts kept to C, as in the paper.
 PAPER = {
     "qwen3-30b-a3b": {96: 16, 64: 32}, "qwen3-next-80b-a3b": {384: 32}, "qwen3-coder-next": {384: 32},
     "glm-4.5-air": {96: 16},

@@ -54,7 +54,7 @@ def test_an_unknown_loss_source_is_refused(original, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["humaneval", "livecodebench_v6"])
-def test_a_task_that_executes_code_is_refused_in_this_early_stage_already(original, tmp_path, task):
+def test_a_task_that_executes_code_is_refused_before_any_evaluation(original, tmp_path, task):
     params = settings({"gen": ["gsm8k", task]})
     with pytest.raises(UserError, match=f"task '{task}' executes code .*allow_code_execution: true"):
         write_items(params, tmp_path / "out", original)

@@ -1,4 +1,4 @@
-"""Statistics of several sources in one walk: what separate walks leave, from weights that are read once."""
+"""Statistics of several sources in one walk: the files of separate walks, from weights that are read once."""
 
 import pytest
 
@@ -16,7 +16,7 @@ SOURCES = ["a", "b"]
 
 @pytest.fixture
 def prepared(mixed_depth, tmp_path):
-    """Makes a workspace with the text of both sources; gives it and its params."""
+    """Makes a workspace with the calibration text of both sources; returns params and workspace."""
     path = tiny.write_params(tmp_path, mixed_depth)
 
     def make(name):
@@ -34,7 +34,7 @@ def results(workspace):
 
 @pytest.fixture
 def read(monkeypatch):
-    """Names of the tensors that are read, as often as they are."""
+    """The name of a tensor for every time that it is read."""
     names, plain = [], Checkpoint.read
 
     def counted(self, name, row=None):
@@ -45,7 +45,7 @@ def read(monkeypatch):
     return names
 
 
-def test_one_walk_leaves_what_two_do_and_reads_each_layer_once(prepared, read):
+def test_one_walk_writes_the_files_of_two_and_reads_each_layer_once(prepared, read):
     params, apart = prepared("apart")
     for source in SOURCES:
         statistics.run(params, apart, StageOptions(source))
@@ -64,7 +64,7 @@ def test_one_walk_leaves_what_two_do_and_reads_each_layer_once(prepared, read):
 
 @pytest.mark.parametrize("commits", [1, 2, 3, 5])
 def test_a_killed_walk_goes_on_for_each_source_from_where_it_stood(prepared, monkeypatch, commits):
-    """Of two sources and three layers; after an odd number one source is a layer ahead."""
+    """Two sources and three layers: after an odd number of commits one source is a layer ahead."""
     from ream.walk.state import WalkState
 
     params, whole = prepared("whole")

@@ -19,7 +19,7 @@ LAYERS = (0, 2)
 
 @pytest.fixture
 def stage(mixed_depth, tmp_path):
-    """Runs a stage of source a on a tiny model; the first two have been run."""
+    """Runs a stage for source a on a tiny model, after the stages model and calibration."""
     path = write_params(tmp_path, mixed_depth)
 
     def run(name, **options):
@@ -65,7 +65,7 @@ def test_shards_of_other_settings_are_not_added_up(stage, tmp_path):
     assert len(read_probes(tmp_path / "artifacts" / "statistics" / "a", 0)) == 50
 
 
-def test_a_shard_that_was_done_is_not_walked_again(stage, tmp_path):
+def test_a_finished_shard_is_not_walked_again(stage, tmp_path):
     stage("statistics", shard=0, shards=2)
     state = tmp_path / "artifacts" / ".state" / "statistics-a-shard-0-of-2"
     before = {path.name: path.stat().st_mtime_ns for path in state.glob("layer-*")}
@@ -82,6 +82,6 @@ def test_a_shard_that_was_done_is_not_walked_again(stage, tmp_path):
         ({"shard": 0}, r"stage statistics takes --source \[--shard --shards\]; given: --source --shard"),
     ],
 )
-def test_shards_that_there_can_not_be(stage, options, message):
+def test_impossible_shards_are_refused(stage, options, message):
     with pytest.raises(UserError, match=message):
         stage("statistics", **options)

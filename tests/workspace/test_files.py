@@ -1,0 +1,46 @@
+"""Files that stages share: what is written is what is read."""
+
+import json
+
+import numpy as np
+
+from ream.core.grouping import Groups
+from ream.core.recipe import LayerRecipe
+from ream.core.saliency import SALIENCIES
+from ream.core.sums import Sums
+from ream.workspace.groupings import read_grouping, write_grouping
+from ream.workspace.mixed_statistics import read_mixed, write_mixed
+
+
+def test_a_grouping_is_read_as_it_was_written(tmp_path):
+    """Experts 1 and 3 stay; 0 is absorbed by 3 (position 1), 2 is pruned."""
+    groups = Groups(np.array([1, 3]), np.array([1, 0, -1, 1]))
+    layer = LayerRecipe(groups, np.array([0.25, 1.0, 0.0, 0.75]), np.array([0.1, 0.7, 0.0, 1 / 3]))
+    write_grouping(tmp_path / "2.json", {4: layer}, {"method": "reap"})
+    layers, facts = read_grouping(tmp_path / "2.json")
+    assert facts == {"method": "reap"}
+    assert list(layers) == [4]
+    assert np.array_equal(layers[4].groups.kept, groups.kept)
+    assert np.array_equal(layers[4].groups.group, groups.group)
+    assert np.array_equal(layers[4].weights, layer.weights)
+    assert np.array_equal(layers[4].saliency, layer.saliency)
+    assert len(layers[4].permutations) == 0
+    stored = json.loads((tmp_path / "2.json").read_text())
+    assert stored["layers"]["4"]["group"] == [1, 0, -1, 1]
+
+
+def test_the_statistics_of_a_mix_are_read_as_they_were_written(tmp_path, rng):
+    shapes = {"tokens": (), "output_sum": (4, 3), "gated_output_sum": (4, 3), "logit_gram": (4, 4)}
+    layers = {
+        index: Sums(**{name: np.asarray(1 + rng.random(shapes.get(name, 4))) for name in Sums.__annotations__})
+        for index in (0, 2)
+    }
+    write_mixed(tmp_path / "even.safetensors", "even", layers)
+    for index, sums in layers.items():
+        stored, saliencies = read_mixed(tmp_path / "even.safetensors", index)
+        for name, array in sums.arrays().items():
+            assert stored.arrays()[name].shape == array.shape
+            assert np.array_equal(stored.arrays()[name], array), name
+        assert set(saliencies) == set(SALIENCIES)
+        for kind, saliency in SALIENCIES.items():
+            assert np.array_equal(saliencies[kind], saliency(sums)), kind
