@@ -6,8 +6,9 @@
 
 ``run`` measures the cells of a stage that FOLDER/cells.jsonl does not have yet and appends a line for each, so a
 stopped study can be continued. ``suite`` scores a few cells on the demo's MC and GEN tasks (FOLDER/suite.jsonl).
-``table`` writes the results into docs/refit.md, between the markers. One-shot REAP (same size, same seed, 32 sequences
-of each source) increases the held-out loss; the recovered fraction is the part of that increase that a cell avoids.
+``table`` writes the results into docs/refit-study.md, between the markers. One-shot REAP (same size, same seed, 32
+sequences of each source) increases the held-out loss; the recovered fraction is the part of that increase that a cell
+avoids.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from refit_bench import ROOT, Bench, suite_scores
 from refit_cells import STAGES, Cell, scored, with_baselines
 from refit_tables import suite_table, table
 
-DOCUMENT = ROOT / "docs" / "refit.md"
+DOCUMENT = ROOT / "docs" / "refit-study.md"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 
@@ -72,7 +73,7 @@ def score_suite(folder: Path) -> None:
 
 
 def write_table(folder: Path) -> None:
-    """Write the tables between the markers of docs/refit.md."""
+    """Write the tables between the markers of docs/refit-study.md."""
     text = DOCUMENT.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)

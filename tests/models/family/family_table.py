@@ -13,7 +13,7 @@ from tests.models.families import LAYERS, TINY
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
 BEGIN, END = "<!-- table: python -m tests.models.family.family_table -->\n", "<!-- end of the table -->\n"
 LAYOUTS = {
-    PER_EXPERT: "one tensor for each expert and projection",
+    PER_EXPERT: "one tensor per expert and projection",
     NUMBERED: "w1, w2, w3 of each expert",
     STACKED: "stacked",
     TRANSPOSED: "stacked, transposed",
@@ -22,7 +22,7 @@ LAYOUTS = {
 
 
 def router(family: Family) -> str:
-    """How the router decides, in words."""
+    """How the router scores and selects experts, in words."""
     parts = [family.scores]
     if any("correction_bias" in tensor.name for tensor in family.router):
         parts.append("correction bias")
@@ -43,7 +43,7 @@ def row(family: Family, quantised: set[str]) -> str:
         quantised: names of the test cases of quantised checkpoints, such as fp8-deepseek_v3.
     """
     tiny = TINY[family.model_type]
-    tested = f"{len(tiny.moe_layers)} of {LAYERS} layers, {tiny.experts} experts, top {tiny.top_k}"
+    tested = f"MoE in {len(tiny.moe_layers)} of {LAYERS} layers, {tiny.experts} experts, top {tiny.top_k}"
     tested += f", {tiny.groups} router groups" if tiny.groups > 1 else ""
     tested += f", {tiny.multi_token} MTP layer" if tiny.multi_token else ""
     tested += ", with vision" if tiny.vision else ""
@@ -51,7 +51,7 @@ def row(family: Family, quantised: set[str]) -> str:
     cells = [
         f"`{family.model_type}`",
         ", ".join(family.examples),
-        " or ".join(LAYOUTS[layout] for layout in family.layouts),
+        ", or ".join(LAYOUTS[layout] for layout in family.layouts),
         router(family),
         "yes" if family.shared else "no",
         "yes" if family.multi_token else "no",
@@ -65,7 +65,7 @@ def table() -> str:
     """The table in Markdown."""
     from tests.recipe.test_quantised import CASES
 
-    names = ["model_type", "models", "experts on disk", "router", "shared experts", "MTP", "text model under"]
+    names = ["model_type", "models", "experts on disk", "router", "shared experts", "MTP", "text config under"]
     header = [*names, "tested on a random model of"]
     lines = ["| " + " | ".join(header) + " |\n", "| " + " | ".join("---" for _ in header) + " |\n"]
     return "".join(lines + [row(family, set(CASES)) for family in FAMILIES.values()])
