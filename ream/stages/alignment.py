@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ream.walk.state import WalkState
 
 
-
-
 def run(
     params: Params,
     workspace: Workspace,
