@@ -1,8 +1,8 @@
-"""Serial against parallel: `make repro` and `make flow` from cold in two clones, and both again with nothing to do.
+"""Times of `make repro` and `make flow`: from cold in two clones, and again with nothing to do.
 
     python benchmarks/flow.py [--workers 2] [--folder FOLDER]
 
-Both clones use this repository's .venv. Prints a table, and whether both left the same dvc.lock and outputs.
+Both clones use this repository's .venv. Prints a table, and whether both commands left the same dvc.lock and outputs.
 """
 
 import argparse
@@ -17,15 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def clone(folder: Path) -> Path:
-    """A clone of the last commit, without artifacts and with this repository's environment."""
+    """Clone the last commit into a folder, without artifacts and with this repository's environment."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    (folder / ".venv" / "installed").touch()  # or make would install it again: the clone's files are newer
+    (folder / ".venv" / "installed").touch()  # the clone's files are newer, so make would install it again
     return folder
 
 
 def timed(folder: Path, log: Path, *command: str) -> float:
-    """Seconds of a command in a clone; its output goes to a file."""
+    """Wall seconds of a command in a clone; its output goes to a file."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment |= {"PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"}
     started = time.monotonic()
@@ -35,7 +35,7 @@ def timed(folder: Path, log: Path, *command: str) -> float:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """All files of the graph's outputs; what stages took is none."""
+    """Contents of all files among the graph's outputs, by path, without saved states and recorded costs."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for name in ("artifacts", "reports", "models")
@@ -48,7 +48,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="for clones and logs [default: a temporary one]")
+    parser.add_argument("--folder", type=Path, help="for clones and logs [default: a temporary folder]")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="ream-flow-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,15 +57,15 @@ def main() -> None:
     print(f"{os.cpu_count()} cores; logs and clones: {folder}")
     print("| | from cold (s) | nothing to do (s) |\n| --- | --- | --- |")
     cold = {}
-    for where, command in commands.items():
-        cold[where] = timed(where, folder / f"{where.name}-cold.log", *command)
-        again = timed(where, folder / f"{where.name}-again.log", *command)
-        print(f"| `{' '.join(command)}` | {cold[where]:.0f} | {again:.1f} |", flush=True)
+    for repository, command in commands.items():
+        cold[repository] = timed(repository, folder / f"{repository.name}-cold.log", *command)
+        again = timed(repository, folder / f"{repository.name}-again.log", *command)
+        print(f"| `{' '.join(command)}` | {cold[repository]:.0f} | {again:.1f} |", flush=True)
     print(f"ratio: {cold[parallel] / cold[serial]:.2f}")
-    same = (serial / "dvc.lock").read_bytes() == (parallel / "dvc.lock").read_bytes()
-    alike = outputs(serial) == outputs(parallel)
-    print(f"same dvc.lock: {same}; same outputs, byte for byte: {alike}")
-    sys.exit(0 if same and alike else 1)
+    same_lock = (serial / "dvc.lock").read_bytes() == (parallel / "dvc.lock").read_bytes()
+    same_outputs = outputs(serial) == outputs(parallel)
+    print(f"same dvc.lock: {same_lock}; same outputs, byte for byte: {same_outputs}")
+    sys.exit(0 if same_lock and same_outputs else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Making and measuring the cells of the refit study: the demo model, its calibration text and its held-out windows."""
+"""Compresses and measures the cells of the refit study, on the demo model and its calibration text."""
 
 import math
 import tempfile
@@ -20,7 +20,7 @@ from ream.compress.sequential import compress_sequentially
 from ream.compress.statistics_file import read_sums
 from ream.core.recipe import Recipe
 from ream.evaluation.loss import window_loss
-from ream.evaluation.windows import Windows, held_out_windows
+from ream.evaluation.windows import Windows, end_token, held_out_windows
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.models.family.architecture import architecture_of
@@ -28,23 +28,32 @@ from ream.models.storage.checkpoint import Checkpoint
 from ream.params import BuiltinSource, Calibration, load_params
 from ream.recipe.load import load_model
 from ream.recipe.recipe_file import load_recipe, save_recipe
-from ream.stages.items import end_token, write_items
+from ream.stages.items import write_items
+from ream.walk.batches import Batches, batches
+from ream.walk.probes import Probes
 from ream.walk.state import WalkState
-from ream.walk.walk import Batches, Probes, batches
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "data" / "demo-model"
 SOURCES = ("general", "math", "code")
-TOKENS, WINDOWS, WINDOW = 512, 64, 256  # of a calibration sequence; held-out windows of each source, tokens of one
+TOKENS = 512  # of a calibration sequence
+WINDOWS, WINDOW = 64, 256  # held-out windows of each source, and tokens of a window
 BATCH_TOKENS, PROBES = 8192, 2048
 
 
 @dataclass
 class Bench:
-    """The demo model with the text that the cells share."""
+    """The demo model with the text that the cells share.
+
+    Attributes:
+        folder: for temporary files.
+        most: the largest number of sequences of each source that a cell uses.
+        windows: held-out windows by source.
+        texts: token ids of the calibration sequences by source, of one seed at a time.
+    """
 
     folder: Path
-    most: int  # sequences of each source that any cell takes
+    most: int
     windows: dict[str, Windows] = field(default_factory=dict)
     texts: dict[int, dict[str, list[list[int]]]] = field(default_factory=dict)
 
@@ -58,10 +67,10 @@ class Bench:
             self.windows[source] = held_out_windows(self.encode, end_token(MODEL), source, WINDOWS, WINDOW)
 
     def data(self, seed: int, sequences: int) -> Batches:
-        """The first sequences of each source; those of a seed are drawn once."""
+        """Batches of the first sequences of each source; the sequences of a seed are drawn once."""
         if seed not in self.texts:
             drawn = Calibration(sequences=self.most, tokens=TOKENS, seed=seed)
-            self.texts = {  # of one seed at a time
+            self.texts = {
                 seed: {
                     source: draw(
                         iter_texts(BuiltinSource(kind="builtin", name=source), seed), self.encode, drawn
@@ -73,7 +82,7 @@ class Bench:
         return batches(*pad(rows, pad_id=0), BATCH_TOKENS)
 
     def recipe(self, cell: Cell) -> Recipe | None:
-        """What becomes of the experts; None for the original."""
+        """Compress the demo model as a cell says; None for the original."""
         if cell.method == "original":
             return None
         data = self.data(cell.seed, cell.sequences)
@@ -86,16 +95,16 @@ class Bench:
             if cell.method == "one-shot":
                 collect(self.decoder, data, probes, state, progress)
                 return self.pruned(cell, state.folder)
-            found = compress_sequentially(
+            recipe = compress_sequentially(
                 self.decoder, data, probes, composition(cell), cell.experts, GROUP_SIZES[cell.experts], state,
                 progress, {},
             )  # fmt: skip
-            kept = self.folder / "recipe.safetensors"  # corrections lie in the state, which goes
-            save_recipe(kept, found)
-            return load_recipe(kept)
+            path = self.folder / "recipe.safetensors"  # saved because corrections lie in the state, which is removed
+            save_recipe(path, recipe)
+            return load_recipe(path)
 
     def pruned(self, cell: Cell, statistics_folder: Path) -> Recipe:
-        """One-shot REAP, of statistics of the original."""
+        """One-shot REAP from the original's statistics in a folder."""
         method = composition(replace(cell, method="reap", target=None))
         layers = {
             index: group_layer(method, read_sums(statistics_folder, index), cell.experts, 1, 1)
@@ -104,7 +113,7 @@ class Bench:
         return Recipe(layers, {})
 
     def measured(self, cell: Cell) -> dict[str, Any]:
-        """A line of the study."""
+        """A line of the study: the cell, held-out loss of each source in nats, seconds, and facts of the refit."""
         started = time.monotonic()
         recipe = self.recipe(cell)
         walked = time.monotonic() - started
@@ -115,14 +124,20 @@ class Bench:
 
 
 def suite_scores(bench: Bench, cell: Cell, folder: Path) -> dict[str, Any]:
-    """A line of FOLDER/suite.jsonl: means of the demo suite's MC and GEN tasks, in percent."""
+    """A line of FOLDER/suite.jsonl: means of the demo suite's MC and GEN tasks, in percent.
+
+    Args:
+        bench: the demo model and its text.
+        cell: what to compress and score.
+        folder: of the study; the tasks' items are written there once.
+    """
     from transformers import AutoTokenizer
 
     from ream.evaluation.harness import Harness
 
     params = load_params(ROOT / "params.yaml")
     if not (folder / "items").exists():
-        write_items(params, folder / "items", str(MODEL))
+        write_items(params, folder / "items", MODEL)
     suite = params.suites["demo"].model_copy(update={"loss": []})
     model = load_model(bench.checkpoint, bench.architecture, bench.recipe(cell), bench.device, torch.float32)
     harness = Harness(suite, params.evaluation, folder / "items")

@@ -1,10 +1,11 @@
-"""The cells of the refit study: what is compressed how, and which stage of the study has which."""
+"""The cells of the refit study, each one compression of the demo model, and the stages that they belong to."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ream.core.composition import Composition
 from ream.params import Method
 
 BASELINE_SEQUENCES = 32
@@ -22,7 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "neurons": {"saliency": "frequency", "grouping": "matching", "similarity": ["gate-logits"], "merging": "neurons"},
 }
-GROUP_SIZES = {24: 4, 16: 8, 8: 16}  # of ream
+GROUP_SIZES = {24: 4, 16: 8, 8: 16}  # experts kept to C
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Cell:
     """One compression.
 
     Attributes:
-        method: of METHODS, or ``one-shot`` (REAP without a walk) or ``original``.
-        experts: K.
-        target: of the refit; None: without one.
-        ridge, sweeps: of the refit.
-        sequences: of each source.
-        seed: of the calibration text.
-        changes: of the method's composition, as JSON.
-        iterations: of the fit of all projections after the refit.
+        method: a name from METHODS, ``one-shot`` (one-shot REAP) or ``original`` (no compression).
+        experts: number of experts kept, K.
+        target: target of the refit; None for no refit.
+        ridge: ridge λ of the refit.
+        sequences: calibration sequences of each source.
+        seed: seed of the calibration text.
+        changes: changes to the method's entry in METHODS, as JSON.
+        iterations: iterations of the fit of all projections after the refit; 0 for no fit.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Cell:
 
     @property
     def key(self) -> str:
+        """The cell as JSON, which identifies it."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
@@ -59,7 +61,7 @@ BASE, CHOSEN = Cell("reap"), Cell("neurons")
 
 
 def factors(base: Cell) -> Iterator[Cell]:
-    """One thing at a time, one seed, half the experts."""
+    """A cell, and cells that change one option of its refit each."""
     yield base
     for ridge in (1e-4, 1e-2, 1e-1):
         yield replace(base, ridge=ridge)
@@ -68,7 +70,7 @@ def factors(base: Cell) -> Iterator[Cell]:
 
 
 def neurons() -> Iterator[Cell]:
-    """Around choosing neurons."""
+    """Choosing neurons, and changes to it."""
     yield from factors(CHOSEN)
     yield replace(CHOSEN, changes='{"saliency": "reap"}')
     yield replace(CHOSEN, changes='{"similarity": ["gate-logits", "gated-output"]}')
@@ -76,7 +78,7 @@ def neurons() -> Iterator[Cell]:
 
 
 def pruning() -> Iterator[Cell]:
-    """Around pruning, and the paper's merging."""
+    """Pruning, changes to it, and the paper's merging."""
     yield from factors(BASE)
     for method in ("ean", "frequency", "ream"):
         yield replace(BASE, method=method)
@@ -90,7 +92,7 @@ def sequences() -> Iterator[Cell]:
 
 
 def finalists() -> Iterator[Cell]:
-    """Over seeds and sizes: pruning, and choosing neurons."""
+    """Pruning and choosing neurons, over seeds and sizes."""
     for seed in range(3):
         for experts in (16, 8, 24):
             yield replace(CHOSEN, experts=experts, seed=seed)
@@ -98,7 +100,7 @@ def finalists() -> Iterator[Cell]:
 
 
 def fits() -> Iterator[Cell]:
-    """All projections, over seeds and sizes; then iterations, less text, and what experts are made of."""
+    """The fit of all projections, over seeds and sizes; then with less text, on pruning, and with other iterations."""
     best = replace(CHOSEN, iterations=ITERATIONS, sequences=128)
     for seed in range(3):
         for experts in (16, 8):
@@ -113,7 +115,7 @@ def fits() -> Iterator[Cell]:
 
 
 def scored() -> list[Cell]:
-    """For which MC and GEN are measured, too: half the experts."""
+    """The cells whose MC and GEN are measured, too; they keep half the experts."""
     return [
         ORIGINAL,
         baseline(BASE),
@@ -124,7 +126,7 @@ def scored() -> list[Cell]:
 
 
 def quick() -> Iterator[Cell]:
-    """A try of the script itself."""
+    """Two small cells, to try the script."""
     yield replace(BASE, sequences=2)
     yield replace(CHOSEN, sequences=2)
 
@@ -139,19 +141,20 @@ STAGES = {
 }
 
 
-def composition(cell: Cell) -> Method:
-    """The method of a cell."""
+def composition(cell: Cell) -> Composition:
+    """The parts of a cell's method."""
     refit = None if cell.target is None else {"target": cell.target, "ridge": cell.ridge, "iterations": cell.iterations}
-    return Method(**METHODS[cell.method] | json.loads(cell.changes) | {"sequential": True, "refit": refit})
+    entry = METHODS[cell.method] | json.loads(cell.changes) | {"sequential": True, "refit": refit}
+    return Method(**entry).composition()
 
 
 def baseline(cell: Cell) -> Cell:
-    """One-shot REAP of the same size and seed."""
+    """One-shot REAP of the same size and seed, which a cell is compared with."""
     return Cell("one-shot", cell.experts, None, sequences=BASELINE_SEQUENCES, seed=cell.seed)
 
 
 def with_baselines(cells: Iterable[Cell]) -> list[Cell]:
-    """The cells and what they are held against, each once."""
+    """The original, and the cells with their baselines, without duplicates."""
     wanted = [ORIGINAL]
     for cell in cells:
         wanted += [baseline(cell), cell]

@@ -1,13 +1,13 @@
-"""How much of what removing experts costs comes back: saliency, merging, refit and calibration text on the demo model.
+"""How much of the loss from removing experts a refit recovers on the demo model, by method, options and text.
 
     python benchmarks/refit_study.py run --folder FOLDER [--stage finalists] [--quick]
     python benchmarks/refit_study.py suite --folder FOLDER
     python benchmarks/refit_study.py table --folder FOLDER
 
-``run`` measures the cells of a stage that FOLDER/cells.jsonl does not hold yet, a line each, so that a stopped study
-goes on. ``suite`` scores the demo's MC and GEN tasks for a few of them (FOLDER/suite.jsonl). ``table`` writes what is
-there into docs/refit.md, between the markers. Recovered is the share of one-shot REAP's increase in held-out loss (same
-size, same seed, its own 32 sequences of each source) that a cell does not have.
+``run`` measures the cells of a stage that FOLDER/cells.jsonl does not have yet and appends a line for each, so a
+stopped study can be continued. ``suite`` scores a few cells on the demo's MC and GEN tasks (FOLDER/suite.jsonl).
+``table`` writes the results into docs/refit.md, between the markers. One-shot REAP (same size, same seed, 32 sequences
+of each source) increases the held-out loss; the recovered fraction is the part of that increase that a cell avoids.
 """
 
 import argparse
@@ -25,17 +25,24 @@ BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 
 def read_lines(folder: Path, name: str = "cells.jsonl") -> dict[str, dict[str, Any]]:
-    """What has been measured, by the key of its cell; a line that a kill cut short is left out."""
-    path, found = folder / name, {}
+    """Measured lines by the key of their cell; a line that a kill cut short is left out."""
+    path, lines = folder / name, {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         if line.endswith("}"):
             measured = json.loads(line)
-            found[Cell(**measured["cell"]).key] = measured
-    return found
+            lines[Cell(**measured["cell"]).key] = measured
+    return lines
 
 
 def run(folder: Path, stage: str, seeds: list[int] | None = None, experts: list[int] | None = None) -> None:
-    """Measure what a stage lacks, of some seeds and numbers of experts or of all."""
+    """Measure the cells of a stage that have not been measured.
+
+    Args:
+        folder: of the study.
+        stage: a name from STAGES.
+        seeds: only cells with these seeds; None for all.
+        experts: only cells that keep these numbers of experts; None for all.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     cells = with_baselines(STAGES[stage]())
     done = read_lines(folder)
@@ -54,7 +61,7 @@ def run(folder: Path, stage: str, seeds: list[int] | None = None, experts: list[
 
 
 def score_suite(folder: Path) -> None:
-    """Measure what of `scored` FOLDER/suite.jsonl lacks."""
+    """Score the cells of `scored` that FOLDER/suite.jsonl does not have yet."""
     torch.set_num_threads(1)
     done = read_lines(folder, "suite.jsonl")
     bench = Bench(folder, max(cell.sequences for cell in scored()))
@@ -65,7 +72,7 @@ def score_suite(folder: Path) -> None:
 
 
 def write_table(folder: Path) -> None:
-    """Put the table between the markers of docs/refit.md."""
+    """Write the tables between the markers of docs/refit.md."""
     text = DOCUMENT.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
@@ -74,14 +81,14 @@ def write_table(folder: Path) -> None:
 
 
 def main() -> None:
-    """Parse and go."""
+    """Run the action of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["run", "suite", "table"])
     parser.add_argument("--folder", type=Path, default=ROOT / "artifacts" / ".study")
     parser.add_argument("--stage", choices=list(STAGES), default="finalists")
-    parser.add_argument("--seeds", type=int, nargs="*", help="of the stage's [default: all]")
-    parser.add_argument("--experts", type=int, nargs="*", help="of the stage's [default: all]")
-    parser.add_argument("--quick", action="store_true", help="two cells of two sequences a source")
+    parser.add_argument("--seeds", type=int, nargs="*", help="only cells with these seeds [default: all]")
+    parser.add_argument("--experts", type=int, nargs="*", help="only cells that keep so many experts [default: all]")
+    parser.add_argument("--quick", action="store_true", help="measure only two small cells, to try the script")
     arguments = parser.parse_args()
     if arguments.action == "table":
         write_table(arguments.folder)

@@ -1,4 +1,4 @@
-"""Timing work between products of matrices, for `benchmarks.speed`."""
+"""Timing work between matrix products, for `benchmarks.speed`."""
 
 import time
 from collections.abc import Callable
@@ -6,18 +6,23 @@ from dataclasses import dataclass
 
 import torch
 
-ENOUGH = 2e9  # operations of a measured product
+ENOUGH = 2e9  # floating-point operations of a product that is timed: enough for the clock to resolve
+REPETITIONS = 20  # the most repetitions of a part
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One part, best of its repetitions.
+    """The measurement of one part; the best of its repetitions.
 
     Attributes:
-        seconds: of this run. flops: of it, 0 where no products are made. gigabytes: moved, where that is the work.
-        rate: operations a second. share: of the yardstick. own_share: of products of the part's own shapes.
-        dtype: of its products and of its yardstick.
-        projected: seconds at the full shape and 3072 × 512 tokens, of one layer.
+        seconds: time of this run.
+        flops: floating-point operations of this run; 0 if the part makes no matrix products.
+        gigabytes: data moved, if that is the part's work; else 0.
+        rate: floating-point operations a second.
+        share: rate as a fraction of the yardstick's; None without matrix products.
+        own_share: rate as a fraction of that of products of the part's own shapes; None without matrix products.
+        dtype: dtype of its products and of the yardstick; "" without matrix products.
+        projected: seconds for one layer at the full shape and 3072 × 512 tokens.
     """
 
     seconds: float
@@ -30,22 +35,24 @@ class Measured:
     projected: float
 
 
-Sides = tuple[int, int, int]
+Sides = tuple[int, int, int]  # m, k, n of a product [m, k] @ [k, n]
 
 
 class Clock:
-    """Times work on a device, between products of matrices."""
+    """Times work on a device, between matrix products."""
 
     def __init__(self, device: torch.device, seconds: float, processor: bool, side: int) -> None:
         """Args:
-        device: to compute on. seconds: for one part. processor: count the process's seconds, not the wall's.
-        side: of the yardstick's square matrix.
+        device: the device that computes.
+        seconds: time for one part.
+        processor: whether to count processor seconds of the process instead of wall seconds.
+        side: side of the yardstick's square matrices.
         """
         self.device, self.budget, self.side = device, seconds, side
         self._now = time.process_time if processor else time.perf_counter
 
     def once(self, work: Callable[[], object]) -> float:
-        """Seconds of one call."""
+        """Seconds of one call; on a GPU, until the GPU has finished."""
         self._wait()
         start = self._now()
         work()
@@ -53,11 +60,15 @@ class Clock:
         return self._now() - start
 
     def _wait(self) -> None:
+        """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def products(self, sides: Sides, dtype: torch.dtype) -> Callable[[], float]:
-        """Measures the rate of products [m, k] @ [k, n], repeated until the clock can tell their time."""
+        """A function that measures the rate of products [m, k] @ [k, n], in floating-point operations a second.
+
+        One measurement repeats the product until it has made ENOUGH operations.
+        """
         m, k, n = sides
         left, right = (torch.randn(rows, k, device=self.device).to(dtype) for rows in (m, n))
         out = torch.empty(m, n, device=self.device, dtype=dtype)
@@ -70,34 +81,47 @@ class Clock:
         multiply()
         return lambda: times * 2.0 * m * k * n / self.once(multiply)
 
-    def part(self, timed: Callable[[], float], flops: float, own: Sides, dtype: torch.dtype, scale: float) -> Measured:
-        """Repeat a part until its time is over, at most 20 times, products before and after each.
+    def part(
+        self, timed: Callable[[], float], flops: float, sides: Sides, dtype: torch.dtype, scale: float
+    ) -> Measured:
+        """Repeat a part until its time is used up, at most REPETITIONS times, with products before and after each.
 
         Args:
-            timed: does the part and gives its seconds. flops: of it. own: the product that it consists of.
-            dtype: of its products. scale: of this run to the full size.
+            timed: runs the part and returns its seconds.
+            flops: floating-point operations of one run.
+            sides: sides of the products that the part consists of.
+            dtype: dtype of its products.
+            scale: factor from the seconds of this run to those at full size.
         """
-        yardstick, shapes = self.products((self.side,) * 3, dtype), self.products(own, dtype)
+        yardstick, shapes = self.products((self.side,) * 3, dtype), self.products(sides, dtype)
         timed()
         rates, own_rates = [yardstick()], [shapes()]
         seconds: list[float] = []
         until = time.perf_counter() + self.budget
-        while not seconds or (len(seconds) < 20 and time.perf_counter() < until):
+        while not seconds or (len(seconds) < REPETITIONS and time.perf_counter() < until):
             seconds.append(timed())
             rates.append(yardstick())
             own_rates.append(shapes())
-        rate = flops / min(seconds)
-        shares = (rate / max(rates), rate / max(own_rates))
+        best = min(seconds)
+        rate = flops / best
         return Measured(
-            min(seconds), flops, 0.0, rate, *shares, str(dtype).removeprefix("torch."), min(seconds) * scale
+            seconds=best,
+            flops=flops,
+            gigabytes=0.0,
+            rate=rate,
+            share=rate / max(rates),
+            own_share=rate / max(own_rates),
+            dtype=str(dtype).removeprefix("torch."),
+            projected=best * scale,
         )
 
     def moved(self, work: Callable[[], int], scale: float) -> Measured:
-        """A part without products, once: what it moves, in bytes, is what it returns; 0 where nothing is."""
-        size = [0]
+        """Run a part without matrix products once.
 
-        def counted() -> None:
-            size[0] = work()
-
-        seconds = self.once(counted)
-        return Measured(seconds, 0.0, size[0] / 1e9, 0.0, None, None, "", seconds * scale)
+        Args:
+            work: runs the part and returns the bytes that it moved, 0 if moving is not its work.
+            scale: factor from the seconds of this run to those at full size.
+        """
+        sizes: list[int] = []
+        seconds = self.once(lambda: sizes.append(work()))
+        return Measured(seconds, 0.0, sizes[0] / 1e9, 0.0, None, None, "", seconds * scale)

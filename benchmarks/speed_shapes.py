@@ -1,4 +1,4 @@
-"""Layers of public models, for `benchmarks.speed`: the numbers of their config.json."""
+"""Shapes of public models' layers, from their config.json, for `benchmarks.speed`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,12 @@ QWEN = COMMON | {"mlp_only_layers": [], "decoder_sparse_step": 1, "norm_topk_pro
 
 @dataclass(frozen=True)
 class Shape:
-    """One layer of a public model.
+    """The shape of one layer of a public model.
 
     Attributes:
-        config: of a model of one such layer. layers: of the real one that hold experts. kept: K.
+        config: the config of a model with one such layer.
+        layers: how many layers of the public model have experts.
+        kept: how many experts are kept, K.
     """
 
     config: dict[str, Any]
@@ -30,7 +32,7 @@ SHAPES = {
         "model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144, "moe_intermediate_size": 768,
         "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "num_experts_per_tok": 8,
     }, 48, 96),
-    # Its one layer has linear attention, as three of four have.
+    # The layer has linear attention, as three of four layers of this model have.
     "qwen3-next-80b-a3b": Shape(QWEN | {
         "model_type": "qwen3_next", "hidden_size": 2048, "intermediate_size": 5120, "moe_intermediate_size": 512,
         "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "full_attention_interval": 4,

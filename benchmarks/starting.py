@@ -1,8 +1,8 @@
-"""How long commands with little work take from the call to the end: `python benchmarks/starting.py` after `dvc repro`.
+"""How long short commands take from start to end: `python benchmarks/starting.py` after `dvc repro`.
 
-Each command runs as a process of its own, after a run that is not counted (which compiles bytecode and fills the disk's
-cache), on a copy of this folder's artifacts. Told are the least wall seconds and, of the same run, the processor's
-seconds (user and system, children included), which other work on the machine changes less.
+Each command runs in its own process, on a copy of this folder's artifacts, after an uncounted run that compiles
+bytecode and fills the disk cache. Printed are the wall seconds of the fastest run and the processor seconds of that
+run (user and system, with children), which depend less on other work on the machine.
 """
 
 import os
@@ -22,14 +22,17 @@ REAM = (sys.executable, "-m", "ream.commands.cli")
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """Name to argument list; stages read and write artifacts in ``folder``."""
+    """The commands by name, as argument lists; stages read and write artifacts in a folder."""
     params = load_params()
     mix, method = params.run.mixes[0], params.run.one_shot[0]
     clustering = next(name for name in params.run.one_shot if params.methods[name].grouping == "hierarchical")
-    where = ["--root", folder / "artifacts", "--reports", folder / "reports", "--models", folder / "models"]
+    folders = ["--root", folder / "artifacts", "--reports", folder / "reports", "--models", folder / "models"]
     stages = {
         "model": [],
-        "calibration": ["--source", "math"],  # which is made: other text is read from all over the installation
+        "calibration": [
+            "--source",
+            "math",
+        ],  # text that is generated; other sources read files of the whole installation
         "saliency": ["--mix", mix],
         "grouping": ["--mix", mix, "--method", method],
         "grouping, hierarchical": ["--mix", mix, "--method", clustering],
@@ -42,13 +45,13 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "mistyped command": ["mistyped"],
         "inspect": ["inspect", params.model.path],
         "estimate": ["estimate", params.model.path, "--experts", str(params.run.experts[0])],
-    } | {f"stage {name}": ["stage", name.split(",")[0], *options, *where] for name, options in stages.items()}
-    listed = {name: [*REAM, *map(str, arguments)] for name, arguments in ream.items()}
-    return {"python -c pass": [sys.executable, "-c", "pass"]} | listed
+    } | {f"stage {name}": ["stage", name.split(",")[0], *options, *folders] for name, options in stages.items()}
+    complete = {name: [*REAM, *map(str, arguments)] for name, arguments in ream.items()}
+    return {"python -c pass": [sys.executable, "-c", "pass"]} | complete
 
 
 def seconds(arguments: list[str]) -> tuple[float, float]:
-    """Wall and processor seconds of a process and its children."""
+    """Wall seconds and processor seconds of a process and its children."""
     before, started = os.times(), time.perf_counter()
     subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     wall, after = time.perf_counter() - started, os.times()
@@ -58,8 +61,10 @@ def seconds(arguments: list[str]) -> tuple[float, float]:
 
 def main(
     repeats: Annotated[int, typer.Option(min=1, help="Counted runs of each command.")] = 5,
-    only: Annotated[str, typer.Option(help="Commands whose names contain this.")] = "",
-    graph: Annotated[bool, typer.Option(help="Also `dvc repro` here, where all must be up to date.")] = True,
+    only: Annotated[str, typer.Option(help="Only commands whose names contain this.")] = "",
+    graph: Annotated[
+        bool, typer.Option(help="Also `dvc repro` in this folder, where everything must be up to date.")
+    ] = True,
 ) -> None:
     """Print a table of commands, wall seconds and processor seconds."""
     with tempfile.TemporaryDirectory() as name:

@@ -1,10 +1,10 @@
-"""Train the demo model: a small Qwen3-MoE on the built-in text sources, equal thirds of each.
+"""Train the demo model: a small Qwen3-MoE, on equal thirds of the three built-in text sources.
 
     python data/train_demo.py --steps 6000 --decay 1500          # from scratch, or from the last saved state
 
-The learning rate is constant after its warm-up and falls linearly to zero over the last ``--decay`` steps, so a run can
-be continued, or ended early, from its saved state without changing what the earlier steps were. The state is kept in
-``.cache/train-demo`` (safetensors); the model is written by transformers to ``data/demo-model``.
+The learning rate is constant after a warm-up and falls linearly to zero over the last ``--decay`` steps. A run can
+therefore be continued or ended early from a saved state as if it had been planned that way. States are saved in
+``.cache/train-demo`` (safetensors); transformers writes the model to ``data/demo-model``.
 """
 
 import argparse
@@ -23,12 +23,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from ream.calibration.builtin import NAMES, documents
+from ream.calibration.document import Split
 
 ROOT = Path(__file__).resolve().parent
 CACHE = ROOT.parent / ".cache" / "train-demo"
 OUT = ROOT / "demo-model"
 END = "<|endoftext|>"
-# Qwen's own splitting rule: words with their leading space, single digits, runs of punctuation, line ends.
+# Qwen's rule for splitting text: words with their leading space, single digits, runs of punctuation, line ends.
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -39,17 +40,19 @@ BALANCE, Z_LOSS = 0.01, 1e-4
 MATH_CHARS = 12_000_000
 
 
-def texts(name: str, split: str, chars: int) -> list[str]:
-    found, total = [], 0
+def texts(name: str, split: Split, chars: int) -> list[str]:
+    """The first documents of a source and split that have at least ``chars`` characters together."""
+    collected, total = [], 0
     for document in documents(name, split, seed=0):
-        found.append(document.text)
+        collected.append(document.text)
         total += len(document.text)
         if total >= chars:
             break
-    return found
+    return collected
 
 
 def train_tokenizer(corpora: dict[str, list[str]]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer, trained on the first 3 M characters of each corpus."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -65,7 +68,7 @@ def train_tokenizer(corpora: dict[str, list[str]]) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    sample = itertools.chain.from_iterable(_first_chars(documents_, 3_000_000) for documents_ in corpora.values())
+    sample = itertools.chain.from_iterable(_first_chars(corpus, 3_000_000) for corpus in corpora.values())
     tokenizer.train_from_iterator(sample, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END, pad_token=END, model_max_length=LENGTH * 2
@@ -73,17 +76,19 @@ def train_tokenizer(corpora: dict[str, list[str]]) -> PreTrainedTokenizerFast:
 
 
 def _first_chars(corpus: list[str], chars: int) -> list[str]:
+    """The first documents of a corpus that have at most ``chars`` characters together."""
     lengths = itertools.accumulate(map(len, corpus))
     return [text for text, length in zip(corpus, lengths, strict=False) if length <= chars]
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, corpus: list[str]) -> torch.Tensor:
-    """All documents of a corpus as one stream of tokens, each followed by the end token. [T], int64."""
+    """[T] int64: the tokens of all documents of a corpus, each document followed by the end token."""
     rows = tokenizer(corpus, add_special_tokens=False)["input_ids"]
     return torch.tensor([token for row in rows for token in [*row, tokenizer.eos_token_id]])
 
 
 def build_model() -> Qwen3MoeForCausalLM:
+    """The untrained model, with random weights of seed 0."""
     config = Qwen3MoeConfig(
         vocab_size=VOCABULARY,
         hidden_size=128,
@@ -110,7 +115,11 @@ def build_model() -> Qwen3MoeForCausalLM:
 
 
 class Balance:
-    """Switch-Transformer load-balancing loss (Fedus et al. 2021, Eq. 4), a layer at a time, from the gates' outputs."""
+    """Load-balancing loss of the Switch Transformer (Fedus et al. 2021, Eq. 4) and z-loss, from the gates' outputs.
+
+    Args:
+        model: the model; hooks on its gates record their outputs.
+    """
 
     def __init__(self, model: Qwen3MoeForCausalLM) -> None:
         self.outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -118,7 +127,12 @@ class Balance:
             layer.mlp.gate.register_forward_hook(lambda _, __, out: self.outputs.append((out[0], out[2])))
 
     def take(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(auxiliary loss, [layers, N] share of the routed tokens each expert got); forgets what it saw."""
+        """The auxiliary loss of the forward passes since the last call, and the experts' shares of the tokens.
+
+        Returns:
+            loss: balancing loss and z-loss, weighted and summed over the layers.
+            shares: [layers, N] fraction of the routed tokens that each expert got.
+        """
         loss, shares = torch.zeros(()), []
         for logits, indices in self.outputs:
             experts = logits.shape[-1]
@@ -132,7 +146,7 @@ class Balance:
 
 
 def batch_of(streams: dict[str, torch.Tensor], step: int) -> torch.Tensor:
-    """[BATCH, LENGTH + 1] windows of the three streams in turn; a function of the step alone."""
+    """[BATCH, LENGTH + 1] windows of the three streams in turn; they depend on the step only."""
     draw = random.Random(f"batch/{step}")
     names = list(streams)
     rows = []
@@ -144,15 +158,18 @@ def batch_of(streams: dict[str, torch.Tensor], step: int) -> torch.Tensor:
 
 
 def cross_entropy(model: Qwen3MoeForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
+    """Mean next-token loss of windows [n, L + 1], in nats a token."""
     hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
     return F.cross_entropy(model.lm_head(hidden).flatten(0, 1), tokens[:, 1:].flatten())
 
 
 def rate(step: int, steps: int, decay: int) -> float:
+    """Learning rate of a step: linear warm-up, constant, linear decay over the last ``decay`` of ``steps`` steps."""
     return LEARNING_RATE * min(1.0, (step + 1) / WARMUP, (steps - step) / decay)
 
 
 def optimizer_of(model: Qwen3MoeForCausalLM) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only."""
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
@@ -160,6 +177,7 @@ def optimizer_of(model: Qwen3MoeForCausalLM) -> torch.optim.AdamW:
 
 
 def save_state(model: Qwen3MoeForCausalLM, optimizer: torch.optim.AdamW, step: int) -> None:
+    """Save weights and moments after ``step`` steps to CACHE."""
     tensors = {}
     for name, parameter in model.named_parameters():
         state = optimizer.state[parameter]
@@ -174,6 +192,7 @@ def save_state(model: Qwen3MoeForCausalLM, optimizer: torch.optim.AdamW, step: i
 
 
 def load_state(model: Qwen3MoeForCausalLM, optimizer: torch.optim.AdamW, limit: int) -> int:
+    """Load the last saved state of at most ``limit`` steps, and return its step; 0 if there is none."""
     saved = [path for path in sorted(CACHE.glob("state-*.safetensors")) if int(path.stem.split("-")[1]) <= limit]
     if not saved:
         return 0
@@ -192,7 +211,18 @@ def load_state(model: Qwen3MoeForCausalLM, optimizer: torch.optim.AdamW, limit: 
 def evaluate(
     model: Qwen3MoeForCausalLM, balance: Balance, streams: dict[str, torch.Tensor], rows: int
 ) -> tuple[dict[str, float], torch.Tensor]:
-    """Held-out loss of each source in nats a token, and the [layers, N] usage of mixed text (1 = fair share)."""
+    """Held-out loss and use of the experts.
+
+    Args:
+        model: the model, which is left in training mode.
+        balance: records of the model's gates.
+        streams: held-out tokens [T] of each source.
+        rows: windows of each source to evaluate on.
+
+    Returns:
+        losses: mean loss of each source, in nats a token.
+        usage: [layers, N] share of the tokens of all sources together that each expert got; 1 is an equal share.
+    """
     losses, usage = {}, []
     model.eval()
     for name, stream in streams.items():
@@ -208,27 +238,43 @@ def _shares(balance: Balance) -> torch.Tensor:
     return balance.take()[1]
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6000, help="steps in all")
+    parser.add_argument("--steps", type=int, default=6000, help="total number of steps")
     parser.add_argument("--decay", type=int, default=1500, help="steps at the end over which the rate falls to zero")
     parser.add_argument("--log", type=int, default=50, help="steps between lines of the log")
     parser.add_argument("--save", type=int, default=500, help="steps between saved states")
-    arguments = parser.parse_args()
-    started = time.time()
-    corpora = {name: texts(name, "train", MATH_CHARS if name == "math" else 10**12) for name in NAMES}
-    held_out = {name: texts(name, "held-out", 1_000_000) for name in NAMES}
-    if (CACHE / "tokenizer" / "tokenizer.json").exists():
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(CACHE / "tokenizer")
-    else:
-        tokenizer = train_tokenizer(corpora)
-        tokenizer.save_pretrained(CACHE / "tokenizer")
-    streams = {name: encode(tokenizer, corpus) for name, corpus in corpora.items()}
-    checks = {name: encode(tokenizer, corpus) for name, corpus in held_out.items()}
-    sizes = {name: len(stream) for name, stream in streams.items()}
-    print(f"tokens {sizes}, {time.time() - started:.0f} s to read", flush=True)
-    model = build_model()
-    balance, optimizer = Balance(model), optimizer_of(model)
+    return parser.parse_args()
+
+
+def load_tokenizer(corpora: dict[str, list[str]]) -> PreTrainedTokenizerFast:
+    """The tokenizer of an earlier run, or one that is trained on the corpora and saved to CACHE."""
+    folder = CACHE / "tokenizer"
+    if (folder / "tokenizer.json").exists():
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer = train_tokenizer(corpora)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def train(
+    model: Qwen3MoeForCausalLM,
+    balance: Balance,
+    streams: dict[str, torch.Tensor],
+    held_out: dict[str, torch.Tensor],
+    arguments: argparse.Namespace,
+) -> None:
+    """Train from the last saved state on; log the loss and save states as the arguments say.
+
+    Args:
+        model: the model.
+        balance: records of the model's gates.
+        streams: training tokens [T] of each source.
+        held_out: held-out tokens [T] of each source.
+        arguments: see `parse_arguments`.
+    """
+    optimizer = optimizer_of(model)
     first = load_state(model, optimizer, arguments.steps)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, from step {first}", flush=True)
     clock, running = time.time(), math.nan
@@ -248,10 +294,35 @@ def main() -> None:
             clock = time.time()
         if (step + 1) % arguments.save == 0:
             save_state(model, optimizer, step + 1)
-            losses, usage = evaluate(model, balance, checks, rows=24)
-            print(f"  held-out {losses} least used expert {usage.min().item():.2f} of fair share", flush=True)
-    model.to(torch.bfloat16).float()
-    losses, usage = evaluate(model, balance, checks, rows=128)
+            losses, usage = evaluate(model, balance, held_out, rows=24)
+            print(f"  held-out {losses} least used expert {usage.min().item():.2f} of an equal share", flush=True)
+
+
+def write_model(model: Qwen3MoeForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write the model in bfloat16 and the tokenizer to OUT, with the config keys of the checkpoints on the hub."""
+    model.to(torch.bfloat16).save_pretrained(OUT, max_shard_size="4MB")
+    tokenizer.save_pretrained(OUT)
+    config = json.loads((OUT / "config.json").read_text())
+    config["num_experts"] = config.pop("num_local_experts")  # the key in Qwen3-MoE checkpoints on the hub
+    (OUT / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def main() -> None:
+    """Train the model, write it, and write its training facts to data/demo-training.json."""
+    arguments = parse_arguments()
+    started = time.time()
+    corpora = {name: texts(name, "train", MATH_CHARS if name == "math" else 10**12) for name in NAMES}
+    held_out_texts = {name: texts(name, "held-out", 1_000_000) for name in NAMES}
+    tokenizer = load_tokenizer(corpora)
+    streams = {name: encode(tokenizer, corpus) for name, corpus in corpora.items()}
+    held_out = {name: encode(tokenizer, corpus) for name, corpus in held_out_texts.items()}
+    sizes = {name: len(stream) for name, stream in streams.items()}
+    print(f"tokens {sizes}, {time.time() - started:.0f} s to read", flush=True)
+    model = build_model()
+    balance = Balance(model)
+    train(model, balance, streams, held_out, arguments)
+    model.to(torch.bfloat16).float()  # the losses are those of the weights that are written
+    losses, usage = evaluate(model, balance, held_out, rows=128)
     facts = {
         "steps": arguments.steps,
         "decay": arguments.decay,
@@ -261,11 +332,7 @@ def main() -> None:
         "least_used_expert": usage.min(-1).values.tolist(),
         "most_used_expert": usage.max(-1).values.tolist(),
     }
-    model.to(torch.bfloat16).save_pretrained(OUT, max_shard_size="4MB")
-    tokenizer.save_pretrained(OUT)
-    config = json.loads((OUT / "config.json").read_text())
-    config["num_experts"] = config.pop("num_local_experts")  # the key that Qwen3-MoE checkpoints on the hub have
-    (OUT / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_model(model, tokenizer)
     (ROOT / "demo-training.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1))
 

@@ -1,4 +1,4 @@
-"""Write the demo model's card from its training facts and the graph's results.
+"""Write the model card of the demo model from its training facts and the graph's results.
 
 python data/write_card.py          # after data/train_demo.py and dvc repro
 """
@@ -19,10 +19,10 @@ tags: [moe, qwen3_moe, demo]
 
 # The demo model
 
-A small Qwen3-MoE, trained for this repository so that compressing it costs something: {parameters:,} parameters,
+A small Qwen3-MoE, trained for this repository so that compressing it has a measurable cost: {parameters:,} parameters,
 {layers} layers of {experts} experts, {top_k} active, hidden size {hidden}, expert width {width}, byte-level BPE of
-{vocabulary} tokens. It is written by transformers in the layout of the Qwen3-MoE checkpoints on the hub (one tensor an
-expert and projection, several shards, bfloat16). It is good for showing what compression does and for nothing else.
+{vocabulary} tokens. transformers wrote it in the layout of the Qwen3-MoE checkpoints on the hub (one tensor for
+each expert and projection, several shards, bfloat16). It serves to show what compression does and has no other use.
 
 ## Data
 
@@ -39,7 +39,7 @@ paragraphs that training files contain are left out of the other two.
 
 `python data/train_demo.py --steps {steps} --decay {decay}`: {steps:,} steps of 8 sequences of 512 tokens
 ({seen:.1f} M tokens), AdamW at 0.003 with 200 steps of warm-up and a linear fall over the last {decay:,}, float32 on
-one or two CPU cores, load balancing by the Switch loss a layer at a time (0.01) and a z-loss (0.0001).
+one or two CPU cores, load balancing by the Switch loss of each layer (weight 0.01) and a z-loss (weight 0.0001).
 The run was interrupted and continued from saved states; after step 1,500 the documents came in another order.
 
 | source | held-out loss (nats a token) |
@@ -47,7 +47,7 @@ The run was interrupted and continued from saved states; after step 1,500 the do
 {losses}
 | mean | {mean:.3f} |
 
-Use of the experts on mixed held-out text, as a share of an equal share, by layer:
+Use of the experts on mixed held-out text by layer (1.00: all experts are used equally):
 
 | layer | least used | most used |
 | --- | --- | --- |
@@ -55,23 +55,24 @@ Use of the experts on mixed held-out text, as a share of an equal share, by laye
 
 ## What removing experts costs
 
-Held-out loss of the suite `demo` (mix `balanced`, made by `dvc repro`):
+Held-out loss of the suite `demo`, for models that `dvc repro` compressed with the mix `balanced`:
 
 | | mean loss | increase |
 | --- | --- | --- |
 | original | {original:.3f} | |
 {pruned}
 
-Environment of the text: Python {python}; package versions as in constraints.txt.
+The text comes from Python {python} and the package versions of constraints.txt.
 """
 
 
 def main() -> None:
+    """Write data/demo-model/README.md."""
     facts = json.loads((ROOT / "demo-training.json").read_text())
     config = json.loads((ROOT / "demo-model" / "config.json").read_text())
     workspace = Workspace(ROOT.parent / "artifacts")
     (original,) = read_scores(workspace.original_evaluation).cells
-    assert original.mean_loss is not None
+    assert original.mean_loss is not None, "the suite of the graph has no held-out loss"
     rows = []
     for cell in read_scores(workspace.evaluation("balanced")).cells:
         if cell.method in ("reap", "frequency") and cell.mean_loss is not None:

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import typer
 
+from flows.params_file import change_params, parse_assignments
 from flows.server import Server
-from flows.settings import HOST, PORT, change_params, check_server, parse_assignments, prepare, repository
+from flows.settings import HOST, PORT, check_server, prepare, repository
 from ream.commands.cli import main
 from ream.errors import UserError
 
@@ -21,21 +22,27 @@ app = typer.Typer(
 
 LOOPBACK = frozenset({HOST, "localhost", "::1"})
 Assignments = Annotated[
-    list[str] | None, typer.Option("--set-param", "-S", help="NAME=VALUE in params.yaml; may be given several times.")
+    list[str] | None,
+    typer.Option("--set-param", "-S", help="NAME=VALUE to set in params.yaml first; can be repeated."),
 ]
 
 
 @app.command()
 def run(
-    targets: Annotated[list[str] | None, typer.Argument(help="Stages or kinds of stages [default: all].")] = None,
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages or kinds of stages.", show_default="all")] = None,
     set_param: Assignments = None,
-    workers: Annotated[int, typer.Option(min=1, help="Stages at once.")] = 2,
-    models: Annotated[int | None, typer.Option(min=1, help="Stages at once that hold the model.")] = None,
-    shards: Annotated[int, typer.Option(min=1, help="Parts of each source's statistics, made at once.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="How many stages run at once.")] = 2,
+    models: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many of these may hold the model.", show_default="one a GPU, or as memory allows"
+        ),
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Parts of each source's statistics, which run at once.")] = 1,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler whose workers run the stages.")] = None,
-    clones: Annotated[bool, typer.Option(help="With --dask: each worker runs in a clone of its own.")] = False,
+    clones: Annotated[bool, typer.Option(help="With --dask: each worker has its own clone.")] = False,
 ) -> None:
-    """Bring the graph up to date. Progress is in the UI of PREFECT_API_URL, else Prefect starts a server for itself."""
+    """Bring the graph up to date; watch it on the server of PREFECT_API_URL, or on one that is started for this run."""
     root = repository()
     prepare(root)
     check_server()
@@ -46,9 +53,10 @@ def run(
         change_params(root / "params.yaml", values)
     server = None if os.environ.get("PREFECT_API_URL") else Server(root, light=True)
     if server is not None:
-        atexit.register(server.stop)  # before Prefect's own, and so after them: they send what is not sent yet
+        # Registered before Prefect's own handlers, and so called after them: they still send to the server.
+        atexit.register(server.stop)
         os.environ["PREFECT_API_URL"] = server.api
-    from flows.graph import read_graph, select  # the server starts meanwhile
+    from flows.graph import read_graph, select  # imported here because the server starts meanwhile
 
     select(read_graph(root), targets or [])
     from flows.pipeline import check_request, pipeline
@@ -57,7 +65,7 @@ def run(
     flow = pipeline if dask is None else pipeline.with_options(task_runner=dask_runner(dask))
     if server is not None:
         server.ready()
-        typer.echo(f"to be watched at {server.address} while it runs")
+        typer.echo(f"watch it at {server.address} while it runs")
     state = flow(targets or [], {}, workers, models, shards, clones, return_state=True)
     if state.is_completed():
         typer.echo(f"{state.message}; results: {root / 'reports' / 'index.html'}")
@@ -67,8 +75,8 @@ def run(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="Of the server, on this machine alone.")] = PORT) -> None:
-    """Start a Prefect server and serve the graph there: to be started with parameters, and watched, in a browser."""
+def ui(port: Annotated[int, typer.Option(help="Port of the server; only this machine can reach it.")] = PORT) -> None:
+    """Start a Prefect server, where the graph can be started with parameters and watched in a browser."""
     root = repository()
     prepare(root)
     from flows.ui import serve
@@ -77,27 +85,33 @@ def ui(port: Annotated[int, typer.Option(help="Of the server, on this machine al
 
 
 def check_dask(address: str) -> None:
-    """Refuse to send stages where they can't report to the server that a flow starts for itself.
+    """Refuse remote workers that cannot reach the server that the flow would start for itself.
+
+    Args:
+        address: of the Dask scheduler, such as tcp://HOST:8786.
 
     Raises:
-        UserError: says what to start and to set.
+        UserError: the scheduler is on another machine and PREFECT_API_URL is not set.
     """
     if not os.environ.get("PREFECT_API_URL") and urlsplit(address).hostname not in LOOPBACK:
         raise UserError(
-            f"the workers of {address} can't reach a server on {HOST}; start one that they reach (prefect server start "
-            "--host NAME) and set PREFECT_API_URL to its address here and there"
+            f"the workers of {address} can't reach a server on {HOST}; start one that they can reach (prefect server "
+            "start --host NAME) and set PREFECT_API_URL to its address, here and for the workers"
         )
 
 
 def dask_runner(address: str) -> Any:
-    """A task runner that hands stages to a Dask scheduler.
+    """A Prefect task runner that hands stages to a Dask scheduler.
+
+    Args:
+        address: of the scheduler.
 
     Raises:
-        UserError: prefect-dask is not installed, or nobody answers at the address.
+        UserError: prefect-dask is not installed, or no scheduler answers at the address.
     """
     try:
         from distributed import Client
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         raise UserError("--dask needs prefect-dask; pip install 'ream[dask]'") from None
     try:

@@ -1,13 +1,15 @@
-"""What people see in Prefect's UI beside states and logs: progress, each stage's figures, all scores."""
+"""What Prefect's UI shows beside states and logs: a stage's progress, its figures, all scores, the report."""
 
 import base64
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
@@ -16,43 +18,55 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
 
+from flows.child import Event
 from flows.graph import Stage
-from ream.machine.files import read_json
+from flows.output_rows import Row, rows_of, score_rows, size
 
 if TYPE_CHECKING:
     from ream.evaluation.scores import Cell
 
-LEAST_SECONDS = 2.0  # shorter stages need no progress
+SHORTEST_SECONDS = 2.0  # stages shorter than this need no progress
+
+
+@contextmanager
+def failures_logged() -> Iterator[None]:
+    """Log errors of artifacts as warnings: a stage or a flow does not fail because something cannot be shown."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        get_run_logger().warning("artifacts can't be shown: %s", error)
 
 
 def key_of(*words: str) -> str:
-    """An artifact's key: lower-case letters, digits and dashes."""
+    """An artifact's key, made of words: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
 
 
 class Progress:
-    """A stage's progress artifact, from the events of `ream.machine.progress`."""
+    """A stage's progress artifact, updated from the events of `ream.machine.progress`."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self._id: UUID | None = None
 
-    def tell(self, event: dict[str, Any]) -> None:
-        """Show an event."""
+    def show(self, event: Event) -> None:
+        """Update the artifact; the first event after SHORTEST_SECONDS creates it."""
         if not event.get("total"):
             return
         percent = 100.0 * event["done"] / event["total"]
         if self._id is not None:
             update_progress_artifact(self._id, percent, description=describe(event))
-        elif event["elapsed"] >= LEAST_SECONDS:
-            made = create_progress_artifact(percent, key_of("progress", self.stage), describe(event))
-            assert isinstance(made, UUID)
-            self._id = made
+        elif event["elapsed"] >= SHORTEST_SECONDS:
+            created = create_progress_artifact(percent, key_of("progress", self.stage), describe(event))
+            assert isinstance(created, UUID)
+            self._id = created
 
 
-def describe(event: dict[str, Any]) -> str:
-    """An event in words: layers done, tokens a second, time left."""
+def describe(event: Event) -> str:
+    """A progress event in words: layers or units done, tokens a second, time left."""
     words = []
     if "layers" in event:
         words.append(f"{event['layers_done']} of {event['layers']} layers")
@@ -66,87 +80,29 @@ def describe(event: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def stage_table(stage: Stage, root: Path, seconds: float) -> None:
-    """The figures of a stage that has just run."""
+def show_stage(stage: Stage, root: Path, seconds: float) -> None:
+    """Show the figures of a stage that has just run, with links to its pages.
+
+    Args:
+        stage: the stage.
+        root: the repository that it ran in.
+        seconds: how long it ran.
+    """
     paths = [root / output for output in stage.outputs]
-    total = {"": "in all", "seconds": round(seconds, 1), "MB": round(sum(map(size, paths)) / 1e6, 3)}
-    rows = [row for path in paths for row in figures(stage.kind, path)]
+    total: Row = {"": "in all", "seconds": round(seconds, 1), "MB": round(sum(map(size, paths)) / 1e6, 3)}
+    rows = [row for path in paths for row in rows_of(stage.kind, path)]
     create_table_artifact([*rows, total], key_of("figures", stage.name), f"{stage.name}: `{stage.command}`")
     for path in paths:
         if path.suffix in (".md", ".html"):
             create_link_artifact(path.resolve().as_uri(), link_text=path.name, key=key_of("file", path.name))
 
 
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size if path.exists() else 0
-
-
-def figures(kind: str, path: Path) -> Iterable[dict[str, Any]]:
-    """Rows about an output of a stage: what was read, groups of each layer, scores."""
-    if kind == "calibration":
-        from ream.calibration.corpus import read_corpus
-
-        corpus = read_corpus(path, may_be_empty=True)
-        yield {"": f"{path.parent.name} {path.stem}", "sequences": len(corpus.sequences), **corpus.facts["counts"]}
-    elif kind == "statistics":
-        facts = read_json(path / "facts.json")
-        for layer in sorted(path.glob("*.safetensors")):
-            yield {"": layer.stem, "tokens": facts["tokens"], "MB": round(size(layer) / 1e6, 3)}
-    elif kind.removesuffix("-extra") in ("alignment", "sequential"):
-        recipes = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-        for recipe in recipes:
-            yield from groups(recipe)
-    elif kind == "rank":
-        tree = read_json(path)
-        for cell in tree["cells"]:
-            ranks = {f"{name} rank": _rounded(cell["ranks"][name], 1) for name in ("numerical", "effective")}
-            yield {"": f"{tree['mix']} {cell['method']}", "experts": cell["experts"], **ranks}
-    elif kind.startswith("evaluate"):
-        from ream.evaluation.scores import read_scores
-
-        yield from score_rows(read_scores(path).cells)
-
-
-def groups(recipe: Path) -> Iterable[dict[str, Any]]:
-    """The groups of each layer of a recipe."""
-    import numpy as np
-
-    from ream.recipe.recipe_file import load_recipe
-
-    for index, layer in load_recipe(recipe).layers.items():
-        group = layer.groups.group
-        sizes = np.bincount(group[group >= 0], minlength=len(layer.groups.kept))
-        yield {
-            "": f"{recipe.stem} experts, layer {index}",
-            "alone": int((sizes == 1).sum()),
-            "groups": int((sizes > 1).sum()),
-            "largest": int(sizes.max()),
-            "removed": int((group < 0).sum()),
-        }
-
-
-def score_rows(cells: "Iterable[Cell]") -> Iterable[dict[str, Any]]:
-    """Scores of evaluated models, a row each."""
-    for cell in cells:
-        yield {
-            "": f"{cell.mix} {cell.method}" if cell.method else "original",
-            "experts": cell.experts,
-            "mean loss": _rounded(cell.mean_loss, 3),
-            "MC": _rounded(cell.mc, 1),
-            "GEN": _rounded(cell.gen, 1),
-            "AVG": _rounded(cell.avg, 1),
-        }
-
-
-def scores(evaluations: Iterable[Path], report: Path | None) -> None:
-    """At the end of a flow: a table of all scores, and the report as text and as a link.
+def show_results(evaluations: Iterable[Path], report: Path | None) -> None:
+    """Show a table of all scores, and the report as text and as a link.
 
     Args:
         evaluations: files of the evaluation stages.
-        report: the report, where there is one.
+        report: the report in Markdown; None if the flow did not include it.
     """
     cells = _cells(evaluations)
     if cells:
@@ -156,12 +112,16 @@ def scores(evaluations: Iterable[Path], report: Path | None) -> None:
         create_link_artifact(report.resolve().as_uri(), link_text=report.name, key="report-file")
 
 
-def main_figure(evaluations: Iterable[Path]) -> None:
-    """Loss and scores of all models against their parameters, as an image."""
+def show_overview(evaluations: Iterable[Path]) -> None:
+    """Show the figure of all models' loss and scores against their parameters, as a PNG image.
+
+    Args:
+        evaluations: files of the evaluation stages.
+    """
     cells = _cells(evaluations)
     if not cells:
         return
-    from ream.analysis.figures import overview
+    from ream.analysis.figures.held_out_loss import overview
 
     image = io.BytesIO()
     overview(cells).savefig(image, format="png", dpi=120)
@@ -170,10 +130,7 @@ def main_figure(evaluations: Iterable[Path]) -> None:
 
 
 def _cells(evaluations: Iterable[Path]) -> "list[Cell]":
+    """The models of all evaluation files."""
     from ream.evaluation.scores import read_scores
 
     return [cell for path in evaluations for cell in read_scores(path).cells]
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

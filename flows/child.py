@@ -1,6 +1,5 @@
-"""One stage as a child process: its output line by line, its progress, how it ended, and how it is stopped."""
+"""A stage as a child process: its output line by line, its progress, how it ended, and how it is stopped."""
 
-import contextlib
 import json
 import os
 import queue
@@ -10,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from flows.process_group import signal_group, wait_for_groups
 from ream.machine.progress import EVENTS
 
 POLL_SECONDS = 1.0
@@ -23,22 +22,24 @@ LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
 MODULES = {"ream": "ream.commands.cli", "dvc": "dvc"}
 KILLED = frozenset({128 + signal.SIGKILL, 128 + signal.SIGTERM})
-# What DVC says after every stage and is of no use in a log of many.
+# Lines that DVC prints around every stage. They only clutter a log that many stages share.
 NOISE = re.compile(
     r"^$|^Updating lock file|^To track the changes with git|^\tgit add|^To enable auto staging|"
     r"^\tdvc config core.autostage|^Use `dvc push`|^Stage '.*' didn't change, skipping|"
     r"^Data and pipelines are up to date"
 )
 
-Say = Callable[[str], None]
-Tell = Callable[[dict[str, Any]], None]
+Log = Callable[[str], None]
+Event = dict[str, Any]  # a progress event, as `ream.machine.progress` writes it
+OnProgress = Callable[[Event], None]
 
 
 class StageError(Exception):
-    """A stage ended badly.
+    """A stage failed.
 
     Attributes:
-        again: whether the same command may well succeed: a lock was held, or something killed the process.
+        message: the reason, in one line.
+        again: whether the same command may succeed if it is run again: a lock was held, or the process was killed.
     """
 
     def __init__(self, message: str, again: bool) -> None:
@@ -58,10 +59,15 @@ class Children:
         self._stopped = False
 
     def start(self, command: list[str], root: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
-        """Start a command in a process group of its own, both outputs in one pipe.
+        """Start a command in its own process group, with stdout and stderr in one pipe.
+
+        Args:
+            command: program and arguments.
+            root: the working directory.
+            environment: variables added to those of this process.
 
         Raises:
-            StageError: everything has been stopped.
+            StageError: `stop` has been called.
         """
         with self._lock:
             if self._stopped:
@@ -82,40 +88,45 @@ class Children:
             return child
 
     def ended(self, child: "subprocess.Popen[str]") -> None:
-        """The child is gone."""
+        """Forget a child that has ended."""
         with self._lock:
             self._running.discard(child)
 
     def stop(self) -> None:
-        """Interrupt all children and wait until they are gone; no more can be started.
+        """Interrupt all children, wait until they are gone, and refuse to start any more.
 
-        An interrupt lets DVC release its locks and the stage remove what it had half written; what is still there after
-        STOP_SECONDS is killed.
+        The interrupt lets DVC release its locks and the stage remove half-written files. Children that still run after
+        STOP_SECONDS are killed.
         """
         with self._lock:
             self._stopped = True
             running = list(self._running)
         for child in running:
-            _signal(child, signal.SIGINT)
-        _await(running, STOP_SECONDS)
+            signal_group(child, signal.SIGINT)
+        wait_for_groups(running, STOP_SECONDS)
         for child in running:
-            _signal(child, signal.SIGKILL)
+            signal_group(child, signal.SIGKILL)
             child.wait()
-        _await(running, STOP_SECONDS)
+        wait_for_groups(running, STOP_SECONDS)
 
 
 def with_programs(environment: dict[str, str]) -> dict[str, str]:
-    """An environment whose PATH ends with the folder of this Python's programs: a stage's command is `ream`."""
+    """The environment with this Python's folder of programs at the end of PATH, because a stage's command is `ream`."""
     return environment | {"PATH": f"{environment.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"}
 
 
-def reproduce(name: str, root: Path, environment: Mapping[str, str], say: Say, tell: Tell, children: Children) -> None:
-    """Run `dvc repro --single-item` for a stage: `run`."""
-    run(name, [*program("dvc", environment), "repro", "--single-item", name], root, environment, say, tell, children)
+def reproduce(
+    name: str, root: Path, environment: Mapping[str, str], log: Log, on_progress: OnProgress, children: Children
+) -> None:
+    """Run a stage by `dvc repro --single-item`; arguments and errors are those of `run`."""
+    command = [*program("dvc", environment), "repro", "--single-item", name]
+    run(name, command, root, environment, log, on_progress, children)
 
 
 def program(name: str, environment: Mapping[str, str]) -> list[str]:
-    """`ream` or `dvc` as a stage's environment has it first in its PATH (`flows.warm`), else this Python's."""
+    """The command for `ream` or `dvc`: the one that is first in the environment's PATH (`flows.warm`), else this
+    Python's.
+    """
     path = environment.get("PATH")
     if path is not None:
         first = Path(path.partition(os.pathsep)[0]) / name
@@ -129,29 +140,29 @@ def run(
     command: list[str],
     root: Path,
     environment: Mapping[str, str],
-    say: Say,
-    tell: Tell,
+    log: Log,
+    on_progress: OnProgress,
     children: Children,
 ) -> None:
     """Run a stage's process to its end.
 
     Args:
-        name: of the stage.
-        command: of DVC, or the stage's own.
-        root: of the repository.
-        environment: on top of this process's.
-        say: gets every line of output.
-        tell: gets the latest progress event (`ream.machine.progress`), about once a second.
-        children: of the flow run in this process; know the stage's while it runs.
+        name: the stage.
+        command: DVC's command for the stage, or the stage's own.
+        root: the repository.
+        environment: variables added to those of this process.
+        log: called with every line of output.
+        on_progress: called with the latest progress event, about once a second.
+        children: the child processes of the flow run; the stage's is among them while it runs.
 
     Raises:
-        StageError: it failed; says why in a line.
+        StageError: the stage failed; its message says why in one line.
     """
     with tempfile.TemporaryDirectory(prefix="ream-stage-") as folder:
         events = Path(folder) / "progress"
         child = children.start(command, root, {**environment, EVENTS: str(events)})
         try:
-            errors = _follow(child, events, say, tell)
+            errors = _follow(child, events, log, on_progress)
             code = child.wait()
         finally:
             children.ended(child)
@@ -162,55 +173,62 @@ def run(
 
 
 def failure(name: str, code: int, errors: list[str]) -> StageError:
-    """What went wrong, from DVC's exit status and from the lines that begin as errors do.
+    """The error of a failed stage, from DVC's exit status and its error lines.
 
     Args:
-        name: of the stage. code: exit status of DVC. errors: lines, in order.
+        name: the stage.
+        code: DVC's exit status.
+        errors: the lines of output that begin with "ERROR:" or "error:", in order.
     """
-    said = " ".join(errors)
-    exited = EXITED.search(said)
+    text = " ".join(errors)
+    exited = EXITED.search(text)
     status = int(exited.group(1)) if exited else code
-    own = [line.removeprefix("error: ") for line in errors if line.startswith("error: ")]
-    if LOCKED.search(said):
+    stage_errors = [line.removeprefix("error: ") for line in errors if line.startswith("error: ")]
+    if LOCKED.search(text):
         return StageError(f"stage {name}: another DVC process held a lock", again=True)
     if status < 0 or status in KILLED:
         number = -status if status < 0 else status - 128
         return StageError(f"stage {name} was killed by {signal.Signals(number).name}", again=True)
-    reason = own[-1] if own else errors[-1].removeprefix("ERROR: ") if errors else f"exit status {code}"
+    if stage_errors:
+        reason = stage_errors[-1]
+    elif errors:
+        reason = errors[-1].removeprefix("ERROR: ")
+    else:
+        reason = f"exit status {code}"
     return StageError(f"stage {name}: {reason}", again=False)
 
 
-def _follow(child: "subprocess.Popen[str]", events: Path, say: Say, tell: Tell) -> list[str]:
-    """Pass on output and progress until the output ends; the lines that begin as errors do."""
+def _follow(child: "subprocess.Popen[str]", events: Path, log: Log, on_progress: OnProgress) -> list[str]:
+    """Pass on a child's output and progress until the output ends; returns its error lines."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     assert child.stdout is not None
     reader = threading.Thread(target=_read, args=(child.stdout, lines), daemon=True)
     reader.start()
-    errors, last = list[str](), dict[str, Any]()
+    errors, last = list[str](), Event()
     while True:
         try:
             line = lines.get(timeout=POLL_SECONDS)
         except queue.Empty:
             event = latest(events)
             if event is not None and event != last:
-                tell(event)
+                on_progress(event)
                 last = event
             continue
         if line is None:
             break
         if not NOISE.match(line):
-            say(line)
+            log(line)
         if line.startswith(("ERROR:", "error:")):
             errors.append(line)
     reader.join()
     event = latest(events)
     if event is not None and event != last:
-        tell(event)
+        on_progress(event)
     return errors
 
 
-def latest(events: Path) -> dict[str, Any] | None:
-    """The last whole event of a file that is being appended to."""
+def latest(events: Path) -> Event | None:
+    """The last complete event in a file that is still being written; None where there is none yet."""
     try:
         lines = events.read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError:
@@ -219,38 +237,7 @@ def latest(events: Path) -> dict[str, Any] | None:
 
 
 def _read(stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
+    """Put a stream's lines into a queue, then None."""
     for line in stream:
         lines.put(line.rstrip())
     lines.put(None)
-
-
-def _await(children: "list[subprocess.Popen[str]]", seconds: float) -> None:
-    """Wait until all children and what they have started are gone, but not longer."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and any(_group_lives(child) for child in children):
-        time.sleep(0.05)
-
-
-def _group_lives(child: "subprocess.Popen[str]") -> bool:
-    """Whether a child, or anything that it has started in its process group, still runs; zombies do not."""
-    child.poll()
-    try:
-        os.killpg(child.pid, 0)
-    except ProcessLookupError:
-        return False
-    stats = list(Path("/proc").glob("[0-9]*/stat"))
-    return not stats or any(_runs_in(child.pid, stat) for stat in stats)
-
-
-def _runs_in(group: int, stat: Path) -> bool:
-    """Whether a process, by its /proc/PID/stat, is of a process group and no zombie."""
-    try:
-        state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-    except (OSError, ValueError):
-        return False  # gone meanwhile
-    return int(its_group) == group and state not in "ZX"
-
-
-def _signal(child: "subprocess.Popen[str]", number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, number)

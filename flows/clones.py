@@ -1,4 +1,4 @@
-"""A stage in another clone of the repository: what it needs comes from a DVC remote, and what it makes goes there."""
+"""Running a stage in another clone of the repository; its inputs come from a DVC remote and its outputs go there."""
 
 import subprocess
 import sys
@@ -6,36 +6,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.child import Children, Say, StageError, Tell, program, reproduce, run
+from flows.child import Children, Log, OnProgress, StageError, program, reproduce, run
 from flows.graph import Reason, Stage, opened, outdated
 from flows.settings import repository
 from ream.errors import UserError
 from ream.machine.files import locked, replacing
 
-TRAVELS = ("params.yaml", "dvc.lock")  # these come with the stage; all else is as committed
+TRAVELS = ("params.yaml", "dvc.lock")  # these are sent with the stage; all other files must be as committed
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a clone must agree on before it runs a stage: the commit, and the files that change between commits.
+    """The state of the flow's clone, which a worker's clone must match before it runs a stage.
 
     Attributes:
-        commit: its digest.
-        params, lock: contents of params.yaml and dvc.lock.
-        kept: whether the remote has what the stage has made before, so that DVC may find that it need not run.
+        commit: hash of the commit.
+        params: contents of params.yaml.
+        lock: contents of dvc.lock; "" if there is none.
+        on_remote: whether the remote has the stage's earlier outputs; with them, DVC may find that it need not run.
     """
 
     commit: str
     params: str
     lock: str
-    kept: bool = False
+    on_remote: bool = False
 
 
-def snapshot(root: Path, kept: bool = False) -> Snapshot:
-    """Of the clone that the flow runs in, for a stage whose outputs the remote has (``kept``) or not.
+def take_snapshot(root: Path, on_remote: bool = False) -> Snapshot:
+    """The state of the clone that the flow runs in.
+
+    Args:
+        root: the clone.
+        on_remote: whether the remote has the earlier outputs of the stage that the snapshot is for.
 
     Raises:
-        UserError: tracked files differ from the commit, so that other clones would run other code.
+        UserError: tracked files differ from the commit, so that other clones would run different code.
     """
     changed = uncommitted(root)
     if changed:
@@ -47,7 +52,7 @@ def snapshot(root: Path, kept: bool = False) -> Snapshot:
         commit=_git(root, "rev-parse", "HEAD").strip(),
         params=(root / "params.yaml").read_text(encoding="utf-8"),
         lock=lock.read_text(encoding="utf-8") if lock.exists() else "",
-        kept=kept,
+        on_remote=on_remote,
     )
 
 
@@ -55,83 +60,98 @@ def check_remote(root: Path) -> None:
     """Refuse a repository without a default DVC remote.
 
     Raises:
-        UserError: says how to add one.
+        UserError: there is none; the message says how to add one.
     """
     with opened(root) as repo:
         if not repo.config["core"].get("remote"):
             raise UserError(
-                "clones exchange results through DVC's default remote and there is none; add one that all of them "
+                "clones exchange results through DVC's default remote and there is none; add one that all clones can "
                 "reach: dvc remote add --default NAME URL"
             )
 
 
-def share(root: Path, names: Sequence[str], found: dict[str, Reason]) -> dict[str, Reason]:
-    """Before stages run in clones: fetch outputs that are missing here, and hand on what is here.
+def sync_with_remote(root: Path, names: Sequence[str], reasons: dict[str, Reason]) -> dict[str, Reason]:
+    """Before stages run in clones: pull outputs that are missing here, and push outputs that are here.
 
     Args:
-        root: of the flow's clone. names: of the stages of this run.
-        found: those of them that are out of date, as `outdated` says.
+        root: the flow's clone.
+        names: the stages of this run.
+        reasons: the outdated ones among them and why, from `outdated`.
 
     Returns:
-        Those that still are. The remote has the outputs of all others and of those whose reason is "needs".
+        The stages that are still outdated, and why. The remote then has the outputs of all other stages, and of those
+        whose reason is "needs".
 
     Raises:
-        UserError: nothing can be put on the remote.
+        UserError: outputs cannot be pushed to the remote.
     """
-    lost = [name for name, reason in found.items() if reason == "outputs"]
-    if lost:
-        _dvc(root, "pull", "--force", "--allow-missing", *lost)
-        found = outdated(root, names)  # what the remote lacks is made again
-    kept = [name for name in names if found.get(name, "needs") == "needs"]
-    if found and kept:
-        result = _dvc(root, "push", *kept)
+    missing = [name for name, reason in reasons.items() if reason == "outputs"]
+    if missing:
+        _dvc(root, "pull", "--force", "--allow-missing", *missing)
+        reasons = outdated(root, names)  # stages whose outputs the remote lacks run again
+    present = [name for name in names if reasons.get(name, "needs") == "needs"]
+    if reasons and present:
+        result = _dvc(root, "push", *present)
         if result.returncode != 0:
             raise UserError(f"results can't be pushed to the DVC remote: {_reason(result)}")
-    return found
+    return reasons
 
 
 def reproduce_in_clone(
-    stage: Stage, given: Snapshot, environment: Mapping[str, str], say: Say, tell: Tell, children: Children
+    stage: Stage,
+    snapshot: Snapshot,
+    environment: Mapping[str, str],
+    log: Log,
+    on_progress: OnProgress,
+    children: Children,
 ) -> str:
     """Run a stage in this process's own clone.
 
     Args:
-        stage: to run. given: of the flow's clone.
-        environment, say, tell, children: as `reproduce`.
+        stage: the stage.
+        snapshot: the state of the flow's clone.
+        environment: variables added to those of this process.
+        log: called with every line of output.
+        on_progress: called with progress events.
+        children: the child processes of the flow run.
 
     Returns:
         The stage's entry of dvc.lock, as YAML.
 
     Raises:
-        StageError: the clone is at another commit or changed, something can't be had from the remote or put there, or
-            the stage failed.
+        StageError: the clone is at another commit or has changes, files cannot be pulled from the remote or pushed to
+            it, or the stage failed.
     """
     root = repository()
     with locked(root / ".dvc" / "tmp" / "ream-worker"):
-        check_clone(root, given.commit)
-        for name, text in (("params.yaml", given.params), ("dvc.lock", given.lock)):
+        check_clone(root, snapshot.commit)
+        for name, text in (("params.yaml", snapshot.params), ("dvc.lock", snapshot.lock)):
             if text:
                 with replacing(root / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
         dvc = program("dvc", environment)
-        pulled = [*stage.needs, stage.name] if given.kept else stage.needs
-        if pulled:  # by force: what an interrupted stage has left in this clone is in the way
-            run(stage.name, [*dvc, "pull", "--force", *pulled], root, environment, say, tell, children)
-        reproduce(stage.name, root, environment, say, tell, children)
-        run(stage.name, [*dvc, "push", stage.name], root, environment, say, tell, children)
+        wanted = [*stage.needs, stage.name] if snapshot.on_remote else stage.needs
+        if wanted:  # --force, because files of an interrupted stage may be in the way
+            run(stage.name, [*dvc, "pull", "--force", *wanted], root, environment, log, on_progress, children)
+        reproduce(stage.name, root, environment, log, on_progress, children)
+        run(stage.name, [*dvc, "push", stage.name], root, environment, log, on_progress, children)
         return lock_entry(root, stage.name)
 
 
 def check_clone(root: Path, commit: str) -> None:
-    """Refuse a clone that would run other code.
+    """Refuse a clone that would run different code.
+
+    Args:
+        root: the clone.
+        commit: hash of the commit that it must be at.
 
     Raises:
-        StageError: says what differs.
+        StageError: the clone is at another commit or has uncommitted changes; the message says which.
     """
-    here, changed = _git(root, "rev-parse", "HEAD").strip(), uncommitted(root)
-    if here != commit:
+    head, changed = _git(root, "rev-parse", "HEAD").strip(), uncommitted(root)
+    if head != commit:
         raise StageError(
-            f"the clone {root} is at commit {here[:12]}, the flow at {commit[:12]}; pull there", again=False
+            f"the clone {root} is at commit {head[:12]}, the flow at {commit[:12]}; pull there", again=False
         )
     if changed:
         raise StageError(
@@ -140,7 +160,7 @@ def check_clone(root: Path, commit: str) -> None:
 
 
 def uncommitted(root: Path) -> list[str]:
-    """Tracked files that differ from the commit, but for those that travel with a stage."""
+    """Tracked files that differ from the commit, except those that are sent with a stage."""
     lines = _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
     return [line[3:] for line in lines if line[3:] not in TRAVELS]
 
@@ -154,7 +174,13 @@ def lock_entry(root: Path, name: str) -> str:
 
 
 def merge_entry(root: Path, name: str, entry: str) -> None:
-    """Put a stage's entry into dvc.lock, as DVC would have done after running it."""
+    """Put a stage's entry into dvc.lock, as DVC does after it has run the stage.
+
+    Args:
+        root: the repository.
+        name: the stage.
+        entry: its entry, as YAML.
+    """
     import yaml
     from dvc.utils.serialize import modify_yaml
 
@@ -164,7 +190,7 @@ def merge_entry(root: Path, name: str, entry: str) -> None:
 
 
 def pull(root: Path, names: list[str]) -> None:
-    """Bring the outputs of stages here.
+    """Pull the outputs of stages from the remote.
 
     Raises:
         UserError: the remote lacks some of them.
@@ -175,10 +201,16 @@ def pull(root: Path, names: list[str]) -> None:
 
 
 def _dvc(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The result of a DVC command, whether it succeeded or not."""
     return _run(root, [sys.executable, "-m", "dvc", *arguments])
 
 
 def _git(root: Path, *arguments: str) -> str:
+    """The output of a git command.
+
+    Raises:
+        UserError: it failed.
+    """
     result = _run(root, ["git", *arguments])
     if result.returncode != 0:
         raise UserError(f"git {arguments[0]} in {root}: {_reason(result)}; run this in a git clone")
@@ -186,11 +218,12 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _run(root: Path, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """The result of a command in a folder."""
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
 def _reason(result: "subprocess.CompletedProcess[str]") -> str:
-    """Why a command has failed: the line that begins as errors do, else its last."""
+    """Why a command failed: its last line that begins with "ERROR:", else its last line."""
     lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines or [f"exit status {result.returncode}"])[-1]

@@ -1,4 +1,4 @@
-"""The graph as DVC has it: its stages in the order of `dvc repro`, what each needs, and which are out of date."""
+"""The graph of dvc.yaml, read through DVC: stages in the order of `dvc repro`, what each needs, which are outdated."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +21,11 @@ class Stage:
     """A stage of dvc.yaml.
 
     Attributes:
-        name: as DVC addresses it, such as ``evaluate@balanced``.
-        command: what it runs.
+        name: its name in DVC, such as ``evaluate@balanced``.
+        command: the shell command that it runs.
         needs: names of the stages whose outputs it reads.
-        outputs: paths, relative to the repository.
-        part_of: for a shard of a stage, which DVC does not know, that stage.
+        outputs: paths of its outputs, relative to the repository.
+        part_of: name of the stage that this is a shard of; None for a stage of dvc.yaml. DVC does not know shards.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """The part of the name that all stages of a matrix share."""
+        """The part of the name before "@", which all stages of a matrix share."""
         return self.name.partition("@")[0]
 
     @property
     def loads_model(self) -> bool:
-        """Whether it holds a layer or all of the model in memory, so that not many may run at once."""
+        """Whether the stage holds a layer or all of the model in memory, so that only a few may run at once."""
         return self.kind in MODEL_STAGES
 
 
@@ -49,21 +49,28 @@ def read_graph(root: Path) -> dict[str, Stage]:
     """All stages of the repository, in the order in which `dvc repro` runs them.
 
     Raises:
-        UserError: there is no repository, or DVC finds dvc.yaml or dvc.lock invalid.
+        UserError: root is not a DVC repository, or dvc.yaml or dvc.lock is invalid.
     """
     return dict(_read_graph(root, tuple(_content(root / name) for name in ("dvc.yaml", "params.yaml"))))
 
 
 def _content(path: Path) -> bytes | None:
+    """A file's bytes; None where there is no file."""
     return path.read_bytes() if path.exists() else None
 
 
-@lru_cache(maxsize=1)  # a second that the command line and the flow need not both spend
-def _read_graph(root: Path, written: tuple[bytes | None, ...]) -> dict[str, Stage]:
+@lru_cache(maxsize=1)  # reading takes a second, and both the command line and the flow read
+def _read_graph(root: Path, contents: tuple[bytes | None, ...]) -> dict[str, Stage]:
+    """All stages in running order.
+
+    Args:
+        root: the repository.
+        contents: the files that define the graph, so that the cache notices when they change.
+    """
     import networkx as nx
 
     with opened(root) as repo:
-        graph = repo.index.graph  # an edge leads from a stage to one that it needs
+        graph = repo.index.graph  # edges lead from a stage to the stages that it needs
         order = list(nx.dfs_postorder_nodes(graph))
         return {
             stage.name: Stage(
@@ -77,36 +84,43 @@ def _read_graph(root: Path, written: tuple[bytes | None, ...]) -> dict[str, Stag
 
 
 def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Stage]:
-    """The targets and all that they need; everything without targets.
+    """The targets and every stage that they need, in running order; all stages if there are no targets.
 
     Args:
-        stages: in running order.
-        targets: names of stages, or of whole kinds (``evaluate`` for all of its matrix).
+        stages: all stages by name, in running order.
+        targets: names of stages (``evaluate@balanced``) or of kinds (``evaluate``, the whole matrix).
 
     Raises:
-        UserError: an unknown target.
+        UserError: a target is unknown.
     """
     if not targets:
         return dict(stages)
     wanted: set[str] = set()
     for target in targets:
-        found = [name for name, stage in stages.items() if target in (name, stage.kind)]
-        if not found:
+        pending = [name for name, stage in stages.items() if target in (name, stage.kind)]
+        if not pending:
             kinds = {stage.kind for stage in stages.values()}
             raise unknown("target", target, stages if "@" in target else kinds, "dvc.yaml")
-        while found:
-            name = found.pop()
+        while pending:
+            name = pending.pop()
             if name not in wanted:
                 wanted.add(name)
-                found += stages[name].needs
+                pending += stages[name].needs
     return {name: stage for name, stage in stages.items() if name in wanted}
 
 
 def with_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
-    """The statistics of each source in so many parts, which can run at once; the stage itself then adds them up."""
+    """The stages with each ``statistics`` stage split into shards, which can run at once.
+
+    The stage itself stays, needs its shards, and adds them up.
+
+    Args:
+        stages: by name, in running order.
+        shards: shards of each source's statistics; 1 leaves the stages as they are.
+    """
     if shards == 1:
         return dict(stages)
-    found: dict[str, Stage] = {}
+    sharded: dict[str, Stage] = {}
     for name, stage in stages.items():
         if stage.kind == "statistics":
             parts = [
@@ -119,68 +133,72 @@ def with_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
                 )
                 for shard in range(shards)
             ]
-            found |= {part.name: part for part in parts}
+            sharded |= {part.name: part for part in parts}
             stage = replace(stage, needs=(*stage.needs, *(part.name for part in parts)))
-        found[name] = stage
-    return found
+        sharded[name] = stage
+    return sharded
 
 
 Reason = Literal["itself", "outputs", "needs"]
 
 
 class BusyError(UserError):
-    """Another DVC process holds the repository."""
+    """Another DVC process holds the repository's lock."""
 
 
 def outdated(root: Path, names: Sequence[str]) -> dict[str, Reason]:
-    """Those of the stages that `dvc repro --single-item` would run now, and why.
+    """The stages that `dvc repro --single-item` would run now, and the reason for each.
+
+    Args:
+        root: the repository.
+        names: the stages to look at.
 
     Returns:
-        Name to "itself" (its command or params differ from dvc.lock), "outputs" (they do not, but its outputs are
-        missing or others) or "needs" (only the files that it reads differ). Without the last, it runs whatever becomes
-        of what it needs.
+        Name to reason: "itself" if the command or the params differ from dvc.lock; else "outputs" if outputs are
+        missing or differ; else "needs" if only files that the stage reads differ. A stage whose reason is "itself" or
+        "outputs" runs whatever the stages that it needs produce.
 
     Raises:
         BusyError: another DVC process holds the repository.
-        UserError: as `read_graph`.
+        UserError: see `read_graph`.
     """
     from dvc.dependency.param import ParamsDependency
 
-    wanted, found = set(names), dict[str, Reason]()
+    wanted, reasons = set(names), dict[str, Reason]()
     with opened(root) as repo, repo.lock:
         for stage in repo.index.stages:
             if stage.name not in wanted:
                 continue
             params = any(dep.status() for dep in stage.deps if isinstance(dep, ParamsDependency))
             if params or stage.changed_stage() or stage.always_changed:
-                found[stage.name] = "itself"
+                reasons[stage.name] = "itself"
             elif stage.changed_outs():
-                found[stage.name] = "outputs"
+                reasons[stage.name] = "outputs"
             elif stage.changed_deps():
-                found[stage.name] = "needs"
-    return found
+                reasons[stage.name] = "needs"
+    return reasons
 
 
 @contextmanager
 def opened(root: Path) -> "Iterator[Repo]":
-    """The repository as DVC's Python API has it.
+    """Open the repository with DVC's Python API for the length of the block.
 
     Raises:
-        BusyError: another DVC process holds it.
-        UserError: there is none, or DVC can't read it.
+        BusyError: another DVC process holds the repository.
+        UserError: root is not a DVC repository, or DVC cannot read it.
     """
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # what it says of each stage is for its own command line
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # its messages about each stage are meant for its command line
     try:
         with Repo(str(root)) as repo:
             yield repo
     except NotDvcRepoError:
-        raise UserError(f"{root} is no DVC repository; run this in the folder that has dvc.yaml") from None
+        raise UserError(f"{root} is not a DVC repository; run this in the folder that has dvc.yaml") from None
     except LockError:
         raise BusyError("another DVC process holds the repository; wait for it to end and start again") from None
     except DvcException as error:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())
-        raise UserError(f"DVC can't read the graph: {reason}; correct the file, `dvc status` tells more") from None
+        raise UserError(f"DVC can't read the graph: {reason}; correct the file (`dvc status` tells more)") from None

@@ -1,4 +1,4 @@
-"""How many stages may hold a model at once, and on which GPU."""
+"""How many stages may hold the model at once, and on which GPU each runs."""
 
 import os
 import shutil
@@ -8,32 +8,35 @@ from pathlib import Path
 from ream.errors import UserError
 from ream.machine.memory import LIBRARIES_BYTES
 
-SHARE_OF_MEMORY = 0.8
+FRACTION_OF_MEMORY = 0.8
 
 
 class Devices:
-    """The GPUs that stages are given, one each; none on a machine without."""
+    """Assigns each stage a GPU, the one with the fewest stages; assigns nothing on a machine without GPUs."""
 
     def __init__(self, names: list[str] | None = None) -> None:
+        """Args:
+        names: of the GPUs, as in CUDA_VISIBLE_DEVICES; None for all that this process may use.
+        """
         self._names = gpus() if names is None else names
-        self._given = dict.fromkeys(self._names, 0)
+        self._stages = dict.fromkeys(self._names, 0)  # GPU to its number of stages
 
     def take(self) -> str | None:
-        """The GPU that fewest stages have, for CUDA_VISIBLE_DEVICES; None without GPUs."""
+        """Assign a GPU to a stage; returns its name for CUDA_VISIBLE_DEVICES, None without GPUs."""
         if not self._names:
             return None
-        name = min(self._names, key=lambda name: (self._given[name], self._names.index(name)))
-        self._given[name] += 1
+        name = min(self._names, key=lambda name: (self._stages[name], self._names.index(name)))
+        self._stages[name] += 1
         return name
 
     def give_back(self, name: str | None) -> None:
-        """A stage has ended."""
+        """Take back the GPU of a stage that has ended; None is ignored."""
         if name is not None:
-            self._given[name] -= 1
+            self._stages[name] -= 1
 
 
 def gpus() -> list[str]:
-    """What this process may use: CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists."""
+    """Names of the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip() and name.strip() != "-1"]
@@ -46,19 +49,21 @@ def gpus() -> list[str]:
 
 
 def models_at_once(root: Path) -> int:
-    """Stages that may hold the model at once: as many as there are GPUs, or as the memory takes; at least one.
+    """How many stages may hold the model at once: one for each GPU, or as many as fit into memory; at least one.
 
-    Without GPUs a stage is counted with the original's shards in float32, as an evaluation holds them, and the
-    libraries.
+    Without GPUs, a stage counts as the whole original in float32, as an evaluation holds it, and the libraries.
+
+    Args:
+        root: the repository.
     """
-    found = gpus()
-    if found:
-        return len(found)
-    return max(1, int(SHARE_OF_MEMORY * available_memory() // stage_memory(root)))
+    names = gpus()
+    if names:
+        return len(names)
+    return max(1, int(FRACTION_OF_MEMORY * available_memory() // stage_memory(root)))
 
 
 def stage_memory(root: Path) -> float:
-    """Bytes of a stage that holds the whole original on a CPU; of the libraries alone where it isn't known yet."""
+    """Bytes of a stage that holds the whole original on a CPU; of the libraries alone while there is no manifest."""
     from ream.models.inspection.manifest import load_manifest
 
     path = root / "artifacts" / "model" / "manifest.json"
@@ -69,8 +74,8 @@ def stage_memory(root: Path) -> float:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping."""
+    """Bytes that can be allocated without swapping, by /proc/meminfo."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             return 1024 * int(line.split()[1])
-    raise UserError("/proc/meminfo does not say how much memory is free; give `models`")
+    raise UserError("/proc/meminfo does not say how much memory is available; set `models`")

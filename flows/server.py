@@ -1,4 +1,4 @@
-"""Prefect's server as a child process on the loopback address, its database and log under .prefect/."""
+"""Prefect's server as a child process on the loopback address, with its database and log in .prefect/."""
 
 import os
 import signal
@@ -18,18 +18,19 @@ NOT_NEEDED = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "TRIGGER
 
 
 class Server:
-    """A server that starts while its user does other things, and ends with the ``with`` block.
+    """A server that starts in the background and is stopped when the ``with`` block exits.
 
-    It is the application that `prefect server start` runs, without that command's own start (2 s), and not the server
-    that Prefect's client would start by itself: that one begins only when it is first needed, and it has no UI.
+    It runs the same application as `prefect server start`, without that command's own start-up of 2 s. Prefect's client
+    would start a server by itself, too, but only when it is first needed, and without a UI.
     """
 
     def __init__(self, root: Path, port: int | None = None, light: bool = False) -> None:
-        """Start it.
+        """Start the server; `ready` waits until it answers.
 
         Args:
-            root: of the repository. port: on the loopback address; None for any that is free.
-            light: without the services that only schedules, automations and the feed of events need.
+            root: the repository.
+            port: port on the loopback address; None for any free one.
+            light: whether to leave out services that only schedules, automations and the event feed need.
 
         Raises:
             UserError: the port is taken.
@@ -64,7 +65,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """End the server."""
+        """Terminate the server; kill it if it has not ended after ten seconds."""
         for number, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
             if self._process.poll() is not None:
                 return
@@ -75,10 +76,10 @@ class Server:
                 continue
 
     def ready(self) -> None:
-        """Wait until it answers.
+        """Wait until the server answers.
 
         Raises:
-            UserError: it does not start.
+            UserError: it has ended, or does not answer within START_SECONDS.
         """
         import httpx
 
@@ -94,6 +95,7 @@ class Server:
 
 
 def _free(port: int) -> bool:
+    """Whether a server can listen at a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -104,6 +106,7 @@ def _free(port: int) -> bool:
 
 
 def _any_port() -> int:
+    """A free port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,14 +1,9 @@
-"""What a flow needs to know of its surroundings: the repository, Prefect's server, changed params."""
+"""The surroundings of a flow: the repository, and Prefect's settings and server."""
 
 import os
-from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from ream.errors import UserError
-from ream.machine.files import replacing
-from ream.params import parse_params
 
 REPOSITORY = "REAM_REPOSITORY"
 HOST = "127.0.0.1"
@@ -16,10 +11,11 @@ PORT = 4200
 
 
 def repository() -> Path:
-    """The folder of dvc.yaml: of the environment variable REAM_REPOSITORY, else this one or the nearest above it.
+    """The folder of dvc.yaml: searched from the environment variable REAM_REPOSITORY, else from the working directory,
+    upwards.
 
     Raises:
-        UserError: there is none.
+        UserError: neither the start nor a folder above it has a dvc.yaml.
     """
     start = Path(os.environ.get(REPOSITORY, ".")).resolve()
     for folder in (start, *start.parents):
@@ -29,10 +25,13 @@ def repository() -> Path:
 
 
 def prepare(root: Path) -> None:
-    """Settings of Prefect for this process and its children, where the environment doesn't say otherwise.
+    """Set Prefect's settings for this process and its children, unless the environment already has them.
 
-    Its database lies under .prefect/, nothing is told to anybody, and a task that waits for a slot asks every second.
-    Prefect reads them when it is imported.
+    The database lies in .prefect/, telemetry is off, and a task that waits for a slot asks every second. Prefect reads
+    its settings when it is imported, so this must come first.
+
+    Args:
+        root: the repository.
     """
     home = root / ".prefect"
     for name, value in {
@@ -48,10 +47,10 @@ def prepare(root: Path) -> None:
 
 
 def check_server() -> None:
-    """Refuse a server that does not answer; without PREFECT_API_URL Prefect starts its own.
+    """Refuse a server at PREFECT_API_URL that does not answer; without that variable there is nothing to check.
 
     Raises:
-        UserError: names the address.
+        UserError: the server does not answer; the message names its address.
     """
     import httpx
 
@@ -64,76 +63,3 @@ def check_server() -> None:
         raise UserError(
             f"Prefect's server at {url} can't be reached ({error}); start it with `make ui`, or unset PREFECT_API_URL"
         ) from None
-
-
-def parse_assignments(texts: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` to {name: value}, values as YAML reads them.
-
-    Raises:
-        UserError: there is no ``=``.
-    """
-    import yaml
-
-    found = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name.strip():
-            raise UserError(f"'{text}' is not NAME=VALUE, as in mixes.balanced.code=0.5")
-        found[name.strip()] = yaml.safe_load(value)
-    return found
-
-
-def change_params(path: Path, values: Mapping[str, Any]) -> None:
-    """Write new values into a params file, whose comments and order stay; nothing is written unless all are valid.
-
-    Args:
-        path: the params file.
-        values: new values by dotted name. Entries that take over others by a YAML merge keep their own values.
-
-    Raises:
-        UserError: a name leads nowhere, or the file would not be valid.
-    """
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 120
-    text = path.read_text(encoding="utf-8")
-    tree, wanted = yaml.load(text), YAML(typ="safe").load(text)
-    for name, value in values.items():
-        for whole in (tree, wanted):
-            _set(whole, name.split("."), value, name, path)
-    parse_params(wanted, str(path))
-    stream = StringIO()
-    yaml.dump(tree, stream)
-    written = YAML(typ="safe").load(stream.getvalue())
-    if written != wanted:  # another entry takes over a changed one: it gets its own value as it was
-        for parts, value in _differences(written, wanted):
-            _set(tree, parts, value, ".".join(map(str, parts)), path)
-        stream = StringIO()
-        yaml.dump(tree, stream)
-    with replacing(path) as temporary:
-        temporary.write_text(stream.getvalue(), encoding="utf-8")
-
-
-def _set(tree: Any, parts: list[Any], value: Any, name: str, path: Path) -> None:
-    for part in parts[:-1]:
-        key = _key(tree, part)
-        if not isinstance(tree, dict) or key not in tree:
-            raise UserError(f"{path} has no '{name}': there is no '{part}' to change; names are those of the file")
-        tree = tree[key]
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} has no '{name}': it leads into a single value; names are those of the file")
-    tree[_key(tree, parts[-1])] = value
-
-
-def _key(tree: Any, part: Any) -> Any:
-    """Keys are strings but for numbers of experts."""
-    numbers = isinstance(tree, dict) and any(isinstance(key, int) for key in tree)
-    return int(part) if numbers and str(part).isdigit() else part
-
-
-def _differences(found: Any, wanted: Any, parts: tuple[Any, ...] = ()) -> list[tuple[list[Any], Any]]:
-    """(path, wanted value) wherever two trees of the same names differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict) and found.keys() == wanted.keys():
-        return [pair for key in wanted for pair in _differences(found[key], wanted[key], (*parts, key))]
-    return [] if found == wanted else [(list(parts), wanted)]

@@ -1,4 +1,4 @@
-"""The pipeline as a deployment on a Prefect server of this machine: to be started and watched in a browser."""
+"""The pipeline as a deployment on a local Prefect server, where it can be started and watched in a browser."""
 
 import os
 import signal
@@ -18,9 +18,9 @@ def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
     """Run a server and serve the deployment until interrupted.
 
     Args:
-        root: of the repository.
-        port: of the server, on the loopback address.
-        say: gets the address when all is ready.
+        root: the repository.
+        port: port of the server on the loopback address.
+        say: called with the address once the deployment is ready, and when the server ends.
 
     Raises:
         UserError: the port is taken, or the server does not start.
@@ -28,7 +28,7 @@ def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
     with _terminated_as_interrupted(), Server(root, port) as server:
         os.environ["PREFECT_API_URL"] = server.api
         server.ready()
-        from prefect.flows import EntrypointType
+        from prefect.types.entrypoint import EntrypointType
 
         from flows.pipeline import pipeline
 
@@ -48,7 +48,7 @@ def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _handled(number: int, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """A signal's handler, for the block."""
+    """Handle a signal with a function until the block exits."""
     before = signal.signal(number, handler)
     try:
         yield
@@ -58,7 +58,7 @@ def _handled(number: int, handler: Callable[[int, FrameType | None], None]) -> I
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Until the runner has handlers of its own, SIGTERM ends this as Ctrl-C does, the server with it."""
+    """Let SIGTERM end this process and its server as Ctrl-C does, until the runner sets handlers of its own."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -69,10 +69,10 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 @contextmanager
 def _interrupted_until_it_ends() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt where this process is, and again every AGAIN_SECONDS until the block is left.
+    """Let Ctrl-C raise KeyboardInterrupt at once, and again every AGAIN_SECONDS until the block exits.
 
-    asyncio would only cancel the runner's task, which once did not end within a minute, after a flow run had ended.
-    asyncio leaves a handler of one's own alone.
+    asyncio's handler only cancels the runner's task. That was once not enough: after a flow run had ended, the runner
+    did not end within a minute. asyncio does not replace a handler that is already set.
     """
     timers: list[threading.Timer] = []
 

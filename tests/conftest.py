@@ -1,4 +1,4 @@
-"""For all tests: no network, one thread a worker, fixed seeds, the core's shape annotations checked on every call."""
+"""For all tests: no network, one thread a worker, fixed seeds, and shapes in the core checked on every call."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"  # tiny tensors: more threads only wait for each other; also for child processes
+os.environ["OMP_NUM_THREADS"] = "1"  # on tiny tensors, threads only wait for each other; child processes read this, too
 assert not {"ream.core", "huggingface_hub"} & sys.modules.keys(), "both must be imported after the lines here"
 install_import_hook("ream.core", "beartype.beartype")
 torch.set_num_threads(1)
@@ -19,26 +19,26 @@ LONGEST = ("tests/test_graph.py", "tests/commands/test_kills.py", "tests/command
 
 
 def pytest_collection_modifyitems(items):
-    """The longest first, so that in the end no worker is left alone with one of them."""
+    """Run the longest test files first, so that no worker is left alone with one of them at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(autouse=True)
 def _seeds():
-    """Global random state, for what offers no seed of its own (weights of tiny random models)."""
+    """Seed the global random streams, for what takes no seed (weights of tiny random models)."""
     torch.manual_seed(0)
     np.random.seed(0)
 
 
 @pytest.fixture
 def rng():
-    """A generator of the test's own."""
+    """A NumPy generator with a fixed seed."""
     return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """A tiny Qwen3-MoE, built once: float32, all layers with experts."""
+    """A tiny Qwen3-MoE in float32 whose layers all have experts, built once."""
     from tests import tiny
 
     return tiny.build(tmp_path_factory.mktemp("models") / "tiny")
@@ -46,7 +46,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mixed_depth(tmp_path_factory):
-    """float32, the middle layer dense."""
+    """A tiny Qwen3-MoE in float32 whose middle layer is dense."""
     from tests import tiny
 
     return tiny.build(tmp_path_factory.mktemp("models") / "dense-layer", dense=[1])
@@ -54,7 +54,7 @@ def mixed_depth(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def brain(tmp_path_factory):
-    """bfloat16, under the key transformers 5 writes."""
+    """A tiny Qwen3-MoE in bfloat16, whose config has the key that transformers 5 writes."""
     from tests import tiny
 
     return tiny.build(tmp_path_factory.mktemp("models") / "brain", torch.bfloat16, hub_key=False)
@@ -62,7 +62,7 @@ def brain(tmp_path_factory):
 
 @pytest.fixture
 def hub(checkpoint, tmp_path, monkeypatch):
-    """A hub on this machine with the tiny checkpoint, and an empty cache."""
+    """A hub on this machine that serves the tiny checkpoint, with an empty cache."""
     from tests.models.storage.fake_hub import serving
 
     with serving(checkpoint, tmp_path / "hub-cache", monkeypatch) as served:

@@ -1,4 +1,4 @@
-"""The repository's own dvc.yaml on a tiny model, for tests that run the graph."""
+"""The repository's dvc.yaml on a tiny model, for tests that run the graph."""
 
 import os
 import re
@@ -12,35 +12,36 @@ import yaml
 
 from flows.graph import read_graph
 from ream.commands.stage import run_stage
+from ream.workspace.layout import Workspace
 from tests.tiny import build
 
 ROOT = Path(__file__).parent.parent
 
 
 def environment() -> dict[str, str]:
-    """The stages' commands are those of this Python."""
+    """Environment variables with which the stages' commands are those of this Python."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """A command in a folder, whatever becomes of it."""
+    """The result of a command in a folder, whether it succeeds or not."""
     return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    """What a DVC command that must succeed says."""
+    """The output of a DVC command, which must succeed."""
     result = run(folder, sys.executable, "-m", "dvc", *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def ran(output: str) -> set[str]:
-    """The stages that `dvc repro` has run."""
+    """The stages that `dvc repro` ran, from its output."""
     return set(re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE))
 
 
 def build_graph(folder: Path) -> Path:
-    """dvc.yaml on a tiny model, two local sources, two mixes, methods of each kind; a git and DVC repository."""
+    """Make a git and DVC repository: dvc.yaml on a tiny model, two local sources, two mixes, methods of both kinds."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "dvc.yaml", folder)
     build(folder / "model")
@@ -79,15 +80,15 @@ def build_graph(folder: Path) -> Path:
 
 
 def run_all(folder: Path) -> set[str]:
-    """Run every stage of the folder, which is the working directory, in this process; the names of the stages.
+    """Run every stage in this process, commit the results to DVC, and return the stages' names.
 
-    That spares the start of as many others; DVC is told of the results as if it had run them.
+    This saves starting a process for each stage. ``folder`` must be the working directory.
     """
     stages = read_graph(folder)
     for stage in stages.values():
         words = shlex.split(stage.command)
         options = dict(zip((word.removeprefix("--") for word in words[3::2]), words[4::2], strict=True))
         given = options | ({"experts": int(options["experts"])} if "experts" in options else {})
-        run_stage(words[2], given, Path("params.yaml"), Path("artifacts"), Path("reports"), Path("models"))
+        run_stage(words[2], given, Path("params.yaml"), Workspace(Path("artifacts")))
     dvc(folder, "commit", "--force", "--quiet")
     return set(stages)

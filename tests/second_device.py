@@ -191,7 +191,7 @@ def on_device(monkeypatch):
     device()
     Stream.default = Stream.current = Stream()
     with monkeypatch.context() as patched:
-        patched.setattr(transfers, "apart", lambda place: place.type == KIND)
+        patched.setattr(transfers, "has_own_memory", lambda place: place.type == KIND)
         patched.setattr(transfers, "pinned_memory", lambda size, dtype: torch.empty(size, dtype=dtype))
         patched.setattr(torch.cuda, "Stream", Stream)
         patched.setattr(torch.cuda, "Event", Event)

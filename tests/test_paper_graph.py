@@ -1,4 +1,4 @@
-"""The paper's whole grid, params/paper-demo.yaml, on a tiny model: it runs, and a changed ratio runs its mix alone."""
+"""The paper's whole grid, params/paper-demo.yaml, on a tiny model: it runs; a changed ratio re-runs only its mix."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ METHODS = ("frequency", "ean", "reap", "m-smoe", "hc-smoe")
 
 
 def as_in_the_paper(folder: Path) -> None:
-    """The grid of paper-demo.yaml on the folder's tiny model and text, with the tiniest suite."""
+    """Write params.yaml: the grid of paper-demo.yaml on the folder's tiny model and text, with a minimal suite."""
     tree = yaml.safe_load((ROOT / "params" / "paper-demo.yaml").read_text())
     tree["model"]["path"] = "model"
     tree["calibration"] = {"sequences": 6, "tokens": 16}
@@ -51,7 +51,7 @@ def test_a_changed_ratio_runs_its_mix_and_the_report(tmp_path: Path, monkeypatch
     expected |= {f"sequential@math-heavy-ream-{experts}" for experts in SIZES}
     assert ran(dvc(folder, "repro")) == expected
     after = (folder / "reports" / "results.csv").read_text().splitlines()
-    differing = [one for one, other in zip(before, after, strict=True) if one != other]
+    differing = [old for old, new in zip(before, after, strict=True) if old != new]
     assert differing
     assert all(line.startswith("math-heavy ") for line in differing)
     assert (folder / "reports" / "tables" / "table-5.csv").exists()

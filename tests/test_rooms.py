@@ -11,6 +11,7 @@ import ream
 SOURCES = Path(ream.__file__).parent
 PLAIN = {"ream", "errors", "machine"}  # what every room but the core may import
 MODELS = {"models.dtypes", "models.stored_dtypes", "models.quantization", "models.storage", "models.family"}
+ANALYSIS = {"analysis.results", "analysis.numbers", "analysis.tables", "analysis.figures", "analysis.html"}
 RUNNING = {*PLAIN, *MODELS, "core", "models.inspection", "models"}
 # Room to the rooms it may import; itself always. Each names only rooms that stand above it, so there is no import
 # upward. A room is a folder of ream/, or a file where one stands alone; the files of models/ itself are `models`.
@@ -33,10 +34,18 @@ ROOMS = {
     "compress": {*RUNNING, "walk", "recipe"},
     "estimate": {*RUNNING, "walk", "compress"},
     "evaluation": {*RUNNING, "params", "calibration", "walk", "recipe"},
-    "analysis": {*PLAIN, "core", "params", "evaluation"},
+    "analysis.results": {*PLAIN, "params", "evaluation"},
+    "analysis.numbers": {"core", "evaluation", "analysis.results"},
+    "analysis.tables": {"evaluation", "analysis.results", "analysis.numbers"},
+    "analysis.figures": {*PLAIN, "evaluation", "analysis.results", "analysis.numbers", "analysis.tables"},
+    "analysis.html": {
+        "core", "evaluation", "analysis.results", "analysis.numbers", "analysis.tables", "analysis.figures"
+    },
+    "analysis": {"evaluation", *ANALYSIS},
     "workspace": {*RUNNING, "params", "calibration", "walk", "recipe", "evaluation"},
     "stages": {
-        *RUNNING, "params", "calibration", "walk", "recipe", "compress", "evaluation", "analysis", "workspace"
+        *RUNNING, "params", "calibration", "walk", "recipe", "compress", "evaluation", *ANALYSIS, "analysis",
+        "workspace",
     },
     "commands": {
         *RUNNING, "params", "calibration", "walk", "recipe", "compress", "estimate", "evaluation", "workspace", "stages"
@@ -106,6 +115,15 @@ def circle(modules: dict[str, Path]) -> list[str]:
 
 def test_no_circle_of_imports():
     assert circle(MODULES) == []
+
+
+def test_no_stage_imports_another():
+    """What two stages share lies in a room below."""
+    stages = {name: name.split(".")[1] for name in MODULES if name.startswith("stages.")}
+    assert len(set(stages.values())) == 12
+    for name, stage in stages.items():
+        shared = {imported for imported in imports(name, MODULES) if stages.get(imported, stage) != stage}
+        assert shared == set(), name
 
 
 def test_a_circle_is_found(tmp_path):

@@ -1,4 +1,4 @@
-"""The benchmark of speed, on a layer so small that it takes a moment: what it counts, and what it writes."""
+"""The speed benchmark on a very small layer: what it counts, and what it writes."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ NUMBERS = {
 
 @pytest.fixture
 def small(monkeypatch):
-    """A shape of 8 experts, of which 4 are kept; products of a moment."""
+    """A shape of 8 experts, of which 4 are kept, and short products."""
     shape = replace(SHAPES["demo"], config=SHAPES["demo"].config | NUMBERS, kept=4)
     monkeypatch.setitem(speed.SHAPES, "tiny", shape)
     monkeypatch.setattr("benchmarks.speed_clock.ENOUGH", 1e5)
@@ -48,7 +48,7 @@ def test_every_part_is_measured_and_projected_to_the_whole(small, tmp_path, caps
     full = 3072 * 512 / 32
     dense, norms = parts["dense statistics"], parts["of these, routed norms"]
     assert norms["projected"] == pytest.approx(full * norms["seconds"])
-    # A token is routed to k experts, however many there are: its norms are not twice as many.
+    # A token selects k experts however many there are, so its norms do not double.
     rest = dense["seconds"] - norms["seconds"]
     assert dense["projected"] == pytest.approx(full * (2 * rest + norms["seconds"]))
     assert parts["attention"]["projected"] == pytest.approx(full * parts["attention"]["seconds"])
@@ -69,13 +69,13 @@ def test_routed_norms_are_clocked_inside_the_statistics(small, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("options", "message"),
     [(["--tokens", "700"], "--tokens 700"), (["--experts", "3"], "--experts 3"), (["--shape", "huge"], "huge")],
 )
-def test_bad_arguments_are_refused(given, named, capsys):
+def test_bad_options_are_refused(options, message, capsys):
     with pytest.raises(SystemExit):
-        speed.arguments(given)
-    assert named in capsys.readouterr().err
+        speed.parse(options)
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -84,13 +84,14 @@ def test_shapes_are_layers_that_the_product_knows(name, tmp_path):
     from ream.models.inspection.planned import PlannedCheckpoint
 
     (tmp_path / "config.json").write_text(json.dumps(SHAPES[name].config | {"dtype": "bfloat16"}))
-    found = architecture_of(PlannedCheckpoint(tmp_path))
-    assert found.moe_layers == (0,)
-    assert (found.width, found.top_k) == (SHAPES[name].config["moe_intermediate_size"], found.top_k)
-    assert SHAPES[name].kept < found.experts
+    architecture = architecture_of(PlannedCheckpoint(tmp_path))
+    config = SHAPES[name].config
+    assert architecture.moe_layers == (0,)
+    assert (architecture.width, architecture.top_k) == (config["moe_intermediate_size"], config["num_experts_per_tok"])
+    assert SHAPES[name].kept < architecture.experts
 
 
-def test_it_runs_on_a_device_apart(small, tmp_path, monkeypatch):
+def test_it_runs_on_another_device(small, tmp_path, monkeypatch):
     with on_device(monkeypatch) as running:
         monkeypatch.setattr(speed, "device_of", lambda name: device())
         parts = run(tmp_path, "--dtype", "bfloat16", "--experts", "4", "--pairs", "1")["parts"]

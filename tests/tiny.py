@@ -1,4 +1,4 @@
-"""Tiny random Qwen3-MoE checkpoints as they lie on the hub, calibration text and params files for them."""
+"""Tiny random Qwen3-MoE checkpoints in the layout of the hub, with calibration text and params files for them."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,17 @@ EXPERTS, TOP_K, HIDDEN, WIDTH, VOCABULARY = 8, 2, 16, 8, 300
 
 
 def build(folder, dtype=torch.float32, layers=3, dense=(), shard="12KB", hub_key=True, seed=0):
-    """A checkpoint of several shards with tokenizer, template and licence.
+    """Write a checkpoint with tokenizer, chat template and licence, and return its folder.
 
-    ``dense``: layers without experts. ``hub_key``: config.json says num_experts as real checkpoints do, where
-    transformers 5 would write num_local_experts.
+    Args:
+        folder: folder to write to.
+        dtype: dtype of the weights.
+        layers: number of layers.
+        dense: layers without experts.
+        shard: maximum size of a shard; the default gives several shards.
+        hub_key: write num_experts to config.json, as real checkpoints do, instead of transformers 5's
+            num_local_experts.
+        seed: seed of the weights.
     """
     from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
@@ -42,13 +49,13 @@ def build(folder, dtype=torch.float32, layers=3, dense=(), shard="12KB", hub_key
 
 
 def rewrite_config(folder, change):
-    """config.json with a function of its content in its place."""
+    """Replace the content of config.json by what ``change`` makes of it."""
     path = folder / "config.json"
     path.write_text(json.dumps(change(json.loads(path.read_text())), indent=2) + "\n")
 
 
 def write_tokenizer(folder):
-    """A byte-level tokenizer, a chat template and a licence."""
+    """Write a byte-level tokenizer, a chat template and a licence."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: index for index, letter in enumerate([*alphabet, "<|endoftext|>"])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -63,7 +70,7 @@ def write_tokenizer(folder):
 
 
 def damaged(checkpoint, folder):
-    """A copy of a checkpoint's files, to be damaged."""
+    """A copy of a checkpoint in another folder, for a test to damage."""
     folder.mkdir(parents=True)
     for path in checkpoint.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
@@ -71,19 +78,19 @@ def damaged(checkpoint, folder):
 
 
 def files(folder):
-    """Name to bytes of all files of a folder."""
+    """The bytes of every file of a folder, by name."""
     return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 def documents(seed, count=24):
-    """Texts of 12 to 39 random letters: with 24 tokens a sequence, some fill it and some are padded."""
+    """Texts of 12 to 39 random letters: some fill a sequence of 24 tokens, others are padded."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(12, 40, (count,), generator=generator).tolist()
     return ["".join(chr(97 + int(i)) for i in torch.randint(26, (n,), generator=generator)) for n in lengths]
 
 
 def write_params(folder, model="unset", sequences=8, probes=100, batch_tokens=72, documents_each=24, tokens=24):
-    """A params file with the repository's methods and two ``files`` sources, a and b."""
+    """Write a params file with the repository's methods and two ``files`` sources, a and b, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     sources = {}

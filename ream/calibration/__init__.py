@@ -1,0 +1,1 @@
+"""Calibration text: sources, sampling, packing, mixing."""

@@ -1,6 +1,7 @@
-"""The calibration artifact, and people's own tokens: Parquet rows {source: string, input_ids: list<int>}.
+"""Parquet files of token sequences: the calibration artifact, and files of tokens that a user made.
 
-Key ``ream`` of an artifact's metadata holds JSON on where its rows come from.
+The rows are {source: string, input_ids: list<int>}. The key ``ream`` of an artifact's metadata holds the facts about
+its rows as JSON.
 """
 
 import json
@@ -25,17 +26,23 @@ EXPECTED = "rows of {source: string, input_ids: list of integers} are expected"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sequences of token ids, the name of the source of each, and the facts about them ({} for a foreign file)."""
+    """Sequences of token ids with their sources.
+
+    Attributes:
+        source: for each sequence the name of its source.
+        sequences: token ids of each sequence.
+        facts: where the sequences come from; {} for a file that ream did not write.
+    """
 
     source: list[str]
     sequences: list[list[int]]
     facts: dict[str, Any]
 
     def select(self, source: str | None) -> "Corpus":
-        """The rows of one source, in their order; all rows for None.
+        """The rows of one source in their order; all rows for None.
 
         Raises:
-            UserError: the source has no rows; names the sources there are.
+            UserError: the source has no rows; the message names the sources that have.
         """
         if source is None:
             return self
@@ -48,13 +55,13 @@ class Corpus:
 def write_corpus(path: Path, rows: Iterable[tuple[str, list[int]]], facts: dict[str, Any]) -> None:
     """Write rows of (source, token ids) and the facts about them; the same input gives the same bytes.
 
-    ``path`` is never half a file (`ream.machine.files.replacing`); its folder is made.
+    The file is written atomically (`ream.machine.files.replacing`), and its folder is made if it does not exist.
 
     Raises:
-        UserError: it can't be written.
+        UserError: the file cannot be written.
     """
-    listed = list(rows)
-    table = _table([source for source, _ in listed], [ids for _, ids in listed]).replace_schema_metadata(
+    row_list = list(rows)
+    table = _table([source for source, _ in row_list], [ids for _, ids in row_list]).replace_schema_metadata(
         {KEY: json.dumps(facts, sort_keys=True).encode()}
     )
     with replacing(path) as temporary:
@@ -62,7 +69,7 @@ def write_corpus(path: Path, rows: Iterable[tuple[str, list[int]]], facts: dict[
 
 
 def _table(sources: list[str], sequences: list[list[int]]) -> pa.Table:
-    """Equivalent to pa.table of the two lists, which would import pandas (a third of a second) to see it is not one."""
+    """Equivalent to pa.table of the two lists, which imports pandas (a third of a second) to check for a DataFrame."""
     names = [source.encode() for source in sources]
     ids = np.fromiter(chain.from_iterable(sequences), dtype=np.int32)
     name_ends, id_ends = (np.cumsum([0, *map(len, values)], dtype=np.int32) for values in (names, sequences))
@@ -76,16 +83,20 @@ def _table(sources: list[str], sequences: list[list[int]]) -> pa.Table:
 
 
 def read_corpus(path: Path, may_be_empty: bool = False) -> Corpus:
-    """Read an artifact of `write_corpus` or a file of own tokens: all rows, as they are.
+    """All rows of a file that `write_corpus` or a user wrote.
 
-    Any integer type and large or fixed-size lists will do; further columns are ignored.
+    Token ids may have any integer type, and lists may be large or of fixed size. Other columns are ignored.
+
+    Args:
+        path: file to read.
+        may_be_empty: accept a file without rows.
 
     Raises:
-        UserError: the file is missing or not Parquet, a column is missing or of another type, there is no row where
-            there must be one, or a row has no source, no tokens, an empty value among them or a negative one.
+        UserError: the file is missing or not Parquet, a column is missing or has another type, the file has no rows, or
+            a row has no source, no tokens, a null token or a negative one.
     """
     if not path.is_file():
-        raise UserError(f"{path} is no file; name a Parquet file: {EXPECTED}")
+        raise UserError(f"{path} is not a file; name a Parquet file: {EXPECTED}")
     try:
         with pq.ParquetFile(path) as file:
             _check_schema(path, file.schema_arrow)
@@ -102,10 +113,10 @@ def read_corpus(path: Path, may_be_empty: bool = False) -> Corpus:
 
 
 def check_vocabulary(corpus: Corpus, vocabulary_size: int, path: Path) -> None:
-    """Refuse token ids the model has no embedding for.
+    """Refuse token ids that the model has no embedding for.
 
     Raises:
-        UserError: naming the row, the id and how many ids there are.
+        UserError: names the row, the token id and the vocabulary size.
     """
     for row, ids in enumerate(corpus.sequences, start=1):
         if max(ids) >= vocabulary_size:
@@ -130,8 +141,8 @@ def _check_schema(path: Path, schema: pa.Schema) -> None:
 
 
 def _sequences(path: Path, column: pa.ChunkedArray) -> list[list[int]]:
-    # without fill_null and to_numpy, which would import pandas
-    found: list[list[int]] = []
+    """The token ids of each row, read without fill_null and to_numpy, which would import pandas."""
+    sequences: list[list[int]] = []
     for chunk in column.chunks:
         lengths = [length or 0 for length in pc.list_value_length(chunk).to_pylist()]
         flat = chunk.flatten()
@@ -142,9 +153,9 @@ def _sequences(path: Path, column: pa.ChunkedArray) -> list[list[int]]:
             ids = values[begin:end]
             if not ids or None in ids or min(ids) < 0:
                 what = "no tokens" if not ids else "an empty value among its tokens" if None in ids else "a negative id"
-                raise UserError(f"{path}, row {len(found) + 1}: {what}; leave the row out or correct it")
-            found.append(ids)
-    return found
+                raise UserError(f"{path}, row {len(sequences) + 1}: {what}; leave the row out or correct it")
+            sequences.append(ids)
+    return sequences
 
 
 def _facts(path: Path, data: bytes | None) -> dict[str, Any]:

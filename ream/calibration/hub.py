@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, or local folders of the same layout, as documents in a seeded random order."""
+"""Documents of a Hugging Face hub data set, or of a local folder of the same layout, in a seeded random order."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
 from ream.params import HubSource
 
@@ -15,19 +15,19 @@ VALUES_SHOWN = 12
 
 
 def iter_rows(source: HubSource, seed: int) -> Iterator[Document]:
-    """Texts of the rows whose every ``where`` column has one of its values, compared as strings.
+    """Texts of the rows in which every ``where`` column has one of the values listed for it, compared as strings.
 
-    The order is that of ``datasets``' shuffle: of the whole split, or while streaming of a buffer of
-    ``shuffle_buffer`` rows fed from shuffled shards. A row without text (null) is an empty document.
+    ``datasets`` shuffles the rows: the whole split, or when streaming a buffer of ``shuffle_buffer`` rows that is fed
+    from shuffled shards. A row whose text is null is an empty document.
 
     Raises:
-        UserError: the data set can't be loaded, a column is missing or no text, or ``where`` keeps no row.
+        UserError: the data set cannot be loaded, a column is missing or holds no text, or no row matches ``where``.
     """
-    wanted = list(dict.fromkeys([source.column, *source.where]))
+    columns = list(dict.fromkeys([source.column, *source.where]))
     kept, seen = 0, dict[str, set[str]]((column, set()) for column in source.where)
     with _explained(source):
-        for row in _shuffled(source, seed, wanted):
-            _require(source, wanted, row)
+        for row in _shuffled(source, seed, columns):
+            _require(source, columns, row)
             for column, values in seen.items():
                 if len(values) < VALUES_SHOWN:
                     values.add(str(row[column]))
@@ -35,17 +35,19 @@ def iter_rows(source: HubSource, seed: int) -> Iterator[Document]:
                 yield Document(f"{source.dataset}/{source.split}/{seed}/{kept}", _text(source, row[source.column]))
                 kept += 1
     if not kept and source.where:
-        there = "; ".join(f"{column} has {sorted(values)}" for column, values in seen.items())
-        raise UserError(f"dataset '{source.dataset}': no row of split '{source.split}' matches {source.where}; {there}")
+        present = "; ".join(f"{column} has {sorted(values)}" for column, values in seen.items())
+        raise UserError(
+            f"dataset '{source.dataset}': no row of split '{source.split}' matches {source.where}; {present}"
+        )
 
 
 def resolved_revision(source: HubSource) -> str | None:
-    """Commit that ``revision`` stands for, as ``datasets`` resolves it (offline: the commit in its cache).
+    """The commit that ``revision`` stands for, as ``datasets`` resolves it; offline, the commit in its cache.
 
-    None for a local folder and wherever ``datasets`` doesn't know.
+    None for a local folder, and if ``datasets`` doesn't know the commit.
 
     Raises:
-        UserError: the data set can't be reached, or only another commit than the one asked for is in the cache.
+        UserError: the data set cannot be reached, or the cache holds another commit than the one asked for.
     """
     if Path(source.dataset).is_dir():
         return None
@@ -53,18 +55,18 @@ def resolved_revision(source: HubSource) -> str | None:
 
     with _explained(source):
         builder = datasets.load_dataset_builder(source.dataset, source.config, revision=source.revision)
-    found = builder.hash
-    if found is None or not COMMIT.fullmatch(found):
+    commit: str | None = builder.hash
+    if commit is None or not COMMIT.fullmatch(commit):
         return None
-    if source.revision is not None and COMMIT.fullmatch(source.revision) and found != source.revision:
+    if source.revision is not None and COMMIT.fullmatch(source.revision) and commit != source.revision:
         raise UserError(
-            f"dataset '{source.dataset}': revision {source.revision} was asked for, but the cache holds {found} and "
-            "the hub can't be reached; go online, or ask for what there is"
+            f"dataset '{source.dataset}': revision {source.revision} was asked for, but the cache holds {commit} and "
+            "the hub cannot be reached; go online, or set the revision to the one in the cache"
         )
-    return found
+    return commit
 
 
-def _shuffled(source: HubSource, seed: int, wanted: list[str]) -> Iterator[dict[str, Any]]:
+def _shuffled(source: HubSource, seed: int, columns: list[str]) -> Iterator[dict[str, Any]]:
     import datasets
 
     dataset = datasets.load_dataset(
@@ -74,18 +76,18 @@ def _shuffled(source: HubSource, seed: int, wanted: list[str]) -> Iterator[dict[
         revision=source.revision,
         streaming=source.streaming,
     )
-    if dataset.column_names is not None:  # JSON Lines show their columns with the first row only
-        _require(source, wanted, dataset.column_names)
-        dataset = dataset.select_columns(wanted)
+    if dataset.column_names is not None:  # streamed JSON Lines have no columns before the first row
+        _require(source, columns, dataset.column_names)
+        dataset = dataset.select_columns(columns)
     if source.streaming:
         return iter(dataset.shuffle(seed=seed, buffer_size=source.shuffle_buffer))
     return iter(dataset.shuffle(seed=seed))
 
 
-def _require(source: HubSource, wanted: list[str], columns: Collection[str]) -> None:
-    missing = [column for column in wanted if column not in columns]
+def _require(source: HubSource, columns: list[str], present: Collection[str]) -> None:
+    missing = [column for column in columns if column not in present]
     if missing:
-        raise UserError(f"dataset '{source.dataset}' has no column '{missing[0]}'; it has: {', '.join(columns)}")
+        raise UserError(f"dataset '{source.dataset}' has no column '{missing[0]}'; it has: {', '.join(present)}")
 
 
 def _text(source: HubSource, value: object) -> str:
@@ -101,9 +103,13 @@ def _text(source: HubSource, value: object) -> str:
 
 @contextmanager
 def _explained(source: HubSource) -> Iterator[None]:
-    """Turn what ``datasets`` and ``huggingface_hub`` raise about a data set into one line and what to do."""
+    """Turn errors of ``datasets`` and ``huggingface_hub`` into a `UserError` of one line that says what to do."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of httpx, in later versions httpx2
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         yield

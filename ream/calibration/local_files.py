@@ -1,7 +1,7 @@
-"""Local text, Markdown, JSON Lines and Parquet files as documents in a seeded random order.
+"""Documents of local text, Markdown, JSON Lines and Parquet files, in a seeded random order.
 
-The order is a uniform shuffle of all documents of all files, not of a buffer: documents are addressed by file and row,
-the addresses are shuffled, and the texts are read a block of addresses at a time, so memory holds one block.
+The order is a uniform shuffle of all documents of all files, not of a buffer. Documents are addressed by file and row,
+the addresses are shuffled, and the texts are read one block of addresses at a time, so memory holds one block.
 """
 
 import glob
@@ -17,16 +17,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
 from ream.params import FilesSource
 
-BLOCK = 512
+BLOCK = 512  # documents read at a time
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file that holds ``rows`` documents; ``read`` gives the texts of some rows, which ascend."""
+    """A file of documents.
+
+    Attributes:
+        path: the file.
+        rows: number of documents in it.
+        read: texts of the rows with the given indices, which must ascend.
+    """
 
     path: Path
     rows: int
@@ -36,12 +42,12 @@ class TextFile:
 def iter_files(source: FilesSource, seed: int) -> Iterator[Document]:
     """Documents of all files that the source's patterns match.
 
-    A .txt or .md file is one document; a line of .jsonl or .json, or a row of .parquet, is one, its text in ``column``
-    (null: an empty document). Blank lines are none. A file matched twice counts once.
+    A .txt or .md file is one document. A line of a .jsonl or .json file, or a row of a .parquet file, is a document
+    with its text in ``column``; null is an empty document. Blank lines are skipped. A file matched twice counts once.
 
     Raises:
-        UserError: a pattern matches no file, a file has another extension, lacks the column, isn't UTF-8 or isn't what
-            its extension says; names the file and, in JSON Lines, the line.
+        UserError: a pattern matches no file, or a file has an unknown extension, lacks the column, is not UTF-8 or is
+            not of its extension's format; the message names the file and, in JSON Lines, the line.
     """
     files = [_opened(path, source.column) for path in matched(source.paths)]
     starts = list(itertools.accumulate((file.rows for file in files), initial=0))
@@ -49,21 +55,21 @@ def iter_files(source: FilesSource, seed: int) -> Iterator[Document]:
     random.Random(seed).shuffle(order)
     for begin in range(0, len(order), BLOCK):
         block = order[begin : begin + BLOCK]
-        found = {}
+        documents = {}
         for index, group in itertools.groupby(sorted(block), key=lambda number: bisect_right(starts, number) - 1):
             rows = [number - starts[index] for number in group]
             for row, text in zip(rows, files[index].read(rows), strict=True):
-                found[starts[index] + row] = Document(f"{files[index].path}#{row + 1}", text)
-        yield from (found[number] for number in block)
+                documents[starts[index] + row] = Document(f"{files[index].path}#{row + 1}", text)
+        yield from (documents[number] for number in block)
 
 
 def matched(patterns: list[str]) -> list[Path]:
-    """Files the patterns match, sorted within a pattern, each once.
+    """The distinct files that the patterns match, sorted within a pattern.
 
     Raises:
-        UserError: a pattern matches none, or names a folder.
+        UserError: a pattern matches no file, or names a folder.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for pattern in patterns:
         literal = Path(pattern).expanduser()
         if literal.is_dir():
@@ -72,14 +78,14 @@ def matched(patterns: list[str]) -> list[Path]:
         paths = sorted(path for path in names if path.is_file())
         if not paths:
             raise UserError(f"no file matches '{pattern}' (relative to {Path.cwd()}); correct the source's `paths`")
-        found.update(dict.fromkeys(paths))
-    return list(found)
+        files.update(dict.fromkeys(paths))
+    return list(files)
 
 
 def _opened(path: Path, column: str) -> TextFile:
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
-        raise UserError(f"{path}: files of type '{path.suffix}' can't be read; use {', '.join(OPENERS)}")
+        raise UserError(f"{path}: files of type '{path.suffix}' cannot be read; use {', '.join(OPENERS)}")
     return opener(path, column)
 
 

@@ -1,4 +1,4 @@
-"""Drawing a mix of sources: round(r_s · n) sequences of each, n in total (docs/method.md, "Mixing")."""
+"""A mix of sources: round(r_s · n) sequences of source s, n in total (docs/method.md, "Mixing")."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -7,14 +7,14 @@ from ream.errors import UserError, unknown
 
 
 def largest_remainder(ratios: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole shares of ``total`` in the ratios' proportion, adding up to it: Hamilton's method.
+    """Integer shares of ``total`` in proportion to the ratios, by Hamilton's method; they add up to ``total``.
 
-    Each source gets the whole part of its quota r_s / sum(r) · total, and those of the largest fractional parts one
-    more; ties go to the earlier key. Quotas are exact fractions of the decimals written, so that ties are ties. A zero
-    ratio gets nothing.
+    A source gets the integer part of its quota r_s / sum(r) · total. The sources with the largest fractional parts get
+    one more until ``total`` is reached; ties go to the earlier key. Quotas are exact fractions of the ratios as written
+    in decimal, so rounding neither makes nor breaks a tie. A ratio of zero gets nothing.
 
     Raises:
-        ValueError: no ratio is positive, one is negative, or ``total`` is.
+        ValueError: no ratio is positive, or a ratio or ``total`` is negative.
     """
     exact = {source: Fraction(str(ratio)) for source, ratio in ratios.items()}
     whole = sum(exact.values())
@@ -23,7 +23,7 @@ def largest_remainder(ratios: Mapping[str, float], total: int) -> dict[str, int]
     quotas = {source: ratio / whole * total for source, ratio in exact.items()}
     shares = {source: int(quota) for source, quota in quotas.items()}
     left = total - sum(shares.values())
-    for source in sorted(quotas, key=lambda source: shares[source] - quotas[source])[:left]:  # stable
+    for source in sorted(quotas, key=lambda source: shares[source] - quotas[source])[:left]:  # sorted is stable
         shares[source] += 1
     return shares
 
@@ -31,12 +31,15 @@ def largest_remainder(ratios: Mapping[str, float], total: int) -> dict[str, int]
 def mix_sequences(
     corpora: Mapping[str, list[list[int]]], ratios: Mapping[str, float], total: int
 ) -> list[tuple[str, list[int]]]:
-    """(source, token ids) of the first round(r_s · total) sequences of each source, in the order of the ratios' keys.
+    """Pairs (source, token ids) of the first round(r_s · total) sequences of each source, in the order of the ratios.
 
-    Sources of zero ratio may be missing from ``corpora``.
+    Args:
+        corpora: sequences of each source; a source whose ratio is zero may be missing.
+        ratios: r_s of each source.
+        total: number of sequences of the mix.
 
     Raises:
-        UserError: a source is missing or has fewer sequences than its share; says how many it has and needs.
+        UserError: a source is missing or has fewer sequences than its share; the message gives both numbers.
     """
     rows = []
     for source, share in largest_remainder(ratios, total).items():

@@ -1,10 +1,10 @@
-"""Where calibration text comes from: one reader for each kind of source, all giving documents in a seeded order."""
+"""Sources of calibration text: one reader for each kind of source, which gives documents in a seeded order."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ream.calibration import builtin, hub, local_files
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.params import BuiltinSource, FilesSource, HubSource
 
 TextSource = BuiltinSource | HubSource | FilesSource
@@ -24,21 +24,21 @@ READERS: dict[str, Callable[[Any, int], Iterator[Document]]] = {
 def iter_texts(source: TextSource, seed: int) -> Iterator[Document]:
     """Documents of a source in a seeded random order; the same seed gives the same documents.
 
-    The iterator may be endless (built-in ``math``). It is lazy: nothing is read, and no error raised, before the first
-    document is asked for. Own tokens are no text: see `ream.calibration.corpus.read_corpus`.
+    The iterator may be endless (built-in ``math``). It is lazy: nothing is read and no error is raised before the first
+    document is asked for. A source of tokens has no text; `ream.calibration.corpus.read_corpus` reads it.
 
     Raises:
-        UserError: the source can't be read; names the file and line, or the data set and what to do.
+        UserError: the source cannot be read; the message names the file and line, or the data set, and what to do.
     """
     return READERS[source.kind](source, seed)
 
 
 def resolved_revision(source: TextSource) -> str | None:
-    """Commit of the hub data set that the source's revision stands for now; None where there is no such thing.
+    """The commit of the hub data set that the source's revision stands for now; None for other sources.
 
-    Reading the source with this revision in place of its own reads what is recorded, whatever is pushed meanwhile.
+    A source that is read at this commit gives the text that is recorded, whatever is pushed in the meantime.
 
     Raises:
-        UserError: the data set can't be reached; says what to do.
+        UserError: the data set cannot be reached; the message says what to do.
     """
     return hub.resolved_revision(source) if isinstance(source, HubSource) else None

@@ -1,4 +1,4 @@
-"""A model's tokenizer as a function from text to token ids, without importing transformers where that can be helped."""
+"""A model's tokenizer as a function from text to token ids; needs transformers only without a tokenizer.json."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ class Encoder:
     """A tokenizer.
 
     Attributes:
-        encode: text to token ids: nothing added at either end, nothing cut off.
+        encode: text to token ids, without special tokens and without truncation.
         vocabulary_size: the highest token id plus one.
-        fingerprint: SHA-256 of tokenizer.json or, where there is none, of the tokenizer's files.
+        fingerprint: SHA-256 of tokenizer.json or, without one, of the tokenizer's files.
     """
 
     encode: Callable[[str], list[int]]
@@ -29,17 +29,17 @@ class Encoder:
 
 
 def load_encoder(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> Encoder:
-    """The tokenizer of a model: its tokenizer.json through ``tokenizers`` or, lacking one, transformers' AutoTokenizer.
+    """The tokenizer of a model: its tokenizer.json through ``tokenizers`` or, without one, transformers' AutoTokenizer.
 
-    Reading tokenizer.json itself saves the seconds that importing transformers takes.
+    Reading tokenizer.json directly saves the seconds that importing transformers takes.
 
     Args:
-        folder_or_id: a folder, or a model of the hub, of which ``revision`` is taken.
-        revision: branch, tag or commit; not used for a folder.
-        trust_remote_code: whether a tokenizer that comes as Python code may run; needed where there is no other.
+        folder_or_id: folder, or id of a model on the hub.
+        revision: branch, tag or commit on the hub; not used for a folder.
+        trust_remote_code: whether a tokenizer that the model ships as Python code may run.
 
     Raises:
-        UserError: there is no such model, it has no tokenizer, or its tokenizer can't be read.
+        UserError: the model does not exist, has no tokenizer, or its tokenizer cannot be read.
     """
     path = _tokenizer_json(folder_or_id, revision)
     return _light(path) if path is not None else _heavy(folder_or_id, revision, trust_remote_code)
@@ -50,16 +50,21 @@ def _tokenizer_json(folder_or_id: str, revision: str | None) -> Path | None:
     if folder.is_dir():
         return folder / FAST if (folder / FAST).is_file() else None
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of httpx, in later versions httpx2
+        EntryNotFoundError,
+        HFValidationError,
+        HTTPError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         return Path(hf_hub_download(folder_or_id, FAST, revision=revision))
-    except EntryNotFoundError:  # the model has none; or, offline, none in the cache
+    except EntryNotFoundError:  # the model has no tokenizer.json or, offline, the cache has none
         return None
     except (HFValidationError, HTTPError, OfflineModeIsEnabled) as error:
         raise UserError(
-            f"model '{folder_or_id}' is no folder, and the hub gives no tokenizer of it: {_line(error)}; correct its "
-            "name or revision or, if it is gated, accept its terms on its page and run `hf auth login`"
+            f"model '{folder_or_id}' is not a folder, and the hub gives no tokenizer for it: {_line(error)}; correct "
+            "its name or revision or, if it is gated, accept its terms on its page and run `hf auth login`"
         ) from None
 
 
@@ -95,21 +100,22 @@ def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> 
         ) from None
 
     def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        return ids
 
     names = {*tokenizer.vocab_files_names.values(), "tokenizer_config.json"}
-    ids = (*tokenizer.get_vocab().values(), *tokenizer.added_tokens_encoder.values())
-    return Encoder(encode, max(ids) + 1, _fingerprint(_files(folder_or_id, revision, names)))
+    token_ids = (*tokenizer.get_vocab().values(), *tokenizer.added_tokens_encoder.values())
+    return Encoder(encode, max(token_ids) + 1, _fingerprint(_files(folder_or_id, revision, names)))
 
 
 def _files(folder_or_id: str, revision: str | None, names: Iterable[str]) -> list[Path]:
-    """Those of the files that the model has, by name; transformers has just fetched them into the cache."""
+    """The files of these names that the model has, sorted by name; transformers has just put them into the cache."""
     if Path(folder_or_id).is_dir():
         return [path for name in sorted(names) if (path := Path(folder_or_id, name)).is_file()]
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(folder_or_id, name, revision=revision) for name in sorted(names))
-    return [Path(path) for path in found if isinstance(path, str)]
+    paths = (try_to_load_from_cache(folder_or_id, name, revision=revision) for name in sorted(names))
+    return [Path(path) for path in paths if isinstance(path, str)]
 
 
 def _fingerprint(files: list[Path]) -> str:

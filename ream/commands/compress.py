@@ -2,19 +2,76 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ream.commands.request import Cell, Request, requested, sources_of
+import typer
+
+from ream.commands.options import (
+    Device,
+    Experts,
+    GroupSize,
+    KeepShards,
+    Method,
+    Mix,
+    ModelArgument,
+    OutArgument,
+    ParamsFile,
+    Sequences,
+    Settings,
+    Tokens,
+)
+from ream.commands.output import warn
+from ream.commands.request import Cell, Request, check_shards, params_file, requested, sources_of
 from ream.errors import UserError
-from ream.machine.files import locked, sweep
-from ream.params import HubSource, Params
 from ream.workspace.layout import Workspace
-from ream.workspace.rank_parts import check_shared
+from ream.workspace.options import StageOptions
 
 if TYPE_CHECKING:
+    from ream.params import Params
     from ream.walk.ranks import Ranks
 
-BEGUN = "the text"  # where the ranks meet when the first has prepared all, or found that there is nothing to do
+PREPARED = "the text"  # where the ranks meet when the first has prepared everything, or found nothing to do
+
+
+def compress(
+    context: typer.Context,
+    model: ModelArgument,
+    out: OutArgument,
+    experts: Experts,
+    method: Method = "ream",
+    mix: Mix = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Own tokens: Parquet rows {source, input_ids}; all are used unless --mix weighs them."),
+    ] = None,
+    group_size: GroupSize = None,
+    sequences: Sequences = None,
+    tokens: Tokens = None,
+    device: Device = None,
+    keep_shards: KeepShards = None,
+    settings: Settings = None,
+    params: ParamsFile = None,
+) -> None:
+    """Compress a model in one command, without DVC.
+
+    The same command, given again, continues an interrupted run.
+    """
+    check_shards(model, keep_shards)
+    request = Request(
+        model=model,
+        out=out,
+        experts=experts,
+        method=method,
+        mix=mix,
+        calibration=calibration,
+        group_size=group_size,
+        sequences=sequences,
+        tokens=tokens,
+        device=device,
+        keep_shards=keep_shards,
+        settings=tuple(settings or ()),
+    )
+    compress_model(request, params_file(params), typer.echo, warn, context.obj)
 
 
 def compress_model(
@@ -24,21 +81,25 @@ def compress_model(
     warn: Callable[[str], None],
     ranks: "Ranks | None" = None,
 ) -> None:
-    """Compress a model and write it; an interrupted run goes on when asked again in the same words.
+    """Compress a model and write it; the same request continues an interrupted run.
 
-    What it has done so far lies in a hidden folder beside the output, until the output is there.
+    Finished work lies in a hidden folder beside the output until the output is complete.
 
     Args:
-        request: what to do. params_path: of the params file.
-        say: is given a line about each step. warn: is given what may be unwelcome in the output, but stops nothing.
-        ranks: of torchrun; the first does all but its share of the walk, in which the others join.
+        request: what to do.
+        params_path: the params file.
+        say: prints a line about each step.
+        warn: prints a line about what may be unwelcome in the output.
+        ranks: of torchrun; the first does everything but the other ranks' share of the walk.
 
     Raises:
-        UserError: the output is not empty, an interrupted run had other settings, another run is at it, or see the
-            stages.
+        UserError: the output is not empty, an interrupted run had other settings, another run uses the folder, or see
+            the stages.
     """
-    from ream.commands.resume import begun, check_settings, is_finished, remove, settings_of
+    from ream.commands.resume import check_settings, is_finished, remove, settings_of
+    from ream.machine.files import locked
     from ream.recipe.output import check_output
+    from ream.workspace.rank_parts import check_shared
 
     params, mix = requested(request, params_path)
     cell = Cell(mix, request.method, request.experts)
@@ -46,7 +107,7 @@ def compress_model(
     if ranks is not None:
         check_shared(params, request.method)
         if not ranks.first:
-            _accompany(params, workspace, *cell, sources_of(params, mix), ranks)
+            _accompany(params, workspace, cell, ranks)
             return
     if not workspace.root.exists():
         check_output(request.out)
@@ -54,22 +115,22 @@ def compress_model(
         settings = settings_of(params, *cell, ranks=1 if ranks is None else ranks.size)
         check_settings(workspace, settings)
         if is_finished(request.out, workspace, settings, params, *cell):
-            say(f"{request.out}: was finished before; what the killed run left beside it is removed")
+            say(f"{request.out}: was finished before; the interrupted run's files beside it are removed")
             if ranks is not None:
-                ranks.meet(BEGUN, False)
+                ranks.meet(PREPARED, False)
         else:
             check_output(request.out)
             try:
                 _run(params, workspace, cell, request.out, settings, say, warn, ranks)
             except UserError:
-                if not begun(workspace):
+                if not workspace.has_finished_layers():
                     remove(workspace)
                 raise
         remove(workspace)
 
 
 def _run(
-    params: Params,
+    params: "Params",
     workspace: Workspace,
     cell: Cell,
     out: Path,
@@ -78,62 +139,84 @@ def _run(
     warn: Callable[[str], None],
     ranks: "Ranks | None",
 ) -> None:
+    """Run all stages of a cell and write the checkpoint."""
     from ream.commands.estimate import check_run
-    from ream.commands.resume import begin, begun
+    from ream.commands.resume import begin
+    from ream.machine.files import sweep
     from ream.recipe.output import write_checkpoint
     from ream.recipe.recipe_file import load_recipe
-    from ream.stages import alignment, calibration, grouping, model, saliency, sequential, statistics
+    from ream.stages import model
     from ream.workspace.original import open_original
 
     sweep(workspace.root)
-    say(model.run(params, workspace, begun(workspace)))
+    options = _options(cell, ranks)
+    say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
     say(check_run(params, original, *cell, out, workspace.root, warn))
-    sources = sources_of(params, cell.mix)
-    for source in sources:
-        drawn = workspace.calibration(source)
-        if begun(workspace) and drawn.exists() and isinstance(params.sources[source], HubSource):
-            say(f"{source}: as the interrupted run has drawn it")  # the hub may have changed, or be out of reach
-        else:
-            say(calibration.run(params, source, drawn, str(original.checkpoint.folder), None))
+    _draw_text(params, workspace, cell, say)
     begin(workspace, settings)
     if ranks is not None:
-        ranks.meet(BEGUN, True)
-    if params.method(cell.method).sequential:
-        say(sequential.run(params, workspace, *cell, discard_stale=False, keep_state=True, ranks=ranks))
-    else:
-        for line in statistics.run_all(params, workspace, sources, discard_stale=False, ranks=ranks):
-            say(line)
-        say(saliency.run(params, workspace, cell.mix))
-        say(grouping.run(params, workspace, cell.mix, cell.method))
-        say(alignment.run(params, workspace, cell.mix, cell.method, discard_stale=False, keep_state=True))
-    recipe = load_recipe(workspace.recipe(*cell))
+        ranks.meet(PREPARED, True)
+    _decide(params, workspace, cell, options, say)
     parameters = write_checkpoint(
         original.checkpoint,
         original.architecture,
-        recipe,
+        load_recipe(workspace.recipe(*cell)),
         out,
         unquantised=params.merge.dtype != "original",
         shard_gb=params.merge.shard_gb,
     )
     before = original.manifest.parameters
-    share = f"{parameters:,} of {before:,} parameters ({parameters / before:.0%})"
-    say(f"{out}: {share}, card and recipe beside them")
+    say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a card and the recipe")
 
 
-def _accompany(
-    params: Params, workspace: Workspace, mix: str, method: str, experts: int, sources: list[str], ranks: "Ranks"
+def _options(cell: Cell, ranks: "Ranks | None") -> StageOptions:
+    """Of every stage of a cell: an interrupted run with other settings is refused, finished layers are kept."""
+    return StageOptions(
+        mix=cell.mix, method=cell.method, experts=cell.experts, discard_stale=False, keep_state=True, ranks=ranks
+    )
+
+
+def _draw_text(params: "Params", workspace: Workspace, cell: Cell, say: Callable[[str], None]) -> None:
+    """Draw the calibration sequences of every source of the mix."""
+    from ream.params import HubSource
+    from ream.stages import calibration
+
+    for source in sources_of(params, cell.mix):
+        resumed = workspace.has_finished_layers() and workspace.calibration(source).exists()
+        if resumed and isinstance(params.sources[source], HubSource):
+            say(f"{source}: as the interrupted run has drawn it")  # the hub may have changed, or be out of reach
+        else:
+            say(calibration.run(params, workspace, StageOptions(source=source)))
+
+
+def _decide(
+    params: "Params", workspace: Workspace, cell: Cell, options: StageOptions, say: Callable[[str], None]
 ) -> None:
-    """The part in `ream compress` of every rank but the first: its share of the walk, when all is prepared.
+    """Run the stages from the calibration sequences to the recipe."""
+    from ream.stages import alignment, grouping, saliency, sequential, statistics
+
+    if params.method(cell.method).sequential:
+        say(sequential.run(params, workspace, options))
+        return
+    for line in statistics.run_sources(params, workspace, sources_of(params, cell.mix), options):
+        say(line)
+    for stage in (saliency, grouping, alignment):
+        say(stage.run(params, workspace, options))
+
+
+def _accompany(params: "Params", workspace: Workspace, cell: Cell, ranks: "Ranks") -> None:
+    """Do the share of a rank other than the first: its part of the walk, once everything is prepared.
 
     Raises:
-        UserError: of any rank.
+        UserError: the error of any rank.
     """
     from ream.stages import sequential, statistics
 
-    if not ranks.meet(BEGUN)[0]:
+    if not ranks.meet(PREPARED)[0]:
         return
-    if params.method(method).sequential:
-        sequential.run(params, workspace, mix, method, experts, discard_stale=False, keep_state=True, ranks=ranks)
+    options = _options(cell, ranks)
+    if params.method(cell.method).sequential:
+        sequential.run(params, workspace, options)
     else:
-        statistics.run_all(params, workspace, sources, discard_stale=False, ranks=ranks)
+        statistics.run_sources(params, workspace, sources_of(params, cell.mix), options)

@@ -2,17 +2,64 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from ream.commands.request import Request, requested
-from ream.compress.decide import absorbed_at_most
-from ream.params import Params
-from ream.workspace.original import Original
+import typer
+
+from ream.commands.options import (
+    Device,
+    Experts,
+    GroupSize,
+    Method,
+    Mix,
+    ModelArgument,
+    ParamsFile,
+    Sequences,
+    Settings,
+    Tokens,
+)
+from ream.commands.output import print_rows, warn
+from ream.commands.request import Request, params_file, requested
 
 if TYPE_CHECKING:
     import torch
 
     from ream.estimate.work import Work
+    from ream.params import Params
+    from ream.workspace.original import Original
+
+
+def estimate(
+    model: ModelArgument,
+    experts: Experts,
+    method: Method = "ream",
+    mix: Mix = None,
+    out: Annotated[Path, typer.Option(help="Folder that would be written: its disk must have room.")] = Path("."),
+    group_size: GroupSize = None,
+    sequences: Sequences = None,
+    tokens: Tokens = None,
+    device: Device = None,
+    settings: Settings = None,
+    params: ParamsFile = None,
+) -> None:
+    """Say what a compression would need before anything runs.
+
+    Sizes, memory, disk, arithmetic and time, from the config and the headers of the shards, or from the config alone
+    where there are no shards. Ends with an error where this machine has no room.
+    """
+    request = Request(
+        model=model,
+        out=out,
+        experts=experts,
+        method=method,
+        mix=mix,
+        group_size=group_size,
+        sequences=sequences,
+        tokens=tokens,
+        device=device,
+        settings=tuple(settings or ()),
+    )
+    estimate_model(request, params_file(params), print_rows, warn)
 
 
 def estimate_model(
@@ -24,8 +71,10 @@ def estimate_model(
     """Show what a compression of a model would need, from its headers or its config alone.
 
     Args:
-        request: what would be done. params_path: of the params file.
-        show: is given name to value. warn: is given what may be unwelcome in the output.
+        request: the compression.
+        params_path: the params file.
+        show: prints names and values.
+        warn: prints a line about what may be unwelcome in the output.
 
     Raises:
         UserError: the sizes do not fit the model, or the machine has no room.
@@ -33,34 +82,30 @@ def estimate_model(
     from ream.estimate.needs import check_fits, estimate, rows
     from ream.estimate.rates import measured
     from ream.estimate.serving import concerns
-    from ream.models.decoder import runtime
-    from ream.models.family.architecture import check_group_size, check_kept
     from ream.models.inspection.headers import open_headers
+    from ream.models.runtime import runtime
+    from ream.stages.model import check_sizes
 
     params, mix = requested(request, params_path)
     model = open_headers(params.model.path, params.model.multi_token, params.model.trust_remote_code)
-    check_kept(model.architecture, request.experts)
-    method = params.method(request.method)
-    if method.grouping == "pseudo-pruning":
-        size = absorbed_at_most(method.composition(), params.grouping.size_for(request.experts))
-        check_group_size(model.architecture, request.experts, size)
+    check_sizes(params, model.architecture)
     device, dtype = runtime(*params.compute.placement)
-    found = estimate(model, work_of(params, mix, request.method, request.experts, device, dtype))
-    where = f"{request.model}{'' if model.revision is None else ' @ ' + model.revision}"
+    needs = estimate(model, work_of(params, mix, request.method, request.experts, device, dtype))
+    name = f"{request.model}{'' if model.revision is None else ' @ ' + model.revision}"
     show(
         {
-            "model": where + (", of its config.json alone" if model.planned else ""),
-            **rows(found, measured(device, dtype)),
+            "model": name + (", from its config.json alone" if model.planned else ""),
+            **rows(needs, measured(device, dtype)),
         }
     )
     for concern in concerns(model.architecture, request.experts):
         warn(concern)
-    check_fits(found, request.out)
+    check_fits(needs, request.out)
 
 
 def check_run(
-    params: Params,
-    original: Original,
+    params: "Params",
+    original: "Original",
     mix: str,
     method: str,
     experts: int,
@@ -68,13 +113,20 @@ def check_run(
     resumed: Path,
     warn: Callable[[str], None],
 ) -> str:
-    """Refuse a run for which there is no room; a line about what it takes.
+    """Refuse a run for which there is no room.
 
     Args:
-        params: all settings. original: the model.
-        mix, method, experts: the cell of the graph.
-        out: folder to write. resumed: folder of what an interrupted run has done.
-        warn: is given what may be unwelcome in the output.
+        params: all settings.
+        original: the model.
+        mix: name of the mix.
+        method: name of the method.
+        experts: K.
+        out: folder to write.
+        resumed: folder of an interrupted run's work, whose size counts as free.
+        warn: prints a line about what may be unwelcome in the output.
+
+    Returns:
+        One line about what the run needs.
 
     Raises:
         UserError: see `check_fits`.
@@ -82,30 +134,35 @@ def check_run(
     from ream.estimate.needs import check_fits, estimate, summary
     from ream.estimate.rates import measured
     from ream.estimate.serving import concerns
-    from ream.models.decoder import runtime
     from ream.models.inspection.headers import headers_of
+    from ream.models.runtime import runtime
 
     device, dtype = runtime(*params.compute.placement)
     model = headers_of(original.checkpoint, original.architecture, original.manifest.multi_token)
-    found = estimate(model, work_of(params, mix, method, experts, device, dtype))
+    needs = estimate(model, work_of(params, mix, method, experts, device, dtype))
     for concern in concerns(original.architecture, experts):
         warn(concern)
-    check_fits(found, out, resumed)
-    return summary(found, measured(device, dtype))
+    check_fits(needs, out, resumed)
+    return summary(needs, measured(device, dtype))
 
 
 def work_of(
-    params: Params, mix: str, method: str, experts: int, device: "torch.device", dtype: "torch.dtype"
+    params: "Params", mix: str, method: str, experts: int, device: "torch.device", dtype: "torch.dtype"
 ) -> "Work":
     """The work of one cell of the graph.
 
     Args:
-        params: all settings. mix, method: names. experts: K.
-        device, dtype: that ``compute`` comes to on this machine (`decoder.runtime`).
+        params: all settings.
+        mix: name of the mix.
+        method: name of the method.
+        experts: K.
+        device: where ``compute`` runs on this machine (`decoder.runtime`).
+        dtype: in which it runs there.
 
     Raises:
-        UserError: unknown names, or no group size for that number of experts.
+        UserError: a name is unknown, or there is no group size for that number of experts.
     """
+    from ream.compress.decide import absorbed_at_most
     from ream.estimate.work import Work
 
     composition, ratios = params.method(method).composition(), params.mix(mix)

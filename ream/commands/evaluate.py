@@ -1,66 +1,87 @@
 """`ream evaluate`: score one model outside of the graph."""
 
-import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from ream.errors import unknown
-from ream.evaluation.scores import Scores, write_scores
-from ream.params import Suite, load_params, parse_params
-from ream.stages.evaluate import Bench, settings_of, summary, versions
-from ream.workspace.layout import Workspace
-from ream.workspace.original import open_original
+import typer
+
+from ream.commands.options import ModelArgument, ParamsFile, Settings
+from ream.commands.request import ScoreRequest, params_file, scoring
+
+if TYPE_CHECKING:
+    from ream.params import Params, Suite
 
 
-def evaluate_alone(
-    params_path: Path,
-    model: str,
-    suite: str | None,
-    recipe: Path | None,
-    out: Path | None,
-    backend: str | None,
-    limit: int | None,
-    threads: int | None,
-    allow_code_execution: bool,
-    say: Callable[[str], None],
+def evaluate(
+    model: ModelArgument,
+    suite: Annotated[str | None, typer.Option(help="A suite of the params file [default: evaluation.suite].")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Score the model compressed by this recipe, without writing it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
+    backend: Annotated[str | None, typer.Option(help="hf or vllm [default: from the params file].")] = None,
+    limit: Annotated[int | None, typer.Option(help="Items of each task [default: from the suite].")] = None,
+    allow_code_execution: Annotated[
+        bool, typer.Option("--allow-code-execution", help="Run generated code where a task asks for it.")
+    ] = False,
+    settings: Settings = None,
+    params: ParamsFile = None,
 ) -> None:
-    """`ream evaluate`: score one model outside the graph.
+    """Score a model on a suite of tasks.
+
+    Multiple-choice (MC) and generative (GEN) tasks, and held-out loss.
+    """
+    request = ScoreRequest(
+        model=model,
+        suite=suite,
+        backend=backend,
+        limit=limit,
+        allow_code_execution=allow_code_execution,
+        settings=tuple(settings or ()),
+    )
+    score_model(scoring(request, params_file(params)), recipe, out, typer.echo)
+
+
+def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Callable[[str], None]) -> None:
+    """Score the model of ``params.model`` on the suite of ``params.evaluation``.
+
+    Args:
+        params: all settings.
+        recipe: the compression of the model to score; None scores the model as it is.
+        out: JSON file for the results; None prints them.
+        say: prints a line.
 
     Raises:
-        UserError: an unknown suite, or what the stages refuse.
+        UserError: the recipe is of another model, or what the stages refuse.
     """
+    import json
+    import tempfile
+
+    from ream.evaluation.bench import Bench, scoring_settings, summary, versions
+    from ream.evaluation.scores import Scores, write_scores
     from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import check_recipe
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import items
+    from ream.workspace.layout import Workspace
+    from ream.workspace.options import StageOptions
+    from ream.workspace.original import open_original
 
-    base = load_params(params_path)
-    name = suite or base.evaluation.suite
-    if name not in base.suites:
-        raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
-    tree = base.model_dump()
-    tree["model"]["path"] = model
-    tree["compute"]["threads"] = threads or "auto"
-    tree["evaluation"] |= {
-        "suite": name,
-        "allow_code_execution": allow_code_execution or base.evaluation.allow_code_execution,
-    }
-    tree["evaluation"] |= {"backend": backend} if backend else {}
-    tree["suites"][name] |= {"limit": limit} if limit else {}
-    params = parse_params(tree, str(params_path))
     loaded = None if recipe is None else load_recipe(recipe)
-    manifest = manifest_of(model)
+    manifest = manifest_of(params.model.path)
     if loaded is not None:
-        check_recipe(loaded, manifest.digest, model)
+        check_recipe(loaded, manifest.digest, params.model.path)
     with tempfile.TemporaryDirectory(prefix="ream-evaluate-") as folder:
         workspace = Workspace(Path(folder))
         manifest.save(workspace.manifest)
-        if _needs_items(params.suites[name], Path(params.evaluation.include)):
-            say(items.run(params, workspace))
-        cell = Bench(params, workspace, open_original(workspace)).score(loaded)
+        if _needs_items(params.suites[params.evaluation.suite], Path(params.evaluation.include)):
+            say(items.run(params, workspace, StageOptions()))
+        original = open_original(workspace)
+        bench = Bench(params, workspace.windows, original.checkpoint, original.architecture, manifest.digest)
+        cell = bench.score(loaded)
     say(summary(cell))
-    scores = Scores(cells=[cell], settings=settings_of(params), versions=versions())
+    scores = Scores(cells=[cell], settings=scoring_settings(params), versions=versions())
     if out is None:
         say(json.dumps(scores.model_dump(), indent=1))
     else:
@@ -68,5 +89,6 @@ def evaluate_alone(
         say(f"results: {out}")
 
 
-def _needs_items(suite: Suite, include: Path) -> bool:
+def _needs_items(suite: "Suite", include: Path) -> bool:
+    """Whether the suite has held-out losses or demo tasks, for which the stage items writes files."""
     return bool(suite.loss) or any((include / f"{task}.yaml").exists() for task in (*suite.mc, *suite.gen))

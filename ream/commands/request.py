@@ -1,72 +1,137 @@
-"""What the command line asks for, as one checked tree of parameters."""
+"""What the command line asks for, as one checked tree of settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ream.errors import UserError
-from ream.params import Params, load_params, parse_params
+
+if TYPE_CHECKING:
+    from ream.params import Params
 
 DEFAULT_GROUP_SIZE = 16
+# Settings that a compression decides by itself, and how.
+DECIDED = {
+    "model.path": "the argument MODEL gives it",
+    "run": "--method, --experts and --mix give it",
+    "exports": "it belongs to the graph of dvc.yaml",
+    "rank": "it belongs to the graph of dvc.yaml",
+}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for; None leaves a setting to the params file.
+    """A compression as it is asked for; None leaves a setting to the params file.
 
     Attributes:
-        model: hub id or folder. out: folder to write.
-        experts: K. method: of the params file.
+        model: hub id or folder.
+        out: folder to write.
+        experts: K, the number of experts to keep in every layer.
+        method: a method of the params file.
         mix: ratios ``a=0.3,b=0.7`` or the name of a mix.
         calibration: Parquet file of own tokens.
-        group_size: C.
-        overrides: section to key to value.
+        group_size: C, the most experts that a centroid absorbs.
+        sequences: sequences of every source.
+        tokens: tokens of a sequence.
+        device: where to compute.
+        keep_shards: whether shards of a hub model stay in the hub's cache.
+        settings: further settings as SECTION.KEY=VALUE.
     """
 
     model: str
     out: Path
     experts: int
     method: str
-    mix: str | None
-    calibration: Path | None
-    group_size: int | None
-    overrides: Mapping[str, Mapping[str, Any]]
+    mix: str | None = None
+    calibration: Path | None = None
+    group_size: int | None = None
+    sequences: int | None = None
+    tokens: int | None = None
+    device: str | None = None
+    keep_shards: bool | None = None
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """A model to score as it is asked for; None leaves a setting to the params file.
+
+    Attributes:
+        model: hub id or folder.
+        suite: a suite of the params file.
+        backend: ``hf`` or ``vllm``.
+        limit: items of every task.
+        allow_code_execution: whether generated code may run; False leaves it to the params file.
+        settings: further settings as SECTION.KEY=VALUE.
+    """
+
+    model: str
+    suite: str | None = None
+    backend: str | None = None
+    limit: int | None = None
+    allow_code_execution: bool = False
+    settings: tuple[str, ...] = ()
 
 
 class Cell(NamedTuple):
-    """One cell of the graph: what names a recipe."""
+    """One cell of the graph: the names of a recipe."""
 
     mix: str
     method: str
     experts: int
 
 
-def sources_of(params: Params, mix: str) -> list[str]:
-    """The sources that a mix takes anything of."""
+def params_file(given: Path | None) -> Path:
+    """The params file to use: the given one, params.yaml in this folder, or the one that comes with ream."""
+    if given is not None:
+        return given
+    local = Path("params.yaml")
+    return local if local.exists() else Path(__file__).parents[1] / "params" / "default.yaml"
+
+
+def check_shards(model: str, keep_shards: bool | None) -> None:
+    """Refuse to remove the shards of a folder, which cannot be fetched again.
+
+    Raises:
+        UserError: --drop-shards with a folder.
+    """
+    if keep_shards is False and Path(model).is_dir():
+        raise UserError(
+            f"--drop-shards is for models of the hub; '{model}' is a folder, whose shards stay: leave it out"
+        )
+
+
+def sources_of(params: "Params", mix: str) -> list[str]:
+    """The sources with a positive ratio in a mix."""
     return [source for source, ratio in params.mix(mix).items() if ratio > 0]
 
 
-def requested(request: Request, params_path: Path) -> tuple[Params, str]:
-    """The params of a request, and the name of its mix.
+def requested(request: Request, params_path: Path) -> tuple["Params", str]:
+    """The settings of a compression, and the name of its mix.
 
     Raises:
-        UserError: an unknown method, mix or source, a ratio that is no number, or own tokens that can't be read.
+        UserError: an unknown method, mix, source or setting, a value that is not allowed, or own tokens that cannot be
+            read.
     """
-    base = load_params(params_path)
+    from ream.params import parse_params
+
+    options = {
+        "calibration.sequences": ("--sequences", request.sequences),
+        "calibration.tokens": ("--tokens", request.tokens),
+        "compute.device": ("--device", request.device),
+        "model.keep_shards": ("--keep-shards/--drop-shards", request.keep_shards),
+        "grouping.group_size": ("--group-size", request.group_size),
+    }
+    tree, base = _configured(params_path, request.settings, options, DECIDED)
     method = base.method(request.method)
-    tree = yaml.safe_load(params_path.read_text(encoding="utf-8"))
-    tree["model"] = {**tree["model"], "path": request.model}
-    for section, values in request.overrides.items():
-        tree = _with(tree, section, {key: value for key, value in values.items() if value is not None})
     mix, ratios = _mix(request, base)
+    tree = _with(tree, "model", {"path": request.model})
     if request.calibration is not None:
-        wanted = {source: source if request.mix else None for source in ratios}
+        rows_of = {source: source if request.mix else None for source in ratios}
         tree["sources"] = {
             source: {"kind": "tokens", "path": str(request.calibration), "source": rows}
-            for source, rows in wanted.items()
+            for source, rows in rows_of.items()
         }
     tree["mixes"] = {mix: ratios}
     tree["run"] = {
@@ -77,16 +142,86 @@ def requested(request: Request, params_path: Path) -> tuple[Params, str]:
         "experts": [request.experts],
         "rank": [mix],
     }
+    tree["rank"] = {"sequences": 0}  # nothing is held out: only the graph measures ranks
     tree["exports"] = {}
     tree["grouping"] = {"group_size": _group_size(request, base)}
-    if request.calibration is not None and request.mix is None:  # pooled: all that is there
+    if request.calibration is not None and request.mix is None:  # pooled: all sequences are used
         from ream.calibration.corpus import read_corpus
 
         tree = _with(tree, "calibration", {"sequences": len(read_corpus(request.calibration).sequences)})
     return parse_params(tree, f"{params_path} with the options given"), mix
 
 
-def _mix(request: Request, base: Params) -> tuple[str, dict[str, float]]:
+def scoring(request: ScoreRequest, params_path: Path) -> "Params":
+    """The settings for scoring one model.
+
+    Raises:
+        UserError: an unknown suite or setting, or a value that is not allowed.
+    """
+    from ream.errors import unknown
+    from ream.params import parse_params
+
+    allow_code_execution = request.allow_code_execution or None
+    options = {
+        "evaluation.suite": ("--suite", request.suite),
+        "evaluation.backend": ("--backend", request.backend),
+        "evaluation.allow_code_execution": ("--allow-code-execution", allow_code_execution),
+    }
+    decided = {"model.path": DECIDED["model.path"]}
+    tree, base = _configured(params_path, request.settings, options, decided)
+    name = request.suite or base.evaluation.suite
+    if name not in base.suites:
+        raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
+    tree = _with(tree, "model", {"path": request.model})
+    if request.limit is not None:
+        tree["suites"] = _with(tree["suites"], name, {"limit": request.limit})
+    return parse_params(tree, f"{params_path} with the options given")
+
+
+def _configured(
+    params_path: Path,
+    settings: Iterable[str],
+    options: Mapping[str, tuple[str, Any]],
+    decided: Mapping[str, str],
+) -> tuple[dict[str, Any], "Params"]:
+    """The tree of a params file with settings and options put into it, and the params that the settings alone give.
+
+    A command that runs alone uses all cores, unless ``compute.threads`` is among the settings.
+
+    Args:
+        params_path: the params file.
+        settings: as SECTION.KEY=VALUE.
+        options: dotted path to the option that gives it and the option's value, None where it was not given.
+        decided: dotted paths that are not settings of this command, with the reason.
+
+    Raises:
+        UserError: see `load_params`; a setting is unknown, not allowed, given twice, or decided by the command.
+    """
+    import yaml
+
+    from ream.params import load_params, parse_params
+    from ream.params.setting import parse_setting, with_settings
+
+    base = load_params(params_path)
+    tree: dict[str, Any] = yaml.safe_load(params_path.read_text(encoding="utf-8"))
+    given = {path: value for path, (_, value) in options.items() if value is not None}
+    values: dict[str, Any] = {}
+    for path, value in map(parse_setting, settings):
+        reason = next((why for name, why in decided.items() if f"{path}.".startswith(f"{name}.")), None)
+        if reason is not None:
+            raise UserError(f"--set: {path} cannot be set here; {reason}")
+        if path in values or path in given:
+            twice = f"{options[path][0]} and --set" if path in given else "--set twice"
+            raise UserError(f"{path} is given by {twice}; give it once")
+        values[path] = value
+    if values:
+        tree = with_settings(tree, list(values.items()))
+        base = parse_params(tree, "--set")
+    return with_settings(tree, [*{"compute.threads": "auto", **values, **given}.items()]), base
+
+
+def _mix(request: Request, base: "Params") -> tuple[str, dict[str, float]]:
+    """Name and ratios of the mix that is asked for."""
     if request.mix is None:
         return ("own", {"own": 1.0}) if request.calibration is not None else ("balanced", base.mix("balanced"))
     if "=" not in request.mix:
@@ -103,12 +238,14 @@ def _mix(request: Request, base: Params) -> tuple[str, dict[str, float]]:
     return "custom", ratios
 
 
-def _group_size(request: Request, base: Params) -> int:
+def _group_size(request: Request, base: "Params") -> int:
+    """C as given, or of the params file for this number of experts."""
     if request.group_size is not None:
         return request.group_size
     table = base.grouping.group_size
     return table if isinstance(table, int) else table.get(request.experts, DEFAULT_GROUP_SIZE)
 
 
-def _with(tree: dict[str, Any], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _with(tree: Mapping[str, Any], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the tree with some values of a section replaced."""
     return {**tree, section: {**tree.get(section, {}), **values}}

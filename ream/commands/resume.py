@@ -1,4 +1,4 @@
-"""Whether `ream compress` may go on where an interrupted run stood: never on another run's work."""
+"""Whether `ream compress` may continue an interrupted run: only with the same settings."""
 
 import shutil
 from pathlib import Path
@@ -12,9 +12,14 @@ from ream.workspace.layout import Workspace
 
 
 def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int = 1) -> dict[str, Any]:
-    """All that a request asks for and its output may depend on, as plain values.
+    """Everything that a request asks for and its output may depend on, as plain values.
 
-    ``ranks``: over which the tokens are shared out; of one process nothing is said.
+    Args:
+        params: all settings.
+        mix: name of the mix.
+        method: name of the method.
+        experts: K.
+        ranks: the number of processes; a single one is not mentioned.
     """
     ratios = params.mix(mix)
     return {
@@ -22,9 +27,9 @@ def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int 
         "experts": experts,
         "method": method,
         "mix": mix,
-        "model": params.model.model_dump(exclude={"keep_shards"}),  # it changes no result
+        "model": params.model.model_dump(exclude={"keep_shards"}),  # changes no result
         **{name: getattr(params, name).model_dump() for name in ("calibration", "statistics", "merge")},
-        "compute": params.compute.model_dump(exclude={"hidden_memory_gb"}),  # nor does this
+        "compute": params.compute.model_dump(exclude={"hidden_memory_gb"}),  # changes no result
         "grouping": params.grouping.model_dump(),
         "methods": {method: params.method(method).model_dump()},
         "mixes": {mix: ratios},
@@ -33,36 +38,30 @@ def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int 
     }
 
 
-def begun(workspace: Workspace) -> bool:
-    """Whether there is a finished layer that a run with other settings could take for its own."""
-    done = (*workspace.states.glob("*/progress.json"), *workspace.root.glob("statistics/*/facts.json"))
-    return any(path.exists() for path in done)
-
-
 def begin(workspace: Workspace, settings: dict[str, Any]) -> None:
-    """Write down, before the first layer, with which settings the workspace is filled."""
+    """Record the settings of the run before its first layer."""
     write_json(workspace.request, settings)
 
 
 def check_settings(workspace: Workspace, settings: dict[str, Any]) -> None:
-    """Refuse to go on with other settings than those that the workspace was filled with.
+    """Refuse to continue an interrupted run with other settings.
 
     Raises:
-        UserError: names the first that differs, with its old and its new value.
+        UserError: names the first setting that differs, with its old and new value.
     """
     from ream.walk.state import difference
 
-    if not workspace.request.exists() or not begun(workspace):
+    if not workspace.request.exists() or not workspace.has_finished_layers():
         return
     if differs := difference(read_json(workspace.request), settings):
         raise UserError(
             f"{workspace.root} holds an interrupted run with other settings: {differs}; "
-            "give the old ones to go on, or delete that folder to start anew"
+            "give the old settings to continue it, or delete that folder to start anew"
         )
 
 
 def remove(workspace: Workspace) -> None:
-    """Remove a workspace that is not needed any more; last what `is_finished` looks at."""
+    """Remove a workspace; the record that `is_finished` reads goes last, so that a kill leaves it readable."""
     for path in workspace.root.iterdir():
         if path != workspace.request:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -72,7 +71,7 @@ def remove(workspace: Workspace) -> None:
 def is_finished(
     out: Path, workspace: Workspace, settings: dict[str, Any], params: Params, mix: str, method: str, experts: int
 ) -> bool:
-    """Whether the output is whole and what is asked for: of a run killed while it removed its workspace.
+    """Whether the output is complete and the one asked for, as after a kill while the workspace was removed.
 
     Raises:
         UserError: the output's recipe is damaged.

@@ -1,4 +1,4 @@
-"""The hidden states of compressed models beside the original's, layer by layer, on text that no model was made with."""
+"""The hidden states of compressed models beside the original's, layer by layer, on text held out from calibration."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,23 @@ from torch import Tensor
 from ream.core.recipe import Recipe
 from ream.machine.memory import trim
 from ream.machine.progress import Progress
-from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.loaded_layer import LoadedLayer
+from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import compressed_layers
+from ream.walk.batches import Batches
 from ream.walk.release import release
-from ream.walk.walk import Batches
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """What compressing does to a layer, as relative errors over all real tokens: sqrt(Σ‖y − y'‖² / Σ‖y‖²).
+    """Relative errors of one compressed layer over all real tokens: sqrt(Σ‖y − y'‖² / Σ‖y‖²).
 
     Attributes:
         index: of the layer.
-        block: y is the MoE block's output on what enters it in the original model; None for a dense layer.
-        stream: y is the hidden state that leaves the layer, each model in its own stream: the errors of all layers up
-            to this one.
+        block: y is the MoE block's output on the block's input in the original model; None for a dense layer.
+        stream: y is the hidden state that leaves the layer, in each model's own stream, so it includes the errors of
+            all layers up to this one.
     """
 
     index: int
@@ -32,7 +34,7 @@ class LayerError:
     stream: float
 
 
-# Is given each sequence's hidden states before the head [T, H], real tokens only: of the original (None) or a recipe.
+# Called with a recipe's name, or None for the original, and a sequence's hidden states before the head [T, H].
 Seen = Callable[[str | None, Tensor], None]
 
 
@@ -44,37 +46,38 @@ def compare(
     Multi-token layers, which do not come before the head, are left out.
 
     Args:
-        decoder: of the original. data: the text.
+        decoder: of the original model.
+        data: the text.
         recipes: by any names.
-        seen: is given the hidden states before the head, after the final norm, a sequence at a time.
-        memory: bytes of hidden states that may be in memory; with more recipes than that takes, the original is walked
-            several times.
-        progress: told of every micro-batch that has gone through a layer of a model; `steps` of them.
+        seen: called with the hidden states before the head, after the final norm, one sequence at a time.
+        memory: bytes of hidden states to keep in memory. If not all recipes fit, the original is walked several times.
+        progress: told of every micro-batch that has gone through a layer of a model, `steps` times in all.
 
     Returns:
-        The errors of every layer, by the names of the recipes.
+        Name of the recipe to the errors of every layer.
     """
-    found: dict[str, list[LayerError]] = {}
+    errors: dict[str, list[LayerError]] = {}
     for number, names in enumerate(_portions(list(recipes), _at_once(decoder, data, memory))):
         portion = {name: recipes[name] for name in names}
-        found |= _walk(decoder, data, portion, seen, number == 0, progress)
-    return found
+        errors |= _walk(decoder, data, portion, seen, number == 0, progress)
+    return errors
 
 
 def steps(decoder: Decoder, data: Batches, recipes: int, memory: float) -> int:
-    """Micro-batches that go through layers in `compare`."""
+    """How often `compare` reports a micro-batch to its progress; arguments are those of `compare`."""
     walks = max(1, -(-recipes // _at_once(decoder, data, memory)))
     return (recipes + walks) * len(data) * decoder.architecture.layers
 
 
 def _at_once(decoder: Decoder, data: Batches, memory: float) -> int:
-    # Beside the streams, the original's own, the inputs of its MoE blocks and their outputs.
+    """The number of recipes whose streams fit in memory; at least one."""
+    # Three more are there for the original: its own stream, its MoE blocks' inputs and their outputs.
     stream = data.ids.numel() * decoder.architecture.hidden * decoder.dtype.itemsize
     return max(1, int(memory // stream) - 3)
 
 
 def _portions(names: Sequence[str], most: int) -> Iterator[Sequence[str]]:
-    """At least one, which may be empty: the original is walked in any case."""
+    """The names in portions of ``most`` at most. There is always one portion, if an empty one: for the original."""
     yield names[:most]
     for start in range(most, len(names), most):
         yield names[start : start + most]
@@ -89,6 +92,10 @@ def _walk(
     show_original: bool,
     progress: Progress,
 ) -> dict[str, list[LayerError]]:
+    """Walk the original beside the models of some recipes; arguments are those of `compare`.
+
+    ``show_original``: whether ``seen`` is called for the original, too.
+    """
     architecture = decoder.architecture
     layers = {name: compressed_layers(decoder.checkpoint, architecture, recipe) for name, recipe in recipes.items()}
     original = decoder.embed(data.ids)
@@ -100,27 +107,32 @@ def _walk(
             inputs, outputs = _original_layer(decoder, layer, data, original, moe, progress)
             for name, stream in streams.items():
                 block = decoder.block(index, layers[name][index]) if moe else None
-                own = None if block is None else _own_error(decoder, block, data, inputs, outputs)
+                block_error = None if block is None else _block_error(decoder, block, data, inputs, outputs)
                 for part in data:
-                    stream[part] = _left(layer, block, stream[part])
+                    stream[part] = _leaving(layer, block, stream[part])
                     progress.update(1)
-                errors[name].append(LayerError(index, own, _relative(stream, original, data.mask)))
+                errors[name].append(LayerError(index, block_error, _relative(stream, original, data.mask)))
                 if block is not None:
                     block.free()
         del inputs, outputs
         release(decoder.checkpoint, architecture, index + 1)
         trim()
     norm = decoder.final_norm()
-    for shown, states in [*([(None, original)] if show_original else []), *streams.items()]:
+    shown: list[tuple[str | None, Tensor]] = [(None, original)] if show_original else []
+    for shown_name, states in [*shown, *streams.items()]:
         for row, mask in zip(states, data.mask, strict=True):
-            seen(shown, norm(row[mask].to(decoder.device)))
+            seen(shown_name, norm(row[mask].to(decoder.device)))
     return errors
 
 
 def _original_layer(
     decoder: Decoder, layer: LoadedLayer, data: Batches, stream: Tensor, moe: bool, progress: Progress
 ) -> tuple[Tensor, Tensor]:
-    """Take the original's stream through a layer; returns its MoE block's inputs and outputs, none of a dense one."""
+    """Take the original's stream through a layer, in place.
+
+    Returns:
+        Inputs and outputs [n, L, H] of its MoE block; two empty tensors for a dense layer.
+    """
     block = decoder.block(layer.index) if moe else None
     inputs, outputs = (torch.empty_like(stream if moe else stream[:0]) for _ in range(2))
     for part in data:
@@ -136,24 +148,25 @@ def _original_layer(
     return inputs, outputs
 
 
-def _left(layer: LoadedLayer, block: MoEBlock | None, hidden: Tensor) -> Tensor:
-    """What leaves the layer with this block as its MoE block, on the host."""
+def _leaving(layer: LoadedLayer, block: MoEBlock | None, hidden: Tensor) -> Tensor:
+    """The hidden states that leave the layer with this MoE block, on the host."""
     residual, x = layer(hidden)
     if block is not None and x is not None:
         residual = residual + block(x)
     return residual.to(hidden.device)
 
 
-def _own_error(decoder: Decoder, block: MoEBlock, data: Batches, inputs: Tensor, outputs: Tensor) -> float:
-    made = torch.cat([block(inputs[part].to(decoder.device)).to(outputs.device) for part in data])
-    return _relative(made, outputs, data.mask)
+def _block_error(decoder: Decoder, block: MoEBlock, data: Batches, inputs: Tensor, outputs: Tensor) -> float:
+    """The error of a compressed MoE block on the original block's inputs."""
+    compressed = torch.cat([block(inputs[part].to(decoder.device)).to(outputs.device) for part in data])
+    return _relative(compressed, outputs, data.mask)
 
 
-def _relative(found: Tensor, wanted: Tensor, mask: Tensor) -> float:
-    """sqrt(Σ‖wanted − found‖² / Σ‖wanted‖²) over real tokens, summed in float64; 0 where both are zero."""
-    off = size = 0.0
-    for one, other, real in zip(found, wanted, mask, strict=True):
-        exact = other[real].double()
-        off += float((exact - one[real].double()).square().sum())
-        size += float(exact.square().sum())
-    return sqrt(off / size) if size else (0.0 if not off else float("inf"))
+def _relative(approximate: Tensor, exact: Tensor, mask: Tensor) -> float:
+    """sqrt(Σ‖exact − approximate‖² / Σ‖exact‖²) over real tokens, summed in float64; 0 if both are zero."""
+    difference = size = 0.0
+    for approximate_row, exact_row, real in zip(approximate, exact, mask, strict=True):
+        wanted = exact_row[real].double()
+        difference += float((wanted - approximate_row[real].double()).square().sum())
+        size += float(wanted.square().sum())
+    return sqrt(difference / size) if size else (0.0 if not difference else float("inf"))

@@ -1,4 +1,4 @@
-"""From a method's name tags to decisions: which experts stay, who is merged into whom, and how their neurons meet."""
+"""Decisions about one layer: which experts are kept, and which are merged into them."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,10 +13,14 @@ from ream.errors import UserError
 
 
 def absorbed_at_most(method: Composition, group_size: int) -> int:
-    """C as docs/method.md counts it; the released code counts the centroid, too.
+    """C, the most experts that a centroid absorbs. The released code's C counts the centroid, too.
+
+    Args:
+        method: says how its group size is counted.
+        group_size: as the settings have it.
 
     Raises:
-        UserError: nothing could be absorbed.
+        UserError: the group size leaves no room to absorb an expert.
     """
     size = group_size - 1 if method.centroid_counts else group_size
     if size < 1:
@@ -32,13 +36,15 @@ def group_layer(
     router_groups: int,
     saliency: Float64[np.ndarray, " N"] | None = None,
 ) -> LayerRecipe:
-    """Groups and merge weights of one layer, without permutations yet.
+    """Groups and merge weights of one layer, still without permutations.
 
     Args:
         method: the composition.
-        sums: statistics of the layer, of one pass or of a mix.
-        kept: K. group_size: C. router_groups: n_group.
-        saliency: of each expert, where it has been computed before.
+        sums: statistics of the layer, from one pass or of a mix.
+        kept: K.
+        group_size: C, as the settings count it.
+        router_groups: n_group, 1 without group limits.
+        saliency: [N] of each expert if computed before; else it is computed from the sums.
     """
     salient = SALIENCIES[method.saliency](sums) if saliency is None else saliency
     clusters = method.grouping == "hierarchical"
@@ -52,10 +58,10 @@ def group_layer(
 
 
 def absorbed(layer: LayerRecipe) -> dict[int, list[int]]:
-    """Each centroid's members without itself, of the groups that have any."""
+    """Centroid to the experts that it absorbs, for all groups that absorb any."""
     groups = layer.groups
-    found = {
+    members = {
         int(centroid): [int(member) for member in groups.members(position) if member != centroid]
         for position, centroid in enumerate(groups.kept)
     }
-    return {centroid: members for centroid, members in found.items() if members}
+    return {centroid: others for centroid, others in members.items() if others}

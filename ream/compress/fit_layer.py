@@ -1,4 +1,4 @@
-"""The fit of all projections of a layer of a walk: as many experts at a time as memory allows, the rest as they are."""
+"""The fit of all projections of one layer of a walk, for as many experts at a time as memory allows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -7,23 +7,24 @@ import torch
 from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack
-from ream.core.refit.projection_fit import FITTED, FitReport, FitSettings, fit_projections, routed_outputs
+from ream.core.refit.projection_fit import FitReport, FitSettings, fit_projections
+from ream.core.refit.projection_passes import FITTED, routed_outputs
 from ream.core.refit.sums import RefitTokens
-from ream.models.decoder import MoEBlock
+from ream.models.moe_block import MoEBlock
 
-FIT_BYTES = 6e9  # on the device, of what is kept of the experts that are fitted at a time
-HISTORY = 5
-NUMBERS = 2 * HISTORY + 11  # float32 numbers kept of each weight that is fitted
+FIT_BYTES = 6e9  # on the device, for the experts that are fitted at a time
+HISTORY = 5  # steps that L-BFGS remembers
+NUMBERS = 2 * HISTORY + 11  # float32 numbers kept for each weight that is fitted
 
 
 @dataclass(frozen=True)
 class FitTokens:
-    """The tokens of a layer, on the host, and room for what is left of their errors.
+    """The tokens of a layer, on the host, and room for the errors that are left during the fit.
 
     Attributes:
-        inputs, errors, counted, parts: of `refit_layer.LayerTokens`.
-        fitted: [n], False for sequences that are held out.
-        left: [n, L, H] in float32 at least, to be filled.
+        inputs: as in `refit_layer.LayerTokens`; so are ``errors``, ``counted`` and ``parts``.
+        fitted: [n], False for held-out sequences.
+        left: [n, L, H], float32 or wider: the errors that are left, to be filled.
     """
 
     inputs: Tensor
@@ -34,12 +35,12 @@ class FitTokens:
     left: Tensor
 
     def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
-        """A pass over the tokens, as the block routes them, with what is left as error."""
+        """A pass over the tokens as the block routes them; their error is what is left."""
         for part, tokens in self.by_part(block, device):
             yield replace(tokens, error=self.left[part][self.counted[part]].to(device))
 
     def by_part(self, block: MoEBlock, device: torch.device) -> Iterator[tuple[slice, RefitTokens]]:
-        """A pass over the tokens and where they lie; error is as it was before the refit."""
+        """A pass over the tokens and the rows they come from; their error is the one before the refit."""
         for part in self.parts():
             counted = self.counted[part]
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
@@ -48,11 +49,11 @@ class FitTokens:
                 yield part, RefitTokens(x, block.route(x), error, rows)
 
     def put(self, part: slice, values: Tensor) -> None:
-        """What is left of a part's tokens."""
+        """Set what is left of a part's errors."""
         self.left[part][self.counted[part]] = values.to(self.left.device, self.left.dtype)
 
     def add(self, part: slice, values: Tensor) -> None:
-        """To what is left of a part's tokens."""
+        """Add to what is left of a part's errors."""
         self.left[part][self.counted[part]] += values.to(self.left.device, self.left.dtype)
 
 
@@ -60,27 +61,30 @@ class FitTokens:
 def fit_layer(
     block: MoEBlock, down: Tensor, tokens: FitTokens, iterations: int, device: torch.device, at_a_time: int
 ) -> tuple[dict[str, Tensor], FitReport]:
-    """New projections of all experts of a layer.
+    """Fit all projections of a layer, starting from the refitted down projections.
 
     Args:
-        block: the compressed one, before its refit. down: [K, H, D], refitted.
-        tokens: of the layer. iterations: of L-BFGS for each part of the experts.
-        device: to compute on. at_a_time: experts that are fitted together.
+        block: the compressed MoE block before the refit.
+        down: [K, H, D] refitted down projections.
+        tokens: of the layer.
+        iterations: of L-BFGS, for each set of experts that is fitted together.
+        device: to compute on.
+        at_a_time: number of experts that are fitted together.
 
     Returns:
-        gate, up [K, D, H] and down [K, H, D] on the device, and the layer's squared errors on the way.
+        gate and up [K, D, H] and down [K, H, D] on the device, and the layer's squared errors on the way.
     """
-    every = range(len(block.experts))
+    all_experts = range(len(block.experts))
     stack = refitted_stack(block.experts, down)
-    before = [block.experts[expert] for expert in every]
-    for part, some in tokens.by_part(block, device):
-        given = routed_outputs(some, [stack[expert] for expert in every], every, block.unit)
-        tokens.put(part, some.error + routed_outputs(some, before, every, block.unit) - given)
+    before = [block.experts[expert] for expert in all_experts]
+    for part, batch in tokens.by_part(block, device):
+        refitted = routed_outputs(batch, [stack[expert] for expert in all_experts], all_experts, block.unit)
+        tokens.put(part, batch.error + routed_outputs(batch, before, all_experts, block.unit) - refitted)
     report = FitReport([], [])
     for start in range(0, len(stack), at_a_time):
         which = range(start, min(start + at_a_time, len(stack)))
         _shift(tokens, block, [stack[expert] for expert in which], which, device, 1.0)
-        fitted, found = fit_projections(
+        fitted, fit = fit_projections(
             lambda: tokens.stream(block, device),
             stack,
             block.unit,
@@ -90,12 +94,18 @@ def fit_layer(
         for name in FITTED:
             getattr(stack, name)[start : which.stop] = fitted[name]
         _shift(tokens, block, [stack[expert] for expert in which], which, device, -1.0)
-        report = FitReport(report.fitted + found.fitted[bool(start) :], report.held_out + found.held_out[bool(start) :])
+        new = slice(bool(start), None)  # the error before the first set's fit is reported once
+        report = FitReport(report.fitted + fit.fitted[new], report.held_out + fit.held_out[new])
     return {name: getattr(stack, name) for name in FITTED}, report
 
 
 def refitted_stack(experts: ExpertStack, down: Tensor) -> ExpertStack:
-    """A copy of the experts with refitted down projections, in their precision."""
+    """A copy of the experts with other down projections, in the dtype of these.
+
+    Args:
+        experts: of the compressed block.
+        down: [K, H, D].
+    """
     return replace(
         experts,
         gate=experts.gate.to(down.dtype, copy=True),
@@ -105,10 +115,11 @@ def refitted_stack(experts: ExpertStack, down: Tensor) -> ExpertStack:
 
 
 def experts_at_a_time(hidden: int, width: int) -> int:
-    """How many have all that a fit keeps of them in FIT_BYTES; at least one.
+    """The number of experts that can be fitted together in FIT_BYTES; at least one.
 
     Args:
-        hidden: H. width: D.
+        hidden: H.
+        width: D.
     """
     numbers = NUMBERS * 3 * hidden * width + 2 * (hidden**2 + width**2)
     return max(1, int(FIT_BYTES // (torch.float32.itemsize * numbers)))
@@ -117,6 +128,6 @@ def experts_at_a_time(hidden: int, width: int) -> int:
 def _shift(
     tokens: FitTokens, block: MoEBlock, experts: list[Expert], which: range, device: torch.device, sign: float
 ) -> None:
-    """Add what some experts give to what is left, or take it off."""
-    for part, some in tokens.by_part(block, device):
-        tokens.add(part, sign * routed_outputs(some, experts, which, block.unit))
+    """Add the output of some experts to what is left (sign 1), or subtract it (sign −1)."""
+    for part, batch in tokens.by_part(block, device):
+        tokens.add(part, sign * routed_outputs(batch, experts, which, block.unit))

@@ -1,4 +1,4 @@
-"""The neurons of a layer's merged experts in a walk: passes over its tokens, for as many groups at a time as fit."""
+"""The choice of neurons for one layer of a walk, for as many groups at a time as memory allows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -12,7 +12,8 @@ from ream.core.experts import ExpertStack
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.neuron_choice import chosen_neurons, neuron_grams
 from ream.core.routing import Routing
-from ream.models.decoder import Decoder, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 
 
@@ -26,45 +27,54 @@ def choose_neurons(
     counted: Tensor,
     parts: Callable[[], Iterable[slice]],
 ) -> LayerRecipe:
-    """The recipe of a layer with the chosen neurons of its groups of several experts.
+    """Choose the neurons that each group of several experts keeps (`ream.core.refit.neuron_choice`).
+
+    Sequences that are held out of the refit are held out here, too.
 
     Args:
-        decoder: of the model. index: of the layer.
-        decided: its groups. experts: the original's.
-        inputs: [n, L, H] of the layer. counted: [n, L], False for padding.
-        parts: starts a pass over the micro-batches. Sequences held out of the refit are held out here, too.
+        decoder: of the model.
+        index: of the layer.
+        decided: the layer's recipe with its groups.
+        experts: the original ones.
+        inputs: [n, L, H] inputs of the MoE block.
+        counted: [n, L], False for padding.
+        parts: starts a pass over the micro-batches.
+
+    Returns:
+        The recipe with the chosen neurons.
     """
     width = experts.down.shape[2]
     groups = {position: decided.groups.members(position) for position in range(len(decided.groups.kept))}
     groups = {position: members for position, members in groups.items() if len(members) > 1}
-    # The router's rows are the groups' weighted means, whichever neurons are chosen.
-    first = replace(decided, neurons={position: np.arange(width) for position in groups})
-    block = decoder.block(index, CompressedLayer(decoder.checkpoint, decoder.architecture, index, first))
+    # Routing does not depend on the neurons that are chosen: the router's rows are the groups' weighted means.
+    any_neurons = replace(decided, neurons={position: np.arange(width) for position in groups})
+    block = decoder.block(index, CompressedLayer(decoder.checkpoint, decoder.architecture, index, any_neurons))
     chosen = {}
-    for some in _bounded(groups, width):
+    for portion in _portions(groups, width):
         stream = _routed(block, inputs, counted, parts(), decoder.device)
-        for position, gram in neuron_grams(stream, experts, some, block.unit, block.input_gate).items():
+        for position, gram in neuron_grams(stream, experts, portion, block.unit, block.input_gate).items():
             down = torch.cat([experts.down[member] for member in groups[position].tolist()], dim=1)
             chosen[position] = chosen_neurons(gram, down, width)
     return replace(decided, neurons=chosen)
 
 
-def _bounded(groups: dict[int, np.ndarray], width: int) -> Iterator[dict[int, np.ndarray]]:
-    """The groups, as many at a time as have matrices of SOLVER_BYTES together; at least one."""
-    some: dict[int, np.ndarray] = {}
+def _portions(groups: dict[int, np.ndarray], width: int) -> Iterator[dict[int, np.ndarray]]:
+    """The groups in portions whose Gram matrices take SOLVER_BYTES at most; at least one group each."""
+    portion: dict[int, np.ndarray] = {}
     for position, members in groups.items():
-        columns = [width * len(each) for each in (*some.values(), members)]
-        if some and sum(count**2 for count in columns) * torch.float64.itemsize > SOLVER_BYTES:
-            yield some
-            some = {}
-        some[position] = members
-    if some:
-        yield some
+        columns = [width * len(group) for group in (*portion.values(), members)]
+        if portion and sum(count**2 for count in columns) * torch.float64.itemsize > SOLVER_BYTES:
+            yield portion
+            portion = {}
+        portion[position] = members
+    if portion:
+        yield portion
 
 
 def _routed(
     block: MoEBlock, inputs: Tensor, counted: Tensor, parts: Iterable[slice], device: torch.device
 ) -> Iterator[tuple[Tensor, Routing]]:
+    """The inputs [T, H] of the fitted tokens, micro-batch by micro-batch, and where they are routed."""
     fitted = counted & ~held_out_mask(len(inputs))[:, None]
     for part in parts:
         x = inputs[part][fitted[part]].to(device)

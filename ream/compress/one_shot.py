@@ -1,6 +1,7 @@
-"""One-shot: statistics of all layers from the original model, of each calibration source by itself."""
+"""One-shot statistics: all layers of the original model are measured, for each calibration source by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,19 @@ from torch import Tensor
 from ream.compress.statistics_file import layer_file
 from ream.compress.totals import LayerTotals
 from ream.machine.progress import Progress
-from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+from ream.models.decoder import Decoder
+from ream.walk.batches import Batches
+from ream.walk.probes import Probes
 from ream.walk.state import WalkState
-from ream.walk.transfers import Back, onto
-from ream.walk.walk import Batches, MoELayer, Pass, Probes, walk
+from ream.walk.transfers import WriteBack, prefetched
+from ream.walk.walk import LayerVisit, Pass, walk
 
 if TYPE_CHECKING:  # only where torchrun has started several processes
-    from ream.walk.ranks import Share
+    from ream.walk.share import Share
 
 
 def collect(decoder: Decoder, data: Batches, probes: Probes, state: WalkState, progress: Progress) -> None:
-    """`collect_all` of one source."""
+    """Measure one source; arguments are those of `collect_all`."""
     collect_all(decoder, [(data, probes, state)], progress)
 
 
@@ -31,61 +34,80 @@ def collect_all(
     progress: Progress,
     shares: "Sequence[Share] | None" = None,
 ) -> None:
-    """Walk the original model once and leave, in each state's folder, each MoE layer's Sums and probe inputs.
+    """Walk the original model once and leave each MoE layer's Sums and probe inputs in each source's state folder.
 
     Args:
-        decoder: of the original. progress: told of every micro-batch that has gone through a layer.
-        sources: the tokens of each calibration source, its probes, and where its results go.
-        shares: where the tokens are one rank's, how each source's totals come of the results of all ranks.
+        decoder: of the original model.
+        sources: for each calibration source its tokens, its probes, and the state that takes the results.
+        progress: told of every micro-batch that has gone through a layer.
+        shares: where this process is one of several ranks, how each source's totals are put together from all ranks.
     """
-    each: Sequence[Share | None] = shares or [None] * len(sources)
-    walk(
-        decoder,
-        [
-            Pass(data, state, _statistics(data, probes, state, progress, share))
-            for (data, probes, state), share in zip(sources, each, strict=True)
-        ],
-        progress,
-    )
+    source_shares: Sequence[Share | None] = shares or [None] * len(sources)
+    passes = [
+        Pass(data, state, StatisticsCollector(data, probes, state, progress, share))
+        for (data, probes, state), share in zip(sources, source_shares, strict=True)
+    ]
+    walk(decoder, passes, progress)
 
 
-def _statistics(data: Batches, probes: Probes, state: WalkState, progress: Progress, share: "Share | None") -> MoELayer:
-    def moe_layer(
-        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
-    ) -> dict[str, Tensor]:
-        known = None if share is None else share.known(index)
-        totals = LayerTotals(block, probes)
-        device = layer.decoder.device
-        with Back(device) as back, torch.no_grad():
-            for part, (entering,) in onto(device, state.parts(data), hidden):
-                residual, x = layer(entering)
+@dataclass(frozen=True)
+class StatisticsCollector:
+    """Measures each MoE layer that the walk visits (a `MoELayer`); the layer itself stays as it is.
+
+    Attributes:
+        data: the tokens of a source.
+        probes: its probe tokens.
+        state: of its walk.
+        progress: told of every micro-batch.
+        share: how the totals of all ranks are put together; None for a single process.
+    """
+
+    data: Batches
+    probes: Probes
+    state: WalkState
+    progress: Progress
+    share: "Share | None" = None
+
+    def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
+        """Take all tokens through a layer; returns its Sums and probe inputs by name."""
+        known = None if self.share is None else self.share.known(visit.index)
+        totals = LayerTotals(visit.block, self.probes)
+        device = visit.layer.device
+        with WriteBack(device) as write_back, torch.no_grad():
+            for part, (entering,) in prefetched(device, self.state.parts(self.data), visit.entering):
+                residual, x = visit.layer(entering)
                 assert x is not None
                 if known is None:
-                    totals.update(part, x, counted[part])
-                back.put(leaving, part, residual + block(x))
-                progress.update(1)
-        layer.check()  # before other ranks are given what it gave
+                    totals.update(part, x, visit.counted[part])
+                write_back.put(visit.leaving, part, residual + visit.block(x))
+                self.progress.update(1)
+        visit.layer.check()  # before other ranks are given what it gave
         if known is not None:
             return known
-        own = totals.result()
-        return own if share is None else share.together(index, own)
-
-    return moe_layer
+        measured = totals.result()
+        return measured if self.share is None else self.share.together(visit.index, measured)
 
 
 def read_probes(folder: Path, index: int) -> Tensor:
-    """The probe inputs [S, H] of one layer and source."""
+    """The probe inputs [S, H] of one layer and source.
+
+    Args:
+        folder: the source's statistics.
+        index: of the layer.
+    """
     with safe_open(layer_file(folder, index), framework="pt") as file:
         tensor: Tensor = file.get_tensor("probes")
     return tensor
 
 
-def mixed_probes(folders: dict[str, Path], ratios: dict[str, float], probes: int, index: int) -> Tensor:
-    """The first round(r_s · S) probes of each source, one after the other (docs/method.md, "Mixing").
+def mixed_probes(folders: Mapping[str, Path], ratios: Mapping[str, float], probes: int, index: int) -> Tensor:
+    """The probe inputs of a mix: the first round(r_s · S) of each source, one source after the other [~S, H].
+
+    Source: docs/method.md, "Mixing".
 
     Args:
         folders: statistics of each source.
-        ratios: of the sources, summing to 1.
+        ratios: r_s of each source, summing to 1.
         probes: S.
         index: of the layer.
     """

@@ -1,4 +1,4 @@
-"""The refit of one layer of a walk: which tokens are held out, and what is kept of it."""
+"""The refit of one layer of a walk: which sequences are held out, what is solved, and whether it is accepted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -12,17 +12,20 @@ from ream.core.composition import RefitOptions
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.refit import RefitSettings, refit
 from ream.core.refit.sums import RefitTokens, product_dtype
-from ream.models.decoder import Decoder, MoEBlock
+from ream.models.decoder import Decoder
 from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture
 from ream.models.family.layout import PARTS
+from ream.models.moe_block import MoEBlock
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.apply import PLAIN, CompressedLayer
 
-DIRECT = 4096  # columns K·D up to which the refit's whole matrix is kept: 134 MB in float64, three times at once
-HELD_OUT = 16  # of so many sequences one is held out
-SOLVER_BYTES = 6e9  # of the solver's totals on the device, beside A_j and its factors; bounds the outputs at a time
-TOTALS = 6  # float64 numbers the solver keeps for each weight that it solves for
+DIRECT = 4096  # largest number of columns K·D that is solved at once: 134 MB in float64, three times in memory
+HELD_OUT = 16  # one of this many sequences is held out
+SOLVER_BYTES = (
+    6e9  # for the solver's totals on the device, beside A_j and its factors; bounds the outputs solved at a time
+)
+TOTALS = 6  # float64 numbers that the solver keeps for each weight it solves for
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,11 @@ class LayerTokens:
     """The tokens of a layer, on the host.
 
     Attributes:
-        inputs: [n, L, H] of the MoE layer.
+        inputs: [n, L, H] inputs of the MoE block.
         errors: [n, L, H], target minus the compressed layer's output.
         counted: [n, L], False for padding.
         parts: starts a pass over the micro-batches.
-        room: gives a tensor [n, L, H] of a name and dtype, to be filled.
+        room: gives an uninitialised tensor [n, L, H] of a name and dtype.
     """
 
     inputs: Tensor
@@ -44,7 +47,15 @@ class LayerTokens:
     room: Callable[[str, torch.dtype], Tensor]
 
     def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
-        """A pass over the tokens, as a block routes them; those of held-out sequences are not fitted to."""
+        """A pass over the tokens.
+
+        Args:
+            block: routes the tokens.
+            device: to put them on.
+
+        Yields:
+            The tokens of a micro-batch; those of held-out sequences are marked as not fitted.
+        """
         fitted = ~held_out_mask(len(self.inputs))
         for part in self.parts():
             counted = self.counted[part]
@@ -59,12 +70,14 @@ class LayerRefit:
     """Squared errors of a layer's output, summed over tokens and outputs.
 
     Attributes:
-        fitted, held_out: before and after each sweep, then after each round of the fit of all projections; of weights
-            in float32.
-        rounds: of that fit.
-        written, written_held_out: of what is written, in the checkpoint's dtype or format; before the refit where that
-            was better on fitted tokens.
-        kept: whether it was not.
+        fitted: on fitted tokens, before the refit, after each sweep, then after each round of the fit of all
+            projections; with weights in float32.
+        held_out: the same on held-out tokens.
+        rounds: number of rounds of the fit of all projections.
+        written: on fitted tokens, with the weights as they are written, in the checkpoint's dtype or format.
+        written_held_out: the same on held-out tokens.
+        accepted: whether the refit was accepted. If not, the weights from before the refit are written, because they
+            do better on fitted tokens.
     """
 
     fitted: list[float]
@@ -72,10 +85,10 @@ class LayerRefit:
     rounds: int
     written: float
     written_held_out: float
-    kept: bool
+    accepted: bool
 
     def tensors(self) -> dict[str, Tensor]:
-        """To be kept with the layer's decisions."""
+        """The errors as named tensors, to be kept with the layer's recipe."""
         return {
             "refit.fitted": torch.tensor(self.fitted, dtype=torch.float64),
             "refit.held_out": torch.tensor(self.held_out, dtype=torch.float64),
@@ -85,8 +98,15 @@ class LayerRefit:
 
 
 def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The facts of a layer's refit, of `LayerRefit.tensors`: sweeps, rounds of the fit of all projections where
-    there are any, and the shares of the squared error left."""
+    """The facts of a layer's refit for the recipe.
+
+    Args:
+        tensors: as `LayerRefit.tensors` gives them.
+
+    Returns:
+        Number of sweeps, number of rounds of the fit of all projections if any, and the fractions of the squared error
+        that are left on fitted and on held-out tokens.
+    """
     fitted, held_out = tensors["refit.fitted"].tolist(), tensors["refit.held_out"].tolist()
     written, written_held_out = tensors["refit.written"].tolist()
     rounds = int(tensors["refit.rounds"])
@@ -99,12 +119,12 @@ def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def held_out_sequences(sequences: int) -> int:
-    """How many are held out."""
+    """The number of held-out sequences."""
     return max(1, sequences // HELD_OUT) if sequences > 1 else 0
 
 
 def held_out_mask(sequences: int) -> Tensor:
-    """Which sequences are held out, [n]: one of HELD_OUT, at least one of two or more, evenly spread."""
+    """Marks the held-out sequences, [n]: one in HELD_OUT, evenly spread; at least one of two or more sequences."""
     mask = torch.zeros(sequences, dtype=torch.bool)
     count = held_out_sequences(sequences)
     for number in range(count):
@@ -115,16 +135,20 @@ def held_out_mask(sequences: int) -> Tensor:
 def refit_layer(
     decoder: Decoder, index: int, decided: LayerRecipe, before: MoEBlock, tokens: LayerTokens, settings: RefitOptions
 ) -> tuple[LayerRecipe, MoEBlock, LayerRefit]:
-    """Refit a layer's down projections, then fit all projections where the method says so.
+    """Refit a layer's down projections, then fit all projections if the method says so.
 
     Args:
-        decoder: of the model. index: of the layer.
-        decided: what becomes of its experts. before: the block that has these experts.
-        tokens: of the layer. settings: of the method.
+        decoder: of the model.
+        index: of the layer.
+        decided: the layer's recipe before the refit.
+        before: the MoE block with the experts of that recipe.
+        tokens: of the layer.
+        settings: of the method's refit.
 
     Returns:
-        The recipe with corrections of the experts that fitted tokens are routed to, the block that has them as they
-        will be written, and the errors. Recipe and block as they were, where what is written would not be better.
+        The recipe with corrections for the experts that fitted tokens are routed to, the block with these corrections
+        as they will be written, and the errors. If what would be written is no better on fitted tokens, recipe and
+        block are returned unchanged.
     """
     checkpoint, architecture = decoder.checkpoint, decoder.architecture
     down, report = refit(
@@ -138,13 +162,13 @@ def refit_layer(
     projections, fitted, held_out = {"down": down}, report.fitted, report.held_out
     if settings.iterations:
         left = tokens.room("left", product_dtype(tokens.errors.dtype))
-        every = FitTokens(
+        fit_tokens = FitTokens(
             tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left
         )
         at_a_time = experts_at_a_time(architecture.hidden, architecture.width)
-        moved, found = fit_layer(before, down, every, settings.iterations, decoder.device, at_a_time)
-        if len(found.fitted) > 1:
-            projections, fitted, held_out = moved, fitted + found.fitted[1:], held_out + found.held_out[1:]
+        moved, fit = fit_layer(before, down, fit_tokens, settings.iterations, decoder.device, at_a_time)
+        if len(fit.fitted) > 1:
+            projections, fitted, held_out = moved, fitted + fit.fitted[1:], held_out + fit.held_out[1:]
     dtypes = correction_dtypes(checkpoint, CompressedLayer(checkpoint, architecture, index, decided))
     corrections = {
         position: {
@@ -159,18 +183,23 @@ def refit_layer(
     written, written_held_out = _squared_errors(decoder, before, after, tokens)
     rounds = len(fitted) - len(report.fitted)
     if written <= fitted[0]:
-        return corrected, after, LayerRefit(fitted, held_out, rounds, written, written_held_out, kept=True)
-    return decided, before, LayerRefit(fitted, held_out, rounds, fitted[0], held_out[0], kept=False)
+        return corrected, after, LayerRefit(fitted, held_out, rounds, written, written_held_out, accepted=True)
+    return decided, before, LayerRefit(fitted, held_out, rounds, fitted[0], held_out[0], accepted=False)
 
 
 def outputs_at_a_time(experts: int, architecture: Architecture) -> int:
-    """Of the H outputs, those that are solved at a time where K experts are refitted by sweeps."""
+    """The number of the H outputs that are solved at a time when experts are refitted by sweeps.
+
+    Args:
+        experts: K.
+        architecture: of the model.
+    """
     numbers = TOTALS * torch.float64.itemsize * experts * architecture.width
     return min(architecture.hidden, max(1, int(SOLVER_BYTES // numbers)))
 
 
 def correction_dtypes(checkpoint: Checkpoint, layer: CompressedLayer) -> dict[str, torch.dtype]:
-    """In which corrections of each projection are stored: its own, bfloat16 where it is quantised."""
+    """The dtype in which each projection's corrections are stored: the projection's own, bfloat16 if quantised."""
     names = {part: layer.name(kind, layer.kept[0]) for kind in layer.architecture.layout for part in PARTS[kind.part]}
     return {
         part: DTYPES[PLAIN if checkpoint.quantised(name) else checkpoint.headers_of(name)[""].dtype]
@@ -180,12 +209,12 @@ def correction_dtypes(checkpoint: Checkpoint, layer: CompressedLayer) -> dict[st
 
 @torch.no_grad()
 def _squared_errors(decoder: Decoder, before: MoEBlock, after: MoEBlock, tokens: LayerTokens) -> tuple[float, float]:
-    """What the block leaves that is written, over fitted and over held-out tokens."""
+    """Squared errors of the block ``after`` on fitted and held-out tokens; those of ``before`` are `errors`."""
     fitted = torch.zeros((), dtype=torch.float64, device=decoder.device)
     held = fitted.clone()
-    for some in tokens.stream(before, decoder.device):
-        moved = after(some.x[None])[0].float() - before(some.x[None])[0].float()
-        squares = (some.error.float() - moved).double().square().sum(1)
-        fitted += squares[some.fitted].sum()
-        held += squares[~some.fitted].sum()
+    for batch in tokens.stream(before, decoder.device):
+        moved = after(batch.x[None])[0].float() - before(batch.x[None])[0].float()
+        squares = (batch.error.float() - moved).double().square().sum(1)
+        fitted += squares[batch.fitted].sum()
+        held += squares[~batch.fitted].sum()
     return float(fitted), float(held)

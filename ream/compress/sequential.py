@@ -1,12 +1,12 @@
-"""Sequential: each layer is compressed on what the compressed layers before it make of the calibration text.
+"""Sequential compression: each layer is compressed on what the compressed layers before it make of the text.
 
-A refit to the target ``global`` needs the original's hidden states, too: its walk takes every sequence twice, the first
-n through the compressed layers, the other n through the original's.
+`SequentialCompressor.__call__` reads top to bottom as the method does: measure, decide, merge, refit, propagate.
 """
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,28 +17,32 @@ from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.statistics_file import layer_file
+from ream.compress.streams import halves, streams
 from ream.compress.totals import LayerTotals, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import Composition
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.machine.available import free_threads
 from ream.machine.progress import Progress
-from ream.models.decoder import Decoder, LoadedLayer, MoEBlock
+from ream.models.decoder import Decoder
+from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 from ream.recipe.recipe_file import layer_of, layer_tensors, read_layer
+from ream.walk.batches import Batches
+from ream.walk.probes import Probes
 from ream.walk.state import WalkState
-from ream.walk.transfers import Back, onto
-from ream.walk.walk import Batches, Pass, Probes, walk
+from ream.walk.transfers import WriteBack, prefetched
+from ream.walk.walk import LayerVisit, Pass, walk
 
 if TYPE_CHECKING:  # only where torchrun has started several processes
-    from ream.walk.ranks import Share
+    from ream.walk.share import Share
 
 
 def compress_sequentially(
     decoder: Decoder,
     data: Batches,
     probes: Probes,
-    method: Composition,
+    composition: Composition,
     kept: int,
     group_size: int,
     state: WalkState,
@@ -46,124 +50,215 @@ def compress_sequentially(
     facts: Mapping[str, Any],
     share: "Share | None" = None,
 ) -> Recipe:
-    """Statistics, saliency, grouping, alignment, merge, refit and propagation, layer by layer.
-
-    Attention runs once a layer: the MoE inputs and residuals of all tokens are kept on the host, or in mapped files,
-    until the layer's experts are decided, then the compressed experts, in the checkpoint's dtype, give the next layer's
-    hidden states.
+    """Compress all MoE layers in one walk: statistics, grouping, alignment, merge, refit and propagation, by layer.
 
     Args:
-        share: where the tokens are one rank's, how all ranks decide on a layer by all tokens; not with a refit, nor
-            where neurons are chosen, which take all tokens of a layer together.
+        decoder: of the original model.
+        data: the calibration tokens.
+        probes: their probe tokens.
+        composition: the method.
+        kept: K, experts to keep in every layer.
+        group_size: C, as the settings count it (`decide.absorbed_at_most`).
+        state: of the walk; finished layers are not compressed again.
+        progress: told of every micro-batch that has gone through a layer.
+        facts: provenance, for the recipe.
+        share: how several ranks decide together on each layer; None for a single process. A method with a refit or
+            with chosen neurons takes all tokens of a layer several times and cannot run distributed.
     """
-    architecture, checkpoint = decoder.architecture, decoder.checkpoint
-    sequences, refitted = len(data.ids), method.refit
-    own = [slice(part.start, min(part.stop, sequences)) for part in data]  # of the compressed model's stream
+    compressor = SequentialCompressor(decoder, data, probes, composition, kept, group_size, state, progress, share)
+    walk(decoder, [Pass(compressor.walked, state, compressor)], progress)
+    moe_layers = decoder.architecture.moe_layers
+    if composition.refit is not None:
+        facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in moe_layers}}
+    return recipe_of(state.folder, moe_layers, facts)
 
-    def moe_layer(
-        index: int, layer: LoadedLayer, block: MoEBlock, hidden: Tensor, leaving: Tensor, counted: Tensor
-    ) -> dict[str, Tensor]:
-        known = None if share is None else share.known(index)
-        totals = LayerTotals(block, probes, "softmax" if method.scores == "softmax" else None)
-        shape = (sequences, *hidden.shape[1:])
 
-        def own_parts() -> Iterator[slice]:
-            return state.parts(own)
+@dataclass(frozen=True)
+class LayerTensors:
+    """What is kept on the host, or in mapped files, of all tokens while a layer is compressed.
 
-        inputs = state.room("inputs", shape, hidden.dtype)
-        targets = state.room("targets", shape, hidden.dtype) if refitted else None
-        pieces = (piece for part in state.parts(walked) for piece in halves(part, sequences, len(walked.ids)))
-        with Back(decoder.device) as back, torch.no_grad():
-            for piece, (entering,) in onto(decoder.device, pieces, hidden):
-                residual, x = layer(entering)
-                assert x is not None
-                if piece.start >= sequences:  # the original's own stream
-                    back.put(leaving, piece, residual + block(x))
-                else:
-                    if known is None:
-                        totals.update(piece, x, counted[piece])
-                    if refitted is not None and targets is not None and refitted.target == "layer":
-                        back.put(targets, piece, block(x))
-                    back.put(leaving, piece, residual)
-                    back.put(inputs, piece, x)
-                if piece.stop % walked.rows == 0 or piece.stop == len(walked.ids):  # else half of a micro-batch
-                    progress.update(1)
-        layer.check()  # before anything is decided on what it gave
+    Attributes:
+        inputs: [n, L, H] inputs of the MoE block in the compressed model.
+        targets: [n, L, H] of the refit: first the target itself, then its difference from the compressed layer's
+            output; None without a refit.
+        leaving: [n, L, H], or [2n, L, H] with the original's stream behind it: first the residual, then the hidden
+            states that leave the layer.
+        counted: [n, L], True for tokens that statistics count.
+    """
 
-        def decide(measured: Mapping[str, Tensor]) -> LayerRecipe:
-            grouped = group_layer(method, sums_of(measured), kept, group_size, architecture.router_groups)
-            experts = block.experts
-            if method.merging == "neurons":
-                return choose_neurons(decoder, index, grouped, experts, inputs, counted[:sequences], own_parts)
-            members, threads = absorbed(grouped), free_threads(decoder.device)
-            sample = measured["probes"].to(decoder.device)
-            found = align_groups(members, experts.__getitem__, method.alignment, sample, block.unit, threads)
-            return replace(grouped, permutations=found)
+    inputs: Tensor
+    targets: Tensor | None
+    leaving: Tensor
+    counted: Tensor
 
-        report: dict[str, Tensor] = {}
+
+@dataclass
+class SequentialCompressor:
+    """Compresses each MoE layer that the walk visits (a `MoELayer`).
+
+    Attention runs once a layer: the MoE inputs and residuals of all tokens are kept until the layer's experts are
+    decided. Then the compressed experts, in the checkpoint's dtype, give the hidden states that enter the next layer.
+
+    Attributes are the arguments of `compress_sequentially`.
+    """
+
+    decoder: Decoder
+    data: Batches
+    probes: Probes
+    composition: Composition
+    kept: int
+    group_size: int
+    state: WalkState
+    progress: Progress
+    share: "Share | None" = None
+
+    @cached_property
+    def walked(self) -> Batches:
+        """The rows that go through the layers: those of ``data``, twice where the original's stream is needed."""
+        return streams(self.data, self.composition)
+
+    @property
+    def sequences(self) -> int:
+        """n, the rows of the compressed model's stream."""
+        return len(self.data.ids)
+
+    def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
+        """Compress one layer; returns its recipe's tensors and, with a refit, the errors before and after it."""
+        tokens = self._room(visit)
         with torch.no_grad():
-            if share is None:
-                decided = decide(totals.result())
-            else:
-                if known is None:
-                    together = share.together(index, totals.result())
-                    known = share.decided(index, lambda: layer_tensors(decide(together)))
-                decided = layer_of(known)
-            del totals
-            block.free()  # before there are the compressed experts, too
-            compressed = decoder.block(index, CompressedLayer(checkpoint, architecture, index, decided))
-            if refitted is not None and targets is not None:
-                for part in state.parts(own):
-                    if refitted.target == "global":
-                        original = slice(part.start + sequences, part.stop + sequences)
-                        targets[part] = leaving[original] - leaving[part]
-                    targets[part] -= compressed(inputs[part].to(decoder.device)).to(hidden.device)
-                passes = itertools.count(1)
-
-                def refit_parts() -> Iterator[slice]:
-                    progress.note(f"refit of layer {index}, pass {next(passes)}")
-                    return own_parts()
-
-                def room(name: str, dtype: torch.dtype) -> Tensor:
-                    return state.room(name, shape, dtype)
-
-                tokens = LayerTokens(inputs, targets, counted[:sequences], refit_parts, room)
-                decided, compressed, errors = refit_layer(decoder, index, decided, compressed, tokens, refitted)
-                report = errors.tensors()
-                progress.note("")
-            with Back(decoder.device) as back:
-                for part, (x, residual) in onto(decoder.device, own_parts(), inputs, leaving):
-                    back.put(leaving, part, residual + compressed(x))
+            known = None if self.share is None else self.share.known(visit.index)
+            measured = self._measure(visit, tokens, statistics=known is None)
+            decided = self._decide_together(visit, tokens, measured, known)
+            del measured
+            visit.block.free()  # before the compressed experts come into memory
+            compressed, report = self._compressed_block(visit.index, decided), dict[str, Tensor]()
+            if tokens.targets is not None:
+                decided, compressed, report = self._refit(visit.index, tokens, decided, compressed)
+            self._propagate(tokens, compressed)
         return layer_tensors(decided) | report
 
-    walked = streams(data, method)
-    walk(decoder, [Pass(walked, state, moe_layer)], progress)
-    if refitted is not None:
-        facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in architecture.moe_layers}}
-    return recipe_of(state.folder, architecture.moe_layers, facts)
+    def _room(self, visit: LayerVisit) -> LayerTensors:
+        shape, dtype = (self.sequences, *visit.entering.shape[1:]), visit.entering.dtype
+        return LayerTensors(
+            inputs=self.state.room("inputs", shape, dtype),
+            targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
+            leaving=visit.leaving,
+            counted=visit.counted[: self.sequences],
+        )
+
+    def _parts(self) -> Iterator[slice]:
+        """The micro-batches of the compressed model's stream."""
+        return self.state.parts(slice(part.start, min(part.stop, self.sequences)) for part in self.data)
+
+    def _measure(self, visit: LayerVisit, tokens: LayerTensors, statistics: bool) -> dict[str, Tensor] | None:
+        """Take all tokens through attention; keep MoE inputs and residuals; return the layer's totals.
+
+        The original's stream, if any, goes through the whole original layer here. ``statistics`` is False where the
+        totals are not needed; then None is returned.
+        """
+        totals = LayerTotals(visit.block, self.probes, "softmax" if self.composition.scores == "softmax" else None)
+        layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
+        rows = len(self.walked.ids)
+        pieces = (piece for part in self.state.parts(self.walked) for piece in halves(part, self.sequences, rows))
+        device = self.decoder.device
+        with WriteBack(device) as write_back:
+            for piece, (entering,) in prefetched(device, pieces, visit.entering):
+                residual, x = visit.layer(entering)
+                assert x is not None
+                if piece.start >= self.sequences:  # the original's own stream
+                    write_back.put(tokens.leaving, piece, residual + visit.block(x))
+                else:
+                    if statistics:
+                        totals.update(piece, x, visit.counted[piece])
+                    if layer_target and tokens.targets is not None:
+                        write_back.put(tokens.targets, piece, visit.block(x))
+                    write_back.put(tokens.leaving, piece, residual)
+                    write_back.put(tokens.inputs, piece, x)
+                if piece.stop % self.walked.rows == 0 or piece.stop == rows:  # not between two halves of a micro-batch
+                    self.progress.update(1)
+        visit.layer.check()  # before anything is decided on what it gave
+        return totals.result() if statistics else None
+
+    def _decide_together(
+        self,
+        visit: LayerVisit,
+        tokens: LayerTensors,
+        measured: Mapping[str, Tensor] | None,
+        known: Mapping[str, Tensor] | None,
+    ) -> LayerRecipe:
+        """What becomes of the layer's experts, the same on all ranks; ``known`` is what a killed run has decided."""
+        if known is not None:
+            return layer_of(known)
+        assert measured is not None
+        if self.share is None:
+            return self._decide(visit, tokens, measured)
+        together = self.share.together(visit.index, measured)
+        return layer_of(self.share.decided(visit.index, lambda: layer_tensors(self._decide(visit, tokens, together))))
+
+    def _decide(self, visit: LayerVisit, tokens: LayerTensors, measured: Mapping[str, Tensor]) -> LayerRecipe:
+        """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
+        composition, experts, device = self.composition, visit.block.experts, self.decoder.device
+        router_groups = self.decoder.architecture.router_groups
+        grouped = group_layer(composition, sums_of(measured), self.kept, self.group_size, router_groups)
+        if composition.merging == "neurons":
+            return choose_neurons(
+                self.decoder, visit.index, grouped, experts, tokens.inputs, tokens.counted, self._parts
+            )
+        permutations = align_groups(
+            absorbed(grouped),
+            experts.__getitem__,
+            composition.alignment,
+            measured["probes"].to(device),
+            visit.block.unit,
+            free_threads(device),
+        )
+        return replace(grouped, permutations=permutations)
+
+    def _compressed_block(self, index: int, decided: LayerRecipe) -> MoEBlock:
+        """The MoE block with its experts merged, as they will be read from the compressed checkpoint."""
+        weights = CompressedLayer(self.decoder.checkpoint, self.decoder.architecture, index, decided)
+        return self.decoder.block(index, weights)
+
+    def _refit(
+        self, index: int, tokens: LayerTensors, decided: LayerRecipe, compressed: MoEBlock
+    ) -> tuple[LayerRecipe, MoEBlock, dict[str, Tensor]]:
+        """Refit the merged experts to the target; returns the recipe, the block and the errors (`LayerRefit`)."""
+        options, targets = self.composition.refit, tokens.targets
+        assert options is not None
+        assert targets is not None
+        for part in self._parts():
+            if options.target == "global":
+                original = slice(part.start + self.sequences, part.stop + self.sequences)
+                targets[part] = tokens.leaving[original] - tokens.leaving[part]
+            targets[part] -= compressed(tokens.inputs[part].to(self.decoder.device)).to(targets.device)
+        passes = itertools.count(1)
+
+        def parts() -> Iterator[slice]:
+            self.progress.note(f"refit of layer {index}, pass {next(passes)}")
+            return self._parts()
+
+        def room(name: str, dtype: torch.dtype) -> Tensor:
+            return self.state.room(name, tuple(targets.shape), dtype)
+
+        layer_tokens = LayerTokens(tokens.inputs, targets, tokens.counted, parts, room)
+        decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)
+        self.progress.note("")
+        return decided, compressed, errors.tensors()
+
+    def _propagate(self, tokens: LayerTensors, compressed: MoEBlock) -> None:
+        """Add the compressed block's output to the residuals: the hidden states that enter the next layer."""
+        device = self.decoder.device
+        with WriteBack(device) as write_back:
+            for part, (x, residual) in prefetched(device, self._parts(), tokens.inputs, tokens.leaving):
+                write_back.put(tokens.leaving, part, residual + compressed(x))
 
 
 def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:
     """The recipe of a finished walk.
 
     Args:
-        folder: of its state. layers: those with experts. facts: of the recipe.
+        folder: of the walk's state.
+        layers: indices of the MoE layers.
+        facts: provenance, for the recipe.
     """
     return Recipe({index: read_layer(layer_file(folder, index)) for index in layers}, facts)
-
-
-def streams(data: Batches, method: Composition) -> Batches:
-    """What a method takes through the layers: its sequences, twice where the original's stream is needed."""
-    if method.refit is None or method.refit.target != "global":
-        return data
-    return Batches(data.ids.repeat(2, 1), data.mask.repeat(2, 1), data.rows)
-
-
-def halves(part: slice, sequences: int, rows: int) -> Iterator[slice]:
-    """A part of all rows, cut after the first ``sequences``, where the original's stream begins if there is one."""
-    stop = min(part.stop, rows)
-    if part.start < sequences < stop:
-        yield slice(part.start, sequences)
-        yield slice(sequences, stop)
-    else:
-        yield slice(part.start, stop)

@@ -1,4 +1,4 @@
-"""What a walk measures of a layer: its Sums and the inputs of its probe tokens, as named tensors on the host."""
+"""What a walk measures of one MoE layer: its Sums and its probe inputs, as named tensors on the host."""
 
 from collections.abc import Mapping
 
@@ -7,17 +7,20 @@ from torch import Tensor
 
 from ream.core.statistics import LayerStatistics
 from ream.core.sums import Sums
-from ream.models.decoder import MoEBlock
-from ream.walk.walk import Probes
+from ream.models.moe_block import MoEBlock
+from ream.walk.probes import Probes
 
 
 class LayerTotals:
-    """Accumulates them, micro-batch by micro-batch."""
+    """Accumulates a layer's Sums and probe inputs, micro-batch by micro-batch."""
 
     def __init__(self, block: MoEBlock, probes: Probes, scores: str | None = None) -> None:
-        """Args:
-        block: of the original layer. probes: of the tokens that will come.
-        scores: ``softmax`` where the statistics take these instead of the router's own.
+        """Start with nothing.
+
+        Args:
+            block: the original MoE block.
+            probes: probe tokens of the walk.
+            scores: "softmax" to measure a softmax of the logits instead of the router's own scores.
         """
         self.block, self.probes, self.scores = block, probes, scores
         self.statistics = LayerStatistics(block.experts, block.unit)
@@ -26,14 +29,16 @@ class LayerTotals:
         """Add a micro-batch.
 
         Args:
-            part: its rows among all. x: [B, L, H], inputs of the MoE layer. counted: [B, L], which tokens count.
+            part: rows of the micro-batch.
+            x: [B, L, H] inputs of the MoE block.
+            counted: [B, L], True for tokens that count.
         """
         self.probes.take(part, x, counted)
         flat = x.reshape(-1, x.shape[-1])
         self.statistics.update(flat, self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device))
 
     def result(self) -> dict[str, Tensor]:
-        """The Sums by their names, in float64, and ``probes`` [S, H]."""
+        """The Sums by name in float64, and ``probes`` [S, H] in the model's dtype."""
         sums = {name: torch.from_numpy(array) for name, array in self.statistics.result().arrays().items()}
         return {**sums, "probes": self.probes.result().cpu()}
 

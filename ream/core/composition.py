@@ -1,4 +1,4 @@
-"""A method as a composition of parts (METHOD.md, "Methods as compositions"): each part by its name."""
+"""A method as a composition of named parts (docs/method.md, "Methods as compositions")."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +21,7 @@ class RefitOptions:
             hidden states, which also corrects the errors of earlier layers.
         ridge: λ, the weight of the penalty that draws the refitted weights to the merged ones.
         sweeps: maximum number of passes over the calibration tokens.
-        iterations: maximum number of iterations of the fit of all projections that follows; 0 for none.
+        iterations: maximum number of iterations of the fit of all projections after the refit; 0 for no fit.
     """
 
     target: RefitTarget
@@ -41,7 +41,7 @@ class Composition:
         alignment: terms of the cost between neurons; empty for no permutation.
         merging: "mean" averages the aligned experts of a group; "neurons" keeps the group's best neurons.
         sequential: whether each layer sees the output of the compressed layers before it.
-        scores: what is taken as p(x), the router's own scores or a softmax of its logits.
+        scores: p(x), the scores of all experts: the router's own, or a softmax of its logits.
         centroid_counts: whether the group size counts the centroid, as the released code does.
         refit: options of the refit; None for no refit.
     """

@@ -1,4 +1,4 @@
-"""The weights of a layer's experts, and what their neurons do."""
+"""The weights of a layer's experts, their neuron activations and outputs."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,27 +9,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# (W_gate x, W_up x) to neuron activations: act(gate) * up in most models.
+# Takes (W_gate x, W_up x) to neuron activations: act(gate) * up in most models.
 GatedUnit = Callable[[Tensor, Tensor], Tensor]
 
 
 @runtime_checkable
 class OverwritingUnit(Protocol):
-    """A gated unit that can leave its result in the place of an argument, where no one needs the arguments again."""
+    """A gated unit that can also write its result over an argument, for callers that no longer need the arguments."""
 
     def __call__(self, gate: Tensor, up: Tensor) -> Tensor:
-        """Neuron activations; the arguments stay."""
+        """Neuron activations; the arguments stay as they are."""
 
     def overwrite(self, gate: Tensor, up: Tensor) -> Tensor:
-        """The same numbers, in the memory of ``gate``; what ``up`` holds afterwards is undefined."""
+        """The same numbers in the memory of ``gate``; ``up`` holds anything afterwards."""
 
 
 @dataclass(frozen=True)
 class Expert:
-    """One gated expert: gate and up rows, their biases and down columns belong to neurons.
+    """One gated expert. Its neurons own the rows of gate and up, their biases, and the columns of down.
 
     Attributes:
-        gate_bias, up_bias, down_bias: where the model has them (gpt-oss).
+        gate: W_gate.
+        up: W_up.
+        down: W_down.
+        gate_bias: added to W_gate x, where the model has biases (gpt-oss).
+        up_bias: added to W_up x, likewise.
+        down_bias: added to the output, likewise.
         input_gate: the router's row, where the sigmoid of its product with a token scales this expert's input
             (Llama-4).
     """
@@ -43,11 +48,15 @@ class Expert:
     input_gate: Float[Tensor, " H"] | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Expert":
-        """The same weights on a device and in a dtype."""
+        """The expert on another device and in another dtype."""
         return Expert(**{name: tensor.to(device, dtype) for name, tensor in parts(self)})
 
     def permuted(self, permutation: Tensor) -> "Expert":
-        """The same function with its neurons reordered: neuron ``permutation[a]`` comes to position a."""
+        """The same function with its neurons reordered: neuron ``permutation[a]`` comes to position a.
+
+        Args:
+            permutation: [D], int64.
+        """
         moved = {"down": self.down[:, permutation]}
         for name, tensor in parts(self):
             if name in ("gate", "up", "gate_bias", "up_bias"):
@@ -57,7 +66,7 @@ class Expert:
 
 @dataclass(frozen=True)
 class ExpertStack:
-    """All experts of a layer: the tensors of an Expert, stacked."""
+    """All experts of a layer: the tensors of `Expert`, stacked along a first axis."""
 
     gate: Float[Tensor, "N D H"]
     up: Float[Tensor, "N D H"]
@@ -68,9 +77,11 @@ class ExpertStack:
     input_gate: Float[Tensor, "N H"] | None = None
 
     def __len__(self) -> int:
+        """N."""
         return len(self.down)
 
     def __getitem__(self, index: int) -> Expert:
+        """One expert (views)."""
         return Expert(**{name: tensor[index] for name, tensor in parts(self)})
 
     def run(self, first: int, stop: int) -> "ExpertStack":
@@ -79,7 +90,7 @@ class ExpertStack:
 
 
 def parts(experts: Expert | ExpertStack) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors, of those that there are."""
+    """Yield the name and tensor of every field that is not None, in the order of the fields."""
     for field in fields(experts):
         tensor = getattr(experts, field.name)
         if tensor is not None:
@@ -87,14 +98,14 @@ def parts(experts: Expert | ExpertStack) -> Iterator[tuple[str, Tensor]]:
 
 
 def scaled_inputs(x: Float[Tensor, "T H"], expert: Expert) -> Float[Tensor, "T H"]:
-    """What the expert's projections are given: the inputs, or, where the expert scales them, sigmoid(row · x) x."""
+    """The inputs of the expert's projections: x, or sigmoid(input_gate · x) x where the expert has an input gate."""
     if expert.input_gate is None:
         return x
     return x * torch.sigmoid((x @ expert.input_gate).float()).to(x.dtype)[:, None]
 
 
 def neuron_activations(x: Float[Tensor, "T H"], expert: Expert, unit: GatedUnit) -> Float[Tensor, "T D"]:
-    """h(x) = unit(W_gate x, W_up x), with the expert's biases; of the scaled input where the expert scales it."""
+    """h(x) = unit(W_gate x, W_up x), with the expert's biases and input gate where it has them."""
     x = scaled_inputs(x, expert)
     gate, up = x @ expert.gate.T, x @ expert.up.T
     if expert.gate_bias is not None:
@@ -105,7 +116,7 @@ def neuron_activations(x: Float[Tensor, "T H"], expert: Expert, unit: GatedUnit)
 
 
 def expert_outputs(hidden: Float[Tensor, "T D"], expert: Expert) -> Float[Tensor, "T H"]:
-    """E(x) = W_down h(x), with the expert's bias.
+    """E(x) = W_down h(x), with the expert's bias where it has one.
 
     Args:
         hidden: h(x), the neuron activations.
@@ -115,17 +126,19 @@ def expert_outputs(hidden: Float[Tensor, "T D"], expert: Expert) -> Float[Tensor
 
 
 class BlockActivations:
-    """Neuron activations of some experts for many tokens, all experts in one product, in memory that is used again."""
+    """Neuron activations of a block of experts in one batched product, in buffers that every call reuses."""
 
     def __init__(self, unit: GatedUnit) -> None:
-        """Args:
-        unit: of the experts' neurons.
+        """Start without buffers.
+
+        Args:
+            unit: gated unit of the experts' neurons.
         """
         self.unit = unit
         self.buffers: dict[str, Tensor] = {}
 
     def room(self, name: str, dtype: torch.dtype, device: torch.device, *shape: int) -> Tensor:
-        """A tensor with any content; it holds until the next call with that name."""
+        """An uninitialised tensor; it is overwritten after the next call with the same name."""
         size = math.prod(shape)
         buffer = self.buffers.get(name)
         if buffer is None or buffer.numel() < size or buffer.dtype != dtype or buffer.device != device:
@@ -133,7 +146,7 @@ class BlockActivations:
         return buffer[:size].view(shape)
 
     def __call__(self, x: Float[Tensor, "T H"], experts: ExpertStack) -> Float[Tensor, "B T D"]:
-        """h(x) of every expert, as `neuron_activations` has it; valid until the next call."""
+        """h(x) of B experts, as `neuron_activations` computes it; valid until the next call."""
         shape = (len(experts), len(x), experts.down.shape[2])
         inputs = x.expand(len(experts), *x.shape)
         if experts.input_gate is not None:

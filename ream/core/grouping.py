@@ -6,17 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from ream.core.composition import GroupingKind
 from ream.core.saliency import ranked
 
 
 @dataclass(frozen=True)
 class Experts:
-    """What grouping knows of a layer's experts.
+    """The statistics of a layer's experts that groupings use.
 
     Attributes:
-        saliency: of each expert.
-        similarity: of each pair; for pseudo-pruning, nearest-centroid and matching.
-        means: mean output of each expert; for hierarchical clustering.
+        saliency: saliency of each expert.
+        similarity: similarity of each pair, for pseudo-pruning, nearest-centroid and matching.
+        means: mean output of each expert, for hierarchical clustering.
     """
 
     saliency: Float64[np.ndarray, " N"]
@@ -24,7 +25,7 @@ class Experts:
     means: Float64[np.ndarray, "N H"] | None = None
 
     def take(self, members: Int64[np.ndarray, " n"]) -> "Experts":
-        """The same of some of the experts."""
+        """The statistics of n of the experts, in the order of ``members``."""
         return Experts(
             self.saliency[members],
             None if self.similarity is None else self.similarity[np.ix_(members, members)],
@@ -34,25 +35,35 @@ class Experts:
 
 @dataclass(frozen=True)
 class Groups:
-    """The centroids in ascending order, and each expert's group as an index into them (−1: the expert is dropped)."""
+    """Which experts stay, and which of them every other expert is merged into.
+
+    Attributes:
+        kept: the centroids, ascending.
+        group: each expert's group as an index into ``kept``; −1 for a dropped expert.
+    """
 
     kept: Int64[np.ndarray, " K"]
     group: Int64[np.ndarray, " N"]
 
     def members(self, position: int) -> Int64[np.ndarray, " m"]:
-        """Experts of the group of the centroid at that position, ascending."""
+        """The experts, ascending, in the group of the centroid at that position in ``kept``."""
         return np.flatnonzero(self.group == position)
 
 
 def pruning(experts: Experts, kept: int, group_size: int) -> Groups:
-    """The K most salient stay, the others go (Freq, EAN, REAP)."""
+    """The K most salient stay, the others are dropped (Freq, EAN, REAP); ``group_size`` is not used."""
     return _groups(ranked(experts.saliency)[:kept], np.full(len(experts.saliency), -1))
 
 
 def pseudo_pruning(experts: Experts, kept: int, group_size: int) -> Groups:
-    """REAM's grouping: centroids absorb, in decreasing saliency, up to C unassigned non-centroids each.
+    """REAM's grouping: in decreasing saliency, each centroid absorbs up to C unassigned others, the most similar first.
 
-    The most similar first; ties go to the lower index. Nothing is left over.
+    Ties go to the lower index. No expert is left over.
+
+    Args:
+        experts: saliency and similarity of the N experts.
+        kept: K.
+        group_size: C, the most experts that a centroid absorbs.
 
     Raises:
         ValueError: K·C < N − K, so some experts could not be absorbed.
@@ -72,7 +83,10 @@ def pseudo_pruning(experts: Experts, kept: int, group_size: int) -> Groups:
 
 
 def nearest_centroid(experts: Experts, kept: int, group_size: int) -> Groups:
-    """M-SMoE's grouping: every non-centroid joins its most similar centroid; ties go to the lower index."""
+    """M-SMoE's grouping: every other expert joins its most similar centroid; ties go to the lower index.
+
+    ``group_size`` is not used: a centroid may absorb any number.
+    """
     assert experts.similarity is not None
     order = ranked(experts.saliency)
     centroids = np.sort(order[:kept])
@@ -85,9 +99,9 @@ def nearest_centroid(experts: Experts, kept: int, group_size: int) -> Groups:
 def hierarchical(experts: Experts, kept: int, group_size: int) -> Groups:
     """HC-SMoE's grouping: average linkage on Euclidean distances of the mean outputs, cut at K clusters.
 
-    The centroid is the member nearest to its cluster's mean; ties go to the lower index.
+    The centroid is the member nearest to its cluster's mean; ties go to the lower index. ``group_size`` is not used.
     """
-    # Half a second that the other groupings need not wait for
+    # These imports take half a second, which the other groupings need not wait for.
     from scipy.cluster.hierarchy import cut_tree, linkage
     from scipy.spatial.distance import pdist, squareform
 
@@ -99,7 +113,8 @@ def hierarchical(experts: Experts, kept: int, group_size: int) -> Groups:
     owner, centroids = np.full(count, -1), []
     for label in range(kept):
         members = np.flatnonzero(labels == label)
-        # Squared distances to the members sum to n‖m − mean‖² + a constant, and are the same for both of a pair: a tie.
+        # A member's squared distances to all members sum to n‖m − mean‖² + a constant. Unlike distances to the mean,
+        # they are equal for the two members of a pair, so that rounding does not break their tie.
         distance = squareform(pdist(experts.means[members], "sqeuclidean")).sum(axis=1)
         owner[members] = members[np.argmin(distance)]
         centroids.append(members[np.argmin(distance)])
@@ -109,9 +124,9 @@ def hierarchical(experts: Experts, kept: int, group_size: int) -> Groups:
 def matching(experts: Experts, kept: int, group_size: int) -> Groups:
     """Groups of about equal size: rounds that each join pairs of groups, the most similar pair first.
 
-    A round joins every group with another, or as many pairs as are left to K, so that no group grows by rounds it does
-    not need: sizes are powers of two where N / K is one. Similarity of groups is the mean over their pairs of experts;
-    ties go to the lower indices. The centroid is the most salient member. Beyond the paper (docs/refit.md).
+    A round joins every group with another, or only as many pairs as K requires; sizes are equal where N / K is a power
+    of two. The similarity of two groups is the mean over their pairs of experts; ties go to the lower indices. The
+    centroid is the most salient member. ``group_size`` is not used. Beyond the paper (docs/refit.md).
     """
     assert experts.similarity is not None
     groups = [[expert] for expert in range(len(experts.saliency))]
@@ -138,7 +153,7 @@ def matching(experts: Experts, kept: int, group_size: int) -> Groups:
     return _groups(np.array(centroids), owner)
 
 
-GROUPINGS: dict[str, Callable[[Experts, int, int], Groups]] = {
+GROUPINGS: dict[GroupingKind, Callable[[Experts, int, int], Groups]] = {
     "pruning": pruning,
     "pseudo-pruning": pseudo_pruning,
     "nearest-centroid": nearest_centroid,
@@ -147,18 +162,20 @@ GROUPINGS: dict[str, Callable[[Experts, int, int], Groups]] = {
 }
 
 
-def grouped(kind: str, experts: Experts, kept: int, group_size: int, router_groups: int = 1) -> Groups:
-    """Groups of the named kind. Group-limited routers keep K / n_group experts of each router group, which stay apart.
+def grouped(kind: GroupingKind, experts: Experts, kept: int, group_size: int, router_groups: int = 1) -> Groups:
+    """Groups of the named kind.
+
+    The groups of a group-limited router are grouped one by one, and K / n_group experts of each are kept.
 
     Args:
         kind: a key of GROUPINGS.
         experts: saliency and similarity of the N experts.
         kept: K.
-        group_size: C, the most experts a centroid absorbs (pseudo-pruning).
+        group_size: C, the most experts that a centroid absorbs (pseudo-pruning).
         router_groups: n_group of the router; its groups are runs of N / n_group consecutive experts.
 
     Raises:
-        ValueError: K is not between 1 and N, K or N does not divide by n_group, or the grouping itself refuses.
+        ValueError: K is not between 1 and N, n_group does not divide K or N, or the grouping itself refuses.
     """
     count = len(experts.saliency)
     if not 1 <= kept <= count:
@@ -168,20 +185,19 @@ def grouped(kind: str, experts: Experts, kept: int, group_size: int, router_grou
     if router_groups == 1:
         return GROUPINGS[kind](experts, kept, group_size)
     blocks = np.arange(count).reshape(router_groups, -1)
-    parts = [GROUPINGS[kind](experts.take(block), kept // router_groups, group_size) for block in blocks]
+    stay = kept // router_groups
+    parts = [GROUPINGS[kind](experts.take(block), stay, group_size) for block in blocks]
     return Groups(
         np.concatenate([block[part.kept] for block, part in zip(blocks, parts, strict=True)]),
-        np.concatenate(
-            [
-                np.where(part.group < 0, -1, part.group + index * (kept // router_groups))
-                for index, part in enumerate(parts)
-            ]
-        ),
+        np.concatenate([np.where(part.group < 0, -1, part.group + index * stay) for index, part in enumerate(parts)]),
     )
 
 
 def merge_weights(saliency: Float64[np.ndarray, " N"], groups: Groups) -> Float64[np.ndarray, " N"]:
-    """Weight of each expert in its group's mean: s_j / sum of the group's s; equal where all are 0; 0 when dropped."""
+    """Weight of each expert in its group's mean: s_j / sum of the group's s.
+
+    Weights are equal where all saliencies of a group are 0, and 0 for dropped experts.
+    """
     weights = np.zeros_like(saliency)
     for position in range(len(groups.kept)):
         members = groups.members(position)
@@ -191,7 +207,7 @@ def merge_weights(saliency: Float64[np.ndarray, " N"], groups: Groups) -> Float6
 
 
 def _groups(centroids: np.ndarray, owner: np.ndarray) -> Groups:
-    """From centroids in any order and each expert's centroid (−1: none) to Groups; centroids own themselves."""
+    """Groups from the centroids, in any order, and each expert's centroid (−1: none); centroids own themselves."""
     kept = np.sort(centroids).astype(np.int64)
     owner = owner.copy()
     owner[kept] = kept

@@ -9,12 +9,15 @@ from ream.core.experts import Expert, parts
 
 
 def merged(members: Iterable[Expert], weights: Sequence[float], permutations: Sequence[Tensor | None]) -> Expert:
-    """One expert for a group: sum of w_j · tensor_j in float32, its members taken one at a time.
+    """One expert for a group: sum of w_j · tensor_j in float32, with one member in memory at a time.
 
     Args:
-        members: experts of the group; the merged one takes the first one's dtype.
-        weights: of each member, summing to 1 (grouping.merge_weights).
-        permutations: of each member's neurons, [D]; None leaves them as they are (the centroid).
+        members: experts of the group; the merged expert has the dtype of the first.
+        weights: weight of each member, summing to 1 (grouping.merge_weights).
+        permutations: order of each member's neurons, [D] int64; None leaves them as they are (the centroid).
+
+    Raises:
+        ValueError: the three have different lengths.
     """
     totals: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}

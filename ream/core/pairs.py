@@ -1,6 +1,7 @@
-"""The (token, expert) pairs that a router chose, sorted by expert: one sort and one transfer to the host a micro-batch.
+"""The (token, expert) pairs that a router selected, sorted by expert.
 
-With the offsets on the host, loops over experts cut their tokens out with slices, and never wait for the device.
+A micro-batch takes one sort and one transfer to the host. With the offsets on the host, loops over experts slice out
+their tokens without waiting for the device.
 """
 
 from collections.abc import Iterator
@@ -13,16 +14,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RoutedPairs:
-    """The P pairs of the tokens that count, by tile (a run of tokens), then expert, then token.
+    """The P pairs of the real tokens, sorted by tile (a run of real tokens), then expert, then token.
 
     Attributes:
-        tokens: how many tokens count.
-        kept: which those are, ascending; None: all of them.
-        flat: each pair's place in a flattened [T, k] tensor.
-        token: each pair's token, counted among those that count.
+        tokens: number of real tokens.
+        kept: their indices among all T tokens, ascending; None where all are real.
+        flat: each pair's index in a flattened [T, k] tensor.
+        token: each pair's token, as an index among the real tokens.
         expert: each pair's expert.
-        count: pairs of each expert.
-        offsets: on the host; the pairs of expert j in tile t are those from offsets[t·N + j] to offsets[t·N + j + 1].
+        count: number of pairs of each expert.
+        offsets: on the host; offsets[t·N + j] to offsets[t·N + j + 1] are the pairs of expert j in tile t.
     """
 
     tokens: int
@@ -37,13 +38,13 @@ class RoutedPairs:
 def routed_pairs(
     indices: Int64[Tensor, "T k"], experts: int, step: int, mask: Bool[Tensor, " T"] | None = None
 ) -> RoutedPairs:
-    """Sort the pairs.
+    """The sorted pairs.
 
     Args:
-        indices: the experts of each token.
+        indices: T(x), the experts of each token.
         experts: N.
-        step: tokens of a tile, counted among those that count.
-        mask: True for tokens that count; None: all do.
+        step: number of real tokens in a tile.
+        mask: True for real tokens; None where all are real.
     """
     total, k = indices.shape
     device = indices.device
@@ -54,10 +55,10 @@ def routed_pairs(
         position = mask.to(device=device, dtype=torch.int64).cumsum(0) - 1
     key = position[:, None] // step * experts + indices
     if mask is not None:
-        key = torch.where(mask.to(device)[:, None], key, tiles * experts)  # behind all that count
+        key = torch.where(mask.to(device)[:, None], key, tiles * experts)  # behind all real tokens
     ordered, flat = key.reshape(-1).sort(stable=True)
     starts = torch.searchsorted(ordered, torch.arange(tiles * experts + 1, device=device))
-    offsets: list[int] = starts.tolist()  # the one moment in which the host waits
+    offsets: list[int] = starts.tolist()  # the only place where the host waits
     flat, ordered = flat[: offsets[-1]], ordered[: offsets[-1]]
     tokens, kept = offsets[-1] // k, None
     if mask is not None and tokens < total:
@@ -76,14 +77,17 @@ def routed_pairs(
 def routed_rows(
     indices: Int64[Tensor, "T k"], experts: int
 ) -> Iterator[tuple[int, Int64[Tensor, " R"], Int64[Tensor, " R"]]]:
-    """For each expert that has tokens: its index, their rows, ascending, and which of a row's k places is its own.
+    """Yield (expert, rows, slots) for each expert that any token is routed to.
+
+    Rows are the expert's tokens, ascending; slots say which of a row's k experts it is.
 
     Args:
-        indices: the experts of each token. experts: N.
+        indices: T(x), the experts of each token.
+        experts: N.
     """
     pairs = routed_pairs(indices, experts, max(1, len(indices)))
-    places = pairs.flat % indices.shape[1]
+    slots = pairs.flat % indices.shape[1]
     for expert in range(experts if len(indices) else 0):
         part = slice(pairs.offsets[expert], pairs.offsets[expert + 1])
         if part.start < part.stop:
-            yield expert, pairs.token[part], places[part]
+            yield expert, pairs.token[part], slots[part]

@@ -1,4 +1,4 @@
-"""A recipe: all that is needed, with the original checkpoint, to make the compressed one."""
+"""A recipe: everything that is needed, with the original checkpoint, to write the compressed one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,26 +9,27 @@ from jaxtyping import Float64, Int64
 
 from ream.core.grouping import Groups
 
-PROJECTIONS = ("down", "gate", "up")  # what a correction can be of
+PROJECTIONS = ("down", "gate", "up")  # the projections that a correction can replace
 
 
 @dataclass(frozen=True)
 class LayerRecipe:
-    """What becomes of the experts of one layer.
+    """How the experts of one layer are merged.
 
     Attributes:
-        groups: kept experts and the group of each original expert.
-        weights: of each expert in its group's mean; 0 for dropped ones.
-        saliency: that decided it.
-        permutations: for every absorbed expert, the order in which its neurons meet the centroid's, [D].
-        neurons: for every kept expert that others are merged into by choosing neurons
-            (`ream.core.refit.neuron_choice`), the chosen ones as indices into its members'
-            neurons, [D]. There are no permutations then, and the router's rows are means over the members, by their
-            weights.
+        groups: the kept experts and the group of each original expert.
+        weights: weight of each expert in its group's mean; 0 for dropped experts.
+        saliency: saliency of each expert, by which groups and weights were decided.
+        permutations: for every absorbed expert, the order in which its neurons are merged with the centroid's, [D].
+        neurons: where groups are merged by choosing neurons (`ream.core.refit.neuron_choice`), the chosen neurons of
+            every group of several experts, by position among the kept experts: indices into its members' neurons one
+            after the other, [D]. Such a layer has no permutations, and a group's router row is the weighted mean of its
+            members' rows.
         corrections: refitted projections by position among the kept experts: ``down`` [H, D], or ``down``, ``gate`` and
-            ``up`` [D, H], torch tensors that take the merged ones' places; in the checkpoint's dtype, bfloat16 where
-            the checkpoint is quantised. All that are corrected have the same ones. Without them a recipe has a few MB;
-            with them it has the size of these projections, so they may lie in a file, read as they are asked for.
+            ``up`` [D, H], torch tensors that replace the merged projections; in the checkpoint's dtype, or bfloat16
+            where the checkpoint is quantised. All corrected experts have the same projections corrected. A recipe has a
+            few MB without corrections, and with them the size of these projections, so the mapping may read them from
+            a file one by one.
     """
 
     groups: Groups
@@ -40,24 +41,34 @@ class LayerRecipe:
 
     @property
     def corrected(self) -> frozenset[str]:
-        """Which projections of the corrected experts are; empty where none is."""
+        """Names of the projections that are corrected; empty where there are no corrections."""
         first = next(iter(self.corrections), None)
         return frozenset() if first is None else frozenset(self.corrections[first])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Layer index to LayerRecipe, and the facts: original model, method, mix, experts, how it was made."""
+    """A model's recipe.
+
+    Attributes:
+        layers: the recipe of each MoE layer, by layer index.
+        facts: original model, method, mix, number of experts, and how the recipe was made.
+    """
 
     layers: Mapping[int, LayerRecipe]
     facts: Mapping[str, Any]
 
 
 def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
-    """Refuse a layer recipe that does not fit a layer of N experts of width D.
+    """Refuse a layer recipe that is inconsistent or does not fit a layer of N experts of width D.
+
+    Args:
+        layer: the recipe.
+        experts: N.
+        width: D.
 
     Raises:
-        ValueError: says what does not fit.
+        ValueError: what does not fit.
     """
     kept, group = layer.groups.kept, layer.groups.group
     if len(group) != experts:
@@ -69,7 +80,7 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
     if group.min() < -1 or group.max() >= len(kept) or (group[kept] != np.arange(len(kept))).any():
         raise ValueError("groups do not match the kept experts")
     totals = np.bincount(group[group >= 0], layer.weights[group >= 0], minlength=len(kept))
-    if not np.allclose(totals, 1.0, atol=1e-9) or not (layer.weights[group < 0] == 0).all():
+    if not np.allclose(totals, 1.0, rtol=1e-5, atol=1e-9) or not (layer.weights[group < 0] == 0).all():
         raise ValueError("merge weights do not sum to 1 in every group")
     absorbed = set(np.flatnonzero(group >= 0).tolist()) - set(kept.tolist())
     if layer.neurons:
@@ -81,17 +92,24 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
             raise ValueError(f"expert {expert}: not a permutation of {width} neurons")
     for position in layer.corrections:
         if not 0 <= position < len(kept):
-            raise ValueError(f"a correction is of kept expert {position}, there are {len(kept)}")
-    for position in list(layer.corrections)[:1]:  # all have one shape, and reading each takes time
+            raise ValueError(f"a correction is for kept expert {position}, but there are {len(kept)}")
+    for position in list(layer.corrections)[:1]:  # all have the same shapes, and each has to be read
         for part, tensor in layer.corrections[position].items():
             if part not in PROJECTIONS:
-                raise ValueError(f"a correction is of '{part}', there are {', '.join(PROJECTIONS)}")
+                raise ValueError(f"a correction is for '{part}', which is not one of {', '.join(PROJECTIONS)}")
             shape = tuple(tensor.shape)
             if len(shape) != 2 or shape[1 if part == "down" else 0] != width:
-                raise ValueError(f"corrections of {part} have shape {list(shape)}, the layer's experts {width} neurons")
+                raise ValueError(
+                    f"corrections of {part} have shape {list(shape)}, but the layer's experts have {width} neurons"
+                )
 
 
 def _check_neurons(layer: LayerRecipe, width: int) -> None:
+    """Refuse chosen neurons that do not fit the groups.
+
+    Raises:
+        ValueError: what does not fit.
+    """
     sizes = np.bincount(layer.groups.group[layer.groups.group >= 0], minlength=len(layer.groups.kept))
     if layer.permutations or set(layer.neurons) != set(np.flatnonzero(sizes > 1).tolist()):
         raise ValueError("chosen neurons do not match the groups of several experts")

@@ -1,4 +1,4 @@
-"""What a router decided for a batch of tokens, in the terms the statistics need."""
+"""How a router routed a batch of tokens, in the quantities that the statistics need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Routing:
-    """The router's answer for T tokens.
+    """The routing of T tokens.
 
     Attributes:
         logits: z(x) = W_g x.
         scores: p(x), the router's scores of all experts, float32.
-        indices: T(x), the experts the model selects.
-        weights: g_j(x), the weight the model multiplies each selected expert's output with.
+        indices: T(x), the experts that the model selects.
+        weights: g_j(x), by which the model multiplies each selected expert's output.
     """
 
     logits: Float[Tensor, "T N"]
@@ -25,17 +25,21 @@ class Routing:
     weights: Float[Tensor, "T k"]
 
     def take(self, mask: Tensor) -> "Routing":
-        """The routing of some of the tokens (boolean mask or indices over T)."""
+        """The routing of some of the tokens.
+
+        Args:
+            mask: boolean mask or int64 indices over T.
+        """
         return Routing(self.logits[mask], self.scores[mask], self.indices[mask], self.weights[mask])
 
 
 def softmax_scores(logits: Float[Tensor, "T N"]) -> Float[Tensor, "T N"]:
-    """softmax(z) in float32: Qwen3, Mixtral, ERNIE, OLMoE."""
+    """softmax(z) in float32, for Qwen3, Mixtral, ERNIE and OLMoE."""
     return torch.softmax(logits.float(), dim=-1)
 
 
 def sigmoid_scores(logits: Float[Tensor, "T N"]) -> Float[Tensor, "T N"]:
-    """sigmoid(z) in float32: GLM-4.5, DeepSeek-V3, Kimi-K2, Llama-4."""
+    """sigmoid(z) in float32, for GLM-4.5, DeepSeek-V3, Kimi-K2 and Llama-4."""
     return torch.sigmoid(logits.float())
 
 

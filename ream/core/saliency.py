@@ -5,34 +5,37 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from ream.core.composition import SaliencyKind
 from ream.core.sums import Sums
 
 
 def frequency(sums: Sums) -> Float64[np.ndarray, " N"]:
-    """Tokens routed to each expert (Eq. 2)."""
+    """Number of tokens routed to each expert (Eq. 2)."""
     return sums.count
 
 
 def ean(sums: Sums) -> Float64[np.ndarray, " N"]:
-    """Expert activation norm: summed norms of the routed outputs (EAN, arXiv 2504.05586)."""
+    """Sum of the norms of each expert's routed outputs (expert activation norm, EAN, arXiv 2504.05586)."""
     return sums.norm_sum
 
 
 def reap(sums: Sums) -> Float64[np.ndarray, " N"]:
-    """Mean gated norm over the tokens routed to the expert (REAP, arXiv 2510.13999; Eq. 3); 0 for one never used."""
+    """Mean gated norm over the tokens routed to an expert (REAP, arXiv 2510.13999; Eq. 3); 0 for an unused expert."""
     return _mean(sums.weighted_norm_sum, sums.count)
 
 
 def released(sums: Sums) -> Float64[np.ndarray, " N"]:
-    """What the released REAM code computes: the softmax gate enters squared, without top-k renormalisation."""
+    """REAP as the released REAM code computes it: the softmax gate is squared, without top-k renormalisation."""
     return _mean(sums.released_norm_sum, sums.count)
 
 
 def _mean(total: Float64[np.ndarray, " N"], count: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
-    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    """total / count, 0 where the count is 0."""
+    mean: np.ndarray = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    return mean
 
 
-SALIENCIES: dict[str, Callable[[Sums], Float64[np.ndarray, " N"]]] = {
+SALIENCIES: dict[SaliencyKind, Callable[[Sums], Float64[np.ndarray, " N"]]] = {
     "frequency": frequency,
     "ean": ean,
     "reap": reap,

@@ -1,8 +1,8 @@
 """One dense pass over the experts of a layer, as sums over tokens (docs/method.md, "Statistics").
 
-W_down is linear, so sum E_j(x) = W_down · sum h_j(x) (plus the number of tokens times the bias, where there is one):
-outputs are computed only for the tokens an expert is routed, whose norms are needed; for all other tokens the D neuron
-activations are summed and the down projection is applied once.
+W_down is linear, so sum E_j(x) = W_down · sum h_j(x) (plus the number of tokens times the bias, where there is one).
+An expert's outputs are therefore computed only for the tokens that are routed to it, since their norms are needed. For
+all other tokens the D neuron activations are summed, and the down projection is applied once.
 """
 
 from dataclasses import dataclass
@@ -17,27 +17,36 @@ from ream.core.pairs import RoutedPairs, routed_pairs
 from ream.core.routing import Routing, softmax_scores
 from ream.core.sums import Sums
 
-# Neuron activations at a time, so that a block of them stays in the processor's cache between the operations on it:
-# on two CPU cores the fastest of those tried (benchmarks/RESULTS.md, "Speed"); for a GPU by the size of its cache.
+# Number of neuron activations in a block, which should stay in the processor's cache between the operations on it. On
+# two CPU cores this number was the fastest of those tried (benchmarks/RESULTS.md, "Speed"); a GPU's follows from the
+# size of its cache.
 CPU_NUMBERS, GPU_NUMBERS = 3 << 18, 1 << 23
 CPU_TOKENS = 1024
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """How the tokens and experts of a micro-batch are cut: ``tokens`` by ``experts`` at a time."""
+    """The blocks in which a micro-batch is computed.
+
+    Attributes:
+        tokens: number of tokens in a block.
+        experts: number of experts in a block.
+    """
 
     tokens: int
     experts: int
 
 
 def blocks_of(tokens: int, width: int, device: torch.device) -> Blocks:
-    """Blocks whose activations are about as many as a cache holds, whole micro-batches of tokens on a GPU.
+    """Blocks whose activations fit a cache; on a GPU each has all tokens of the micro-batch.
 
-    Threads of a CPU share the experts of a block: where there are several for each, as many for one as for another.
+    The threads of a CPU share the experts of a block. Where a block has more experts than there are threads, their
+    number is rounded down to a multiple of the number of threads.
 
     Args:
-        tokens: T, of a micro-batch. width: D. device: to compute on.
+        tokens: T, of the micro-batch.
+        width: D.
+        device: device to compute on.
     """
     on_cpu = device.type == "cpu"
     rows = max(1, min(tokens, CPU_TOKENS) if on_cpu else tokens)
@@ -52,26 +61,29 @@ class LayerStatistics:
     """Accumulates the Sums of one layer.
 
     Products run in the inputs' precision, sums over the tokens of a block in float32 at least, running totals in
-    float64. Many experts are handled in one product, and the host waits for the device once a micro-batch.
+    float64. One batched product computes many experts, and the host waits for the device once a micro-batch.
     """
 
     def __init__(self, experts: ExpertStack, unit: GatedUnit) -> None:
-        """Args:
-        experts: weights of the N experts.
-        unit: of their neurons.
+        """Start with all sums at 0.
+
+        Args:
+            experts: weights of the N experts.
+            unit: gated unit of their neurons.
         """
         self.experts, self.activations = experts, BlockActivations(unit)
         count, _, width = experts.down.shape
         device = experts.down.device
 
         def zeros(*shape: int) -> Tensor:
+            """A float64 total."""
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
         self.tokens = 0
         self.count, self.norm_sum = zeros(count), zeros(count)
         self.weighted_norm_sum, self.released_norm_sum = zeros(count), zeros(count)
-        self.hidden_sums = zeros(count, 2, width)  # of h_j and of p_j h_j
-        self.score_sum = zeros(count)  # of p_j
+        self.hidden_sums = zeros(count, 2, width)  # sums of h_j and of p_j h_j
+        self.score_sum = zeros(count)  # sums of p_j
         self.logit_gram = zeros(count, count)
 
     @torch.no_grad()
@@ -80,8 +92,8 @@ class LayerStatistics:
 
         Args:
             x: inputs of the MoE layer.
-            routing: what the model's router made of them.
-            mask: True for real tokens; None: all are.
+            routing: how the model's router routes them.
+            mask: True for real tokens; None where all are real.
         """
         blocks = blocks_of(len(x), self.experts.down.shape[2], x.device)
         pairs = routed_pairs(routing.indices, len(self.experts), blocks.tokens, mask)
@@ -105,36 +117,43 @@ class LayerStatistics:
     def _dense(
         self, x: Float[Tensor, "T H"], scores: Float[Tensor, "T N"], pairs: RoutedPairs, blocks: Blocks
     ) -> Float[Tensor, " P"]:
-        """All experts on all tokens: adds up h_j and p_j h_j, and gives ‖E_j(x)‖ of the routed pairs in float64."""
+        """Add h_j and p_j h_j of all experts and tokens to their sums; ‖E_j(x)‖ of the routed pairs, in float64."""
         total, count = len(x), len(self.experts)
         precise = torch.promote_types(x.dtype, torch.float32)
         factors = torch.ones(count, 2, total, dtype=precise, device=x.device)
         factors[:, 1] = scores.T
         norms = torch.empty(len(pairs.flat), dtype=torch.float64, device=x.device)
         # Row of each pair in the [N · n, D] activations of its tile of n tokens; the last tile may be shorter.
-        tile = pairs.token.div(blocks.tokens, rounding_mode="floor") * blocks.tokens
-        row = pairs.expert * (total - tile).clamp_(max=blocks.tokens) + (pairs.token - tile)
+        tile_start = pairs.token.div(blocks.tokens, rounding_mode="floor") * blocks.tokens
+        row = pairs.expert * (total - tile_start).clamp_(max=blocks.tokens) + (pairs.token - tile_start)
         for first in range(0, count, blocks.experts):
             stop = min(first + blocks.experts, count)
             experts = product_ready(self.experts.run(first, stop))
             for start in range(0, total, blocks.tokens):
                 part = slice(start, min(start + blocks.tokens, total))
                 hidden = self.activations(x[part], experts)
-                single = hidden
+                summands = hidden
                 if hidden.dtype != precise:
-                    single = self.activations.room("single", precise, x.device, *hidden.shape).copy_(hidden)
-                self.hidden_sums[first:stop] += torch.bmm(factors[first:stop, :, part], single)
+                    summands = self.activations.room("summands", precise, x.device, *hidden.shape).copy_(hidden)
+                self.hidden_sums[first:stop] += torch.bmm(factors[first:stop, :, part], summands)
                 offsets = pairs.offsets[start // blocks.tokens * count + first :][: stop - first + 1]
                 if offsets[0] < offsets[-1]:
-                    chosen = row[offsets[0] : offsets[-1]] - first * hidden.shape[1]
-                    norms[offsets[0] : offsets[-1]] = self._norms(hidden.flatten(0, 1), chosen, experts, offsets)
+                    rows = row[offsets[0] : offsets[-1]] - first * hidden.shape[1]
+                    norms[offsets[0] : offsets[-1]] = self._norms(hidden.flatten(0, 1), rows, experts, offsets)
         return norms
 
     def _norms(
-        self, hidden: Float[Tensor, "M D"], chosen: Int64[Tensor, " R"], experts: ExpertStack, offsets: list[int]
+        self, hidden: Float[Tensor, "M D"], rows: Int64[Tensor, " R"], experts: ExpertStack, offsets: list[int]
     ) -> Float[Tensor, " R"]:
-        """‖E_j‖ of the chosen rows, which are sorted by expert; those of expert j of the run begin at offsets[j]."""
-        routed = hidden.index_select(0, chosen)
+        """‖E_j‖ of the routed rows of a block.
+
+        Args:
+            hidden: activations of all experts of the block, one after the other.
+            rows: the routed rows of ``hidden``, sorted by expert.
+            experts: the block's experts.
+            offsets: offsets[j] − offsets[0] is the first of ``rows`` of the block's expert j; one more at the end.
+        """
+        routed = hidden.index_select(0, rows)
         outputs = self.activations.room("outputs", routed.dtype, routed.device, len(routed), experts.down.shape[1])
         for position in range(len(experts)):
             part = slice(offsets[position] - offsets[0], offsets[position + 1] - offsets[0])
@@ -142,13 +161,16 @@ class LayerStatistics:
                 torch.mm(routed[part], experts.down[position].T, out=outputs[part])
                 if experts.down_bias is not None:
                     outputs[part] += experts.down_bias[position]
-        return torch.linalg.vector_norm(outputs, dim=1, dtype=torch.promote_types(outputs.dtype, torch.float32))
+        precise = torch.promote_types(outputs.dtype, torch.float32)
+        norms: Tensor = torch.linalg.vector_norm(outputs, dim=1, dtype=precise)
+        return norms
 
     def result(self) -> Sums:
-        """The sums so far, in float64 on the host; further updates leave them as they are."""
+        """A copy of the sums so far, in float64 on the host."""
         outputs = torch.stack([self._outputs(expert) for expert in range(len(self.experts))], dim=1)
 
         def host(total: Tensor) -> np.ndarray:
+            """A copy of a running total."""
             return total.cpu().numpy().copy()  # on a CPU, numpy() shares the memory of the running total
 
         return Sums(
@@ -163,7 +185,7 @@ class LayerStatistics:
         )
 
     def _outputs(self, expert: int) -> Float[Tensor, "2 H"]:
-        """Sums of E_j and of p_j E_j; one expert at a time, whose down projection alone is in float64."""
+        """Sums of E_j and of p_j E_j for one expert, so that one down projection at a time is in float64."""
         weights = self.experts[expert]
         outputs = self.hidden_sums[expert] @ weights.down.double().T
         if weights.down_bias is not None:
@@ -173,9 +195,9 @@ class LayerStatistics:
 
 
 def product_ready(experts: ExpertStack) -> ExpertStack:
-    """The same experts, whose gate and up rows a matrix product can read as they lie.
+    """The same experts, with gate and up in a layout that a matrix product reads without a copy.
 
-    Interleaved ones (gpt-oss) are copied, which the product would otherwise do for every tile of tokens.
+    Interleaved rows (gpt-oss) are copied here once; the product would copy them for every tile of tokens.
     """
     ready = {
         name: tensor.contiguous() if name in ("gate", "up") and 1 not in tensor.stride()[1:] else tensor
@@ -185,11 +207,11 @@ def product_ready(experts: ExpertStack) -> ExpertStack:
 
 
 def probe_positions(tokens: int, probes: int, seed: int) -> Int64[np.ndarray, " S"]:
-    """Positions of the probe tokens among all real tokens, in random order: any first part is itself a fair sample.
+    """Positions of the probe tokens among all real tokens, in random order, so that any first part is a fair sample.
 
     Args:
-        tokens: real tokens of a source, over all its sequences in order.
-        probes: S; all tokens when there are fewer.
-        seed: of the sample.
+        tokens: number of real tokens of a source, over all its sequences in order.
+        probes: S; where there are fewer tokens, all are probes.
+        seed: seed of the sample.
     """
     return np.random.default_rng(seed).permutation(tokens)[:probes]

@@ -1,4 +1,4 @@
-"""The additive statistics of one MoE layer, and how sources are mixed from them."""
+"""The additive statistics of one MoE layer, and the statistics of a mix of sources."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,14 +9,14 @@ from jaxtyping import Float64
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over calibration tokens x of one layer. All float64; equal to the mean's numerator, never averaged early.
+    """Sums over the calibration tokens x of one layer, in float64; nothing is averaged before all tokens are in.
 
     Attributes:
         tokens: number of real tokens.
-        count: tokens routed to each expert, 1[j in T(x)].
+        count: 1[j in T(x)], the number of tokens routed to each expert.
         norm_sum: 1[j in T(x)] ‖E_j(x)‖ (EAN).
         weighted_norm_sum: 1[j in T(x)] g_j(x) ‖E_j(x)‖ (REAP, Eq. 3).
-        released_norm_sum: 1[j in T(x)] softmax(z)_j² ‖E_j(x)‖, what the released REAM code sums.
+        released_norm_sum: 1[j in T(x)] softmax(z)_j² ‖E_j(x)‖, as the released REAM code sums.
         output_sum: E_j(x) over all tokens (Eq. 4).
         gated_output_sum: p_j(x) E_j(x) over all tokens (Eq. 8).
         logit_gram: z(x) z(x)^T (Eq. 5).
@@ -33,15 +33,15 @@ class Sums:
 
     def __add__(self, other: "Sums") -> "Sums":
         """Sums over the union of two disjoint sets of tokens."""
-        mine, theirs = self.arrays(), other.arrays()
-        return Sums(**{name: np.asarray(mine[name] + theirs[name]) for name in mine})
+        arrays, others = self.arrays(), other.arrays()
+        return Sums(**{name: np.asarray(arrays[name] + others[name]) for name in arrays})
 
     def scaled(self, factor: float) -> "Sums":
-        """Every sum times a factor."""
+        """All sums multiplied by a factor."""
         return Sums(**{name: np.asarray(value * factor) for name, value in self.arrays().items()})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Name to array, in the order of the fields."""
+        """The arrays by name, in the order of the fields."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -49,8 +49,8 @@ def mixed(sums: Mapping[str, Sums], ratios: Mapping[str, float]) -> Sums:
     """Statistics of a mix: sum over sources s of r_s · sums_s / tokens_s (docs/method.md, "Mixing").
 
     Args:
-        sums: of each source. Sources with a zero ratio may be left out.
-        ratios: of each source, non-negative; normalised here to sum 1.
+        sums: statistics of each source; sources with ratio 0 may be missing.
+        ratios: r_s of each source, non-negative; they are normalised here to sum to 1.
 
     Raises:
         ValueError: no ratio is positive, or a source has no tokens.

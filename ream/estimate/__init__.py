@@ -1,0 +1,1 @@
+"""What a compression needs before anything runs: memory, disk, arithmetic, time."""

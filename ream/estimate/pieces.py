@@ -10,9 +10,9 @@ from ream.estimate.sizes import DOUBLE, SINGLE
 from ream.estimate.streams import stream_bytes
 from ream.estimate.work import Work
 from ream.machine.available import free_threads
-from ream.models.decoder import DENSE_TOKENS
 from ream.models.family.architecture import Architecture
 from ream.models.inspection.inventory import Inventory
+from ream.models.moe_block import DENSE_TOKENS
 from ream.models.storage.written_behind import AHEAD_BYTES, WAITING
 from ream.walk.walk import EMBEDDED_BYTES
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ream.errors import UserError
-from ream.models.family.architecture import Architecture, check_kept
+from ream.models.family.architecture import Architecture
+from ream.models.family.sizes import check_kept
 
 VLLM = "https://github.com/vllm-project/vllm/blob/0112cf233e0c60674c2844a09695ddeb2b901dc0/csrc/moe"
 SGLANG = "https://github.com/sgl-project/sglang/blob"

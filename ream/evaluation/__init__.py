@@ -1,0 +1,1 @@
+"""What a model scores: tasks, held-out loss, ranks of hidden states."""

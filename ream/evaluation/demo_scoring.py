@@ -1,4 +1,8 @@
-"""What data/tasks/*.yaml call: reading items, and scoring what was generated. Nothing generated is ever executed."""
+"""The functions that data/tasks/*.yaml call: they read items and score generated text, which is never executed.
+
+The module's name must not change: the YAML files name it, and a digest of those files is among the settings that every
+score records (`ream.evaluation.settings.task_settings`).
+"""
 
 import ast
 import json
@@ -18,14 +22,14 @@ WORD = re.compile(r"\s*([A-Za-z]+)")
 
 
 def load_items(task: str, items: str | None = None, **_: Any) -> "dict[str, Dataset]":
-    """The items of a task as lm-eval's data set: {"test": rows}, read straight from <items>/<task>.jsonl.
+    """The items of a task as the data set {"test": rows} that lm-eval expects, read from <items>/<task>.jsonl.
 
     Args:
-        task: from the task's dataset_kwargs.
-        items: the folder, from the metadata given to lm-eval.
+        task: name of the task, from its dataset_kwargs.
+        items: folder of the items, from the metadata given to lm-eval.
 
     Raises:
-        UserError: no folder was given, or it lacks the task's file.
+        UserError: no folder was given, or the task's file is not in it.
     """
     from datasets import Dataset
 
@@ -38,40 +42,40 @@ def load_items(task: str, items: str | None = None, **_: Any) -> "dict[str, Data
 
 
 def number(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 where the generated text begins with the right number."""
+    """exact_match: 1 if the generated text begins with the right number, else 0."""
     return _exact(NUMBER.match(results[0]), row["answer"])
 
 
 def answer(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 where the first line that begins with "Answer:" gives the right number."""
+    """exact_match: 1 if the first line that begins with "Answer:" gives the right number, else 0."""
     return _exact(ANSWER.search(results[0]), row["answer"])
 
 
 def word(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 where the generated text begins with the right word."""
+    """exact_match: 1 if the generated text begins with the right word, else 0."""
     return _exact(WORD.match(results[0]), row["answer"])
 
 
 def assignments(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 where the next lines store each parameter asked for in ``self`` (`assigned`)."""
+    """exact_match: 1 if the generated lines store every parameter asked for in ``self`` (`assigned`), else 0."""
     return {
         "exact_match": float(assigned(row["context"], results[0], len(row["parameters"])) >= set(row["parameters"]))
     }
 
 
 def assigned(context: str, generated: str, lines: int) -> set[str]:
-    """Parameters that a constructor stores under their own name, ``self.size = size``, in given and generated lines.
+    """Parameters that a constructor stores under their own names (``self.size = size``), in given and generated lines.
 
-    Of what was generated, the rest of the context's last line counts and ``lines`` lines after it, up to one that is
-    empty or not indented more than the constructor; what follows isn't read. All is parsed as Python and never run.
+    The generated text is read up to the end of the context's last line and ``lines`` lines further, but not beyond a
+    line that is empty or not indented more than the constructor. The code is parsed as Python and never run.
 
     Args:
         context: code that ends within a constructor or its signature.
-        generated: what follows.
-        lines: how many to read.
+        generated: text generated after the context.
+        lines: number of generated lines to read after the context's last line.
 
     Returns:
-        The names; none where the code is not Python.
+        The names; empty if the code is not Python.
     """
     given = context.count("\n") + 1
     code = f"{context}{generated}".split("\n")
@@ -81,18 +85,19 @@ def assigned(context: str, generated: str, lines: int) -> set[str]:
         end += 1
     try:
         tree = ast.parse("\n".join(code[:end]))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # what ast.parse raises on text that isn't Python
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # what ast.parse raises on text that is not Python
         return set()
     constructor = max((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)), key=lambda n: n.lineno)
     return {name for statement in constructor.body if (name := _stored(statement)) is not None}
 
 
 def _indentation(line: str) -> int:
-    """Of a line in spaces; -1 for an empty one."""
+    """Leading spaces of a line; -1 for an empty line."""
     return len(line) - len(line.lstrip(" ")) if line.strip() else -1
 
 
 def _stored(statement: ast.stmt) -> str | None:
+    """The parameter that a statement stores under its own name; None for any other statement."""
     match statement:
         case ast.Assign(targets=[ast.Attribute(ast.Name("self"), name)], value=ast.Name(value)) if name == value:
             return name
@@ -101,5 +106,5 @@ def _stored(statement: ast.stmt) -> str | None:
     return None
 
 
-def _exact(found: re.Match[str] | None, right: str) -> dict[str, float]:
-    return {"exact_match": float(found is not None and found.group(1) == right)}
+def _exact(match: re.Match[str] | None, right: str) -> dict[str, float]:
+    return {"exact_match": float(match is not None and match.group(1) == right)}

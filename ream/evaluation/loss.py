@@ -1,40 +1,41 @@
 """Mean next-token cross-entropy of a model on held-out text."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ream.evaluation.windows import PADDING, Windows, held_out_windows
+from ream.evaluation.windows import PADDING, Windows
+
+if TYPE_CHECKING:
+    import torch
 
 
-def held_out_loss(
-    model: Any,
-    encode: Callable[[str], list[int]],
-    eos_id: int | None,
-    source: str,
-    sequences: int,
-    tokens: int,
-    batch_tokens: int,
-) -> dict[str, float]:
-    """`window_loss` on `held_out_windows`; for many models, make the windows once."""
-    return window_loss(model, held_out_windows(encode, eos_id, source, sequences, tokens), batch_tokens)
+class CausalModel(Protocol):
+    """What is used of a causal language model of transformers."""
+
+    @property
+    def device(self) -> "torch.device":
+        """The device of its weights."""
+
+    def __call__(self, *, input_ids: "torch.Tensor", use_cache: bool) -> Any:
+        """An output with ``logits`` [sequences, tokens, vocabulary]."""
 
 
-def window_loss(model: Any, windows: Windows, batch_tokens: int) -> dict[str, float]:
-    """Mean of -log p(next token) in nats over all tokens but each window's first: float64 sum, divided once.
+def window_loss(model: CausalModel, windows: Windows, batch_tokens: int) -> dict[str, float]:
+    """Mean of -log p(next token) in nats over all tokens but the first of each window: float64 sum, divided once.
 
-    The standard error is that of a ratio estimator with windows as the sampled units: tokens of a window are not
-    independent. Padding is neither predicted nor counted, and under causal attention no token sees it.
+    The standard error is that of a ratio estimator whose sampled units are windows, because the tokens of a window are
+    not independent. Padding is neither predicted nor counted, and under causal attention no token sees it.
 
     Args:
-        model: a transformers causal language model, in eval mode, on its device.
-        windows: [n, tokens] int32, PADDING at the ends of windows only.
-        batch_tokens: upper bound on the tokens run at once; one window is run in any case.
+        model: the model, in eval mode, on its device.
+        windows: [n, tokens] int32, PADDING only at the ends of windows.
+        batch_tokens: upper bound on the tokens run at once; at least one window is run at once.
 
     Returns:
-        {loss, stderr: nats a token (stderr is 0 for a single window), tokens: predicted, sequences: n}.
+        {loss, stderr, tokens, sequences}: mean loss and its standard error in nats a token (0 for a single window),
+        number of predicted tokens, and n.
     """
     import torch
     import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""The paper's tasks, pinned: which task of lm-eval 0.4.13, or of ours, each one is, and which number is its score."""
+"""The paper's tasks, pinned: for each the task of lm-eval 0.4.13, or of ours, and the number that is its score."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Pinned:
-    """How a task of lm-eval is run and scored.
+    """How a task is run and scored.
 
     Attributes:
-        folder: of its YAML file under lm_eval/tasks, or of ours, an absolute path; reading that folder alone saves the
-            index of all 14,700 tasks.
-        metric: the one that is its score.
-        filter: of the model's answers that the metric is taken after.
-        num_fewshot: examples in the prompt.
-        generation: settings of greedy generation; they are the task's own, repeated so that they can't change unseen.
-        reason: for the choices above.
-        runs_code: the task executes what the model writes.
+        folder: folder of the task's YAML file: under lm_eval/tasks, or an absolute path for a task of ours. Reading
+            this folder alone saves indexing all 14,700 tasks.
+        metric: the metric that is the task's score.
+        num_fewshot: number of examples in the prompt.
+        reason: reason for the choices.
+        filter: filter of the model's answers that is applied before the metric.
+        generation: settings of greedy generation. They repeat the task's own, so that those cannot change unnoticed.
+        runs_code: whether the task executes code written by the model.
     """
 
     folder: str
@@ -43,7 +43,7 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
         "hellaswag": Pinned("hellaswag", "acc", 0, _ACC),
         "mmlu": Pinned("mmlu/default", "acc", 0, f"{_ACC}; mean over all questions of the 57 subjects"),
         "openbookqa": Pinned("openbookqa", "acc", 0, _ACC),
-        "rte": Pinned("glue", "acc", 0, f"{_ACC}; GLUE's, of which SuperGLUE's (sglue_rte) is a copy"),
+        "rte": Pinned("glue", "acc", 0, f"{_ACC}; the task of GLUE, of which SuperGLUE has a copy (sglue_rte)"),
         "ifeval": Pinned(
             "ifeval",
             "prompt_level_strict_acc",

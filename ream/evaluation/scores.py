@@ -1,4 +1,4 @@
-"""The file of evaluation results, and the means that are formed of them."""
+"""Files of evaluation results, and the means over tasks and sources."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +18,13 @@ class TaskScore(_Record):
     """One task of one model.
 
     Attributes:
-        value: of the metric, in percent.
-        stderr: its standard error, in percent; None where lm-eval has none.
-        items: questions asked; of all its tasks for a group.
-        num_fewshot: examples in the prompt.
-        version: of the task.
+        value: value of the metric, in percent.
+        stderr: standard error of the value, in percent; None if lm-eval gives none.
+        items: number of questions asked, for a group those of all its tasks.
+        num_fewshot: number of examples in the prompt.
+        version: version of the task.
         metric: "metric,filter", as lm-eval writes it.
-        settings: all else that the value depends on.
+        settings: everything else that the value depends on (`ream.evaluation.settings.task_settings`).
     """
 
     value: float = Field(ge=0, le=100)
@@ -46,15 +46,20 @@ class SourceLoss(_Record):
 
 
 class Cell(_Record):
-    """One model: a cell of the grid mix x method x experts, or the original, which has neither mix nor method.
+    """Scores of one model: a cell of the grid mix x method x experts, or the original, which has no mix and no method.
 
     Attributes:
-        loss: source to loss.
-        mean_loss: plain mean over the sources; None where there are none.
-        tasks: task to score.
-        mc, gen, avg: `suite_means`, in percent.
-        parameters: of the model.
-        bytes: of its checkpoint's tensors, in the original's dtypes; None in files of earlier versions.
+        mix: name of the calibration mix; None for the original.
+        method: name of the compression method; None for the original.
+        experts: experts kept in each layer.
+        loss: held-out loss of each source.
+        mean_loss: plain mean over the sources; None without sources.
+        tasks: score of each task.
+        mc: mean of the multiple-choice tasks, in percent (`suite_means`).
+        gen: mean of the generative tasks, in percent.
+        avg: mean of ``mc`` and ``gen``, in percent.
+        parameters: number of the model's parameters.
+        bytes: size of the checkpoint's tensors in the original's dtypes; None in files of earlier versions.
     """
 
     mix: str | None
@@ -71,7 +76,13 @@ class Cell(_Record):
 
 
 class Scores(_Record):
-    """A file of results: cells, and what they were made with."""
+    """A file of results.
+
+    Attributes:
+        cells: scores of each model.
+        settings: the sections of params.yaml that the scores depend on.
+        versions: versions of ream and of the libraries that the scores depend on.
+    """
 
     cells: list[Cell]
     settings: dict[str, Any] = {}
@@ -82,7 +93,7 @@ def suite_means(values: Mapping[str, float], mc: Sequence[str], gen: Sequence[st
     """MC and GEN: plain means of the tasks' values; AVG: the mean of the two (docs/method.md, "Paper settings").
 
     Returns:
-        {mc, gen, avg}; None where a suite has no such tasks, and avg where it lacks one of the two.
+        {mc, gen, avg}. The mean of a kind without tasks is None, and so is avg if either is None.
     """
     mc_mean = sum(values[name] for name in mc) / len(mc) if mc else None
     gen_mean = sum(values[name] for name in gen) / len(gen) if gen else None
@@ -91,7 +102,7 @@ def suite_means(values: Mapping[str, float], mc: Sequence[str], gen: Sequence[st
 
 
 def mean_loss(losses: Mapping[str, Mapping[str, float]]) -> float | None:
-    """Plain mean of the sources' losses, None where there are none."""
+    """Plain mean of the sources' losses; None without sources."""
     return sum(loss["loss"] for loss in losses.values()) / len(losses) if losses else None
 
 
@@ -104,7 +115,7 @@ def read_scores(path: str | Path) -> Scores:
     """Read a file of results.
 
     Raises:
-        UserError: it is missing, not JSON, or not a file of results.
+        UserError: the file is missing, not JSON, or not a file of results.
     """
     tree = read_json(path)
     try:

@@ -1,4 +1,4 @@
-"""What a task is run with, and what is refused before anything runs."""
+"""Settings of a task, and checks that refuse what cannot run before anything runs."""
 
 import hashlib
 import importlib.metadata
@@ -18,10 +18,11 @@ VERSIONS = ("lm_eval", "torch", "transformers")
 def task_settings(
     name: str, suite: params.Suite, evaluation: params.Evaluation, items: Path | None = None
 ) -> dict[str, Any]:
-    """All that a task's score depends on beside the model: the suite's word, else the pinned one.
+    """All that a task's score depends on besides the model: the suite's settings, or else the pinned ones.
 
     Returns:
-        JSON. None stands for the task's own; ``items`` is the digest of an own task's files, and of its items.
+        A JSON object. None stands for the task's own setting. ``items`` is a digest: of the YAML files in
+        evaluation.include and of the task's items for a demo task, of the task's folder for a pinned task of ours.
     """
     pinned = PINNED.get(name)
     metric, chosen = score_metric(name, suite.metric, suite.mc)
@@ -41,15 +42,16 @@ def task_settings(
 
 
 def score_metric(name: str, metrics: Mapping[str, str], mc: Sequence[str]) -> tuple[str | None, str | None]:
-    """Which metric, after which filter, is a task's score: the suite's word, else the pinned one, else acc for MC.
+    """The metric and filter of a task's score: the suite's, or else the pinned ones, or else acc for an MC task.
 
     Args:
-        name: of the task.
-        metrics: "metric" or "metric,filter" of the tasks that the suite has a word for.
+        name: name of the task.
+        metrics: "metric" or "metric,filter" of the tasks for which the suite sets one.
         mc: the suite's multiple-choice tasks.
 
     Returns:
-        None for a metric or filter stands for the task's first.
+        metric: name of the metric; None for the task's first.
+        filter: name of the filter; None for the first of the metric.
     """
     pinned = PINNED.get(name)
     metric, _, chosen = metrics.get(name, "").partition(",")
@@ -58,55 +60,63 @@ def score_metric(name: str, metrics: Mapping[str, str], mc: Sequence[str]) -> tu
     return metric or ("acc" if name in mc else None), chosen or None
 
 
-def check_code_execution(name: str, evaluation: params.Evaluation) -> None:
-    """Refuse a task that runs what the model writes unless that was asked for.
+def check_code_execution(name: str, allowed: bool) -> None:
+    """Refuse a task that executes code written by the model unless that is allowed.
+
+    Args:
+        name: name of the task.
+        allowed: evaluation.allow_code_execution.
 
     Raises:
-        UserError: it wasn't.
+        UserError: it is not allowed.
     """
-    if not evaluation.allow_code_execution:
+    if not allowed:
         raise UserError(
             f"task '{name}' executes code that the model writes; leave it out, or set "
             "evaluation.allow_code_execution: true on a machine that has nothing to lose"
         )
 
 
-def check_backend(evaluation: params.Evaluation) -> None:
+def check_backend(backend: str) -> None:
     """Refuse a backend that is not installed.
 
     Raises:
-        UserError: says what to do.
+        UserError: the backend is vllm and the package is missing.
     """
-    if evaluation.backend == "vllm" and importlib.util.find_spec("vllm") is None:
+    if backend == "vllm" and importlib.util.find_spec("vllm") is None:
         raise UserError("evaluation.backend: vllm is not installed; pip install vllm, or set the backend to hf")
 
 
-def check_model(model: Any, evaluation: params.Evaluation) -> None:
-    """Refuse a model that is not what the backend takes.
+def check_model(model: object, backend: str) -> None:
+    """Refuse a model that the backend cannot take.
 
     Raises:
-        UserError: says what to do.
+        UserError: the backend is vllm and the model is not a path or hub id.
     """
-    if evaluation.backend == "vllm" and not isinstance(model, str | Path):
+    if backend == "vllm" and not isinstance(model, str | Path):
         raise UserError("evaluation.backend: vllm reads a checkpoint; export the model first, or set the backend to hf")
+
+
+def check_chat(tokenizer: object, chat_tasks: Sequence[str]) -> None:
+    """Refuse a tokenizer without a chat template if tasks need one.
+
+    Args:
+        tokenizer: tokenizer of the model; None, which is not checked, if vLLM reads it from the checkpoint.
+        chat_tasks: tasks whose prompts go through the chat template.
+
+    Raises:
+        UserError: the tokenizer has no chat template; the message names the tasks.
+    """
+    if chat_tasks and tokenizer is not None and getattr(tokenizer, "chat_template", None) is None:
+        raise UserError(
+            f"the model's tokenizer has no chat template, but the suite puts {', '.join(chat_tasks)} through it; take "
+            "them out of the suite's chat_template"
+        )
 
 
 @cache
 def _version(package: str) -> str:
     return importlib.metadata.version(package)
-
-
-def check_chat(tokenizer: Any, suite: params.Suite) -> None:
-    """Refuse a tokenizer without a chat template where the suite wants one; None is vLLM's to find.
-
-    Raises:
-        UserError: names the tasks.
-    """
-    if suite.chat_template and tokenizer is not None and getattr(tokenizer, "chat_template", None) is None:
-        raise UserError(
-            f"the model's tokenizer has no chat template, which {', '.join(suite.chat_template)} would be put through; "
-            "take them out of the suite's chat_template"
-        )
 
 
 def _files(name: str, items: Path | None, include: Path) -> str | None:

@@ -1,48 +1,54 @@
-"""lm-eval's transformers backend, with the context of a question run once for all its choices."""
+"""lm-eval's transformers backend, which runs the context of a question once for all its choices."""
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-# Families whose attention is plain and causal in every layer, each compared with lm-eval's own path in the tests.
+from ream.evaluation.lm_eval_types import Encodings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Model families whose attention is plain and causal in every layer. The tests compare each with lm-eval's own path.
 PLAIN_ATTENTION = frozenset({"deepseek_v3", "ernie4_5_moe", "glm4_moe", "mixtral", "olmoe", "qwen3_moe"})
 MASKABLE = frozenset({"eager", "sdpa"})
 ENCODINGS = 20_000  # texts whose tokens are kept
 
-Request = tuple[tuple[str, str], list[int], list[int]]
-Answer = tuple[float, bool]
+Request = tuple[tuple[str, str], list[int], list[int]]  # (context, continuation) as texts, then their token ids
+Answer = tuple[float, bool]  # log-probability of the continuation, whether greedy decoding gives it
 
 
-class SharedContextLM(HFLM):
+class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """HFLM that scores all continuations of a context in one row of the batch.
 
-    lm-eval runs context + continuation anew for each choice. Here a row is the context followed by all continuations,
-    each of which sees the context and itself alone (a 4D attention mask, and positions that start again after the
-    context), and logits are computed only where continuations are predicted. The numbers are the same up to rounding; a
-    four-choice item takes about a third of the time. Log-probabilities are taken in float32 whatever the model's dtype.
+    lm-eval runs context + continuation for each choice. In this class a row is the context followed by all
+    continuations. A continuation sees the context and itself only (by a 4D attention mask, and positions that start
+    again after the context), and logits are computed only where continuations are predicted. The numbers are the same
+    up to rounding; a four-choice item takes about a third of the time. Log-probabilities are computed in float32
+    whatever the model's dtype.
 
-    Other model families, other attention kernels and rows longer than the model's context take HFLM's own path.
+    Other model families, other attention kernels and rows longer than ``max_length`` take HFLM's own path.
 
     Args:
-        model: a transformers model in memory; it is put into eval mode.
-        tokenizer: of the model.
-        batch_size: requests that are run at once; a context with four choices is four.
-        max_length: of context and continuation together, in tokens; the model's own where None.
-        encodings: what has been encoded so far, by this tokenizer: for several models on the same questions.
+        model: the model; it is put into eval mode.
+        tokenizer: tokenizer of the model.
+        batch_size: number of requests run at once; a context with four choices counts as four.
+        max_length: maximum tokens of context and continuation together; None for the model's own maximum.
+        encodings: texts that this tokenizer has encoded before, shared by models that answer the same questions.
     """
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
         batch_size: int,
         max_length: int | None,
-        encodings: dict[Any, list[int]] | None = None,
+        encodings: Encodings | None = None,
     ) -> None:
         super().__init__(
             pretrained=model,
@@ -51,7 +57,7 @@ class SharedContextLM(HFLM):
             max_length=max_length,
             softmax_dtype="float32",
         )
-        self._encodings = {} if encodings is None else encodings
+        self._encodings: Encodings = {} if encodings is None else encodings
         config = self.model.config
         self._shares = (
             config.model_type in PLAIN_ATTENTION
@@ -60,7 +66,7 @@ class SharedContextLM(HFLM):
         )
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **options: Any) -> list[int]:
-        """As in HFLM; a question's context is encoded once for its choices, and for all models that it is put to."""
+        """As in HFLM, but a context is encoded once for all its choices and for all models that share the encodings."""
         key = (string, add_special_tokens, *sorted(options.items()))
         if key not in self._encodings:
             if len(self._encodings) >= ENCODINGS:
@@ -69,17 +75,19 @@ class SharedContextLM(HFLM):
         return list(self._encodings[key])
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
-        """As in HFLM; the progress bar shows on a terminal only."""
-        return super().loglikelihood(requests, disable_tqdm=disable_tqdm or not sys.stderr.isatty())
+        """As in HFLM, but the progress bar shows on a terminal only."""
+        answers: list[Answer] = super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
+        return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """As in HFLM; the progress bar shows on a terminal only."""
-        return super().generate_until(requests, disable_tqdm=disable_tqdm or not sys.stderr.isatty())
+        """As in HFLM, but the progress bar shows on a terminal only."""
+        texts: list[str] = super().generate_until(requests, disable_tqdm or not sys.stderr.isatty())
+        return texts
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
-        """(log-probability, whether greedy decoding would give it) of each request's continuation, in their order."""
+        """The answers to the requests, in their order."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (_, context, _) in enumerate(requests):
             groups.setdefault(tuple(context), []).append(index)
@@ -93,21 +101,23 @@ class SharedContextLM(HFLM):
         answers: dict[int, Answer] = {}
         if single:
             rest = [requests[index] for index in sorted(single)]
-            found = super()._loglikelihood_tokens(rest, disable_tqdm=disable_tqdm, override_bs=override_bs)
-            answers |= zip(sorted(single), found, strict=True)
+            plain = super()._loglikelihood_tokens(rest, disable_tqdm=disable_tqdm, override_bs=override_bs)
+            answers |= zip(sorted(single), plain, strict=True)
         shared.sort(key=lambda row: (-len(row.tokens), row.members))
         for batch in _batches(shared, override_bs or self.batch_size):
-            for row, found in zip(batch, self._score(batch), strict=True):
-                answers |= zip(row.members, found, strict=True)
+            for row, row_answers in zip(batch, self._score(batch), strict=True):
+                answers |= zip(row.members, row_answers, strict=True)
         return [answers[index] for index in range(len(requests))]
 
     @torch.no_grad()
     def _score(self, rows: Sequence["_Row"]) -> Iterator[list[Answer]]:
+        """For each row the answers to its continuations; the rows are one batch."""
         length = max(len(row.tokens) for row in rows)
         tokens = torch.zeros(len(rows), length, dtype=torch.long)
         positions = torch.zeros(len(rows), length, dtype=torch.long)
-        seen = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)  # padding sees itself: no empty softmax
-        for index, row in enumerate(rows):  # padded on the left, so that the wanted logits are the last ones
+        # Padding sees itself, else its softmax would be over nothing.
+        seen = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)
+        for index, row in enumerate(rows):  # padded on the left, so that the wanted logits are the last
             start = length - len(row.tokens)
             tokens[index, start:] = torch.tensor(row.tokens)
             positions[index, start:] = torch.tensor(row.positions)
@@ -122,18 +132,36 @@ class SharedContextLM(HFLM):
             logits_to_keep=max(len(row.tokens) - len(row.context) + 1 for row in rows),
         ).logits
         for row, scored in zip(rows, logits, strict=True):
-            kept = F.log_softmax(scored[len(row.context) - len(row.tokens) - 1 :].float(), dim=-1)
-            yield [self._answer(kept, *part) for part in row.parts()]
+            log_probabilities = F.log_softmax(scored[len(row.context) - len(row.tokens) - 1 :].float(), dim=-1)
+            yield [self._answer(log_probabilities, *part) for part in row.parts()]
 
-    def _answer(self, log_probabilities: torch.Tensor, places: list[int], continuation: list[int]) -> Answer:
-        rows = log_probabilities[places]
+    def _answer(self, log_probabilities: torch.Tensor, positions: list[int], continuation: list[int]) -> Answer:
+        """The answer to one continuation.
+
+        Args:
+            log_probabilities: [L, vocabulary] float32, from the context's last token on.
+            positions: rows of ``log_probabilities`` that predict the continuation's tokens.
+            continuation: token ids.
+        """
+        rows = log_probabilities[positions]
         target = torch.tensor(continuation, device=rows.device)
         total = rows.gather(1, target[:, None]).double().sum().item()
         return total, bool((rows.argmax(dim=1) == target).all())
 
 
 class _Row:
-    """A context and its continuations as one sequence, without each continuation's last token: it predicts nothing."""
+    """A context and its continuations as one sequence.
+
+    The last token of a continuation is left out, because no token of the continuation follows it.
+
+    Attributes:
+        context: token ids of the context.
+        continuations: token ids of each continuation.
+        members: for each continuation the index of its request.
+        tokens: token ids of the sequence, L in number.
+        positions: position of each token; those of a continuation start after the context.
+        owner: for each token the number of its continuation; -1 for the context.
+    """
 
     def __init__(self, context: list[int], continuations: list[list[int]], members: list[int]) -> None:
         self.context, self.continuations, self.members = context, continuations, members
@@ -145,12 +173,12 @@ class _Row:
             self.owner += [number] * (len(continuation) - 1)
 
     def mask(self) -> torch.Tensor:
-        """[L, L]: True where a query (row) sees a key (column): earlier, and of the context or of its continuation."""
+        """[L, L] bool, True if a query (row) sees a key (column): no later one, of the context or its continuation."""
         owner = torch.tensor(self.owner)
         return ((owner[None, :] == -1) | (owner[:, None] == owner[None, :])).tril()
 
     def parts(self) -> Iterator[tuple[list[int], list[int]]]:
-        """For each continuation its tokens' places in the logits from the context's last token on, and the tokens."""
+        """For each continuation its tokens, after the positions that predict them, counted from the context's last."""
         start = 1
         for continuation in self.continuations:
             yield [0, *range(start, start + len(continuation) - 1)], continuation
@@ -158,6 +186,7 @@ class _Row:
 
 
 def _batches(rows: Sequence[_Row], requests: int) -> Iterator[list[_Row]]:
+    """Rows in batches of at most ``requests`` continuations, but at least one row."""
     batch: list[_Row] = []
     for row in rows:
         if batch and sum(len(other.members) for other in [*batch, row]) > requests:

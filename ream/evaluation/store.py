@@ -1,4 +1,4 @@
-"""Results of finished tasks, so that an evaluation that was killed goes on with the next task."""
+"""Stored results of finished tasks, so that an evaluation that was killed continues with the next task."""
 
 import hashlib
 import json
@@ -16,28 +16,29 @@ class ResultStore:
     """One JSON file for each finished task of one model.
 
     Attributes:
-        folder: of the files; made when the first task is done.
-        model: whatever tells the model's weights apart from others, for example the digest of its recipe.
+        folder: folder of the files; made when the first result is written.
+        model: text that identifies the model's weights, for example the digest of its recipe.
     """
 
     folder: Path
     model: str
 
     def read(self, task: str, settings: dict[str, Any]) -> dict[str, Any] | None:
-        """The result of a task that was finished with this model and these settings, None where there is none."""
+        """The stored result of a task with this model and these settings; None if there is none."""
         path = self._path(task)
         if not path.is_file():
             return None
         try:
             stored = read_json(path)
-        except UserError:  # another program's file, or damaged: as good as none
+        except UserError:  # the file is damaged, or of another program
             return None
         if not isinstance(stored, dict) or stored.get("fingerprint") != self._fingerprint(task, settings):
             return None
-        return stored["result"]
+        result: dict[str, Any] = stored["result"]
+        return result
 
     def write(self, task: str, settings: dict[str, Any], result: dict[str, Any]) -> None:
-        """Keep the result of a finished task; it takes the place of an older one, and is whole or not there."""
+        """Store the result of a finished task atomically, in the place of an older result."""
         write_json(self._path(task), {"fingerprint": self._fingerprint(task, settings), "result": result})
 
     def _path(self, task: str) -> Path:

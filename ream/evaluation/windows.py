@@ -1,4 +1,4 @@
-"""Held-out text as windows of tokens: made once for the graph, read by every evaluation."""
+"""Windows of held-out tokens, which the graph makes once and every evaluation reads."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ream.calibration import builtin
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
-from ream.machine.files import replacing
+from ream.machine.files import read_table, replacing
 
 PADDING = -1
 Windows = Int32[np.ndarray, "n tokens"]
@@ -26,20 +26,20 @@ def held_out_windows(
     tokens: int,
     documents: Iterable[Document] | None = None,
 ) -> Windows:
-    """The first windows of a source's held-out text, documents one after the other.
+    """The first windows of a source's held-out text, in which one document follows the other.
 
-    Of a document at most a window's worth is taken, so that no long one decides the loss.
+    A document gives at most ``tokens`` tokens, so that no long document dominates the loss.
 
     Args:
-        encode: text to token ids, nothing added.
-        eos_id: put after each document; None for nothing.
+        encode: text to token ids, without special tokens.
+        eos_id: token id put after each document; None for none.
         source: one of ``general``, ``math``, ``code``.
-        sequences: n, windows wanted.
-        tokens: of a window.
-        documents: the source's held-out documents, where they have been read already.
+        sequences: number of windows, n.
+        tokens: tokens of a window.
+        documents: the source's held-out documents if they have been read already; None reads them.
 
     Returns:
-        [n, tokens] token ids; where the text ends within the last window, PADDING stands after it.
+        [n, tokens] int32 token ids. If the text ends within the last window, PADDING fills the rest.
 
     Raises:
         UserError: the text fills fewer windows.
@@ -63,7 +63,7 @@ def held_out_windows(
 
 
 def write_windows(path: Path, windows: Mapping[str, Windows]) -> None:
-    """Write the windows of some sources as safetensors, a tensor a source; the same windows give the same bytes."""
+    """Write windows as safetensors, one tensor a source; the same windows give the same bytes."""
     content = save({source: np.ascontiguousarray(windows[source]) for source in sorted(windows)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -81,3 +81,14 @@ def read_windows(path: Path) -> dict[str, Windows]:
         raise UserError(f"{path} does not exist; run the items stage, which writes it") from None
     except SafetensorError as error:
         raise UserError(f"{path} is not a safetensors file ({error}); run the items stage again") from None
+
+
+def end_token(folder: Path) -> int | None:
+    """The first end-of-text id in a model's config; None where the config names none.
+
+    Raises:
+        UserError: config.json is missing or not JSON.
+    """
+    config = read_table(folder / "config.json")
+    end: int | list[int] | None = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
+    return end[0] if isinstance(end, list) else end

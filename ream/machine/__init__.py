@@ -1,0 +1,1 @@
+"""The machine underneath: files, progress, free memory, sharing of cores."""

@@ -1,4 +1,4 @@
-"""torch's data types by their names in safetensors headers, and whether values of a tensor are numbers."""
+"""torch's data types by their names in safetensors headers, and a check that a tensor is finite."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ DTYPES: dict[str, torch.dtype] = {name: getattr(torch, kind.torch) for name, kin
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether no value of a floating-point tensor, of 16 bits or more, is NaN or infinite.
+    """Whether no value of a floating-point tensor of 16 bits or more is NaN or infinite.
 
-    Equivalent to ``torch.isfinite(tensor).all()``, which makes several tensors as large on its way: the least and the
-    greatest value are NaN where any is. Of bytes that are no tensor yet: `stored.is_finite`.
+    Equivalent to ``torch.isfinite(tensor).all()`` without its temporary tensors of the same size: the smallest and the
+    largest value are NaN if any value is. For raw bytes see `stored_dtypes.is_finite`.
     """
     return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())

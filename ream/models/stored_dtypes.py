@@ -1,4 +1,4 @@
-"""Facts about data types by their names in safetensors headers, and whether stored bytes are numbers; without torch."""
+"""Data types by their names in safetensors headers, and a check that stored bytes are finite; without torch."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Stored:
-    """A data type.
+    """A data type of safetensors.
 
     Attributes:
-        torch: its name there.
-        bytes: of a value.
-        beyond: the lowest bits, without the sign, of a value that is no finite number; None where all are.
+        torch: its name in torch.
+        bytes: size of a value.
+        beyond: the lowest bit pattern, without the sign, that is not a finite number; None where every pattern is one.
     """
 
     torch: str
@@ -25,7 +25,7 @@ STORED: dict[str, Stored] = {
     "F32": Stored("float32", 4, 0x7F80_0000),
     "F16": Stored("float16", 2, 0x7C00),
     "BF16": Stored("bfloat16", 2, 0x7F80),
-    "F8_E4M3": Stored("float8_e4m3fn", 1, 0x7F),  # which has no infinity
+    "F8_E4M3": Stored("float8_e4m3fn", 1, 0x7F),  # it has no infinity
     "F8_E5M2": Stored("float8_e5m2", 1, 0x7C),
     "I64": Stored("int64", 8),
     "I32": Stored("int32", 4),
@@ -37,15 +37,15 @@ STORED: dict[str, Stored] = {
 
 
 def is_finite(block: bytes | bytearray, dtype: str) -> bool:
-    """Whether all values of a block of a tensor are numbers: no NaN and, of types that have it, no infinity.
+    """Whether no value of a block of a tensor is NaN or infinite.
 
-    In all these types greater magnitudes have greater bits and those beyond the finite ones the greatest. So the
-    greatest of the bits tells it for negative values, whose sign is the highest bit, and the greatest of the bits as
-    signed integers for the others; unlike a mask of every value, neither takes memory.
+    In all these types a larger magnitude has a larger bit pattern, and NaN and infinity have the largest. So the
+    maximum of the patterns as unsigned integers is decisive for negative values, whose sign is the highest bit, and the
+    maximum as signed integers for the others. Unlike a mask over all values, neither takes memory.
 
     Args:
         block: whole elements, little-endian.
-        dtype: of STORED.
+        dtype: a key of STORED.
     """
     kind = STORED[dtype]
     if kind.beyond is None or not block:

@@ -1,10 +1,11 @@
 """params.yaml as one frozen tree: every setting has its type, its range and its only default here.
 
-One module for the sections of each subject; `tree` puts them together and `reading` takes a file to the tree. The rest
-of ream imports from here.
+Each module holds the sections of one subject; `tree` puts them together, and `reading` makes the tree from a file. The
+rest of ream imports from here.
 """
 
-from ream.params.methods import AlignmentTerm, Grouping, GroupingKind, Method, Refit, SaliencyKind, SimilarityKind
+from ream.core.composition import AlignmentTerm, GroupingKind, SaliencyKind, SimilarityKind
+from ream.params.methods import Grouping, Method, Refit
 from ream.params.model import Compute
 from ream.params.reading import load_params, parse_params
 from ream.params.report import TAKEN, Import

@@ -1,4 +1,4 @@
-"""Sections statistics, grouping and methods: what is measured of the experts, and what is made of it."""
+"""Sections statistics, grouping and methods: what is measured about the experts, and how they are merged."""
 
 from typing import Annotated, Any
 
@@ -20,13 +20,13 @@ from ream.params.section import Section
 
 
 class Statistics(Section):
-    """What the pass over the original keeps beside the sums."""
+    """What the walk of the original collects in addition to the sums."""
 
-    probes: int = Field(8192, ge=1, description="S: tokens whose MoE inputs are kept for the alignment")
+    probes: int = Field(8192, ge=1, description="S, tokens whose MoE inputs are kept for the alignment")
 
 
 class Grouping(Section):
-    """C, the most experts a centroid absorbs: one number, or one for each number of experts kept."""
+    """C, the most experts that a centroid absorbs: one number, or a table from experts kept to C."""
 
     group_size: int | dict[int, int] = 16
 
@@ -34,14 +34,14 @@ class Grouping(Section):
     def _positive(self) -> "Grouping":
         sizes = self.group_size.values() if isinstance(self.group_size, dict) else [self.group_size]
         if any(size < 1 for size in sizes):
-            raise ValueError("group_size must be at least 1")
+            raise ValueError("group_size must be at least 1, for every number of experts")
         return self
 
     def size_for(self, experts: int) -> int:
-        """C when ``experts`` are kept.
+        """C for a number of experts kept.
 
         Raises:
-            UserError: group_size is a table that lacks this number of experts.
+            UserError: group_size is a table without an entry for this number.
         """
         if isinstance(self.group_size, int):
             return self.group_size
@@ -59,32 +59,34 @@ def _as_list(value: Any) -> Any:
 class Refit(Section):
     """Least-squares refit of the down projections after the merge (docs/refit.md), beyond the paper.
 
-    ``target``: of a layer's output, the original layer's on the same input, or with the original model's own hidden
-    states, so that errors of the layers before are taken back, too. ``iterations``: of a fit of gate, up and down
-    projections together that follows; 0 for none.
+    The ``target`` of a layer's output is what the original layer gives: ``layer`` on the same input as the compressed
+    layer, ``global`` in the original model, so that the refit also corrects the errors of earlier layers. A fit of the
+    gate, up and down projections together follows for ``iterations`` steps.
     """
 
     target: RefitTarget = "global"
-    ridge: float = Field(1e-3, ge=0, description="λ, by which the weights are drawn to the merged ones")
-    sweeps: int = Field(20, ge=1, description="passes over the calibration tokens at most")
-    iterations: int = Field(0, ge=0, description="of the fit of all projections, about a pass over the tokens each")
+    ridge: float = Field(1e-3, ge=0, description="λ, the strength of the pull towards the merged weights")
+    sweeps: int = Field(20, ge=1, description="largest number of passes over the calibration tokens")
+    iterations: int = Field(
+        0, ge=0, description="steps of the fit of all projections, about a pass over the tokens each; 0: no fit"
+    )
 
     @model_serializer(mode="wrap")
     def _without_a_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out the fit where there is none: the facts of such recipes stay as they were."""
+        """The values without ``iterations`` where it is 0, so that the facts of earlier recipes stay the same."""
         values: dict[str, Any] = handler(self)
         return values if self.iterations else {key: values[key] for key in values if key != "iterations"}
 
     def options(self) -> RefitOptions:
-        """The same as plain values."""
+        """The section as plain values."""
         return RefitOptions(self.target, self.ridge, self.sweeps, self.iterations)
 
 
 class Method(Section):
     """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods as compositions").
 
-    ``merging``: the experts of a group become the mean of their aligned neurons, or (docs/refit.md) those of their
-    neurons that do most.
+    With ``merging: mean`` a group becomes the mean of its experts' aligned neurons; with ``neurons`` it keeps those
+    neurons that contribute most (docs/refit.md).
     """
 
     saliency: SaliencyKind
@@ -111,18 +113,18 @@ class Method(Section):
             if self.grouping == "pruning" or self.alignment:
                 raise ValueError("merging 'neurons' needs a grouping that merges, and takes no alignment")
             if not self.sequential:
-                raise ValueError("merging 'neurons' needs sequential: true: one-shot statistics say nothing of neurons")
+                raise ValueError("merging 'neurons' needs sequential: true: one-shot statistics do not cover neurons")
         for field in ("similarity", "alignment"):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names a term twice: {values}")
         if self.refit is not None and not self.sequential:
-            raise ValueError("refit needs sequential: true: a layer is fitted to what the refitted ones before it give")
+            raise ValueError("refit needs sequential: true: each layer is fitted behind the refitted layers")
         return self
 
     @model_serializer(mode="wrap")
     def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out what is beyond the paper where it is not asked for: other recipes' facts stay as they were."""
+        """The values without unused extensions of the paper, so that the facts of earlier recipes stay the same."""
         values: dict[str, Any] = handler(self)
         if self.merging == "mean":
             del values["merging"]
@@ -131,7 +133,7 @@ class Method(Section):
         return values
 
     def composition(self) -> Composition:
-        """The same as plain values, for what does not read params."""
+        """The method as plain values, for rooms that do not import params."""
         return Composition(
             saliency=self.saliency,
             grouping=self.grouping,

@@ -1,7 +1,7 @@
-"""From a params file to the checked tree; what is not allowed is told in one line."""
+"""From a params file to the checked tree; a violation is reported in one line."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -16,9 +16,12 @@ from ream.params.sources import BuiltinSource, Calibration, FilesSource, HubSour
 from ream.params.suites import Evaluation, Suite
 from ream.params.tree import Params
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 
 def load_params(path: str | Path = "params.yaml") -> Params:
-    """Parse a params file.
+    """The settings of a params file.
 
     Raises:
         UserError: the file is missing or not YAML, or a key or value is not allowed; names the nearest valid key.
@@ -35,31 +38,59 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 
 def parse_params(tree: Any, where: str = "params") -> Params:
-    """Validate a tree of plain values (see `load_params`)."""
+    """The settings of a tree of plain values.
+
+    Args:
+        tree: sections of params.yaml.
+        where: the name of the tree in errors.
+
+    Raises:
+        UserError: a key or value is not allowed; names the nearest valid key.
+    """
     if not isinstance(tree, dict):
-        raise UserError(f"{where} must be a table of sections")
+        raise UserError(f"{where} is not a table of sections such as model and run")
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}: {_first(error)}") from None
+        raise UserError(f"{where}: {_first(error, tree)}") from None
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, tree: dict[str, Any]) -> str:
+    """The first error in one line; an unknown key, which may be why another is missing, comes before all others."""
     details = error.errors()
     first = next((item for item in details if item["type"] == "extra_forbidden"), details[0])
-    path = [str(part) for part in first["loc"]]
-    kind = path.pop(2) if path[:1] == ["sources"] and len(path) > 3 else None  # pydantic puts the source's kind there
+    path, kind = _location(first, tree)
     if first["type"] == "extra_forbidden":
         names = _siblings(path, kind)
         return str(unknown("key", ".".join(path), names, f"'{'.'.join(path[:-1]) or 'the top level'}'"))
-    message = first["msg"].removeprefix("Value error, ")
+    # a value that fits no type of a union has an error for each of them
+    messages = [item["msg"].removeprefix("Value error, ") for item in details if _location(item, tree)[0] == path]
+    message = ", or ".join(message[0].lower() + message[1:] for message in messages)
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{'.'.join(path)}: {message[0].lower()}{message[1:]}{shown}"
+    return f"{'.'.join(path)}: {message}{shown}"
+
+
+def _location(item: "ErrorDetails", tree: dict[str, Any]) -> tuple[list[str], str | None]:
+    """The dotted path of an error, and the kind of the source that it is in.
+
+    pydantic puts the kind of a source and the types of a union between the keys.
+    """
+    parts = list(item["loc"])
+    kind = str(parts.pop(2)) if parts[:1] == ["sources"] and len(parts) > 3 else None
+    path: list[str] = []
+    inner: Any = tree
+    for part in parts:
+        known = isinstance(inner, dict) and part in inner
+        if not known and isinstance(part, str) and item["type"] != "missing":
+            continue  # a type of a union
+        inner = inner[part] if known else None
+        path.append(str(part))
+    return path, kind
 
 
 def _siblings(path: list[str], kind: str | None) -> list[str]:
-    """Full names of the keys allowed beside the last part of a path; kind: of the source that the path is in."""
+    """The dotted paths allowed in place of a path, where ``kind`` is the kind of the source that it is in."""
     sources: dict[str | None, type[Section]] = {
         "builtin": BuiltinSource, "hub": HubSource, "files": FilesSource, "tokens": TokensSource,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sections run and exports: which named entries the graph runs, and which of its models are written."""
+"""Sections run and exports: which named entries the graph runs, and which models it writes as checkpoints."""
 
 from typing import Annotated
 
@@ -8,15 +8,16 @@ from ream.errors import unknown
 from ream.params.section import Section
 
 
-def _once(section: Section, where: str = "") -> None:
+def _check_distinct(section: Section, prefix: str = "") -> None:
+    """Raise a ValueError where a list names an entry twice."""
     for name in type(section).model_fields:
         values = getattr(section, name)
         if isinstance(values, list) and len(set(values)) != len(values):
-            raise ValueError(f"{where}{name} lists an entry twice: {values}")
+            raise ValueError(f"{prefix}{name} lists an entry twice: {values}")
 
 
 class Extra(Section):
-    """Methods that are run on some of the mixes only, as the ablations of the paper's Table 4 and Fig. 4a."""
+    """Methods that run on some of the mixes only, such as the ablations of the paper's Table 4 and Fig. 4a."""
 
     mixes: list[str] = []
     one_shot: list[str] = []
@@ -24,7 +25,11 @@ class Extra(Section):
 
 
 class Run(Section):
-    """Which named entries the graph runs; ``rank``: the mixes whose models' hidden states are compared."""
+    """Which named entries the graph runs.
+
+    Every method runs on every mix, for every number of experts kept. ``rank`` names the mixes whose models' hidden
+    states are compared with the original's.
+    """
 
     sources: list[str] = Field(min_length=1)
     mixes: list[str]
@@ -36,12 +41,12 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "Run":
-        _once(self)
-        _once(self.extra, "extra.")
+        _check_distinct(self)
+        _check_distinct(self.extra, "extra.")
         for field in ("one_shot", "sequential"):
             both = [name for name in getattr(self.extra, field) if name in self.one_shot + self.sequential]
             if both:
-                raise ValueError(f"extra.{field} names '{both[0]}', which is run on all mixes already")
+                raise ValueError(f"extra.{field} names '{both[0]}', which runs on all mixes already")
         for field, mixes in (("extra.mixes", self.extra.mixes), ("rank", self.rank)):
             for name in mixes:
                 if name not in self.mixes:
@@ -49,14 +54,14 @@ class Run(Section):
         return self
 
     def methods(self, mix: str | None = None) -> list[str]:
-        """The methods that are run on a mix; without a mix, on any."""
-        found, some = self.one_shot + self.sequential, self.extra
-        if some.mixes if mix is None else mix in some.mixes:
-            found = found + some.one_shot + some.sequential
-        return found
+        """The methods that run on a mix; without a mix, on any mix."""
+        methods, extra = self.one_shot + self.sequential, self.extra
+        if extra.mixes if mix is None else mix in extra.mixes:
+            methods = methods + extra.one_shot + extra.sequential
+        return methods
 
     def cells(self, mix: str) -> list[tuple[str, int]]:
-        """Method and number of experts of all models of a mix."""
+        """Method and number of experts of every model of a mix."""
         return [(method, experts) for method in self.methods(mix) for experts in self.experts]
 
 

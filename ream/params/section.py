@@ -1,13 +1,14 @@
-"""What all sections of params.yaml have in common: frozen, no unknown keys, one form of names."""
+"""What all sections of params.yaml share: they are frozen, refuse unknown keys, and have one rule for names."""
 
 import re
 
 from pydantic import BaseModel, ConfigDict
 
+# Names become names of files.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Section(BaseModel):
-    """A frozen section of params.yaml that knows all its keys."""
+    """A frozen section of params.yaml that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Sections calibration, sources and mixes: which text is calibrated on, and in which ratios."""
+"""Sections calibration, sources and mixes: the calibration text, and the ratios of its sources."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,16 +9,16 @@ from ream.params.section import Section
 
 
 class Calibration(Section):
-    """Sequences drawn from every source."""
+    """The sequences that are drawn from every source."""
 
-    sequences: int = Field(ge=1, description="sequences drawn from each source; also n of a sequential mix")
+    sequences: int = Field(ge=1, description="sequences from each source; for sequential methods, in total")
     tokens: int = Field(ge=8, description="tokens of a sequence")
-    fill: float = Field(0.9, gt=0, le=1, description="part of a sequence that a document must fill, in tokens")
+    fill: float = Field(0.9, gt=0, le=1, description="fraction of a sequence that a document must fill")
     seed: int = Field(0, ge=0)
 
 
 class BuiltinSource(Section):
-    """Text made or found without a network (ream/calibration/builtin.py)."""
+    """Text that is generated, or found on this machine, without a network (ream/calibration/builtin.py)."""
 
     kind: Literal["builtin"]
     name: Literal["general", "math", "code"]
@@ -26,7 +26,7 @@ class BuiltinSource(Section):
 
 
 class HubSource(Section):
-    """A data set of the Hugging Face hub, read through ``datasets``."""
+    """A data set of the Hugging Face hub, read with ``datasets``."""
 
     kind: Literal["hub"]
     dataset: str
@@ -34,9 +34,7 @@ class HubSource(Section):
     split: str = "train"
     revision: str | None = None
     column: str = "text"
-    where: dict[str, list[str]] = Field(
-        default_factory=dict, description="keep rows whose column has one of the values"
-    )
+    where: dict[str, list[str]] = Field(default_factory=dict, description="column to the values of the rows to keep")
     streaming: bool = True
     shuffle_buffer: int = Field(10_000, ge=1)
 
@@ -50,11 +48,11 @@ class FilesSource(Section):
 
 
 class TokensSource(Section):
-    """Own tokens: a Parquet file of rows {source: str, input_ids: list[int]}, taken as they are."""
+    """Own tokens: a Parquet file with rows {source: str, input_ids: list[int]}, used as they are."""
 
     kind: Literal["tokens"]
     path: str
-    source: str | None = Field(None, description="take only the rows of this source")
+    source: str | None = Field(None, description="use only the rows of this source; null: all rows")
 
 
 Source = Annotated[BuiltinSource | HubSource | FilesSource | TokensSource, Field(discriminator="kind")]
@@ -70,7 +68,7 @@ def check_mix(name: str, ratios: dict[str, float], sources: dict[str, Any]) -> N
     """Refuse a mix with unknown sources, negative ratios or nothing but zeros.
 
     Raises:
-        UserError: naming the mix and what is allowed.
+        UserError: names the mix, and what is allowed.
     """
     for source, ratio in ratios.items():
         if source not in sources:

@@ -1,4 +1,4 @@
-"""Sections suites, evaluation and rank: what models are measured by."""
+"""Sections suites, evaluation and rank: how models are measured."""
 
 from typing import Literal
 
@@ -8,15 +8,17 @@ from ream.params.section import Section
 
 
 class Suite(Section):
-    """A named list of tasks of lm-eval or of data/tasks: multiple-choice (MC), generative (GEN), held-out loss."""
+    """Tasks of lm-eval or data/tasks: multiple-choice (MC) and generative (GEN) tasks, and held-out loss."""
 
     mc: list[str] = []
     gen: list[str] = []
     loss: list[str] = Field(default=[], description="built-in sources whose held-out loss is measured")
     num_fewshot: dict[str, int] = {}
-    metric: dict[str, str] = Field(default={}, description="metric of a task; acc for MC and the task's first for GEN")
-    chat_template: list[str] = Field(default=[], description="tasks put to the model through its chat template")
-    limit: int | None = Field(None, ge=1, description="items of each task")
+    metric: dict[str, str] = Field(
+        default={}, description="task to metric; default: acc for MC, the task's first for GEN"
+    )
+    chat_template: list[str] = Field(default=[], description="tasks whose prompts go through the model's chat template")
+    limit: int | None = Field(None, ge=1, description="items of each task; null: all")
     loss_sequences: int = Field(64, ge=1)
     loss_tokens: int = Field(512, ge=8)
 
@@ -24,12 +26,12 @@ class Suite(Section):
     def _chats(self) -> "Suite":
         for task in self.chat_template:
             if task not in (*self.mc, *self.gen):
-                raise ValueError(f"chat_template names '{task}', which is no task of the suite")
+                raise ValueError(f"chat_template names '{task}', which is neither in mc nor in gen; add it there")
         return self
 
 
 class Evaluation(Section):
-    """How suites are run."""
+    """How the suite is scored; ``suite`` names an entry of suites."""
 
     suite: str
     backend: Literal["hf", "vllm"] = "hf"
@@ -43,4 +45,4 @@ class Evaluation(Section):
 class Rank(Section):
     """The comparison of hidden states on held-out sequences (docs/analysis.md, "Rank of hidden states")."""
 
-    sequences: int = Field(8, ge=0, description="of each source, beyond those of the calibration; 0: no comparison")
+    sequences: int = Field(8, ge=0, description="sequences of each source, after the calibration's; 0: no comparison")

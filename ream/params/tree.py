@@ -1,4 +1,4 @@
-"""params.yaml as one tree: its sections, and what must fit between them."""
+"""params.yaml as one tree: its sections, and the checks across sections."""
 
 from pydantic import model_validator
 
@@ -11,9 +11,12 @@ from ream.params.section import NAME, Section
 from ream.params.sources import Calibration, Source, check_mix, normalised
 from ream.params.suites import Evaluation, Rank, Suite
 
+# Sections whose keys are names that a person chooses.
+NAMED_ENTRIES = ("sources", "mixes", "methods", "suites", "exports", "imports")
+
 
 class Params(Section):
-    """params.yaml."""
+    """All settings: the sections of params.yaml."""
 
     model: Model
     compute: Compute = Compute()
@@ -33,34 +36,47 @@ class Params(Section):
     imports: dict[str, Import] = {}
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Params":
-        for section in ("sources", "mixes", "methods", "suites", "exports", "imports"):
-            for name in getattr(self, section):
-                if not NAME.fullmatch(name):
-                    raise UserError(f"{section}.{name}: a name is letters, digits, '.', '_' and '-' alone")
+    def _fits_together(self) -> "Params":
+        self._check_names()
         for name, ratios in self.mixes.items():
             check_mix(name, ratios, self.sources)
-        for kind in ("sources", "mixes"):
+        self._check_run()
+        if self.evaluation.suite not in self.suites:
+            raise unknown("suite", self.evaluation.suite, self.suites, "params 'suites'")
+        self._check_exports()
+        for name, entry in self.imports.items():
+            check_origin(name, entry.origin)
+            if entry.mix:
+                check_mix(f"imports.{name}", entry.mix, self.sources)
+        return self
+
+    def _check_names(self) -> None:
+        """Refuse names of entries that cannot be names of files."""
+        for section in NAMED_ENTRIES:
+            for name in getattr(self, section):
+                if not NAME.fullmatch(name):
+                    raise UserError(f"{section}.{name}: a name has letters, digits, '.', '_' and '-' only")
+
+    def _check_run(self) -> None:
+        """Refuse names in the section run that do not exist, and methods in the list of the other kind."""
+        for kind, name_of_one in (("sources", "source"), ("mixes", "mix")):
             for name in getattr(self.run, kind):
                 if name not in getattr(self, kind):
-                    raise unknown(
-                        kind.rstrip("s").replace("mixe", "mix"), name, getattr(self, kind), f"params '{kind}'"
-                    )
+                    raise unknown(name_of_one, name, getattr(self, kind), f"params '{kind}'")
         for name in self.run.mixes:
             missing = [s for s, ratio in self.mixes[name].items() if ratio > 0 and s not in self.run.sources]
             if missing:
                 raise UserError(f"mix '{name}' draws on {missing}, which run.sources leaves out; add them there")
-        for field, sequential in (("one_shot", False), ("sequential", True)):
-            other = "sequential" if not sequential else "one_shot"
-            for where in ("run", "run.extra"):
-                lists = self.run if where == "run" else self.run.extra
+        for field, other, sequential in (("one_shot", "sequential", False), ("sequential", "one_shot", True)):
+            for where, lists in (("run", self.run), ("run.extra", self.run.extra)):
                 for name in getattr(lists, field):
                     if self.method(name).sequential != sequential:
                         raise UserError(
                             f"method '{name}' has sequential: {not sequential}; list it under {where}.{other}"
                         )
-        if self.evaluation.suite not in self.suites:
-            raise unknown("suite", self.evaluation.suite, self.suites, "params 'suites'")
+
+    def _check_exports(self) -> None:
+        """Refuse exports that are not cells of the run."""
         for name, export in self.exports.items():
             if export.mix not in self.run.mixes:
                 raise unknown(f"exports.{name}: mix", export.mix, self.run.mixes, "run.mixes")
@@ -68,25 +84,20 @@ class Params(Section):
             if export.method not in methods:
                 raise unknown(f"exports.{name}: method", export.method, methods, "the run section")
             if export.experts not in self.run.experts:
-                raise UserError(f"exports.{name}: {export.experts} experts is none of run.experts {self.run.experts}")
-        for name, entry in self.imports.items():
-            check_origin(name, entry.origin)
-            if entry.mix:
-                check_mix(f"imports.{name}", entry.mix, self.sources)
-        return self
+                raise UserError(f"exports.{name}: {export.experts} experts is not in run.experts {self.run.experts}")
 
     def method(self, name: str) -> Method:
-        """The method of that name.
+        """A method by its name.
 
         Raises:
-            UserError: there is none; names the nearest.
+            UserError: there is no such method; names the nearest.
         """
         if name not in self.methods:
             raise unknown("method", name, self.methods, "params 'methods'")
         return self.methods[name]
 
     def mix(self, name: str) -> dict[str, float]:
-        """The ratios of a mix over all its sources, normalised to sum 1.
+        """Source to ratio of a mix, with zero ratios included; they sum to 1.
 
         Raises:
             UserError: there is no such mix.

@@ -30,7 +30,7 @@ from ream.errors import UserError
 from ream.models.expert_weights import read_expert, read_share
 from ream.models.family.architecture import Architecture
 from ream.models.family.expert_tensors import pack, unpacked
-from ream.models.family.families import RouterTensor
+from ream.models.family.family import RouterTensor
 from ream.models.family.layout import PARTS, ExpertTensor
 from ream.models.quantization.tensors import read_logical, requantised
 from ream.models.storage.checkpoint import Checkpoint

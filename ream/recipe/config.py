@@ -2,7 +2,7 @@
 
 import json
 
-from ream.models.family.families import Family
+from ream.models.family.family import Family
 
 
 def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bool = False) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ream.core.recipe import Recipe
 from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture, Role
-from ream.models.family.families import RouterTensor
+from ream.models.family.family import RouterTensor
 from ream.models.family.layout import ExpertTensor
 from ream.models.storage.checkpoint import Checkpoint, TensorInfo, shards_of
 from ream.models.storage.shard_writing import OutputTensor, tensor_bytes

@@ -1,5 +1,6 @@
-"""One thin module for each stage of dvc.yaml: read artifacts, call the method, write artifacts.
+"""The stages of dvc.yaml, one module or package each, with one function ``run`` each.
 
-Every stage is a function of the parameters and a Workspace; it returns a line that says what it did. DVC calls them
-through `ream stage`, `ream compress` calls them one after the other.
+Every ``run`` takes all settings, the workspace and the `StageOptions`, reads artifacts, calls the method, writes
+artifacts, and returns one line that says what it did. DVC calls the stages through `ream stage`; `ream compress` calls
+them one after the other.
 """

@@ -1,59 +1,67 @@
-"""Stage calibration@source: text or tokens of one source to artifacts/calibration/<source>.parquet.
+"""Stage calibration: text or tokens of one source to sequences of token ids.
 
-And the sequences after those to artifacts/held-out, for what is measured on text that no model was made with.
+It also draws the sequences that follow them, for measurements on text that no model was calibrated on.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ream.calibration.builtin import Document
 from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
+from ream.calibration.document import Document
 from ream.calibration.sampling import Drawn, draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
+from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.params import Calibration, HubSource, Params, TokensSource
+from ream.workspace.layout import Workspace
+from ream.workspace.options import StageOptions
 
 Row = tuple[str, list[int]]  # source, token ids
 
 
-def run(
-    params: Params, source: str, out: Path, model_path: str, model_revision: str | None, held_out: Path | None = None
-) -> str:
-    """Draw the sequences of one source with the model's tokenizer and write them to ``out``; own tokens pass through.
-
-    Args:
-        params: all settings; ``sources`` and ``calibration`` are read.
-        source: name of an entry of ``params.sources``.
-        out: the Parquet file to write.
-        model_path: folder or hub id of the model whose tokenizer is used.
-        model_revision: branch, tag or commit of a hub id.
-        held_out: the Parquet file for `rank.sequences` more sequences, or as many as the source has; own tokens have
-            none.
-
-    Returns:
-        What was drawn, in a line.
+def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
+    """Write the calibration sequences of a source, and its held-out sequences, with the original's tokenizer.
 
     Raises:
-        UserError: the source is unknown or can't be read, has too little text, or has tokens the model doesn't.
+        UserError: see `write_sequences`; or there is no manifest yet.
+    """
+    source, model = options.source, folder_of(load_manifest(workspace.manifest))
+    return write_sequences(params, source, model, workspace.calibration(source), workspace.held_out(source))
+
+
+def write_sequences(params: Params, source: str, model: Path, out: Path, held_out: Path) -> str:
+    """Draw the sequences of one source with a model's tokenizer and write them; own tokens are taken as they are.
+
+    Args:
+        params: all settings; ``sources``, ``calibration`` and ``rank`` are read.
+        source: name of an entry of ``params.sources``.
+        model: folder of the model whose tokenizer is used.
+        out: the Parquet file of the calibration sequences.
+        held_out: the Parquet file of the `rank.sequences` sequences that follow, or as many as the source has; own
+            tokens have none.
+
+    Returns:
+        One line that says what was drawn.
+
+    Raises:
+        UserError: the source is unknown or cannot be read, has too little text, or has tokens that the model lacks.
     """
     if source not in params.sources:
         raise unknown("source", source, params.sources, "params 'sources'")
     settings = params.sources[source]
-    encoder = load_encoder(model_path, model_revision, params.model.trust_remote_code)
+    encoder = load_encoder(str(model), None, params.model.trust_remote_code)
     if isinstance(settings, TokensSource):
-        (rows, facts), further = _own(settings, encoder), Drawn([], 0, 0)
+        (rows, facts), further = _own_tokens(settings, encoder), Drawn([], 0, 0)
     else:
-        wanted = 0 if held_out is None else params.rank.sequences
-        rows, further, facts = _drawn(source, settings, encoder, params.calibration, wanted)
+        rows, further, facts = _drawn(source, settings, encoder, params.calibration, params.rank.sequences)
     facts |= {"name": source, "source": settings.model_dump(), "tokenizer": encoder.fingerprint}
     write_corpus(out, rows, facts)
-    if held_out is not None:
-        more = {"name": source, "calibration": file_digest(out), "counts": _counts(further)}
-        write_corpus(held_out, [(source, ids) for ids in further.sequences], more)
+    held_out_facts = {"name": source, "calibration": file_digest(out), "counts": _counts(further)}
+    write_corpus(held_out, [(source, ids) for ids in further.sequences], held_out_facts)
     counts = facts["counts"]
     return (
         f"{source}: {len(rows)} sequences, {counts['tokens']} tokens, from {counts['documents_read']} documents "
@@ -61,7 +69,8 @@ def run(
     )
 
 
-def _own(source: TokensSource, encoder: Encoder) -> tuple[list[Row], dict[str, Any]]:
+def _own_tokens(source: TokensSource, encoder: Encoder) -> tuple[list[Row], dict[str, Any]]:
+    """The rows of a Parquet file of tokens, and the facts about them."""
     path = Path(source.path)
     corpus = read_corpus(path)
     check_vocabulary(corpus, encoder.vocabulary_size, path)
@@ -72,7 +81,7 @@ def _own(source: TokensSource, encoder: Encoder) -> tuple[list[Row], dict[str, A
     return rows, {"dataset": source.path, "revision": None, "seed": None, "counts": counts}
 
 
-def _told(texts: Iterator[Document], progress: Progress) -> Iterator[Document]:
+def _counted(texts: Iterator[Document], progress: Progress) -> Iterator[Document]:
     for text in texts:
         progress.update()
         yield text
@@ -81,16 +90,16 @@ def _told(texts: Iterator[Document], progress: Progress) -> Iterator[Document]:
 def _drawn(
     name: str, source: TextSource, encoder: Encoder, calibration: Calibration, held_out: int
 ) -> tuple[list[Row], Drawn, dict[str, Any]]:
-    """The calibration's sequences, up to ``held_out`` that follow them, and what is to be said of the former."""
+    """The calibration sequences, up to ``held_out`` sequences that follow them, and the facts about the former."""
     dataset = source.dataset if isinstance(source, HubSource) else None
     revision = resolved_revision(source)
     if revision is not None:
         source = source.model_copy(update={"revision": revision})
     texts = iter(iter_texts(source, calibration.seed))
     with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
-        told = _told(texts, progress)
-        drawn = draw(told, encoder.encode, calibration)
-        further = draw(told, encoder.encode, calibration, held_out)
+        documents = _counted(texts, progress)
+        drawn = draw(documents, encoder.encode, calibration)
+        further = draw(documents, encoder.encode, calibration, held_out)
     facts = {"dataset": dataset, "revision": revision, "seed": calibration.seed, "counts": _counts(drawn)}
     return [(name, ids) for ids in drawn.sequences], further, facts | {"calibration": calibration.model_dump()}
 

@@ -1,47 +1,46 @@
 """Stage merge: write the checkpoint that a recipe describes."""
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 from ream.params import Params
 from ream.workspace.layout import Workspace
+from ream.workspace.options import StageOptions
 
 
-def run(params: Params, workspace: Workspace, export: str, out: Path) -> str:
-    """Write one export of params.yaml.
+def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
+    """Write the checkpoint of one entry of the section exports.
 
     Raises:
-        UserError: no such export, or see `write_checkpoint`.
+        UserError: there is no such entry, or see `write_checkpoint`.
     """
     from ream.errors import unknown
     from ream.recipe.output import check_recipe, write_checkpoint
     from ream.recipe.recipe_file import load_recipe
     from ream.workspace.original import open_original
 
-    if export not in params.exports:
-        raise unknown("export", export, params.exports, "params 'exports'")
-    cell = params.exports[export]
+    if options.export not in params.exports:
+        raise unknown("export", options.export, params.exports, "params 'exports'")
+    cell, out = params.exports[options.export], workspace.export(options.export)
     original = open_original(workspace, params.model.keep_shards)
     recipe = load_recipe(workspace.recipe(cell.mix, cell.method, cell.experts))
     check_recipe(recipe, original.manifest.digest, original.manifest.path)
-    if out.exists():  # DVC hands the stage a folder of its own
+    if out.exists():  # DVC removes it before the stage; a stage that is run by hand replaces it
         shutil.rmtree(out)
-    scores = known_scores(workspace, cell.mix, cell.method, cell.experts)
     parameters = write_checkpoint(
         original.checkpoint,
         original.architecture,
         recipe,
         out,
-        scores,
+        known_scores(workspace, cell.mix, cell.method, cell.experts),
         unquantised=params.merge.dtype != "original",
         shard_gb=params.merge.shard_gb,
     )
-    return f"{out}: {parameters:,} parameters of the original's {original.manifest.parameters:,}"
+    return f"{out}: {parameters:,} parameters; the original has {original.manifest.parameters:,}"
 
 
 def known_scores(workspace: Workspace, mix: str, method: str, experts: int) -> dict[str, Any] | None:
-    """Mean held-out loss, MC, GEN and AVG of a cell, where it has been evaluated."""
+    """Mean held-out loss, MC, GEN and AVG of a cell; None where it has not been evaluated."""
     from ream.evaluation.scores import read_scores
 
     path = workspace.evaluation(mix)

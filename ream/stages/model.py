@@ -1,25 +1,24 @@
-"""Stage model: describe the original and refuse, before any work, what it cannot be turned into."""
+"""Stage model: describe the original, and refuse sizes that do not fit it before any work."""
 
 from ream.compress.decide import absorbed_at_most
 from ream.errors import UserError
-from ream.models.family.architecture import check_group_size, check_kept
-from ream.models.inspection.manifest import Manifest, checkpoint_of, manifest_of
+from ream.models.family.sizes import Sizes, check_group_size, check_kept
+from ream.models.inspection.manifest import checkpoint_of, manifest_of
 from ream.models.storage.finite import check_weights
 from ream.params import Params
 from ream.workspace.layout import Workspace
+from ream.workspace.options import StageOptions
 
 
-def run(params: Params, workspace: Workspace, begun: bool = False) -> str:
-    """Write the manifest, and read all weights of a local model once, to see that they are numbers.
+def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
+    """Write the manifest, and read all weights of a local model once to check that they are finite.
 
-    A hub model's are seen when they have been fetched, each layer's before its work.
-
-    Args:
-        params: all settings. workspace: for the manifest.
-        begun: a run that was interrupted goes on, and has read the weights before.
+    The weights of a hub model are checked when they are fetched, before a layer is worked on. An interrupted
+    `ream compress` that goes on (``keep_state``, with finished layers) has checked the weights before.
 
     Raises:
-        UserError: the model is no MoE or not all there, the run's sizes do not fit it, or a weight is NaN or Inf.
+        UserError: the model is not a Mixture-of-Experts model or incomplete, the sizes of the run do not fit it, or a
+            weight is NaN or Inf.
     """
     if not params.run.rank:
         raise UserError(
@@ -27,7 +26,7 @@ def run(params: Params, workspace: Workspace, begun: bool = False) -> str:
         )
     manifest = manifest_of(params.model.path, params.model.multi_token)
     check_sizes(params, manifest)
-    if manifest.revision is None and not begun:
+    if manifest.revision is None and not (options.keep_state and workspace.has_finished_layers()):
         check_weights(checkpoint_of(manifest))
     manifest.save(workspace.manifest)
     return (
@@ -36,17 +35,16 @@ def run(params: Params, workspace: Workspace, begun: bool = False) -> str:
     )
 
 
-def check_sizes(params: Params, manifest: Manifest) -> None:
-    """Hold every number of experts and group size of the run against the model.
+def check_sizes(params: Params, model: Sizes) -> None:
+    """Refuse numbers of experts and group sizes of the run that the model does not allow.
 
     Raises:
-        UserError: K > N, K < k, K not divisible by the router's groups, or K·C < N − K.
+        UserError: K > N, K < k, K is not divisible by the number of router groups, or K·C < N − K.
     """
     for experts in params.run.experts:
-        check_kept(manifest, experts)
+        check_kept(model, experts)
         for name in params.run.methods():
             method = params.method(name)
             if method.grouping == "pseudo-pruning":
-                check_group_size(
-                    manifest, experts, absorbed_at_most(method.composition(), params.grouping.size_for(experts))
-                )
+                group_size = absorbed_at_most(method.composition(), params.grouping.size_for(experts))
+                check_group_size(model, experts, group_size)

@@ -1,0 +1,1 @@
+"""Tokens through the layers, one layer in memory at a time: micro-batches, state, transfers, ranks."""

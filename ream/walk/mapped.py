@@ -1,4 +1,4 @@
-"""Tensors that lie in a file instead of in memory, read and written a part at a time."""
+"""Tensors whose memory is a file, read and written a part at a time."""
 
 import math
 import mmap
@@ -12,21 +12,26 @@ from ream.errors import UserError
 
 
 class MappedTensor:
-    """A tensor whose memory is a file's, shared with the disk: what is written to it is in the file.
+    """A tensor in a memory-mapped file: what is written to the tensor is written to the file.
 
     Attributes:
-        tensor: of the shape and dtype; valid as long as this object.
+        tensor: the tensor; valid as long as this object lives.
         path: of the file.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        """Map a file, which is made or brought to its size where it is not yet; one that has it stays as it is.
+        """Map a file. A file of the right size keeps its contents; otherwise it is created or resized.
 
-        The space is reserved at once, so that a disk that is too full is found here: writing to a mapped page for which
-        there is no space would kill the process.
+        Disk space is reserved at once, so that a full disk is noticed here: writing to a mapped page without space
+        behind it would kill the process.
+
+        Args:
+            path: of the file.
+            shape: of the tensor.
+            dtype: of the tensor.
 
         Raises:
-            UserError: there is no space, or the folder cannot be written.
+            UserError: there is no space, or the folder is not writable.
         """
         self.path, size = path, math.prod(shape) * dtype.itemsize
         try:
@@ -48,9 +53,9 @@ class MappedTensor:
         self.tensor: Tensor = torch.frombuffer(self._map, dtype=dtype, count=math.prod(shape)).reshape(shape)
 
     def release(self) -> None:
-        """Give the pages back: what was written goes to the file, what is read again comes from it."""
+        """Free the memory of all pages. Written pages go to the file; pages read later come from it."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def flush(self) -> None:
-        """Have everything on the disk."""
+        """Write everything to the disk."""
         self._map.flush()

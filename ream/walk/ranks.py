@@ -1,117 +1,122 @@
 """Several processes on one walk, as torchrun starts them: each takes a share of the tokens, all get the same totals.
 
-What ranks tell each other goes over gloo and the host's memory, with GPUs, too: the sums of a layer are there already,
-in float64, and are a few MB a layer (128 experts, hidden 2048: 4 MB); so are decisions, in a sequential walk.
+Ranks communicate through gloo and host memory, also where they compute on GPUs: the sums of a layer are on the host
+already, in float64, and take a few MB a layer (128 experts, hidden 2048: 4 MB). So are the decisions of a sequential
+walk.
 
-An error of one rank must end all of them and leave none waiting. So no rank goes into a collective operation without a
-meeting before it, in which every rank says that it has come there, or what has become of it instead.
+An error on one rank must end all of them and leave none waiting. Therefore no rank enters a collective operation
+without a meeting first, in which every rank reports that it has arrived, or what happened to it instead.
 """
 
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from ream.core.sums import Sums
 from ream.errors import UserError
 
-# What one rank may have to wait for: that another has walked a layer, or that the first has decided on one, or drawn
-# the calibration text.
-# Processes that end are noticed at once; this is for machines that fall silent.
-PATIENCE = timedelta(hours=6)
+# How long a rank waits for the slowest other one to walk a layer, or for the first to decide on one or to draw the
+# calibration text. A process that ends is noticed at once; this limit is for machines that fall silent.
+TIMEOUT = timedelta(hours=6)
 
 
 class Ranks:
     """All processes of a torchrun, as one of them sees them.
 
     Attributes:
-        rank: of this one, from 0. size: how many there are. local_rank, local_size: the same on this machine alone.
-        first: whether it is rank 0, which does all that is not shared out.
+        rank: of this process, from 0.
+        size: number of processes.
+        local_rank: of this process among those of its machine.
+        local_size: number of processes on this machine.
+        first: whether this is rank 0, which does everything that is not distributed.
     """
 
     def __init__(self) -> None:
-        """Join the others that torchrun has started; which they are stands in environment variables."""
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        """Join the other processes, which torchrun names in environment variables."""
+        dist.init_process_group("gloo", timeout=TIMEOUT)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.local_rank, self.local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
         self.first = self.rank == 0
-        self._together, self._known = True, False  # not left yet; whether all know of the error that ends this one
+        self._joined = True
+        self._error_known = False  # whether all ranks know of the error that ends this one
 
-    def meet(self, where: str, value: Any = None) -> list[Any]:
+    def meet(self, place: str, value: Any = None) -> list[Any]:
         """Wait until all ranks have come to the same place.
 
         Args:
-            where: name of the place. value: what this rank tells the others, as plain as JSON.
+            place: name of the place.
+            value: what this rank tells the others; plain enough for JSON.
 
         Returns:
-            What each rank has told.
+            The value of each rank, in their order.
 
         Raises:
-            UserError: a rank has ended with it, or without a word.
+            UserError: a rank has ended with this error, or has vanished.
         """
-        return self._exchange({"where": where, "value": value})
+        return self._exchange({"where": place, "value": value})
 
     def sum(self, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Totals over all ranks, the same bits on each; after a meeting.
+        """The totals added up over all ranks, the same bits on each. A meeting must come first.
 
         Args:
-            totals: of this rank; float64 on the host, of the same names and shapes on all.
+            totals: of this rank, float64 on the host; names and shapes are the same on all ranks.
         """
         flat = torch.cat([total.reshape(-1) for total in totals.values()])
-        self._collective(flat)
+        with self._collective():
+            dist.all_reduce(flat)
         parts = flat.split([total.numel() for total in totals.values()])
         return {name: part.reshape(totals[name].shape) for name, part in zip(totals, parts, strict=True)}
 
-    def gather(self, rows: Tensor, order: np.ndarray, count: int) -> Tensor:
-        """All rows of a table that the ranks have parts of; after a meeting.
+    def gather(self, rows: Tensor, order: np.ndarray, counts: list[int]) -> Tensor:
+        """The whole of a table whose rows the ranks have shared out, bit for bit. A meeting must come first.
 
         Args:
-            rows: [s, H] of this rank, on the host. order: [s], which of all rows they are.
-            count: S, rows in all, each of exactly one rank.
+            rows: [s, H], this rank's rows, on the host.
+            order: [s], index of each of them in the table.
+            counts: s of each rank.
 
         Returns:
-            [S, H], the rows' own bits: they are added up as bytes, to the zeros of the other ranks.
+            [S, H] with S the sum of the counts.
         """
-        table = torch.zeros(count, rows.shape[1], dtype=rows.dtype)
-        table[torch.from_numpy(order)] = rows
-        self._collective(table.view(torch.uint8))
+        table = torch.empty(sum(counts), rows.shape[1], dtype=rows.dtype)
+        gathered_rows = self._all_gather(rows.contiguous().view(torch.uint8), counts)
+        gathered_order = self._all_gather(torch.from_numpy(order.astype(np.int64)), counts)
+        for part, places in zip(gathered_rows, gathered_order, strict=True):
+            table[places] = part.view(rows.dtype)
         return table
 
-    def broadcast(self, where: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the first rank has, on all of them; it is a meeting, too.
+    def broadcast(self, place: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The first rank's tensors, bit for bit, on all ranks. It is a meeting, too.
 
         Args:
-            where: name of the place.
-            tensors: of the first, on the host, of any names, dtypes and shapes; not looked at on the others.
-
-        Returns:
-            The first's own bits, as safetensors: they are added up as bytes, to the zeros of the other ranks.
+            place: name of the meeting.
+            tensors: of the first rank, on the host, of any names, dtypes and shapes; ignored on the others.
         """
         packed = save(dict(tensors)) if self.first else b""
-        sent = torch.zeros(self.meet(where, len(packed))[0], dtype=torch.uint8)
-        if self.first:
-            sent = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-        self._collective(sent)
-        return load(sent.numpy().tobytes())
+        size = self.meet(place, len(packed))[0]
+        buffer = torch.frombuffer(bytearray(packed), dtype=torch.uint8) if self.first else torch.empty(size).byte()
+        with self._collective():
+            dist.broadcast(buffer, src=0)
+        return load(buffer.numpy().tobytes())
 
     def placed(self, device: str, threads: int | str) -> str:
         """The device of this rank: a GPU of its own, or the CPU, of which it takes its share of the cores.
 
         Args:
-            device: that was asked for. threads: likewise; a number leaves the cores to torch's own setting.
+            device: the one asked for.
+            threads: the number asked for; "auto" sets torch's threads to this rank's share of the cores.
 
         Raises:
-            UserError: a certain GPU is asked for, or there are fewer than ranks.
+            UserError: a particular GPU is asked for, or the machine has fewer GPUs than ranks.
         """
         if threads == "auto":
             torch.set_num_threads(max(1, cores() // self.local_size))
@@ -130,106 +135,82 @@ class Ranks:
         return f"cuda:{self.local_rank}"
 
     def leave(self) -> None:
-        """Meet for the last time: from here on each rank is by itself. Again, it does nothing.
+        """Meet for the last time; from here on each rank is on its own. A second call does nothing.
 
         Raises:
             UserError: as `meet`.
         """
-        if self._together:
+        if self._joined:
             self.meet("the end")
             self._part()
 
     def tell(self, line: str) -> None:
-        """End with an error: all ranks get to know it, and the first has printed it when this returns on any."""
-        if self._together and not self._known:
+        """End with an error: all ranks learn of it, and the first has printed it when this returns on any of them."""
+        if self._joined and not self._error_known:
             try:
                 self._exchange({"error": line})
             except UserError as error:  # of the lowest rank that has one
                 line = str(error)
         if self.first:
             print(f"error: {line}", file=sys.stderr, flush=True)
-        if self._together:
-            with suppress(RuntimeError):  # one is gone already; nothing is left to wait for
-                dist.barrier()  # torchrun ends all when the first ends: not before the line is out
+        if self._joined:
+            with suppress(RuntimeError):  # a rank is gone already, so there is nothing to wait for
+                dist.barrier()  # torchrun ends all ranks when the first ends, which must not be before it has printed
             self._part()
 
     def _part(self) -> None:
-        self._together = False
+        self._joined = False
         dist.destroy_process_group()
         torch.set_num_threads(cores())  # where ``threads`` is a number, each stage sets it again
 
-    def _exchange(self, told: dict[str, Any]) -> list[Any]:
-        text = torch.frombuffer(bytearray(json.dumps(told).encode()), dtype=torch.uint8)
-        sizes = torch.zeros(self.size, dtype=torch.int64)
-        sizes[self.rank] = len(text)
-        self._collective(sizes)
-        said = torch.zeros(self.size, int(sizes.max()), dtype=torch.uint8)
-        said[self.rank, : len(text)] = text
-        self._collective(said)
-        heard = [json.loads(bytes(row[:size].tolist())) for row, size in zip(said, sizes, strict=True)]
-        if errors := [each["error"] for each in heard if "error" in each]:
-            self._known = True
-            raise UserError(errors[0])
-        places = {each["where"] for each in heard}
-        assert len(places) == 1, f"ranks are at different places: {places}"
-        return [each["value"] for each in heard]
+    def _exchange(self, message: dict[str, Any]) -> list[Any]:
+        """Send a message to all ranks and return their values.
 
-    def _collective(self, tensor: Tensor) -> None:
-        """Add up over all ranks, in place.
+        Raises:
+            UserError: a rank's message is an error.
+        """
+        text = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
+        sizes = [int(size) for size in self._all_gather(torch.tensor([len(text)]), [1] * self.size)]
+        messages = [json.loads(bytes(part.tolist())) for part in self._all_gather(text, sizes)]
+        if errors := [message["error"] for message in messages if "error" in message]:
+            self._error_known = True
+            raise UserError(errors[0])
+        places = {message["where"] for message in messages}
+        assert len(places) == 1, f"ranks are at different places: {places}"
+        return [message["value"] for message in messages]
+
+    def _all_gather(self, part: Tensor, counts: list[int]) -> list[Tensor]:
+        """The parts of all ranks. They differ in length, which gloo does not take, so they are padded on the way.
+
+        Args:
+            part: [s, ...] of this rank.
+            counts: s of each rank.
+        """
+        padded = torch.zeros(max(counts), *part.shape[1:], dtype=part.dtype)
+        padded[: len(part)] = part
+        gathered = [torch.empty_like(padded) for _ in counts]
+        with self._collective():
+            dist.all_gather(gathered, padded)
+        return [tensor[:count] for tensor, count in zip(gathered, counts, strict=True)]
+
+    @contextmanager
+    def _collective(self) -> Iterator[None]:
+        """Around a collective operation.
 
         Raises:
             UserError: a rank is gone.
         """
         try:
-            dist.all_reduce(tensor)
+            yield
         except RuntimeError as error:
-            self._lost(error)
-
-    def _lost(self, error: RuntimeError) -> NoReturn:
-        self._known = True
-        self._part()  # also the others notice it by themselves
-        raise UserError(
-            "another rank was killed or does not answer, torchrun tells which; the same command goes on where this one "
-            "stood"
-        ) from error
+            self._error_known = True
+            self._part()  # the other ranks notice by themselves
+            raise UserError(
+                "another rank was killed or does not answer, torchrun tells which; the same command goes on where this "
+                "one stood"
+            ) from error
 
 
 def cores() -> int:
-    """Of the machine, those that this process may use."""
+    """The number of the machine's cores that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-class Share:
-    """A rank's part of the walk of one source."""
-
-    def __init__(self, ranks: Ranks, order: np.ndarray, ahead: int, committed: Path) -> None:
-        """Args:
-        ranks: all of them. order: which of all probes are among this rank's tokens.
-        ahead: the layer at which the rank stands that a kill has left furthest on.
-        committed: that rank's folder, with what is kept of the layers before: their totals, or what became of them.
-        """
-        self.ranks, self.order, self.ahead, self.committed = ranks, order, ahead, committed
-
-    def known(self, index: int) -> dict[str, Tensor] | None:
-        """What is kept of a layer, where a rank has committed it before a kill: it is the same of all ranks."""
-        return load_file(self.committed / f"layer-{index:03d}.safetensors") if index < self.ahead else None
-
-    def together(self, index: int, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The totals of a layer: sums added up, probes put in their order.
-
-        Args:
-            index: of the layer. own: Sums and probes of this rank's tokens.
-        """
-        counts = self.ranks.meet(f"layer {index}", len(own["probes"]))
-        sums = self.ranks.sum({name: own[name] for name in Sums.__annotations__})
-        return sums | {"probes": self.ranks.gather(own["probes"], self.order, sum(counts))}
-
-    def decided(self, index: int, decide: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """What becomes of a layer: the first rank decides, once, and all others are given it.
-
-        Would each decide by itself, ranks on different processors could round a tie in different ways.
-
-        Args:
-            index: of the layer. decide: called on the first alone.
-        """
-        return self.ranks.broadcast(f"layer {index} decided", decide() if self.ranks.first else {})

@@ -1,7 +1,7 @@
-"""Having the next layer's bytes read from the disk while the one before it is computed.
+"""Reading the next layer's bytes from the disk while the current layer is computed.
 
-The kernel is asked to bring them into its page cache (``posix_fadvise``): that takes none of this process's memory, and
-what is computed does not depend on it. A tensor that is read later finds its bytes there, or on the disk as before.
+The kernel is asked to bring them into its page cache (``posix_fadvise``). That takes none of this process's memory, and
+no result depends on it: a tensor that is read later comes from the cache, or from the disk as before.
 """
 
 import os
@@ -12,47 +12,47 @@ from ream.machine.memory import free_memory
 from ream.models.family.architecture import Architecture
 from ream.models.storage.checkpoint import Checkpoint
 
-STEP = 1 << 17  # bytes asked for at a time: Linux does no more for one request than its read-ahead window
-SHARE = 0.5  # of free memory that a layer may take at most: else its bytes would drive out others
+STEP = 1 << 17  # bytes of a request; Linux reads no more for one request than its read-ahead window
+SHARE = 0.5  # largest fraction of free memory for a layer; beyond it the layer would evict other cached pages
 
 
 def read_ahead(checkpoint: Checkpoint, architecture: Architecture, index: int) -> threading.Thread | None:
-    """Start to have a layer's tensors read.
+    """Start reading a layer's tensors.
 
-    Only of shards that are in a folder already: nothing is fetched from the hub, and nothing that was fetched to be
-    dropped is touched.
+    Only shards that are on the disk already are read; nothing is fetched from the hub.
 
     Args:
-        checkpoint: of the model. architecture: of the model.
-        index: of the layer; beyond the last there is nothing to read.
+        checkpoint: of the model.
+        architecture: of the model.
+        index: of the layer; for an index beyond the last layer nothing happens.
 
     Returns:
-        The thread that asks, which need not be waited for; None where nothing is to be read, the system cannot be
-        asked, or memory is short.
+        The thread that makes the requests, which need not be waited for. None if there is nothing to read, the system
+        takes no such requests, or memory is short.
     """
     if index >= architecture.depth or not hasattr(os, "posix_fadvise"):
         return None
-    spans = {shard: list(found) for shard, found in layer_spans(checkpoint, architecture, index).items()}
+    spans = {shard: list(ranges) for shard, ranges in layer_spans(checkpoint, architecture, index).items()}
     free = free_memory()
-    if free is None or sum(end - begin for found in spans.values() for begin, end in found) > SHARE * free:
+    if free is None or sum(end - begin for ranges in spans.values() for begin, end in ranges) > SHARE * free:
         return None
-    thread = threading.Thread(target=_ask, args=(checkpoint, spans), name=f"read-ahead-{index}", daemon=True)
+    thread = threading.Thread(target=_request, args=(checkpoint, spans), name=f"read-ahead-{index}", daemon=True)
     thread.start()
     return thread
 
 
 def layer_spans(checkpoint: Checkpoint, architecture: Architecture, index: int) -> dict[str, Iterator[tuple[int, int]]]:
-    """Where a layer's tensors lie: shard to (begin, end) of its bytes, in order and joined where they touch."""
-    prefix, places = architecture.layer_prefix(index), dict[str, list[tuple[int, int]]]()
+    """The byte ranges of a layer's tensors: shard to (begin, end), in order and joined where they touch."""
+    prefix, ranges = architecture.layer_prefix(index), dict[str, list[tuple[int, int]]]()
     for name in checkpoint.logical:
         if name.startswith(prefix):
             for info in checkpoint.headers_of(name).values():
-                places.setdefault(info.shard, []).append((info.begin, info.end))
-    return {shard: joined(sorted(found)) for shard, found in places.items()}
+                ranges.setdefault(info.shard, []).append((info.begin, info.end))
+    return {shard: joined(sorted(spans)) for shard, spans in ranges.items()}
 
 
 def joined(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Sorted spans as fewer longer ones."""
+    """Sorted spans, with those that touch or overlap joined into one."""
     begin, end = spans[0]
     for start, stop in spans[1:]:
         if start > end:
@@ -62,15 +62,15 @@ def joined(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     yield begin, end
 
 
-def _ask(checkpoint: Checkpoint, spans: dict[str, list[tuple[int, int]]]) -> None:
-    for shard, found in spans.items():
+def _request(checkpoint: Checkpoint, spans: dict[str, list[tuple[int, int]]]) -> None:
+    for shard, ranges in spans.items():
         path = checkpoint.source.folder / shard
         try:
             handle = os.open(path, os.O_RDONLY)
         except OSError:
-            continue  # it is not there yet, or not any more: whoever reads it will fetch it, or say what is wrong
+            continue  # not there yet, or no longer: whoever reads it will fetch it, or report what is wrong
         try:
-            for begin, end in found:
+            for begin, end in ranges:
                 for start in range(begin, end, STEP):
                     os.posix_fadvise(handle, start, min(STEP, end - start), os.POSIX_FADV_WILLNEED)
         finally:

@@ -1,6 +1,6 @@
-"""Letting go of shards that are not needed any more, so that of a hub model only a part is on the disk at a time.
+"""Dropping shards that are no longer needed, so that only part of a hub model is on the disk at a time.
 
-Of a folder, or where shards are kept, nothing happens (`ShardSource.drop`).
+Nothing is dropped of a local folder, or where shards are to be kept (`ShardSource.drop`).
 """
 
 from ream.models.family.architecture import Architecture
@@ -8,11 +8,17 @@ from ream.models.storage.checkpoint import Checkpoint
 
 
 def release(checkpoint: Checkpoint, architecture: Architecture, layer: int) -> None:
-    """Drop the shards of which no layer from ``layer`` on reads a tensor; beyond the last layer, all."""
-    to_come = range(layer, architecture.depth)
-    prefixes = tuple(architecture.layer_prefix(index) for index in to_come)
+    """Drop the shards that no layer from ``layer`` on reads; all of them once the last layer is done.
+
+    Args:
+        checkpoint: of the model.
+        architecture: of the model.
+        layer: index of the next layer to read.
+    """
+    remaining = range(layer, architecture.depth)
+    prefixes = tuple(architecture.layer_prefix(index) for index in remaining)
     family, names = architecture.family, set()
-    for index in to_come:
+    for index in remaining:
         if index >= architecture.layers and family.multi_token is not None:
             names |= {architecture.multi_token_name(index, name) for name in family.multi_token.own}
             names |= {family.embedding, family.final_norm}

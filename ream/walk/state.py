@@ -1,10 +1,11 @@
-"""What a walk over the layers has finished, on disk, so that a killed run goes on from its last layer.
+"""What a walk has finished, on disk, so that a killed run goes on after its last finished layer.
 
-A layer is committed by renaming ``progress.json``; whatever a kill leaves half-done before that is written again.
+A layer is committed by renaming ``progress.json`` into place. Whatever a kill leaves half-written before that is
+written again.
 
-Hidden states that fit into memory are kept there and written when a layer is committed. Larger ones lie in mapped
-files, two of them: those that enter a layer stay as they are while those that leave it are written into the other file,
-and a commit makes the files change places without writing anything twice.
+Hidden states that fit in memory are kept there and written when a layer is committed. Larger ones lie in two mapped
+files: one holds the states that enter a layer and stays unchanged while those that leave the layer are written to the
+other. A commit swaps the roles of the files, without writing anything twice.
 """
 
 import hashlib
@@ -24,16 +25,16 @@ from ream.errors import UserError
 from ream.machine.files import locked, read_json, replacing, sweep, write_json
 from ream.walk.mapped import MappedTensor
 
-SHOWN = 40  # characters of a setting's value: enough for most, and the line stays readable with a digest in it
+SHOWN = 40  # characters of a setting's value in a message: enough for most, and a digest keeps the line readable
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
-    """SHA-256 of everything a walk's result depends on."""
+    """SHA-256 of everything that a walk's result depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first setting that differs, by its dotted name and with both values; "" where none does."""
+    """The first setting that differs, by its dotted name and with both values; "" if none differs."""
     old, new = _flat(json.loads(json.dumps(before))), _flat(json.loads(json.dumps(now)))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
@@ -42,6 +43,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by dotted names."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -49,12 +51,18 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
+    """A setting's value, shortened for a message."""
     text = "not set" if value is None else str(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 class WalkState:
-    """The folder of one walk: a file for each finished layer, and the hidden states that enter the next."""
+    """The folder of one walk: a file for each finished layer, and the hidden states that enter the next.
+
+    Attributes:
+        folder: of the state.
+        next_layer: index of the first layer that is not finished.
+    """
 
     def __init__(
         self,
@@ -64,36 +72,37 @@ class WalkState:
         facts: Mapping[str, Any] | None = None,
         memory: float = math.inf,
     ) -> None:
-        """Open or start a walk's state.
+        """Open the state of an interrupted walk, or start a new one.
 
         Args:
             folder: of the state.
-            identity: fingerprint of what the walk depends on.
-            discard_stale: start anew where the folder holds another walk's state; else refuse.
-            facts: that the fingerprint was made of, to name what differs.
-            memory: bytes up to which hidden states are kept in memory. No result depends on it.
+            identity: fingerprint of what the walk's result depends on.
+            discard_stale: start anew if the folder holds the state of another walk; otherwise refuse.
+            facts: what the fingerprint was made of, to name what differs.
+            memory: bytes of hidden states to keep in memory at most; more lie in mapped files. No result depends on it.
 
         Raises:
-            UserError: another process is using the folder, or its state is of other settings.
+            UserError: another process is using the folder, or its state belongs to a walk with other settings.
         """
         self.folder, self.identity, self.facts, self.memory = folder, identity, dict(facts or {}), memory
         self._mapped: dict[str, MappedTensor] = {}
-        self._kept: dict[str, Any] | None = None  # shape and dtype of committed hidden states in a mapped file
-        self._held = ExitStack()
-        self._held.enter_context(locked(folder))
+        self._committed_map: dict[str, Any] | None = None  # shape and dtype of committed states in a mapped file
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(folder))
         sweep(folder)
         try:
             self.next_layer = self._stands_at(discard_stale)
         except UserError:
-            self._held.close()
+            self._lock.close()
             raise
 
     def _stands_at(self, discard_stale: bool) -> int:
+        """Index of the first layer that is not finished."""
         if not (self.folder / "progress.json").exists():
             return 0
         progress = read_json(self.folder / "progress.json")
         if progress["identity"] == self.identity:
-            self._kept = progress.get("mapped")
+            self._committed_map = progress.get("mapped")
             return int(progress["next_layer"])
         if not discard_stale:
             differs = difference(progress.get("facts", {}), self.facts)
@@ -112,14 +121,14 @@ class WalkState:
     def __exit__(self, *error: object) -> None:
         """Let others use the folder; what is committed stays."""
         self._mapped.clear()
-        self._held.close()
+        self._lock.close()
 
     def fits(self, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
-        """Whether such hidden states are to be kept in memory."""
+        """Whether a tensor of this shape is to be kept in memory."""
         return math.prod(shape) * dtype.itemsize <= self.memory
 
     def room(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor to be filled, in memory where it fits, else in a mapped file of that name."""
+        """An uninitialised tensor, in memory if it fits, otherwise in a mapped file of that name."""
         if self.fits(shape, dtype):
             return torch.empty(shape, dtype=dtype)
         path = self.folder / f"{name}.map"
@@ -128,22 +137,22 @@ class WalkState:
         return self._mapped[name].tensor
 
     def parts(self, data: Iterable[slice]) -> Iterator[slice]:
-        """The parts one after the other; after each, memory holds nothing of the mapped files."""
+        """The slices one after the other; after each, the memory of all mapped files is freed."""
         for part in data:
             yield part
             for mapped in self._mapped.values():
                 mapped.release()
 
     def hidden(self) -> Tensor:
-        """Hidden states entering `next_layer`, which are committed: to be read, and replaced only where they `fits`.
+        """The committed hidden states [n, L, H] that enter `next_layer`. They may be overwritten only if they `fit`.
 
         Raises:
-            UserError: their file is not what was committed.
+            UserError: their file has another size than what was committed.
         """
-        if self._kept is None:
+        if self._committed_map is None:
             return load_file(self._hidden(self.next_layer))["hidden"]
-        shape, dtype = tuple(self._kept["shape"]), getattr(torch, self._kept["dtype"])
-        name = self._name(self.next_layer)
+        shape, dtype = tuple(self._committed_map["shape"]), getattr(torch, self._committed_map["dtype"])
+        name = self._map_name(self.next_layer)
         path = self.folder / f"{name}.map"
         if not path.exists() or path.stat().st_size != math.prod(shape) * dtype.itemsize:
             raise UserError(f"{path} is not what was committed; delete {self.folder} to walk again")
@@ -152,69 +161,74 @@ class WalkState:
         return self.room(name, shape, dtype)
 
     def entering(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Where the hidden states that enter the first layer go."""
-        return self.room(self._name(0), shape, dtype)
+        """Room for the hidden states that enter the first layer."""
+        return self.room(self._map_name(0), shape, dtype)
 
     def leaving(self, hidden: Tensor) -> Tensor:
-        """Where those that leave `next_layer` go: in memory into the place of those that enter it, ``hidden``."""
-        shape = tuple(hidden.shape)
-        return (
-            hidden
-            if self.fits(shape, hidden.dtype)
-            else self.room(self._name(self.next_layer + 1), shape, hidden.dtype)
-        )
+        """Room for the hidden states that leave `next_layer`.
+
+        Args:
+            hidden: the states that enter it; in memory they are overwritten, so they are what is returned.
+        """
+        shape, dtype = tuple(hidden.shape), hidden.dtype
+        return hidden if self.fits(shape, dtype) else self.room(self._map_name(self.next_layer + 1), shape, dtype)
 
     @staticmethod
-    def _name(index: int) -> str:
-        """The mapped file of the hidden states that enter a layer."""
+    def _map_name(index: int) -> str:
+        """Name of the mapped file with the hidden states that enter a layer."""
         return f"hidden-{index % 2}"
 
     def layer(self, index: int) -> dict[str, Tensor]:
-        """What was committed for a finished layer."""
+        """The tensors committed for a finished layer."""
         return load_file(self.layer_path(index))
 
     def layer_path(self, index: int) -> Path:
+        """The file of a finished layer."""
         return self.folder / f"layer-{index:03d}.safetensors"
 
     def _hidden(self, index: int) -> Path:
+        """The file of the hidden states that enter a layer, where they fit in memory."""
         return self.folder / f"hidden-{index:03d}.safetensors"
 
     def commit(self, index: int, result: Mapping[str, Tensor] | None, hidden: Tensor | None, last: bool) -> None:
-        """Finish a layer.
+        """Commit a finished layer.
 
         Args:
             index: of the layer.
-            result: to keep of it; None for a dense layer.
-            hidden: states that enter the next layer; None where the walk has none.
-            last: whether it is the last layer, which nothing follows.
+            result: tensors to keep of it; None for a dense layer.
+            hidden: states [n, L, H] that enter the next layer; None if the walk has none.
+            last: whether this is the last layer.
         """
         if result is not None:
             with replacing(self.layer_path(index)) as temporary:
                 save_file(dict(result), temporary)
-        self._kept, mapped = None, self._mapped.get(self._name(index + 1))
+        self._committed_map, mapped = None, self._mapped.get(self._map_name(index + 1))
         if hidden is not None and not last:
             if mapped is not None and mapped.tensor is hidden:
                 mapped.flush()
-                self._kept = {"shape": list(hidden.shape), "dtype": str(hidden.dtype).removeprefix("torch.")}
+                dtype = str(hidden.dtype).removeprefix("torch.")
+                self._committed_map = {"shape": list(hidden.shape), "dtype": dtype}
             else:
                 with replacing(self._hidden(index + 1)) as temporary:
                     save_file({"hidden": hidden}, temporary)
-        progress = {"identity": self.identity, "next_layer": index + 1, "facts": self.facts, "mapped": self._kept}
+        progress = {
+            "identity": self.identity, "next_layer": index + 1, "facts": self.facts, "mapped": self._committed_map
+        }  # fmt: skip
         write_json(self.folder / "progress.json", progress)
         self._hidden(index).unlink(missing_ok=True)
-        if self._kept is None:
+        if self._committed_map is None:
             self._mapped.clear()
             for path in self.folder.glob("*.map"):
                 path.unlink()
         self.next_layer = index + 1
 
     def clear(self) -> None:
-        """Remove the folder."""
+        """Remove the folder and let go of its lock."""
         discard(self.folder)
-        self._held.close()
+        self._lock.close()
 
 
 def discard(folder: Path) -> None:
-    """Remove a walk's state; first what would let a run, should this one be killed, take the rest for the whole."""
+    """Remove a walk's state, ``progress.json`` first: a run killed meanwhile must not take the rest for the whole."""
     (folder / "progress.json").unlink(missing_ok=True)
     shutil.rmtree(folder)

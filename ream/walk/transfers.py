@@ -1,7 +1,7 @@
 """Hidden states between the host and a GPU, while the GPU computes; on a CPU they stay where they are.
 
-Both ways go through pinned buffers of two micro-batches: pinning all hidden states would take memory that the kernel
-cannot give to anything else, and those in mapped files cannot be pinned.
+Both directions go through pinned buffers of two micro-batches. Pinning all hidden states would take memory that the
+kernel cannot give to anything else, and hidden states in mapped files cannot be pinned.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,40 +11,44 @@ import torch
 from torch import Tensor
 
 
-def onto(device: torch.device, parts: Iterable[slice], *tensors: Tensor) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
-    """Each part with its rows of some tensors on the device; on a GPU the next part's are on their way meanwhile.
+def prefetched(
+    device: torch.device, parts: Iterable[slice], *tensors: Tensor
+) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
+    """Each part with its rows of the tensors on the device.
 
-    So the rows of a part are read before the caller is done with the part before it, which it may write to.
+    On a GPU the rows of the next part are copied meanwhile: they are read before the caller is done with the part
+    before. So the caller may write to a part's rows, but not to those of a later part.
 
     Args:
-        device: to compute on. parts: rows. tensors: on the host, [n, ...] each.
+        device: to compute on.
+        parts: rows of each part.
+        tensors: on the host, [n, ...] each.
     """
-    if not apart(device):
+    if not has_own_memory(device):
         for part in parts:
             yield part, tuple(tensor[part] for tensor in tensors)
         return
-    stream, buffers = torch.cuda.Stream(device), [Pinned(), Pinned()]
-    before: tuple[slice, tuple[Tensor, ...], torch.cuda.Event] | None = None
+    stream, buffers = torch.cuda.Stream(device), [PinnedBuffer(), PinnedBuffer()]
+    previous: tuple[slice, tuple[Tensor, ...], torch.cuda.Event] | None = None
     for number, part in enumerate(parts):
         buffer = buffers[number % 2]
-        buffer.wait()  # for its rows of two parts ago to have been sent
+        buffer.wait()  # until the rows it held, of two parts ago, have been sent
         with torch.cuda.stream(stream):
             rows = tuple(
-                buffer.holding(place, tensor[part]).to(device, non_blocking=True)
-                for place, tensor in enumerate(tensors)
+                buffer.filled(slot, tensor[part]).to(device, non_blocking=True) for slot, tensor in enumerate(tensors)
             )
             event = buffer.mark(stream)
-        if before is not None:
-            yield _ready(before, device)
-        before = part, rows, event
-    if before is not None:
-        yield _ready(before, device)
+        if previous is not None:
+            yield _arrived(previous, device)
+        previous = part, rows, event
+    if previous is not None:
+        yield _arrived(previous, device)
 
 
-def _ready(
+def _arrived(
     sent: "tuple[slice, tuple[Tensor, ...], torch.cuda.Event]", device: torch.device
 ) -> tuple[slice, tuple[Tensor, ...]]:
-    """What was sent by the other stream, for the one that computes."""
+    """Make what the copying stream has sent safe to use on the computing stream."""
     part, rows, event = sent
     computing = torch.cuda.current_stream(device)
     computing.wait_event(event)
@@ -53,81 +57,92 @@ def _ready(
     return part, rows
 
 
-class Back:
-    """Brings results from the device to their places on the host; on a GPU one behind, all of them at the block's end.
+class WriteBack:
+    """Writes results from the device into tensors on the host.
 
-    A place is not to be read on the host before.
+    On a GPU each write is finished while the next part is computed; all are written when the ``with`` block exits. What
+    is written may be read on the host only after that.
     """
 
     def __init__(self, device: torch.device) -> None:
+        """Nothing is under way yet; ``device`` is where the results are computed."""
         self._device = device
-        self._buffers = [Pinned(), Pinned()] if apart(device) else []
-        self._under_way: tuple[Tensor, slice, Tensor, Pinned] | None = None
+        self._buffers = [PinnedBuffer(), PinnedBuffer()] if has_own_memory(device) else []
+        self._under_way: tuple[Tensor, slice, Tensor, PinnedBuffer] | None = None
 
-    def put(self, place: Tensor, part: slice, value: Tensor) -> None:
-        """``place[part] = value``."""
+    def put(self, target: Tensor, part: slice, value: Tensor) -> None:
+        """Set ``target[part] = value``.
+
+        Args:
+            target: on the host.
+            part: rows of it.
+            value: on the device.
+        """
         if not self._buffers:
-            place[part] = value
+            target[part] = value
             return
         buffer = self._buffers[0]
         self._buffers.reverse()
         arriving = buffer.room(0, value.shape, value.dtype).copy_(value, non_blocking=True)
         buffer.mark(torch.cuda.current_stream(self._device))
-        self._settle()
-        self._under_way = place, part, arriving, buffer
+        self._finish()
+        self._under_way = target, part, arriving, buffer
 
-    def _settle(self) -> None:
+    def _finish(self) -> None:
+        """Finish the write that is under way, if any."""
         if self._under_way is not None:
-            place, part, arrived, buffer = self._under_way
+            target, part, arrived, buffer = self._under_way
             self._under_way = None
             buffer.wait()
-            place[part] = arrived
+            target[part] = arrived
 
-    def __enter__(self) -> "Back":
+    def __enter__(self) -> "WriteBack":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._settle()
+            self._finish()
 
 
-def apart(device: torch.device) -> bool:
-    """Whether a device has memory of its own and works by itself."""
+def has_own_memory(device: torch.device) -> bool:
+    """Whether a device has memory of its own and computes asynchronously."""
     return device.type == "cuda"
 
 
 def pinned_memory(size: int, dtype: torch.dtype) -> Tensor:
-    """That many numbers that do not move."""
+    """An uninitialised tensor [size] in page-locked host memory."""
     return torch.empty(size, dtype=dtype, pin_memory=True)
 
 
-class Pinned:
-    """Host memory that a GPU reads and writes by itself, and when it last was done with it."""
+class PinnedBuffer:
+    """Page-locked host memory in numbered slots, and the event after which a GPU is done with it."""
 
     def __init__(self) -> None:
-        self._memory: dict[int, Tensor] = {}
+        """No memory yet."""
+        self._slots: dict[int, Tensor] = {}
         self._event: torch.cuda.Event | None = None
 
-    def room(self, place: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """A tensor of the memory number ``place``, which grows to the largest that was asked for."""
+    def room(self, slot: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """A tensor of a slot's memory, which grows to the largest size that has been asked for."""
         size = shape.numel()
-        memory = self._memory.get(place)
+        memory = self._slots.get(slot)
         if memory is None or memory.dtype != dtype or len(memory) < size:
-            memory = self._memory[place] = pinned_memory(size, dtype)
+            memory = self._slots[slot] = pinned_memory(size, dtype)
         return memory[:size].view(shape)
 
-    def holding(self, place: int, rows: Tensor) -> Tensor:
-        """The rows, copied there."""
-        return self.room(place, rows.shape, rows.dtype).copy_(rows)
+    def filled(self, slot: int, rows: Tensor) -> Tensor:
+        """A copy of the rows in a slot."""
+        return self.room(slot, rows.shape, rows.dtype).copy_(rows)
 
     def mark(self, stream: torch.cuda.Stream) -> torch.cuda.Event:
-        """Take what the stream has been given so far for what `wait` waits for."""
+        """Let `wait` wait for everything that the stream has been given so far."""
         self._event = torch.cuda.Event()
         self._event.record(stream)
         return self._event
 
     def wait(self) -> None:
+        """Block until the GPU is done with the buffer."""
         if self._event is not None:
             self._event.synchronize()

@@ -1,7 +1,7 @@
-"""What stages take on this machine: seconds and peak memory, kept beside the artifacts and outside of DVC.
+"""Seconds and peak memory of the stages on this machine, recorded beside the artifacts and unknown to DVC.
 
-They differ from run to run, so they are no stage's output: dvc.lock stays the same wherever the graph is run. What
-comes from DVC's cache or another machine has none.
+They differ from run to run, so they are not outputs of the stages: dvc.lock stays the same wherever the graph runs.
+Artifacts from DVC's cache or another machine have no record.
 """
 
 import sys
@@ -19,8 +19,14 @@ from ream.workspace.layout import Workspace
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Wall seconds, and the most memory in use: of the process and, where there is a GPU, on that. Bytes."""
+class Usage:
+    """Time and memory of one or several stages.
+
+    Attributes:
+        seconds: wall time.
+        host_bytes: peak memory of the process.
+        device_bytes: peak memory on the GPU; 0 without one.
+    """
 
     seconds: float
     host_bytes: int
@@ -29,26 +35,27 @@ class Taken:
 
 @contextmanager
 def recorded(path: Path) -> Iterator[None]:
-    """Measure a stage and keep what it took, if it comes to its end."""
+    """Record the usage of the block in a file, unless the block raises."""
     started = time.monotonic()
     yield
-    taken = {"seconds": time.monotonic() - started, "host_bytes": peak_memory(), "device_bytes": _on_device()}
-    write_json(path, taken)
+    usage = {"seconds": time.monotonic() - started, "host_bytes": peak_memory(), "device_bytes": _on_device()}
+    write_json(path, usage)
 
 
 def _on_device() -> int:
-    torch = sys.modules.get("torch")  # a light stage has not imported it, and has nothing there
+    """Peak bytes on the GPU; 0 without one."""
+    torch = sys.modules.get("torch")  # a stage that has not imported torch uses no GPU
     return int(torch.cuda.max_memory_allocated()) if torch is not None and torch.cuda.is_available() else 0
 
 
-def cost_of(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> Taken | None:
-    """What making a recipe took, from the original and the calibration text on: sum of seconds, highest peaks.
+def cost_of(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> Usage | None:
+    """The usage of making a recipe from the original and the calibration text: sum of seconds, highest peaks.
 
-    A one-shot method's grouping and alignment are for all sizes at once, and its statistics for all methods and mixes;
-    each recipe is charged with all of them, as if it had been made alone.
+    One-shot stages are shared: grouping and alignment by all sizes, statistics by all methods and mixes. Each recipe is
+    charged with all of them, as if it had been made alone.
 
     Returns:
-        None where a stage has no record on this machine.
+        None if a stage has no record on this machine.
     """
     if params.method(method).sequential:
         stages = [f"sequential-{mix}-{method}-{experts}"]
@@ -56,25 +63,25 @@ def cost_of(params: Params, workspace: Workspace, mix: str, method: str, experts
         sources = [source for source, ratio in params.mix(mix).items() if ratio > 0]
         stages = [*(f"statistics-{source}" for source in sources), f"saliency-{mix}",
                   f"grouping-{mix}-{method}", f"alignment-{mix}-{method}"]  # fmt: skip
-    found = [_read(workspace.cost(stage)) for stage in stages]
-    known = [taken for taken in found if taken is not None]
-    return together(known) if len(known) == len(stages) else None
+    usages = [usage for stage in stages if (usage := _read(workspace.cost(stage))) is not None]
+    return together(usages) if len(usages) == len(stages) else None
 
 
-def together(parts: Iterable[Taken]) -> Taken:
-    """Of stages one after the other."""
+def together(parts: Iterable[Usage]) -> Usage:
+    """The usage of stages that run one after the other."""
     listed = list(parts)
-    return Taken(
+    return Usage(
         sum(part.seconds for part in listed),
         max(part.host_bytes for part in listed),
         max(part.device_bytes for part in listed),
     )
 
 
-def _read(path: Path) -> Taken | None:
+def _read(path: Path) -> Usage | None:
+    """The record of a stage; None if it is missing, damaged or of another version."""
     if not path.exists():
         return None
     try:
-        return Taken(**read_json(path))
-    except (UserError, TypeError):  # damaged, or of another version: as good as none
+        return Usage(**read_json(path))
+    except (UserError, TypeError):
         return None

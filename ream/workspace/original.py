@@ -1,4 +1,4 @@
-"""Opening the original model that the manifest stands for, and describing how a recipe was made."""
+"""Opening the original model that the manifest describes, and the provenance of recipes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from ream.workspace.layout import Workspace
 
 @dataclass(frozen=True)
 class Original:
-    """The original model: its manifest, its checkpoint on disk, and what it is."""
+    """The original model: its manifest, checkpoint and architecture."""
 
     manifest: Manifest
     checkpoint: Checkpoint
@@ -22,7 +22,7 @@ class Original:
 
     @property
     def vocabulary(self) -> int:
-        """Token ids are below it."""
+        """The number of token ids."""
         size: int = self.architecture.family.numbers(self.checkpoint.config)["vocab_size"]
         return size
 
@@ -32,10 +32,10 @@ def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
 
     Args:
         workspace: with the manifest.
-        keep_shards: of a hub model, leave what is fetched in the hub's cache.
+        keep_shards: whether downloaded shards of a hub model stay in the hub's cache.
 
     Raises:
-        UserError: it has changed, or is not all there.
+        UserError: the model has changed since the manifest was written, or is incomplete.
     """
     manifest = load_manifest(workspace.manifest)
     checkpoint = checkpoint_of(manifest, keep_shards)
@@ -48,17 +48,17 @@ def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
 def recipe_facts(
     params: Params, workspace: Workspace, manifest: Manifest, mix: str, method: str, experts: int
 ) -> dict[str, Any]:
-    """Provenance of a recipe: model, method, mix, sizes, calibration text and version."""
-    drawn = {source: workspace.calibration(source) for source, ratio in params.mix(mix).items() if ratio > 0}
+    """The facts of a recipe, its provenance: model, method, mix, sizes, hashes of the calibration text, and version."""
+    files = {source: workspace.calibration(source) for source, ratio in params.mix(mix).items() if ratio > 0}
     return {
         **asked_facts(params, manifest, mix, method, experts),
-        "calibration": {source: file_digest(path) for source, path in drawn.items()},
+        "calibration": {source: file_digest(path) for source, path in files.items()},
         "ream": __version__,
     }
 
 
 def asked_facts(params: Params, manifest: Manifest, mix: str, method: str, experts: int) -> dict[str, Any]:
-    """The facts of a recipe that are known before any text is drawn."""
+    """The facts of a recipe that are known before the calibration text is drawn."""
     return {
         "model": manifest.path,
         "revision": manifest.revision,

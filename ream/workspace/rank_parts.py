@@ -1,4 +1,4 @@
-"""What several ranks (torchrun) do of a walk and of `ream compress`, and what they refuse."""
+"""The parts of a walk that the ranks of a torchrun take, and what cannot run distributed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -10,55 +10,60 @@ from ream.params import Params
 from ream.workspace.layout import Workspace
 
 if TYPE_CHECKING:
-    from ream.walk.ranks import Ranks, Share
+    from ream.walk.batches import Batches
+    from ream.walk.probes import Probes
+    from ream.walk.ranks import Ranks
+    from ream.walk.share import Share
     from ream.walk.state import WalkState
-    from ream.walk.walk import Batches, Probes
 
 
 def check_shared(params: Params, method: str | None = None) -> None:
-    """Refuse what can't be shared out over ranks.
+    """Refuse what cannot run distributed.
 
     Args:
-        params: all settings. method: the name of the one that is asked for; None where only statistics are.
+        params: all settings.
+        method: name of the method; None where only statistics are collected.
 
     Raises:
-        UserError: a method with a refit, or that chooses neurons; or shards that go after use.
+        UserError: the method has a refit or chooses neurons, or shards are removed after use.
     """
     composition = None if method is None else params.method(method)
     if composition is not None and (composition.refit is not None or composition.merging == "neurons"):
         what = "has a refit" if composition.refit is not None else "has merging: neurons"
         raise UserError(
-            f"method '{method}' {what}, which takes all tokens through each layer several times; that is not shared "
-            "out over ranks: run it without torchrun"
+            f"method '{method}' {what}, which takes all tokens through each layer several times and cannot run "
+            "distributed; run it without torchrun"
         )
     if not params.model.keep_shards and not Path(params.model.path).is_dir():
         raise UserError(
-            "shards that are removed after use would be missing to other ranks; set model.keep_shards (--keep-shards), "
-            "or run without torchrun"
+            "shards that are removed after use would be missing on other ranks; set model.keep_shards to true "
+            "(--keep-shards), or run without torchrun"
         )
 
 
 def check_batches(what: str, data: "Batches", ranks: "Ranks") -> None:
-    """Refuse to share out what does not give every rank a micro-batch.
+    """Refuse more ranks than there are micro-batches.
 
     Args:
-        what: has these tokens. data: all of them.
+        what: the source or mix, for the error.
+        data: its tokens.
+        ranks: of torchrun.
 
     Raises:
-        UserError: more ranks than micro-batches.
+        UserError: there are more ranks than micro-batches.
     """
     if ranks.size > len(data):
         raise UserError(
-            f"{ranks.size} ranks, but {what} has {len(data)} micro-batches to share out; start at most as many ranks, "
+            f"{ranks.size} ranks, but {what} has {len(data)} micro-batches; start at most {len(data)} ranks, "
             "or lower compute.batch_tokens for more micro-batches"
         )
 
 
 def on_own_device(params: Params, ranks: "Ranks") -> Params:
-    """The settings for one rank, whose ``compute.device`` is the rank's own (`Ranks.placed`).
+    """The settings with the device of this rank as ``compute.device`` (`Ranks.placed`).
 
     Raises:
-        UserError: a certain GPU is asked for, or there are fewer GPUs than ranks.
+        UserError: ``compute.device`` names one GPU, or there are fewer GPUs than ranks.
     """
     compute = params.compute
     device = ranks.placed(compute.device, compute.threads)
@@ -69,8 +74,10 @@ class Part(NamedTuple):
     """One rank's part of a walk.
 
     Attributes:
-        data: its tokens. probes: those among them. state: its own.
-        share: how what it finds becomes that of all ranks.
+        data: the tokens of this rank.
+        probes: the probe tokens among them.
+        state: of this rank's walk.
+        share: how the totals of this rank become those of all ranks.
     """
 
     data: "Batches"
@@ -87,45 +94,51 @@ def parts_of(
     discard_stale: bool,
     ranks: "Ranks",
 ) -> Iterator[dict[str, Part]]:
-    """This rank's parts of walks, for a block that takes them through the layers; it ends when all ranks have done so.
+    """This rank's part of every walk; the block takes them through the layers and exits when all ranks have done so.
 
-    After a kill, ranks may stand a layer apart. Those behind take what is kept of that layer from one ahead, and only
-    take their own tokens through it. Where one has finished the last layer (``share.ahead``), nothing is left to walk
-    for. At the end ``share.committed`` has all layers.
+    After a kill, ranks may stand a layer apart. A rank that is behind reads the results of that layer from a rank that
+    is ahead, and only takes its own tokens through the layer. Once a rank has finished the last layer
+    (``share.ahead``), no walk is needed. When the block exits, ``share.committed`` has all layers.
 
     Args:
-        params: with `Ranks.placed`.
-        walks: name of its state to all its tokens and all that its results depend on.
-        discard_stale: start anew where a run with other settings was interrupted; else refuse.
+        params: all settings, with the device of this rank (`on_own_device`).
+        workspace: of all ranks.
+        walks: name of each walk's state to the tokens of all ranks and everything that its results depend on.
+        discard_stale: see `StageOptions`.
+        ranks: of torchrun.
+
+    Yields:
+        Name of each walk's state to this rank's part.
 
     Raises:
-        UserError: of any rank.
+        UserError: the error of any rank.
     """
-    from ream.walk.ranks import Share
+    from ream.walk.probes import Probes
+    from ream.walk.share import Share
     from ream.walk.state import WalkState, fingerprint
-    from ream.walk.walk import Probes
 
     memory = params.compute.hidden_memory / (ranks.local_size * max(1, len(walks)))
     with ExitStack() as opened:
         states = {}
         for name, (_, facts) in walks.items():
-            own = facts | {"ranks": ranks.size, "rank": ranks.rank}
+            depends = facts | {"ranks": ranks.size, "rank": ranks.rank}
             folder = workspace.state(name, "rank", str(ranks.rank))
-            states[name] = opened.enter_context(WalkState(folder, fingerprint(own), discard_stale, own, memory))
-        standing = ranks.meet("states", {name: state.next_layer for name, state in states.items()})
+            state = WalkState(folder, fingerprint(depends), discard_stale, depends, memory)
+            states[name] = opened.enter_context(state)
+        next_layers = ranks.meet("states", {name: state.next_layer for name, state in states.items()})
         parts = {}
         for name, (data, _) in walks.items():
-            first = max(range(ranks.size), key=lambda rank: standing[rank][name])
+            furthest = max(range(ranks.size), key=lambda rank: next_layers[rank][name])
             rows = data.shard(ranks.rank, ranks.size)
             probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
-            ahead, committed = standing[first][name], workspace.state(name, "rank", str(first))
+            ahead, committed = next_layers[furthest][name], workspace.state(name, "rank", str(furthest))
             parts[name] = Part(data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed))
         yield parts
         ranks.meet("walked")
 
 
 def discard_parts(workspace: Workspace, name: str) -> None:
-    """Remove the states of a walk of all ranks, also of more ranks than there are now."""
+    """Remove the states of a walk by all ranks, including those of an earlier run with more ranks."""
     from ream.walk.state import discard
 
     for folder in workspace.states.glob(f"{name}-rank-*"):

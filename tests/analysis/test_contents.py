@@ -1,4 +1,4 @@
-"""What a report holds, from the paper's own rows taken as if they were ours."""
+"""The contents of a report, from the paper's rows as if they were ours."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ream.analysis.contents import Ranked, Results, figures_of, tables_of
-from ream.analysis.cost import Cost
-from ream.analysis.published import load_published
-from ream.analysis.rows import OURS, PAPER
+from ream.analysis.results.published import load_published
+from ream.analysis.results.rows import OURS, PAPER
+from ream.analysis.tables.cost import Cost
 
 FOLDER = Path(__file__).parents[2] / "data" / "published"
 MODEL = "Qwen3-30B-A3B-Instruct-2507"
@@ -26,11 +26,11 @@ def ours(published):
     return [replace(row, origin=OURS, model="local-copy", gen=row.gen + 1) for row in published.mixes]
 
 
-def names(found):
-    return [each.name for each in found]
+def names(parts):
+    return [each.name for each in parts]
 
 
-def test_of_a_model_that_the_paper_does_not_have_only_our_rows_are_shown(published, ours):
+def test_only_our_rows_are_shown_of_a_model_that_the_paper_does_not_have(published, ours):
     tables = tables_of(Results("local-copy", ours, published))
     assert names(tables) == [
         "table-1", "table-3", "table-5", "table-fronts-96", "table-correlations-96", "table-6", "table-fronts-64",

@@ -1,4 +1,4 @@
-"""The figures in docs/analysis.md are those the published rows give, and its examples are read."""
+"""The numbers in docs/analysis.md are those that the published rows give; its examples are valid."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ream.analysis.imported import imported_rows
-from ream.analysis.mixes import Series, correlations_of, fronts_of, series_of
-from ream.analysis.published import load_published
-from ream.analysis.rows import Score
+from ream.analysis.numbers.mixes import Series, correlations_of, fronts_of, series_of
+from ream.analysis.results.imported import imported_rows
+from ream.analysis.results.published import load_published
+from ream.analysis.results.rows import Score
 from ream.params import load_params, parse_params
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def documented(experts, what):
 
 
 @pytest.mark.parametrize("experts", [96, 64])
-def test_documented_figures_are_computed_ones(experts):
+def test_documented_numbers_are_the_computed_ones(experts):
     series = series_of(load_published(ROOT / "data" / "published").mixes, experts)
     fronts = fronts_of(series)
     for method, area, correlation in zip(
@@ -34,16 +34,16 @@ def test_documented_figures_are_computed_ones(experts):
         strict=True,
     ):
         one = Series(method, "paper")
-        found = correlations_of(series[one])
+        correlations = correlations_of(series[one])
         assert area == [pytest.approx(fronts[one].hypervolume, abs=0.0501), fronts[one].size]
         pairs = (("general", "MC"), ("code", "GEN"), ("MC", "GEN"))
-        assert correlation == [pytest.approx(found[pair].r, abs=0.00501) for pair in pairs]
+        assert correlation == [pytest.approx(correlations[pair].r, abs=0.00501) for pair in pairs]
 
 
 def example(language):
     text = (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return found
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return block
 
 
 def test_documented_imports_are_read(tmp_path, monkeypatch):

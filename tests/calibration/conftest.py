@@ -12,13 +12,13 @@ WORDS = [
 
 
 def prose(index: int, words: int) -> str:
-    """Text number ``index`` of so many words: deterministic, different for different numbers."""
+    """Text number ``index`` of ``words`` words; deterministic, and different for each number."""
     return " ".join([f"text{index}"] + [WORDS[(index * 7 + i * i + i) % len(WORDS)] for i in range(words - 1)])
 
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory):
-    """A folder with tokenizer.json (that also asks for truncation, which calibration must not heed)."""
+    """A folder with a tokenizer.json that asks for truncation, which calibration must ignore."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -37,7 +37,7 @@ def tokenizer_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def slow_folder(tokenizer_folder, tmp_path_factory):
-    """The same tokenizer as the files of GPT-2's, without tokenizer.json."""
+    """The same tokenizer as GPT-2's files, without tokenizer.json."""
     folder = tmp_path_factory.mktemp("slow")
     model = json.loads((tokenizer_folder / "tokenizer.json").read_text())["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"]))

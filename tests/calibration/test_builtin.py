@@ -3,8 +3,9 @@ import itertools
 
 import pytest
 
-from ream.calibration import builtin
-from ream.calibration.builtin import SPLITS, documents
+from ream.calibration import installation
+from ream.calibration.builtin import MAX_CHARS, MIN_CHARS, documents, pieces
+from ream.calibration.document import SPLITS
 from ream.calibration.sources import iter_texts, resolved_revision
 from ream.params import BuiltinSource
 from tests.calibration.conftest import WORDS
@@ -12,13 +13,13 @@ from tests.calibration.conftest import WORDS
 
 @pytest.fixture(scope="module")
 def stdlib():
-    """The files of source ``code``, looked for once."""
-    return builtin._code_files()
+    """The files of source ``code``, listed once."""
+    return installation.code_files()
 
 
 @pytest.fixture(autouse=True)
 def _stdlib(stdlib, monkeypatch):
-    monkeypatch.setattr(builtin, "_code_files", lambda: list(stdlib))
+    monkeypatch.setattr(installation, "code_files", lambda: list(stdlib))
 
 
 def texts(name, split, seed=0, count=None):
@@ -27,14 +28,14 @@ def texts(name, split, seed=0, count=None):
 
 def test_code_splits_share_no_document():
     of = {split: set(texts("code", split)) for split in SPLITS}
-    assert all(len(found) > 100 for found in of.values())
+    assert all(len(documents) > 100 for documents in of.values())
     for one, other in itertools.combinations(SPLITS, 2):
         assert not of[one] & of[other]
 
 
 def test_math_splits_share_no_document():
     of = {split: set(texts("math", split, count=300)) for split in SPLITS}
-    assert all(len(found) == 300 for found in of.values())
+    assert all(len(documents) == 300 for documents in of.values())
     for one, other in itertools.combinations(SPLITS, 2):
         assert not of[one] & of[other]
 
@@ -44,7 +45,7 @@ def test_general_splits_are_those_of_the_files(monkeypatch):
         f"Page {i} says that the {WORDS[i % 18]} is what the {WORDS[i % 7]} needs, {'and ' * 90}so." for i in range(300)
     ]
     pages = [(f"page/{i}", text) for i, text in enumerate(paragraphs)]
-    monkeypatch.setattr(builtin, "_general_files", lambda: list(pages))
+    monkeypatch.setattr(installation, "documentation_files", lambda: list(pages))
     seen = {}
     for split in SPLITS:
         for text in texts("general", split, seed=3):
@@ -73,18 +74,25 @@ def test_documents_follow_the_seed(name):
 COPIED = "Get the parameters of this estimator and of its parts, if there are any."
 
 
-def test_a_sentence_is_found_in_source_however_its_lines_break():
-    source = f'class A:\n    def get(self):\n        """{COPIED[:26]}\n        {COPIED[27:]}\n        """\n'
-    assert builtin.long_sentences(COPIED) <= builtin.long_sentences(source)
-    assert builtin.long_sentences("Too short. Far too short.") == set()
-
-
 def test_a_paragraph_of_a_training_file_is_left_out_of_the_other_splits(monkeypatch):
-    """Every page has a paragraph of its own and one that all share: it may be in one split alone."""
-    own = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(150)]
-    pages = [(f"page/{i}", f"{COPIED}\n\n{text}") for i, text in enumerate(own)]
-    monkeypatch.setattr(builtin, "_general_files", lambda: list(pages))
-    found = {split: "\n\n".join(texts("general", split)).split("\n\n") for split in SPLITS}
-    assert COPIED in found["train"]
-    assert all(len(found[split]) >= 3 for split in SPLITS), "pages of their own are in every split"
-    assert COPIED not in found["calibration"] + found["held-out"]
+    """Every page has its own paragraph and one that all pages share, which may be in one split only."""
+    paragraphs = [f"Page {i} is about the {WORDS[i % 18]}, {'and ' * 400}that is all." for i in range(150)]
+    pages = [(f"page/{i}", f"{COPIED}\n\n{text}") for i, text in enumerate(paragraphs)]
+    monkeypatch.setattr(installation, "documentation_files", lambda: list(pages))
+    by_split = {split: "\n\n".join(texts("general", split)).split("\n\n") for split in SPLITS}
+    assert COPIED in by_split["train"]
+    assert all(len(by_split[split]) >= 3 for split in SPLITS), "every split has pages"
+    assert COPIED not in by_split["calibration"] + by_split["held-out"]
+
+
+def test_pieces_end_at_boundaries_and_drop_a_short_rest():
+    long, short = "a" * (MIN_CHARS - 10), "b" * 9
+    # long alone is too short, with the next paragraph it is one character over the minimum; "b" is left and dropped
+    assert pieces(f"{long}\n\n{short}\n\nb", at_definitions=False) == [f"{long}\n\n{short}"]
+    assert pieces("short", at_definitions=False) == ["short"]
+    functions = [f"def f{n}():\n{'    x = 1;' * 180}" for n in range(3)]
+    assert pieces("\n".join(functions), at_definitions=True) == functions
+    line = "c" * 999
+    whole = "\n".join([line] * 5)  # 4999 characters without a boundary are cut at the last line end within the maximum
+    assert pieces(whole, at_definitions=False) == ["\n".join([line] * (MAX_CHARS // 1000))]
+    assert pieces("d" * (MAX_CHARS + MIN_CHARS), at_definitions=True) == ["d" * MAX_CHARS, "d" * MIN_CHARS]

@@ -22,10 +22,10 @@ def foreign(path, source, ids, kind=None):
 def test_round_trip(tmp_path):
     path = tmp_path / "new" / "folder" / "c.parquet"
     write_corpus(path, iter(ROWS), FACTS)
-    found = read_corpus(path)
-    assert found.source == ["math", "code", "math"]
-    assert found.sequences == [[5, 6, 7], [1], [0, 2**31 - 1]]
-    assert found.facts == FACTS
+    rows = read_corpus(path)
+    assert rows.source == ["math", "code", "math"]
+    assert rows.sequences == [[5, 6, 7], [1], [0, 2**31 - 1]]
+    assert rows.facts == FACTS
     assert list(path.parent.iterdir()) == [path]
     schema = pq.read_schema(path)
     assert schema.field("input_ids").type == pa.list_(pa.int32())
@@ -65,12 +65,12 @@ def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_select(tmp_path):
     write_corpus(tmp_path / "c.parquet", ROWS, FACTS)
-    found = read_corpus(tmp_path / "c.parquet")
-    assert found.select(None) is found
-    assert found.select("math").sequences == [[5, 6, 7], [0, 2**31 - 1]]
-    assert found.select("math").source == ["math", "math"]
+    rows = read_corpus(tmp_path / "c.parquet")
+    assert rows.select(None) is rows
+    assert rows.select("math").sequences == [[5, 6, 7], [0, 2**31 - 1]]
+    assert rows.select("math").source == ["math", "math"]
     with pytest.raises(UserError, match=r"source 'mat' is unknown; did you mean 'math'\? the file has: code, math"):
-        found.select("mat")
+        rows.select("mat")
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_select(tmp_path):
 )
 def test_other_integer_lists(tmp_path, kind):
     path = foreign(tmp_path / "f.parquet", pa.array(["a", "b"]).dictionary_encode(), [[3, 4], [5, 6]], kind)
-    found = read_corpus(path)
-    assert found.sequences == [[3, 4], [5, 6]]
-    assert all(type(token) is int for ids in found.sequences for token in ids)
-    assert found.source == ["a", "b"]
-    assert found.facts == {}
+    rows = read_corpus(path)
+    assert rows.sequences == [[3, 4], [5, 6]]
+    assert all(type(token) is int for ids in rows.sequences for token in ids)
+    assert rows.source == ["a", "b"]
+    assert rows.facts == {}
 
 
 def test_many_row_groups_and_further_columns(tmp_path):
@@ -118,12 +118,12 @@ def test_bad_tables(tmp_path, columns, message):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(UserError, match=r"none\.parquet is no file; name a Parquet file: rows"):
+    with pytest.raises(UserError, match=r"none\.parquet is not a file; name a Parquet file: rows"):
         read_corpus(tmp_path / "none.parquet")
     (tmp_path / "f.parquet").write_text("text")
     with pytest.raises(UserError, match=r"f\.parquet is not a Parquet file"):
         read_corpus(tmp_path / "f.parquet")
-    with pytest.raises(UserError, match=r"is no file"):
+    with pytest.raises(UserError, match=r"is not a file"):
         read_corpus(tmp_path)
     table = pa.table({"source": ["a"], "input_ids": [[1]]}).replace_schema_metadata({b"ream": b"{"})
     pq.write_table(table, tmp_path / "g.parquet")
@@ -132,10 +132,10 @@ def test_bad_files(tmp_path):
 
 
 def test_vocabulary():
-    found = corpus.Corpus(["a", "a"], [[0, 9], [10, 3]], {})
-    check_vocabulary(found, 11, Path("f.parquet"))
+    rows = corpus.Corpus(["a", "a"], [[0, 9], [10, 3]], {})
+    check_vocabulary(rows, 11, Path("f.parquet"))
     with pytest.raises(UserError, match=r"^f\.parquet, row 2: token id 10 is outside the model's vocabulary of 10;"):
-        check_vocabulary(found, 10, Path("f.parquet"))
+        check_vocabulary(rows, 10, Path("f.parquet"))
 
 
 def test_numpy_rows_are_written(tmp_path):

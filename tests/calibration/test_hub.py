@@ -1,4 +1,4 @@
-"""Hub sources on local folders of the same schemas, through ``datasets`` itself; its errors are raised in its place."""
+"""Hub sources on local folders of the same schemas, read by ``datasets``; errors of the hub are simulated."""
 
 import json
 from types import SimpleNamespace

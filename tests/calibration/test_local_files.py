@@ -83,7 +83,7 @@ def test_empty_files_among_others(tmp_path):
         (
             "a.csv",
             b"text\nx",
-            r"a\.csv: files of type '\.csv' can't be read; use \.txt, \.md, \.jsonl, \.json, \.parquet",
+            r"a\.csv: files of type '\.csv' cannot be read; use \.txt, \.md, \.jsonl, \.json, \.parquet",
         ),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": \n', r"a\.jsonl, line 3: not valid JSON"),
         ("a.jsonl", b'{"body": "x", "id": 1}\n', r"a\.jsonl, line 1: no column 'text'; it has: body, id"),

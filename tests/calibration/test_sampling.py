@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.calibration.sampling import draw, first_tokens
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError

@@ -81,7 +81,7 @@ def test_no_tokenizer(tmp_path):
 def test_no_model():
     with pytest.raises(UserError, match=r"^model 'no-one/nothing' has no tokenizer that can be loaded"):  # offline
         load_encoder("no-one/nothing", None, False)
-    with pytest.raises(UserError, match=r"^model 'a/b/c' is no folder, and the hub gives no tokenizer of it"):
+    with pytest.raises(UserError, match=r"^model 'a/b/c' is not a folder, and the hub gives no tokenizer for it"):
         load_encoder("a/b/c", None, False)
 
 

@@ -24,7 +24,7 @@ class Runs:
         return SimpleNamespace(**self.ask(arguments=each, folder=str(folder), at=at or {}, after=after))
 
     def compress(self, method="hc-smoe", *more):
-        words = ["compress", self.model, "out", "--experts", "4", "--method", method, "--threads", "1"]
+        words = ["compress", self.model, "out", "--experts", "4", "--method", method, "--set", "compute.threads=1"]
         return [*words, "--params", self.params, *more]
 
     def stage(self, name="statistics", *options):

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import mix_sequences
 from ream.commands import cli
+from ream.commands.options import REPLACED
 from ream.models.storage.shard_source import LocalShards
 from ream.recipe.recipe_file import load_recipe
 from tests import tiny
@@ -93,6 +94,69 @@ def test_bad_options(ream, model, params, options, words):
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("copmute.threads=1", ["key 'copmute' is unknown", "did you mean 'compute'", "statistics"]),
+        ("compute.thread=1", ["key 'compute.thread' is unknown", "did you mean 'compute.threads'", "compute.dtype"]),
+        ("compute.threads=0", ["compute.threads", "greater than or equal to 1", "given: 0"]),
+        ("compute.dtype=fp16", ["compute.dtype", "'auto', 'float32' or 'bfloat16'", "given: 'fp16'"]),
+        ("methods.raem.saliency=reap", ["key 'methods.raem' is unknown", "did you mean 'methods.ream'"]),
+        ("methods.ream.saliency=reep", ["methods.ream.saliency", "'reap'"]),
+        ("threads=1", ["'threads=1' is not SECTION.KEY=VALUE", "did you mean compute.threads=1"]),
+        ("compute.threads", ["'compute.threads' is not SECTION.KEY=VALUE", "did you mean compute.threads=VALUE"]),
+        ("compute.threads=[", ["the value of 'compute.threads=[' is not YAML"]),
+        ("compute.device.x=1", ["compute.device is a value", "compute.device.x does not exist"]),
+        ("model.path=x", ["model.path cannot be set here", "MODEL"]),
+        ("run.experts=[3]", ["run.experts cannot be set here", "--experts"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["compress", "estimate", "evaluate"])
+def test_a_wrong_setting_is_one_line(ream, model, params, command, setting, words):
+    if command == "evaluate" and setting.startswith("run."):
+        pytest.skip("a setting like any other")
+    wanted = {"compress": ["out", "--experts", 4], "estimate": ["--experts", 4], "evaluate": []}[command]
+    one_line(ream(command, model, *wanted, "--params", params, "--set", setting), "--set", *words)
+    assert not Path("out").exists()
+
+
+def test_a_setting_is_given_once(ream, model, params):
+    twice = ["--set", "compute.threads=1", "--set", "compute.threads=2"]
+    one_line(ream(*compress(model, "out", params, *twice)), "compute.threads is given by --set twice")
+    both = ["--tokens", 24, "--set", "calibration.tokens=24"]
+    one_line(ream(*compress(model, "out", params, *both)), "calibration.tokens is given by --tokens and --set")
+    both = ["--group-size", 8, "--set", "grouping.group_size=8"]
+    one_line(ream("estimate", model, "--experts", 4, "--params", params, *both), "--group-size and --set")
+
+
+def test_settings_change_what_the_params_file_says(ream, model, params, tmp_path):
+    settings = [
+        "--set",
+        "mixes.balanced.b=0",
+        "--set",
+        "methods.ream.saliency=frequency",
+        "--set",
+        "calibration.seed=3",
+    ]
+    assert ream(*compress(model, "out", params, *settings))[0] == 0
+    facts = load_recipe(tmp_path / "out" / "recipe.safetensors").facts
+    assert (facts["ratios"], facts["seed"]) == ({"a": 1.0, "b": 0.0}, 3)
+    assert facts["composition"]["saliency"] == "frequency"
+
+
+@pytest.mark.parametrize("option", REPLACED)
+def test_a_former_option_names_the_setting_that_replaced_it(ream, option):
+    for words in (["compress", "m", "out", "--experts", "4"], ["estimate", "m"]):
+        line = f"{option} is not an option of ream {words[0]}; use --set {REPLACED[option]}=VALUE"
+        one_line(ream(*words, option, "1"), line)
+        one_line(ream(*words, f"{option}=1"), line)
+
+
+def test_former_options_of_other_commands_are_merely_unknown(ream):
+    one_line(ream("evaluate", "m", "--threads", "2"), "use --set compute.threads=VALUE")
+    one_line(ream("verify", "m", "--threads", "2"), "No such option: --threads", "--help")
+
+
 def dense(folder):
     tiny.rewrite_config(
         folder, lambda config: {k: v for k, v in config.items() if "expert" not in k} | {"model_type": "qwen3"}
@@ -120,7 +184,7 @@ def with_inf_at_the_end(folder):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (dense, ["'qwen3'", "no Mixture-of-Experts"]),
+        (dense, ["'qwen3'", "not a Mixture-of-Experts"]),
         (without_tensors, [FIRST, "missing"]),
         (truncated, ["truncated or corrupt"]),
         (with_nan, [FIRST, "NaN or Inf"]),
@@ -165,7 +229,7 @@ def test_mistyped_arguments(ream, arguments, words):
 
 
 def test_an_option_out_of_range_is_not_laid_to_the_params_file_alone(ream, model, params):
-    one_line(ream(*compress(model, "out", params, "--shard-size", "0")), f"{params} with the options", "merge.shard_gb")
+    one_line(ream(*compress(model, "out", params, "--tokens", "0")), f"{params} with the options", "calibration.tokens")
 
 
 def test_help_is_no_error(ream):
@@ -200,7 +264,7 @@ def test_compress_then_apply(ream, model, params, tmp_path):
 def test_shard_size(ream, model, params, tmp_path):
     from ream.models.storage.checkpoint import Checkpoint
 
-    assert ream(*compress(model, "out", params, "--method", "reap", "--shard-size", "1e-5"))[0] == 0
+    assert ream(*compress(model, "out", params, "--method", "reap", "--set", "merge.shard_gb=1e-5"))[0] == 0
     assert ream("apply", model, "out/recipe.safetensors", "again", "--shard-size", "1e-5")[0] == 0
     assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
     shards = Checkpoint(tmp_path / "out").shards
@@ -208,7 +272,7 @@ def test_shard_size(ream, model, params, tmp_path):
     assert ream("apply", model, "out/recipe.safetensors", "usual")[0] == 0
     assert Checkpoint(tmp_path / "usual").shards != shards
     one_line(ream("apply", model, "out/recipe.safetensors", "no", "--shard-size", "0"), "--shard-size", "above 0")
-    one_line(ream(*compress(model, "no", params, "--shard-size", "0")), "merge.shard_gb", "greater than 0")
+    one_line(ream(*compress(model, "no", params, "--set", "merge.shard_gb=0")), "merge.shard_gb", "greater than 0")
 
 
 @pytest.mark.parametrize("method", ["reap", "m-smoe", "hc-smoe", "ream"])
@@ -255,6 +319,8 @@ def test_own_tokens_are_weighed_by_a_mix(ream, model, params, own):
 STALLED = """
 import sys, time
 from ream.commands import cli
+from ream.models.loaded_layer import LoadedLayer
+from ream.commands.options import REPLACED
 from ream.models.decoder import LoadedLayer
 calls, run = [], LoadedLayer.__call__
 def stalled(self, *given):
@@ -294,7 +360,7 @@ def test_kill_and_go_on(ream, model, tmp_path, monkeypatch, method, walk):
     arguments = compress(model, "out", params, "--method", method)
     killed(arguments, tmp_path / ".out.ream" / ".state" / walk / "progress.json", tmp_path)
     assert not (tmp_path / "out").exists()
-    one_line(ream(*arguments, "--probes", 7), "other settings")
+    one_line(ream(*arguments, "--set", "statistics.probes=7"), "other settings")
 
     begun, layer = [], Decoder.layer
     monkeypatch.setattr(Decoder, "layer", lambda self, index: begun.append(index) or layer(self, index))
@@ -316,8 +382,8 @@ def test_inspect(ream, model):
     code, out, _ = ream("inspect", model)
     assert code == 0
     assert "4, of them 3 with routed experts" in out
-    assert "8 a layer, 2 active" in out
-    assert "one tensor an expert and projection (gate_proj, up_proj, down_proj); F32" in out
+    assert "8 in each layer, 2 active" in out
+    assert "one tensor for each expert and projection (gate_proj, up_proj, down_proj); F32" in out
     parameters = sum(parameter.numel() for parameter in loaded(model).parameters())
     routed = 3 * 8 * 3 * tiny.WIDTH * tiny.HIDDEN
     assert re.search(rf"^parameters +{parameters:,}$", out, re.MULTILINE)
@@ -415,8 +481,8 @@ def test_help_lists_every_command_and_option(monkeypatch):
         assert command in text
     text = runner.invoke(cli.app, ["compress", "--help"], color=False).output
     for option in (
-        "experts", "method", "mix", "calibration", "group-size", "sequences", "tokens", "seed", "probes", "device",
-        "dtype", "batch-tokens", "params",
+        "experts", "method", "mix", "calibration", "group-size", "sequences", "tokens", "device", "drop-shards",
+        "set", "params",
     ):  # fmt: skip
         assert f"--{option}" in re.sub(r"\x1b\[[0-9;]*m", "", text)
 

@@ -29,8 +29,9 @@ def compress(model, params, monkeypatch, capsys):
     """`ream compress` in this process: (exit code, its last line)."""
 
     def run(out, method="ream", memory=8):
-        arguments = ["compress", model, out, "--experts", 4, "--method", method, "--params", params, "--threads", 1]
-        monkeypatch.setattr(sys, "argv", ["ream", *map(str, arguments), "--hidden-memory-gb", str(memory)])
+        arguments = ["compress", model, out, "--experts", 4, "--method", method, "--params", params]
+        arguments += ["--set", "compute.threads=1", "--set", f"compute.hidden_memory_gb={memory}"]
+        monkeypatch.setattr(sys, "argv", ["ream", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.main()

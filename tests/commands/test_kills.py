@@ -41,7 +41,7 @@ class Runs:
     def __call__(self, folder, method, at=None, after=None, memory=8):
         folder.mkdir(parents=True, exist_ok=True)
         arguments = ["compress", self.model, "out", "--experts", "4", "--method", method, "--params", self.params]
-        arguments += ["--threads", "1", "--hidden-memory-gb", memory]
+        arguments += ["--set", "compute.threads=1", "--set", f"compute.hidden_memory_gb={memory}"]
         return self.ask(arguments=[*map(str, arguments)], folder=str(folder), at=at, after=after)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ream.commands.cli import apply
+from ream.commands.apply import apply
 from ream.commands.compress import compress_model
 from ream.commands.request import Request
 from ream.errors import UserError
@@ -28,11 +28,11 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def compress(original, tmp_path):
-    def run(method="ream", **overrides):
+    def run(method="ream", *settings):
         params = tiny.write_params(tmp_path / "p", sequences=4, batch_tokens=48, probes=40)
         request = Request(
-            model=str(original), out=tmp_path / "out", experts=4, method=method, mix="a=1", calibration=None,
-            group_size=8, overrides=overrides | {"compute": {"threads": 1}},
+            model=str(original), out=tmp_path / "out", experts=4, method=method, mix="a=1", group_size=8,
+            settings=("compute.threads=1", *settings),
         )  # fmt: skip
         compress_model(request, params, lambda line: None, lambda line: None)
         return tmp_path / "out"
@@ -56,7 +56,7 @@ def test_by_default_all_is_kept_as_it_is(compress, original, method):
 
 @pytest.mark.parametrize("method", ["ream", "reap"])
 def test_multi_token_layers_dropped(compress, original, method):
-    out = compress(method, model={"multi_token": "drop"})
+    out = compress(method, "model.multi_token=drop")
     after, architecture = opened(out)
     assert architecture.multi_token == 0
     assert numbers(out)["num_nextn_predict_layers"] == 0
@@ -65,7 +65,7 @@ def test_multi_token_layers_dropped(compress, original, method):
 
 
 def test_unquantised_and_the_same_from_the_recipe(compress, original, tmp_path):
-    out = compress(merge={"dtype": "bfloat16"})
+    out = compress("ream", "merge.dtype=bfloat16")
     assert "quantization_config" not in numbers(out)
     assert Checkpoint(out).form is None
     assert {info.dtype for info in Checkpoint(out).tensors.values()} == {"BF16", "F32"}
@@ -78,6 +78,6 @@ def test_unquantised_and_the_same_from_the_recipe(compress, original, tmp_path):
 
 def test_wrong_values_are_refused(compress, original, tmp_path):
     with pytest.raises(UserError, match=r"model\.multi_token"):
-        compress(model={"multi_token": "keep"})
+        compress("ream", "model.multi_token=keep")
     with pytest.raises(UserError, match=r"--merge-dtype: 'int4' is neither"):
         apply(str(original), tmp_path / "no-recipe", tmp_path / "out", "int4")

@@ -119,7 +119,8 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
 @pytest.mark.parametrize("memory", [0, 8])
 def test_recipes_of_other_methods_and_cuts_are_those_of_a_single_process(runs, tmp_path, method, ranks, memory):
     """Of six micro-batches of one sequence, with hidden states in mapped files and in memory."""
-    words = [*runs.compress(method), "--batch-tokens", 24, "--hidden-memory-gb", memory]
+    settings = ("--set", "compute.batch_tokens=24", "--set", f"compute.hidden_memory_gb={memory}")
+    words = [*runs.compress(method), *settings]
     for folder, count in (("one", 1), ("many", ranks)):
         answer = runs(tmp_path / folder, *words, ranks=count)
         assert answer.codes == [0] * count, answer.said
@@ -305,14 +306,14 @@ def test_more_ranks_than_micro_batches_are_refused(runs, tmp_path):
             "'choosing' has merging: neurons, which takes all tokens through each layer several times",
         ),
         (["compress", "owner/name", "out", "--experts", "4", "--method", "reap", "--drop-shards"], "--keep-shards"),
-        (["stage", "saliency", "--mix", "balanced"], "stage saliency is not shared out over ranks"),
+        (["stage", "saliency", "--mix", "balanced"], "stage saliency cannot run distributed"),
         (["stage", "statistics", "--source", "a", "--shard", "0", "--shards", "2"], "leave them out"),
-        (["inspect", "MODEL"], "ream inspect is not shared out over ranks"),
-        (["compress", "--expert", "3"], "--help says what there is"),
+        (["inspect", "MODEL"], "ream inspect cannot run distributed"),
+        (["compress", "--expert", "3"], "--help lists what there is"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_what_is_not_shared_out_is_refused_at_once(runs, tmp_path, words, said):
+def test_what_cannot_run_distributed_is_refused_at_once(runs, tmp_path, words, said):
     given = [str(runs.model) if word == "MODEL" else word for word in words]
     more = ["--params", runs.params] if given[0] != "inspect" else []
     refused(runs(tmp_path / "run", *given, *more), said)

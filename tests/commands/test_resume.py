@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.commands.compress import compress_model
 from ream.commands.request import Request
 from ream.errors import UserError
@@ -21,8 +21,8 @@ def compress(checkpoint, tmp_path):
         said = []
         request = Request(
             model=str(checkpoint), out=tmp_path / out, experts=experts, method=method, mix=mix,
-            calibration=None, group_size=group_size,
-            overrides={name: {key: value} for name, (key, value) in overrides.items()} | {"compute": {"threads": 1}},
+            group_size=group_size,
+            settings=(*(f"{name}.{key}={value}" for name, (key, value) in overrides.items()), "compute.threads=1"),
         )  # fmt: skip
         compress_model(request, params, said.append, said.append)
         return said
@@ -105,7 +105,7 @@ def test_alignment_goes_on_after_its_last_layer(compress, interrupted, tmp_path,
 def test_changed_settings_are_refused_by_name(compress, interrupted, tmp_path, change, line):
     interrupted("ream.recipe.output.write_checkpoint")
     overrides = {name: value for name, value in change.items() if isinstance(value, tuple)}
-    with pytest.raises(UserError, match=f"{tmp_path}/.out.ream holds .* other settings: {line}; give the old ones"):
+    with pytest.raises(UserError, match=f"{tmp_path}/.out.ream holds .* other settings: {line}; give the old settings"):
         compress(**{name: value for name, value in change.items() if name not in overrides}, **overrides)
     compress()
     compress("whole")
@@ -153,7 +153,7 @@ def test_a_finished_output_of_other_settings_is_not_taken_for_this_run(compress,
     with pytest.raises(UserError, match="experts was 4 and is 5 now"):
         compress(experts=5)
     said = compress()
-    assert said == [f"{tmp_path / 'out'}: was finished before; what the killed run left beside it is removed"]
+    assert said == [f"{tmp_path / 'out'}: was finished before; the interrupted run's files beside it are removed"]
     assert tiny.files(tmp_path / "out") == finished
     assert lying(tmp_path) == ["out", "p"]
     with pytest.raises(UserError, match="out exists and is not empty"):

@@ -7,7 +7,7 @@ import torch
 from ream.compress.one_shot import collect, mixed_probes, read_probes
 from ream.compress.statistics_file import read_sums
 from ream.errors import UserError
-from ream.walk.walk import check_ids
+from ream.walk.batches import check_ids
 from tests.compress.walks import Quiet, decoder_of, loaded, loops, moe_inputs, pieces, sequences
 from tests.tiny import VOCABULARY
 
@@ -72,12 +72,14 @@ def test_micro_batches_change_nothing(collected, mixed_depth, tmp_path):
 
 def test_probes_of_a_mix_are_the_first_of_each_source(collected):
     folders = {"a": collected, "b": collected, "c": collected}
-    mixed = mixed_probes(folders, {"a": 0.25, "b": 0.75, "c": 0.0}, 20, 0)
     probes = read_probes(collected, 0)
+    mixed = mixed_probes(folders, {"a": 0.25, "b": 0.75, "c": 0.0}, 20, 0)
     assert torch.equal(mixed, torch.cat([probes[:5], probes[:15]]))
+    rounded = mixed_probes(folders, {"a": 0.28, "b": 0.72}, 20, 0)  # 5.6 and 14.4
+    assert torch.equal(rounded, torch.cat([probes[:6], probes[:14]]))
 
 
 def test_tokens_beyond_the_vocabulary():
     check_ids(np.array([[0, VOCABULARY - 1]]), VOCABULARY)
-    with pytest.raises(UserError, match=f"calibration token {VOCABULARY} is beyond the model's vocabulary"):
+    with pytest.raises(UserError, match=f"calibration token {VOCABULARY} is outside the model's vocabulary"):
         check_ids(np.array([[0, VOCABULARY]]), VOCABULARY)

@@ -9,12 +9,13 @@ import torch
 
 from ream.compress import refit_layer as module
 from ream.compress.refit_layer import held_out_mask
-from ream.compress.sequential import compress_sequentially, streams
+from ream.compress.refit_summary import refit_result
+from ream.compress.sequential import compress_sequentially
+from ream.compress.streams import streams
 from ream.core.recipe import Recipe
 from ream.params import Method, load_params
 from ream.recipe.output import write_checkpoint
 from ream.recipe.recipe_file import load_recipe, save_recipe
-from ream.stages.sequential import refit_result
 from tests import quantized
 from tests.compress.walks import (
     Quiet,
@@ -310,5 +311,5 @@ def test_the_result_warns_where_the_text_is_learnt_by_heart():
     assert rounds.endswith("use more sequences or a larger refit.ridge or fewer refit.iterations")
     assert told((0.2, None)).endswith("no sequence was held out")
     assert told((0.2, 0.2), (1.0, 1.0)).endswith(
-        "; warning: layers 1 keep their weights, the refitted ones would not be better as they are written"
+        "; warning: layers 1 keep their weights, because refitted weights are no better in the dtype that is written"
     )

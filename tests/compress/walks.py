@@ -13,8 +13,9 @@ from ream.core.recipe import LayerRecipe, Recipe
 from ream.models.decoder import Decoder
 from ream.models.family.architecture import architecture_of
 from ream.models.storage.checkpoint import Checkpoint
+from ream.walk.batches import batches
+from ream.walk.probes import Probes
 from ream.walk.state import WalkState
-from ream.walk.walk import Probes, batches
 from tests.core import reference
 from tests.tiny import EXPERTS, TOP_K, VOCABULARY, WIDTH
 

@@ -101,14 +101,14 @@ def test_align_matches_all_permutations(probes, terms, seed):
 
 def test_the_terms_decide_differently():
     """So that the test above tells a term that is left out from one that is in."""
-    found = set()
+    different = set()
     for seed in range(3):
         rng = np.random.default_rng(seed)
         centroid, member = random_expert(rng), random_expert(rng)
         x = torch.from_numpy(np.random.default_rng(0).normal(size=(11, 4))).float()
         answers = [tuple(align(centroid, member, terms, x, silu_unit).tolist()) for terms in TERM_SETS]
-        found |= {(a, b) for a, b in itertools.combinations(range(3), 2) if answers[a] != answers[b]}
-    assert found == {(0, 1), (0, 2), (1, 2)}
+        different |= {(a, b) for a, b in itertools.combinations(range(3), 2) if answers[a] != answers[b]}
+    assert different == {(0, 1), (0, 2), (1, 2)}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -212,19 +212,19 @@ def test_groups_are_aligned_as_their_pairs_are(probes, terms, threads, monkeypat
     monkeypatch.setattr("ream.core.assignments.SMALL", 1)
     rng = np.random.default_rng(7)
     experts = [random_expert(rng) for _ in range(9)]
-    found = align_groups(GROUPS, experts.__getitem__, terms, probes, silu_unit, threads)
-    assert list(found) == [1, 7, 2, 5, 8]
+    permutations = align_groups(GROUPS, experts.__getitem__, terms, probes, silu_unit, threads)
+    assert list(permutations) == [1, 7, 2, 5, 8]
     for centroid, members in GROUPS.items():
         for member in members:
             pair = (plain(experts[centroid]), plain(experts[member]))
             _, best = reference.least_cost(reference.alignment_cost(*pair, terms, float64(probes)))
-            assert found[member].tolist() == list(best)
-            assert found[member].dtype == np.int64
+            assert permutations[member].tolist() == list(best)
+            assert permutations[member].dtype == np.int64
 
 
 def test_groups_without_terms_keep_their_neurons(rng):
-    found = align_groups(GROUPS, lambda number: random_expert(rng), [], None, silu_unit)
-    assert {member: order.tolist() for member, order in found.items()} == {
+    permutations = align_groups(GROUPS, lambda number: random_expert(rng), [], None, silu_unit)
+    assert {member: order.tolist() for member, order in permutations.items()} == {
         member: [0, 1, 2, 3, 4] for member in (1, 7, 2, 5, 8)
     }
 
@@ -256,8 +256,8 @@ def noisy_copy(expert, rng, noise):
 
 @pytest.mark.parametrize("terms", TERM_SETS, ids="+".join)
 @pytest.mark.parametrize("kind", ["random", "alike", "nearly equal"])
-def test_products_in_float32_cost_a_millionth_at_most(terms, kind):
-    """In total cost, over the optimum of the float64 costs; of nearly equal neurons the assignment is the same."""
+def test_costs_in_float32_lose_a_millionth_at_most(terms, kind):
+    """Of the total cost, against the optimum of the float64 costs; nearly equal neurons get the same assignment."""
     rng = np.random.default_rng(3)
     expert = random_expert(rng, hidden=48, width=96)
     other = random_expert(rng, hidden=48, width=96) if kind == "random" else None
@@ -276,7 +276,7 @@ def test_products_in_float32_cost_a_millionth_at_most(terms, kind):
         assert assignment(single).tolist() == assignment(double).tolist()
 
 
-def test_cost_matrices_are_in_float64_but_where_a_card_has_next_to_none(monkeypatch):
+def test_cost_matrices_are_float64_except_on_gpus_without_fast_float64(monkeypatch):
     assert cost_dtype(torch.device("cpu")) == torch.float64
     cards = {0: (9, 0), 1: (8, 9)}  # H200, L40S
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: cards[device.index])

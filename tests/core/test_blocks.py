@@ -202,9 +202,9 @@ def test_blocks_hold_about_as_many_numbers_as_a_cache():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     for tokens, width in ((8192, 96), (8192, 768), (512, 768), (1, 1)):
         rows = min(tokens, 1024)
-        found = blocks_of(tokens, width, cpu)
-        assert found.tokens == rows
-        assert found.experts == 1 or found.experts * rows * width <= 3 << 18
+        block = blocks_of(tokens, width, cpu)
+        assert block.tokens == rows
+        assert block.experts == 1 or block.experts * rows * width <= 3 << 18
         assert blocks_of(tokens, width, gpu).tokens == tokens
     assert blocks_of(0, 768, cpu).tokens == 1
 

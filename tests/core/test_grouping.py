@@ -95,9 +95,21 @@ def test_group_size_counts_the_absorbed_experts_only():
     assert np.bincount(groups.group).tolist() == [3, 3]
 
 
-def test_group_size_too_small_is_refused():
-    with pytest.raises(ValueError, match="2 centroids that absorb 1 each cannot take 3 experts"):
-        pseudo_pruning(experts_of(range(5), np.eye(5)), 2, 1)
+@pytest.mark.parametrize("router_groups", [1, 2])
+@pytest.mark.parametrize(("kept", "size"), [(1, 4), (2, 1), (2, 3), (3, 2)])
+def test_group_size_may_be_just_large_enough(kept, size, router_groups):
+    """K·C = N − K is accepted; one expert more, or one absorbed expert less, is refused."""
+
+    def groups(count, size):
+        experts = experts_of(np.arange(count * router_groups), np.eye(count * router_groups))
+        return grouped("pseudo-pruning", experts, kept * router_groups, size, router_groups)
+
+    count = kept + kept * size
+    assert np.bincount(groups(count, size).group).tolist() == [1 + size] * kept * router_groups
+    for experts, absorbed in ((count + 1, size), (count, size - 1)):
+        refusal = f"{kept} centroids that absorb {absorbed} each cannot take {experts - kept} experts"
+        with pytest.raises(ValueError, match=refusal):
+            groups(experts, absorbed)
 
 
 def test_fewer_experts_than_one_group_takes_leaves_the_other_centroids_alone():
@@ -294,7 +306,7 @@ def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
         saliency = [experts.saliency[j] for j in members]
         similarity = [[experts.similarity[i, j] for j in members] for i in members]
         means = [experts.means[j] for j in members]
-        own = {
+        block_owners = {
             "pruning": lambda s=saliency, k=kept // router_groups: reference.pruning(s, k),
             "pseudo-pruning": lambda s=saliency, m=similarity, k=kept // router_groups: reference.pseudo_pruning(
                 s, m, k, size
@@ -305,7 +317,7 @@ def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
             "hierarchical": lambda m=means, k=kept // router_groups: reference.hierarchical(m, k),
             "matching": lambda s=saliency, m=similarity, k=kept // router_groups: matched(s, m, k),
         }[kind]()
-        expected += [-1 if owner < 0 else owner + first for owner in own]
+        expected += [-1 if owner < 0 else owner + first for owner in block_owners]
     groups = grouped(kind, experts, kept, size, router_groups)
     assert owners(groups) == expected
     assert groups.kept.tolist() == sorted(set(expected) - {-1})

@@ -22,7 +22,7 @@ def pruned(weights=(1.0, 0.0, 1.0)):
     return LayerRecipe(Groups(np.array([0, 2]), np.array([0, -1, 1])), np.array(weights), np.ones(3))
 
 
-def test_recipes_that_fit_are_let_through(layer):
+def test_recipes_that_fit_are_accepted(layer):
     check_layer(layer, 5, 3)
     check_layer(pruned(), 3, 7)  # dropped experts have no permutation
     alone = LayerRecipe(Groups(np.arange(4), np.arange(4)), np.ones(4), np.zeros(4))
@@ -50,7 +50,7 @@ def test_another_number_of_weights_is_refused(layer):
     [[], [1, 4, 3], [1, 1, 4], [-1, 3, 4], [1, 3, 5]],
     ids=["none", "descending", "twice", "negative", "out of range"],
 )
-def test_kept_experts_that_are_no_ascending_indices_are_refused(layer, kept):
+def test_kept_experts_that_are_not_ascending_indices_are_refused(layer, kept):
     groups = Groups(np.array(kept, dtype=np.int64), layer.groups.group)
     with pytest.raises(ValueError, match="kept experts are not ascending indices of the layer's experts"):
         check_layer(replace(layer, groups=groups), 5, 3)
@@ -87,8 +87,16 @@ def test_dropped_expert_with_a_weight_is_refused():
         check_layer(pruned([1.0, 0.5, 1.0]), 3, 3)
 
 
-def test_weights_may_be_off_by_rounding(layer):
-    check_layer(replace(layer, weights=layer.weights * (1 + 1e-12)), 5, 3)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weights_may_be_off_by_rounding(layer, sign):
+    """By a relative 1e-5 and an absolute 1e-9, of one group as well as of all."""
+    for within in (1e-12, 1.00005e-5):
+        check_layer(replace(layer, weights=layer.weights * (1 + sign * within)), 5, 3)
+    for group in ([0, 1], [3], [2, 4]):
+        weights = layer.weights.copy()
+        weights[group] *= 1 + sign * 1.00015e-5
+        with pytest.raises(ValueError, match="merge weights do not sum to 1 in every group"):
+            check_layer(replace(layer, weights=weights), 5, 3)
 
 
 @pytest.mark.parametrize("experts", [[0], [0, 1, 2], [0, 3], [0, 2, 3], []])
@@ -103,7 +111,7 @@ def test_permutation_of_a_dropped_expert_is_refused():
 
 
 @pytest.mark.parametrize("permutation", [[0, 1, 1], [0, 1], [0, 1, 2, 3], [1, 2, 3], [-1, 0, 1]])
-def test_what_is_no_permutation_is_refused(layer, permutation):
+def test_what_is_not_a_permutation_is_refused(layer, permutation):
     permutations = {0: np.array(permutation), 2: np.array(permutation)}
     with pytest.raises(ValueError, match="expert 0: not a permutation of 3 neurons"):
         check_layer(replace(layer, permutations=permutations), 5, 3)
@@ -131,8 +139,8 @@ def test_corrections_are_of_kept_experts_and_as_wide_as_the_layer(layer):
     check_layer(replace(layer, corrections={0: {"down": np.ones((7, 3))}, 2: {"down": np.ones((7, 3))}}), 5, 3)
     assert layer.corrections == {}
     for position in (3, -1):
-        with pytest.raises(ValueError, match=f"a correction is of kept expert {position}, there are 3"):
+        with pytest.raises(ValueError, match=f"a correction is for kept expert {position}, but there are 3"):
             check_layer(replace(layer, corrections={position: {"down": np.ones((7, 3))}}), 5, 3)
     for shape in ((7, 4), (3,)):
-        with pytest.raises(ValueError, match=r"corrections of down have shape \[.*\], the layer's experts 3 neurons"):
+        with pytest.raises(ValueError, match=r"corrections of down have shape \[.*\], but the layer's .* 3 neurons"):
             check_layer(replace(layer, corrections={1: {"down": np.ones(shape)}}), 5, 3)

@@ -293,7 +293,7 @@ def test_memory_of_a_run(method, limit, tmp_path):
     )
     arguments = [
         "compress", str(folder), str(tmp_path / "out"), "--experts", "32", "--method", method, "--params", str(params),
-        "--group-size", "32", "--hidden-memory-gb", limit, "--threads", "1",
+        "--group-size", "32", "--set", f"compute.hidden_memory_gb={limit}", "--set", "compute.threads=1",
     ]  # fmt: skip
     answer = subprocess.run(
         [sys.executable, "-c", MEASURED, json.dumps(arguments)], capture_output=True, text=True, env=dict(os.environ)

@@ -6,7 +6,7 @@ import torch
 
 from ream import params
 from ream.evaluation import harness
-from ream.evaluation.demo_items import build_items, write_rows
+from ream.evaluation.demo.items import build_items, write_rows
 
 VOCABULARY = 300
 
@@ -24,7 +24,7 @@ def tiny_config(**changes):
 
 
 def randomize(model, seed=0, scale=0.3):
-    """Weights far enough from zero that no two log-probabilities are alike."""
+    """Give a model random weights so far from zero that no two log-probabilities are equal."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -35,7 +35,7 @@ def randomize(model, seed=0, scale=0.3):
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    """A token a byte; id 256 ends a text."""
+    """A tokenizer of bytes; id 256 ends a text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -65,7 +65,7 @@ def evaluation():
 
 @pytest.fixture
 def use(monkeypatch):
-    """Puts an LM in the place of the model."""
+    """A function that makes the harness use a given LM instead of the model."""
 
     def put(lm):
         monkeypatch.setattr(harness, "_language_model", lambda *_: lm)
@@ -76,7 +76,7 @@ def use(monkeypatch):
 
 @pytest.fixture(scope="session")
 def number_items(tmp_path_factory):
-    """A folder with the items of the number tasks, which need no reading."""
+    """A folder with the items of the number tasks, which are made without reading text."""
     folder = tmp_path_factory.mktemp("items")
     build_items(folder, 0, tasks=["demo_result", "demo_word_problem", "demo_arithmetic", "demo_solution"])
     return folder
@@ -84,7 +84,7 @@ def number_items(tmp_path_factory):
 
 @pytest.fixture
 def choice_items(tmp_path):
-    """12 random four-choice rows of demo_prose, and the rows."""
+    """A folder of items whose demo_prose has 12 random four-choice rows, and these rows."""
     generator = np.random.default_rng(5)
 
     def letters(count):

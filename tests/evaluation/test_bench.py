@@ -1,17 +1,18 @@
-"""What the stage evaluate hands to a backend that reads checkpoints."""
+"""Models that the stage evaluate gives to a backend that reads checkpoints."""
 
 import json
 
 import pytest
 
 from ream.evaluation import harness
+from ream.evaluation.bench import Bench
 from ream.models.inspection.manifest import manifest_of
 from ream.params import parse_params
-from ream.stages.evaluate import Bench
 from ream.workspace.layout import Workspace
 from ream.workspace.original import open_original
 from tests.compress.walks import random_recipe
 from tests.evaluation.test_harness import Lookup, rows
+from tests.tiny import EXPERTS, HIDDEN, WIDTH
 
 KEPT = 3
 
@@ -32,7 +33,14 @@ def bench(checkpoint, number_items, tmp_path, monkeypatch, evaluation):
     manifest_of(str(checkpoint)).save(workspace.manifest)
     workspace.items.symlink_to(number_items)
     monkeypatch.setattr(harness, "check_backend", lambda evaluation: None)  # as if vLLM were installed
-    return Bench(parse_params(tree, "test"), workspace, open_original(workspace))
+    original = open_original(workspace)
+    return Bench(
+        parse_params(tree, "test"),
+        workspace.windows,
+        original.checkpoint,
+        original.architecture,
+        original.manifest.digest,
+    )
 
 
 def test_vllm_reads_a_checkpoint_that_is_gone_afterwards(bench, checkpoint, number_items, monkeypatch):
@@ -44,10 +52,13 @@ def test_vllm_reads_a_checkpoint_that_is_gone_afterwards(bench, checkpoint, numb
         return Lookup(known)
 
     monkeypatch.setattr(harness, "_language_model", stand_in)
-    recipe = random_recipe(bench.original.architecture, KEPT, digest=bench.original.manifest.digest)
+    recipe = random_recipe(bench.architecture, KEPT, digest=bench.digest)
     cell, original = bench.score(recipe), bench.score(None)
     (folder, kept, tokenizer), (given, all_experts, _) = seen
     assert (kept, tokenizer, folder.exists()) == (KEPT, None, False)
-    assert (given, all_experts) == (checkpoint, bench.original.manifest.experts)
+    assert (given, all_experts) == (checkpoint, bench.architecture.experts)
     assert cell.gen == original.gen == 100
-    assert cell.parameters < original.parameters
+    expert = 3 * HIDDEN * WIDTH + HIDDEN  # its projections and its row of the router
+    removed = len(bench.original.architecture.moe_layers) * (EXPERTS - KEPT) * expert
+    assert original.parameters - cell.parameters == removed
+    assert original.bytes - cell.bytes == 4 * removed  # float32

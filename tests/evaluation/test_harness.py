@@ -9,7 +9,7 @@ from lm_eval.models.huggingface import HFLM
 
 from ream import params
 from ream.errors import UserError
-from ream.evaluation import harness
+from ream.evaluation import demo_scoring, harness
 from ream.evaluation.harness import Harness, headline
 from ream.evaluation.settings import task_settings
 from ream.evaluation.store import ResultStore
@@ -23,7 +23,7 @@ def evaluate_model(model, tokenizer, suite, evaluation, items, progress):
 
 
 class Lookup(lm_eval.api.model.LM):
-    """Answers from a table; what isn't in it is answered with nothing."""
+    """An LM that answers from a table, and with an empty text to other prompts."""
 
     def __init__(self, generated=None, likelihood=None):
         super().__init__()
@@ -70,11 +70,25 @@ def test_means_over_the_suite(number_items, evaluation, use):
     assert result["tasks"]["demo_arithmetic"]["stderr"] == pytest.approx(100 * (0.25 / 39) ** 0.5)
 
 
-def test_a_uniform_model_is_at_chance(number_items, evaluation, use):
+@pytest.mark.parametrize(("place", "right"), [(0, 12), (1, 9), (2, 13), (3, 14)])
+def test_a_model_that_always_takes_one_place_is_right_where_the_answer_stands_there(
+    number_items, evaluation, use, place, right
+):
+    items = rows(number_items, "demo_result")
+    assert (len(items), sum(row["label"] == place for row in items)) == (48, right)
+    taken = {(row["context"], row["choices"][place]) for row in items}
+    use(Lookup(likelihood=lambda *pair: 0.0 if pair in taken else -1.0))
+    suite = params.Suite(mc=["demo_result"])
+    assert evaluate_model(None, None, suite, evaluation, number_items, None)["mc"] == 100 * right / 48
+
+
+def test_of_choices_that_are_alike_the_first_is_taken(number_items, evaluation, use):
+    # the right one is the first in 12 of 48 items
     use(Lookup(likelihood=lambda context, continuation: -float(len(continuation))))
     suite = params.Suite(mc=["demo_result"])
     result = evaluate_model(None, None, suite, evaluation, number_items, None)
-    assert 15 < result["mc"] < 35  # 200 items: 25 with a standard error of 3
+    assert result["mc"] == 25
+    assert result["tasks"]["demo_result"]["stderr"] == pytest.approx(100 * (0.25 * 0.75 / 47) ** 0.5)
 
 
 def test_a_multiple_choice_score_is_that_of_a_plain_loop(model, tokenizer, evaluation, choice_items):
@@ -94,11 +108,27 @@ def test_a_multiple_choice_score_is_that_of_a_plain_loop(model, tokenizer, evalu
     assert result["tasks"]["demo_prose"]["items"] == len(questions)
 
 
-def test_generation_runs_the_model(model, tokenizer, evaluation, number_items):
+def test_generation_is_that_of_a_plain_greedy_loop(model, tokenizer, evaluation, number_items, monkeypatch):
+    scored = []
+
+    def number(row, results):
+        scored.append((row["context"], results[0]))
+        return {"exact_match": float(len(scored) % 2)}
+
+    monkeypatch.setattr(demo_scoring, "number", number)
     suite = params.Suite(gen=["demo_arithmetic"], limit=5)
     result = evaluate_model(model, tokenizer, suite, evaluation, number_items, None)
-    assert result["tasks"]["demo_arithmetic"]["items"] == 5
-    assert 0 <= result["gen"] <= 100
+    expected = []
+    for row in rows(number_items, "demo_arithmetic")[:5]:
+        ids = torch.tensor([tokenizer.encode(row["context"])])
+        for _ in range(6):  # the task's max_gen_toks
+            with torch.no_grad():
+                ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], dim=1)
+        written = tokenizer.decode(ids[0, len(tokenizer.encode(row["context"])) :])
+        expected.append((row["context"], written.split("<end>")[0].split("\n")[0]))
+    assert scored == expected
+    assert len({written for _, written in scored}) > 1
+    assert (result["tasks"]["demo_arithmetic"]["items"], result["gen"]) == (5, 60)
 
 
 def test_a_task_finished_before_a_kill_is_not_run_again(number_items, evaluation, use, tmp_path):
@@ -177,7 +207,7 @@ def test_a_task_is_put_through_the_chat_template(number_items, evaluation, use):
 
 def test_a_tokenizer_without_a_chat_template_is_refused(number_items, evaluation, model, tokenizer):
     suite = params.Suite(gen=["demo_arithmetic"], chat_template=["demo_arithmetic"])
-    with pytest.raises(UserError, match="no chat template, which demo_arithmetic would be put through"):
+    with pytest.raises(UserError, match="no chat template, but the suite puts demo_arithmetic through it"):
         evaluate_model(model, tokenizer, suite, evaluation, number_items, None)
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ream.evaluation.loss import held_out_loss, window_loss
-from ream.evaluation.windows import PADDING, held_out_windows
+from ream.evaluation.loss import window_loss
+from ream.evaluation.windows import PADDING
 
 
 def reference(model, windows):
@@ -27,9 +27,9 @@ def reference(model, windows):
 
 @pytest.fixture
 def windows(rng):
-    found = rng.integers(0, 250, size=(5, 24)).astype(np.int32)
-    found[4, 9:] = PADDING
-    return found
+    windows = rng.integers(0, 250, size=(5, 24)).astype(np.int32)
+    windows[4, 9:] = PADDING
+    return windows
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 48, 1000])
@@ -59,8 +59,3 @@ def test_uniform_predictions_cost_the_logarithm_of_the_vocabulary(windows):
     result = window_loss(Uniform(), windows, 100)
     assert result["loss"] == pytest.approx(np.log(300), rel=1e-6)
     assert result["stderr"] == pytest.approx(0, abs=1e-6)
-
-
-def test_held_out_loss_is_the_loss_of_the_held_out_windows(model, encode):
-    windows = held_out_windows(encode, 256, "math", 3, 64)
-    assert held_out_loss(model, encode, 256, "math", 3, 64, 128) == window_loss(model, windows, 128)

@@ -65,13 +65,13 @@ def test_narrow_dtypes_are_taken():
 def test_the_mean_over_sequences_of_any_length():
     states = [with_values([1.0] * rank, tokens, 16, seed=rank) for rank, tokens in ((2, 10), (5, 20), (8, 8))]
     mean = RankMean()
-    for one in states:
-        mean.update(one)
-    found = mean.result()
+    for sequence in states:
+        mean.update(sequence)
+    result = mean.result()
     # ranks 2, 5, 8: mean 5, standard deviation 3, of the mean 3 / sqrt 3; could have been 10, 16, 8
-    assert (found.numerical, found.sequences, found.largest) == (5, 3, pytest.approx(34 / 3))
-    assert found.numerical_stderr == pytest.approx(math.sqrt(3))
-    assert (found.effective, found.effective_stderr) == pytest.approx((5, math.sqrt(3)))
+    assert (result.numerical, result.sequences, result.largest) == (5, 3, pytest.approx(34 / 3))
+    assert result.numerical_stderr == pytest.approx(math.sqrt(3))
+    assert (result.effective, result.effective_stderr) == pytest.approx((5, math.sqrt(3)))
 
 
 def test_one_sequence_has_no_standard_error():

@@ -24,17 +24,17 @@ CONFIGS = {
 }  # fmt: skip
 
 
+def letters(rng, count):
+    return "".join(chr(97 + letter) for letter in rng.integers(26, size=count))
+
+
 def requests(rng, contexts=7, longest=30):
-    """Four continuations each of random letters, from one letter to eight."""
-
-    def letters(count):
-        return "".join(chr(97 + letter) for letter in rng.integers(26, size=count))
-
-    found = []
+    """For each context four continuations of one to eight random letters."""
+    pairs = []
     for _ in range(contexts):
-        context = letters(rng.integers(1, longest))
-        found += [Instance("loglikelihood", {}, (context, letters(rng.integers(1, 9))), index) for index in range(4)]
-    return found
+        context = letters(rng, rng.integers(1, longest))
+        pairs += [(context, letters(rng, rng.integers(1, 9))) for _ in range(4)]
+    return [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)]
 
 
 def values(answers):
@@ -61,9 +61,9 @@ def test_scores_equal_those_of_lm_eval(family, attention, tokenizer, rng):
 
 def test_the_batch_changes_nothing(model, tokenizer, rng):
     asked = requests(rng)
-    one, _ = values(SharedContextLM(model, tokenizer, 1, None).loglikelihood(asked, disable_tqdm=True))
+    one_at_a_time, _ = values(SharedContextLM(model, tokenizer, 1, None).loglikelihood(asked, disable_tqdm=True))
     all_at_once, _ = values(SharedContextLM(model, tokenizer, 64, None).loglikelihood(asked, disable_tqdm=True))
-    assert one == pytest.approx(all_at_once, abs=2e-4)
+    assert one_at_a_time == pytest.approx(all_at_once, abs=2e-4)
 
 
 def test_the_greedy_continuation_is_known_as_such(model, tokenizer):
@@ -77,13 +77,22 @@ def test_the_greedy_continuation_is_known_as_such(model, tokenizer):
     assert [greedy for _, greedy in answers] == [True, False]
 
 
-def test_rows_longer_than_the_context_take_the_plain_path(model, tokenizer, rng):
-    asked = requests(rng, contexts=2, longest=3)
+def test_rows_longer_than_the_context_take_the_plain_path(model, tokenizer, rng, monkeypatch):
+    # a row holds the context and all continuations without their last tokens
+    long, short = [("ab", letters(rng, 8)) for _ in range(4)], [("c", letters(rng, 3)) for _ in range(4)]
+    asked = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate([*long, *short])]
     lm = SharedContextLM(model, tokenizer, 8, max_length=12)
-    assert max(len(context) + len(continuation) for context, continuation in (i.args for i in asked)) <= 12
+    score, lengths = lm._score, []
+
+    def watched(rows):
+        lengths.extend(len(row.tokens) for row in rows)
+        return score(rows)
+
+    monkeypatch.setattr(lm, "_score", watched)
+    bounded, _ = values(lm.loglikelihood(asked, disable_tqdm=True))
+    assert lengths == [1 + 4 * 2]  # and not 2 + 4 * 7
     unbounded = SharedContextLM(model, tokenizer, 8, None)
-    found, _ = values(lm.loglikelihood(asked, disable_tqdm=True))
-    assert found == pytest.approx(values(unbounded.loglikelihood(asked, disable_tqdm=True))[0], abs=2e-4)
+    assert bounded == pytest.approx(values(unbounded.loglikelihood(asked, disable_tqdm=True))[0], abs=2e-4)
 
 
 @pytest.mark.parametrize("change", [{"use_sliding_window": True, "sliding_window": 8}, {"model_type": "qwen3_next"}])

@@ -7,9 +7,9 @@ SETTINGS = {"limit": None, "num_fewshot": 0}
 
 @pytest.fixture
 def store(tmp_path):
-    found = ResultStore(tmp_path / "state", "model-1")
-    found.write("group/task", SETTINGS, {"value": 1.5})
-    return found
+    store = ResultStore(tmp_path / "state", "model-1")
+    store.write("group/task", SETTINGS, {"value": 1.5})
+    return store
 
 
 def test_what_was_written_is_read(store):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ream.calibration.builtin import Document
+from ream.calibration.document import Document
 from ream.errors import UserError
 from ream.evaluation.windows import PADDING, held_out_windows, read_windows, write_windows
 

@@ -1,4 +1,4 @@
-"""Files that are named pipes: who reads one waits there until the test lets it go on, however slow the machine."""
+"""Files that are named pipes: a process that reads one waits until the test releases it, on any slow machine."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from tests.tiny import build
 
 
 def writer_of(pipe: Path, seconds: float = 90.0) -> int:
-    """Wait until a process has opened a pipe for reading; the file descriptor of the end that it reads from."""
+    """Wait until a process has opened a pipe for reading; returns a file descriptor to write to it."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -22,7 +22,7 @@ def writer_of(pipe: Path, seconds: float = 90.0) -> int:
 
 
 class BlockedModel:
-    """A model whose config is a pipe, so that its stage `model` surely runs once `wait` has returned."""
+    """A model whose config is a pipe, so that the stage `model` is certainly running once `wait` has returned."""
 
     def __init__(self, folder: Path) -> None:
         self.path = build(folder)
@@ -33,21 +33,21 @@ class BlockedModel:
         self._writer = -1
 
     def wait(self) -> None:
-        """Until a process reads the config."""
+        """Wait until a process reads the config."""
         self._writer = writer_of(self._pipe)
 
     def dropped(self) -> None:
-        """Who was waiting is gone."""
+        """Close the pipe after the process that was waiting has gone."""
         os.close(self._writer)
 
     def release(self) -> None:
-        """Let who waits read the config; from now on it is a file."""
+        """Let the waiting process read the config, which is a file from now on."""
         self.repair()
         os.write(self._writer, self._config)
         os.close(self._writer)
 
     def repair(self) -> None:
-        """The config is a file from now on."""
+        """Replace the pipe by a file with the config."""
         new = self.path / "config.new"
         new.write_bytes(self._config)
         os.replace(new, self._pipe)

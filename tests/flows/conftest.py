@@ -21,7 +21,7 @@ def flow_environment(server=None):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Of this module's flows: with its own, each would need seven seconds more."""
+    """One server for all flows of a module, because starting one takes seven seconds."""
     from flows.server import Server
 
     home = tmp_path_factory.mktemp("server")
@@ -53,10 +53,10 @@ def flow(server):
 
 
 def ran_by_flow(output: str) -> set[str]:
-    """The stages whose processes ran."""
+    """The stages that the flow ran in processes."""
     return set(re.findall(r"- Running stage '([^']+)'", output))
 
 
 def states(output: str) -> dict[str, str]:
-    """Task runs' last states, of those that were more than Cached."""
+    """The last states of task runs by name, except those that were Cached from the start."""
     return dict(re.findall(r"Task run '([^']+)' - Finished in state (\w+)\(", output))

@@ -53,7 +53,7 @@ def address(folder):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     finally:
-        process.terminate()  # ends the server, too, where something above went wrong
+        process.terminate()  # ends the server, too, if something above failed
         process.wait(60)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server has ended with it"
@@ -80,13 +80,13 @@ def ask(address, path, **body):
 
 
 def states(address, run):
-    """Task runs of a flow run by name: their states' names."""
-    found = ask(address, "/task_runs/filter", flow_runs={"id": {"any_": [run]}}, limit=200)
-    return {task["name"]: task["state"]["name"] for task in found}
+    """The names of the states of a flow run's task runs, by the name of the task run."""
+    task_runs = ask(address, "/task_runs/filter", flow_runs={"id": {"any_": [run]}}, limit=200)
+    return {task["name"]: task["state"]["name"] for task in task_runs}
 
 
 def submitted(address, deployment):
-    """The run of a deployment, once the server has it."""
+    """The id of a deployment's run, once the server has it."""
     end = time.monotonic() + WAIT / 1000
     while time.monotonic() < end:
         runs = ask(address, "/flow_runs/filter", deployments={"id": {"any_": [deployment]}})
@@ -124,7 +124,7 @@ def test_a_run_started_from_the_deployments_page_runs_its_mix_alone(address, fol
         run = submitted(address, deployment["id"])
         opened.goto(f"{address}/runs/flow-run/{run}")
         opened.get_by_text("Completed", exact=True).first.wait_for(timeout=4 * WAIT)
-    found = states(address, run)
-    assert {name for name, state in found.items() if state == "Completed"} == {"saliency@wordy"}
-    assert {state for name, state in found.items() if name != "saliency@wordy"} == {"Cached"}
+    last = states(address, run)
+    assert {name for name, state in last.items() if state == "Completed"} == {"saliency@wordy"}
+    assert {state for name, state in last.items() if name != "saliency@wordy"} == {"Cached"}
     assert yaml.safe_load((folder / "params.yaml").read_text())["mixes"]["wordy"]["prose"] == 0.3

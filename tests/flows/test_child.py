@@ -1,4 +1,4 @@
-"""A stage's process: what it says, how it ended, whether to try again, and that it can be stopped."""
+"""A stage's process: its output, how it ended, whether to run it again, and how it is stopped."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from flows import child
+from flows import child, process_group
 from flows.child import Children, StageError, failure, latest, run
 
 INTERRUPTIBLE = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('tidied')"
@@ -16,7 +16,7 @@ STUBBORN = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\np
 
 @pytest.fixture
 def stage(tmp_path):
-    """Runs a Python program as a stage; what it said and told of."""
+    """Runs a Python program as a stage; returns its lines of output and its progress events."""
 
     def go(program, children=None, **environment):
         said, told = [], []
@@ -48,7 +48,7 @@ def test_the_environment_is_on_top_of_this_ones(stage, monkeypatch):
     assert said == ["kept new"]
 
 
-def test_half_an_event_is_not_read(tmp_path):
+def test_an_incomplete_event_is_not_read(tmp_path):
     path = tmp_path / "events"
     assert latest(path) is None
     path.write_text('{"done": 1}\n{"done"')
@@ -115,7 +115,7 @@ def test_stopping_ends_the_whole_process_group(stage, program, monkeypatch):
     thread.join(20)
     assert not thread.is_alive()
     assert time.monotonic() - started < 15
-    assert not child._group_lives(process)
+    assert not process_group.group_runs(process)
     assert ("tidied" in said) is (program is INTERRUPTIBLE), "an interrupt, so that it can tidy up"
     with pytest.raises(StageError, match="not started"):
         stage("print('too late')", children)

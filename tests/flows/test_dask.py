@@ -71,7 +71,7 @@ def cluster(origin, workers, server):
 
 @pytest.fixture(scope="module")
 def alone(origin, tmp_path_factory):
-    """What `dvc repro` makes of the repository by itself, its stages spared their imports."""
+    """A copy that plain `dvc repro` has brought up to date, with stages as forks to save their imports."""
     folder = shutil.copytree(origin, tmp_path_factory.mktemp("alone") / "clone", symlinks=True)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
@@ -126,7 +126,7 @@ def test_two_clones_make_the_same_lock(by_flow, workers, alone):
     assert all(any((clone / "artifacts").iterdir()) for clone in workers), "both workers have worked"
 
 
-def test_what_is_on_the_remote_or_here_is_not_made_again(by_flow, cluster, server, folder):
+def test_results_on_the_remote_or_in_the_flows_clone_are_not_made_again(by_flow, cluster, server, folder):
     """A new clone gets results from the remote; what plain `dvc repro` makes in it goes to the workers."""
     shutil.copy(by_flow[0] / "dvc.lock", folder)
     code, said = run(folder, server, "--dask", cluster, "--clones")
@@ -166,7 +166,7 @@ def processes_in(folder):
 
 
 def others(folder):
-    """Processes in a folder that are no Dask workers."""
+    """Processes in a folder that are not Dask workers."""
     return [process for process in processes_in(folder) if "dask" not in (process.info["cmdline"] or [])]
 
 
@@ -218,12 +218,12 @@ def test_a_cluster_that_cannot_be_used(origin, server, address, reachable, messa
 
 
 def test_the_stage_of_a_killed_worker_is_run_by_another(cluster, server, folder, workers, tmp_path):
-    """The last one: the cluster has one worker less from here on."""
+    """Must stay the last test: the cluster has one worker less afterwards."""
     model = BlockedModel(tmp_path / "blocked")
     process = start(folder, server, "model", "--dask", cluster, "--clones", "-S", f"model.path={model.path}")
     model.wait()
     (clone,) = [clone for clone in workers if others(clone)]
-    (worker,) = [one for one in processes_in(clone) if one not in others(clone)]
+    (worker,) = [candidate for candidate in processes_in(clone) if candidate not in others(clone)]
     worker.kill()
     model.dropped()
     assert psutil.wait_procs(others(clone), timeout=60)[1] == [], "a stage without a worker ends, and its imports then"

@@ -1,4 +1,4 @@
-"""The graph as DVC has it, targets, shards, and which stages are out of date."""
+"""The graph as DVC reads it, targets, shards, and which stages are outdated."""
 
 import subprocess
 
@@ -54,10 +54,10 @@ def test_an_unknown_target_names_the_nearest(stages, target, message):
 
 
 def test_shards_come_before_their_stage_and_need_what_it_needs(stages):
-    found = with_shards(select(stages, ["statistics"]), 2)
-    names = [name for name in found if name.startswith("statistics@prose")]
+    sharded = with_shards(select(stages, ["statistics"]), 2)
+    names = [name for name in sharded if name.startswith("statistics@prose")]
     assert names == ["statistics@prose-shard-0-of-2", "statistics@prose-shard-1-of-2", "statistics@prose"]
-    part, whole = found[names[1]], found["statistics@prose"]
+    part, whole = sharded[names[1]], sharded["statistics@prose"]
     assert part.command == "ream stage statistics --source prose --shard 1 --shards 2"
     assert (part.needs, part.kind, part.part_of) == (stages["statistics@prose"].needs, "statistics", "statistics@prose")
     assert set(whole.needs) == {*part.needs, *names[:2]}
@@ -94,5 +94,5 @@ def test_an_invalid_dvc_yaml_is_one_line(tmp_path):
 
 def test_no_repository(tmp_path):
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    with pytest.raises(UserError, match=r"is no DVC repository; run this in the folder that has dvc.yaml"):
+    with pytest.raises(UserError, match=r"is not a DVC repository; run this in the folder that has dvc.yaml"):
         read_graph(tmp_path)

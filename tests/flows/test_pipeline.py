@@ -50,7 +50,7 @@ def leftovers(folder):
 
 
 def locks(folder):
-    """What DVC still holds."""
+    """The locks that DVC still holds."""
     held = folder / ".dvc" / "tmp" / "rwlock"
     return json.loads(held.read_text() or "{}") if held.exists() else {}
 
@@ -65,7 +65,7 @@ def test_the_flow_and_dvc_leave_the_same(by_flow, built, flow):
     assert yaml.safe_load((folder / "dvc.lock").read_text()) == yaml.safe_load((by_dvc / "dvc.lock").read_text())
     assert outputs(folder) == outputs(by_dvc)
     assert len(outputs(folder)) > 30
-    # what one did, the other finds done
+    # each finds nothing left to do after the other
     assert ran(dvc(folder, "repro")) == set()
     code, said = flow(by_dvc)
     assert code == 0
@@ -89,11 +89,11 @@ def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(by_flow, flow):
     code, said = flow(folder, *SMALL, "items", *values)
     (folder / "params.yaml").write_text(before)
     assert code == 1
-    found = states(said)
-    assert found["calibration@code"] == "Failed"
+    last_states = states(said)
+    assert last_states["calibration@code"] == "Failed"
     assert said.count("> ream stage calibration --source code") == 1, "bad input is not tried again"
-    assert (found["calibration@prose"], found["statistics@prose"]) == ("Completed", "Completed")
-    assert {found[name] for name in ("statistics@code", "saliency@even", "saliency@wordy")} == {"NotReady"}
+    assert (last_states["calibration@prose"], last_states["statistics@prose"]) == ("Completed", "Completed")
+    assert {last_states[name] for name in ("statistics@code", "saliency@even", "saliency@wordy")} == {"NotReady"}
     last = said.strip().splitlines()[-1]
     assert re.match(r"error: failed: calibration@code; not run: statistics@code, saliency@\w+, saliency@\w+; ", last)
     assert "none-*.txt" in said
@@ -101,7 +101,7 @@ def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(by_flow, flow):
 
 @pytest.fixture
 def blocked(server, tmp_path):
-    """A repository, its flow whose stage `model` runs and waits for the model's config, and that model."""
+    """A repository, the process of its flow, whose stage `model` waits for the model's config, and that model."""
     folder, model = build_graph(tmp_path / "clone"), BlockedModel(tmp_path / "blocked")
     command = [sys.executable, "-m", "flows", "run", "model", "-S", f"model.path={model.path}"]
     process = subprocess.Popen(
@@ -117,8 +117,8 @@ def blocked(server, tmp_path):
 
 def stage_processes(folder):
     """Processes of `ream stage` in a folder."""
-    found = [process for process in psutil.process_iter(["cmdline", "cwd"]) if process.info["cwd"] == str(folder)]
-    return [process for process in found if "stage" in (process.info["cmdline"] or [])]
+    processes = [process for process in psutil.process_iter(["cmdline", "cwd"]) if process.info["cwd"] == str(folder)]
+    return [process for process in processes if "stage" in (process.info["cmdline"] or [])]
 
 
 def test_a_killed_stage_is_run_again(blocked):
@@ -147,7 +147,7 @@ def test_cancelling_leaves_no_process_lock_or_half_a_file(blocked):
     assert leftovers(folder) == []
     model.dropped()
     model.repair()
-    assert ran(dvc(folder, "repro", "model")) == {"model"}, "the repository is free, and goes on"
+    assert ran(dvc(folder, "repro", "model")) == {"model"}, "the repository is not locked, and DVC runs what is left"
 
 
 def test_shards_end_in_the_same_statistics(by_flow, flow):

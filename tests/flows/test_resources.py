@@ -1,4 +1,4 @@
-"""How many models at once, and on which GPU."""
+"""How many stages may hold the model at once, and on which GPU."""
 
 import pytest
 
@@ -16,13 +16,13 @@ def test_stages_are_spread_over_gpus():
     assert Devices([]).take() is None
 
 
-@pytest.mark.parametrize(("visible", "found"), [("", []), ("-1", []), ("2", ["2"]), ("0, 3", ["0", "3"])])
-def test_visible_gpus(monkeypatch, visible, found):
+@pytest.mark.parametrize(("visible", "names"), [("", []), ("-1", []), ("2", ["2"]), ("0, 3", ["0", "3"])])
+def test_visible_gpus(monkeypatch, visible, names):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus() == found
+    assert gpus() == names
 
 
-def test_nvidia_smi_lists_them_where_nothing_is_said(monkeypatch, tmp_path):
+def test_nvidia_smi_lists_the_gpus_if_cuda_visible_devices_is_not_set(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus() == []

@@ -1,4 +1,4 @@
-"""Ctrl-C of `make ui`, with a runner that does not heed the first one."""
+"""Ctrl-C of `make ui`, with a runner that ignores the first one."""
 
 import asyncio
 import os
@@ -39,8 +39,8 @@ def test_an_interrupt_that_is_lost_comes_again(soon):
     time.sleep(0.3)  # none comes after the end
 
 
-def test_a_task_that_does_not_heed_its_cancellation_is_left(soon):
-    """As asyncio has it, the first Ctrl-C is that and nothing more."""
+def test_a_task_that_ignores_its_cancellation_is_left(soon):
+    """asyncio turns the first Ctrl-C into a cancellation and nothing more."""
 
     async def serve():
         asyncio.get_running_loop().call_later(0.1, interrupt)

@@ -35,17 +35,21 @@ VISION = {
 
 @dataclass(frozen=True)
 class Tiny:
-    """How to build one.
+    """How to build the tiny model of a family.
 
     Attributes:
-        config: class in transformers. model: class in transformers.
+        config: name of the configuration's class in transformers.
+        model: name of the model's class in transformers.
         values: of the (text) configuration.
-        vision: of the vision configuration of a multimodal wrapper.
-        experts, top_k, groups: N, k, n_group.
-        moe_layers: indices, of LAYERS.
-        multi_token: number of such layers to add.
-        stacked: the experts of a layer lie in one tensor a projection, where transformers would write one an expert.
-        json: replaces keys of the config.json that transformers writes; None removes one.
+        vision: values of the vision configuration of a multimodal wrapper.
+        experts: N.
+        top_k: k.
+        groups: n_group.
+        moe_layers: indices of the layers with routed experts, of LAYERS.
+        multi_token: number of multi-token layers to add.
+        stacked: whether a layer's experts lie in one tensor for each projection; transformers writes one for each
+            expert.
+        json: replaces keys of the config.json that transformers writes; None removes a key.
     """
 
     config: str
@@ -172,7 +176,7 @@ def build(family: str, folder: Path, seed: int = 0, values: dict | None = None) 
 
 
 def _stack(folder):
-    """One tensor for the gate and up rows of all experts of a layer, one for their down rows: as Qwen3.5 has them."""
+    """Rewrite each layer's experts as one tensor of gate and up rows and one of down rows, as Qwen3.5 has them."""
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     tensors = {name: load_file(folder / shard)[name] for name, shard in index["weight_map"].items()}
     parts = {}
@@ -180,7 +184,7 @@ def _stack(folder):
         prefix, _, rest = name.partition(".experts.")
         number, projection, _ = rest.split(".")
         parts.setdefault((prefix, projection), {})[int(number)] = tensors.pop(name)
-    stacks = {key: torch.stack([each[number] for number in sorted(each)]) for key, each in parts.items()}
+    stacks = {key: torch.stack([experts[number] for number in sorted(experts)]) for key, experts in parts.items()}
     for prefix, projection in stacks:
         if projection == "down_proj":
             tensors[f"{prefix}.experts.down_proj"] = stacks[prefix, projection]
@@ -193,7 +197,7 @@ def _stack(folder):
 
 
 def randomise(tensors, seed):
-    """Random values in place, large enough for routers and norms to matter, biases of routers among them."""
+    """Fill tensors with random values, large enough for routers (their biases, too) and norms to matter."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in tensors.items():
@@ -207,7 +211,7 @@ def randomise(tensors, seed):
 
 
 def _add_multi_token(folder, family, tiny, seed):
-    """Layers that predict further tokens, in a shard of their own: copies of the last layer with other values."""
+    """Add multi-token layers in a shard of their own: copies of the last layer with other values."""
     index_path = folder / "model.safetensors.index.json"
     index = json.loads(index_path.read_text())
     tensors = {name: load_file(folder / shard)[name] for name, shard in index["weight_map"].items()}

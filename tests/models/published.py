@@ -1,4 +1,4 @@
-"""Public models as their config.json has them, the numbers alone, with what their cards say about their size."""
+"""The numbers in the config.json of public models, and what their cards say about their size."""
 
 import json
 from dataclasses import dataclass
@@ -25,9 +25,12 @@ class Published:
     """A public model.
 
     Attributes:
-        config: of config.json. preset: name in params/.
-        parameters, active: in 10^9, of the text model without multi-token layers; its card or REAP's Table 1
-            (arXiv 2510.13999). all: with vision, where that is published, too.
+        preset: name in params/.
+        config: content of config.json.
+        parameters: billions, of the text model without multi-token layers; from its card or REAP's Table 1
+            (arXiv 2510.13999).
+        active: billions of parameters that a token uses, likewise.
+        all: billions of parameters with vision, where they are published.
     """
 
     preset: str

@@ -1,6 +1,7 @@
-"""What routers of each family decide, in loops and float64, written from the papers and model cards."""
+"""What the routers of all families decide, in loops and float64, written from the papers and model cards."""
 
 import math
+from dataclasses import dataclass
 
 
 def softmax(z):
@@ -19,7 +20,7 @@ def largest(values, count, among=None):
 
 
 def best_groups(values, groups, count, judge):
-    """Members of the ``count`` best of ``groups`` runs of experts; ``judge`` tells how good a run's values are."""
+    """The experts of the ``count`` best of ``groups`` runs of experts; ``judge`` scores the values of a run."""
     size = len(values) // groups
     runs = [list(range(g * size, (g + 1) * size)) for g in range(groups)]
     chosen = sorted(range(groups), key=lambda g: -judge([values[j] for j in runs[g]]))[:count]
@@ -30,43 +31,94 @@ def two_best(values):
     return sum(sorted(values)[-2:])
 
 
+@dataclass(frozen=True)
+class Router:
+    """What a router has beside its logits.
+
+    Attributes:
+        k: number of experts that a token selects.
+        bias: of each expert, for the selection.
+        groups: n_group.
+        top_groups: topk_group.
+        scale: routed_scaling_factor.
+    """
+
+    k: int
+    bias: list | None = None
+    groups: int = 1
+    top_groups: int = 1
+    scale: float = 1.0
+
+
+def renormalised(z, router):
+    p = softmax(z)
+    chosen = largest(p, router.k)
+    return {j: p[j] / sum(p[i] for i in chosen) for j in chosen}
+
+
+def as_they_are(z, router):
+    """Not renormalised, in the configs of these models."""
+    p = softmax(z)
+    return {j: p[j] for j in largest(p, router.k)}
+
+
+def deepseek_v3(z, router):
+    s = sigmoid(z)
+    biased = [v + b for v, b in zip(s, router.bias, strict=True)]
+    chosen = largest(biased, router.k, best_groups(biased, router.groups, router.top_groups, two_best))
+    return {j: router.scale * s[j] / sum(s[i] for i in chosen) for j in chosen}
+
+
+def deepseek_v2(z, router):
+    p = softmax(z)
+    chosen = largest(p, router.k, best_groups(p, router.groups, router.top_groups, max))
+    return {j: router.scale * p[j] for j in chosen}
+
+
+def biased(scores):
+    """The bias counts for the selection alone."""
+
+    def select(z, router):
+        p = scores(z)
+        chosen = largest([v + b for v, b in zip(p, router.bias, strict=True)], router.k)
+        return {j: p[j] / sum(p[i] for i in chosen) for j in chosen}
+
+    return select
+
+
+def gpt_oss(z, router):
+    chosen = largest(z, router.k)
+    weights = softmax([z[j] for j in chosen])
+    return dict(zip(chosen, weights, strict=True))
+
+
+def llama4(z, router):
+    """The score scales the input, not the output."""
+    return dict.fromkeys(largest(z, router.k), 1.0)
+
+
+RULES = {
+    "qwen3_moe": renormalised, "qwen3_next": renormalised, "qwen3_5_moe": renormalised,
+    "qwen3_5_moe_text": renormalised, "mixtral": renormalised,
+    "qwen2_moe": as_they_are, "olmoe": as_they_are,
+    "glm4_moe": deepseek_v3, "deepseek_v3": deepseek_v3, "kimi_k2": deepseek_v3, "deepseek_v2": deepseek_v2,
+    "ernie4_5_moe": biased(softmax), "minimax_m2": biased(sigmoid),
+    "gpt_oss": gpt_oss, "llama4": llama4, "llama4_text": llama4,
+}  # fmt: skip
+SIGMOIDS = ("glm4_moe", "deepseek_v3", "kimi_k2", "minimax_m2", "llama4", "llama4_text")
+
+
 def selected(family, z, k, bias=None, groups=1, top_groups=1, scale=1.0):
     """{expert: weight} of one token.
 
     Args:
-        family: model_type. z: logits of the experts that there are.
-        k: of them. bias: for the choice.
-        groups: n_group. top_groups: topk_group. scale: routed_scaling_factor.
+        family: model_type.
+        z: logits of the experts that there are.
+        k, bias, groups, top_groups, scale: see `Router`.
     """
-    p = softmax(z)
-    if family in ("qwen3_moe", "qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text", "mixtral"):  # renormalised
-        chosen = largest(p, k)
-        return {j: p[j] / sum(p[i] for i in chosen) for j in chosen}
-    if family in ("qwen2_moe", "olmoe"):  # not renormalised, in these models' configs
-        return {j: p[j] for j in largest(p, k)}
-    if family in ("glm4_moe", "deepseek_v3", "kimi_k2"):
-        s = sigmoid(z)
-        biased = [v + b for v, b in zip(s, bias, strict=True)]
-        chosen = largest(biased, k, best_groups(biased, groups, top_groups, two_best))
-        return {j: scale * s[j] / sum(s[i] for i in chosen) for j in chosen}
-    if family == "deepseek_v2":
-        return {j: scale * p[j] for j in largest(p, k, best_groups(p, groups, top_groups, max))}
-    if family == "ernie4_5_moe":
-        chosen = largest([v + b for v, b in zip(p, bias, strict=True)], k)
-        return {j: p[j] / sum(p[i] for i in chosen) for j in chosen}
-    if family == "minimax_m2":
-        s = sigmoid(z)
-        chosen = largest([v + b for v, b in zip(s, bias, strict=True)], k)
-        return {j: s[j] / sum(s[i] for i in chosen) for j in chosen}
-    if family == "gpt_oss":
-        chosen = largest(z, k)
-        weights = softmax([z[j] for j in chosen])
-        return dict(zip(chosen, weights, strict=True))
-    assert family in ("llama4", "llama4_text")  # the score scales the input, not the output
-    return dict.fromkeys(largest(z, k), 1.0)
+    return RULES[family](z, Router(k, bias, groups, top_groups, scale))
 
 
 def score(family, z):
     """p(x), the scores of all experts."""
-    sigmoids = ("glm4_moe", "deepseek_v3", "kimi_k2", "minimax_m2", "llama4", "llama4_text")
-    return sigmoid(z) if family in sigmoids else softmax(z)
+    return sigmoid(z) if family in SIGMOIDS else softmax(z)

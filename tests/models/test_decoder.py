@@ -1,10 +1,9 @@
-"""The walk layer by layer against the transformers model's own forward."""
+"""The decoder, one layer at a time, against the own forward of the model in transformers."""
 
 import pytest
 import torch
 
-from ream.errors import UserError
-from ream.models.decoder import Decoder, device_of, dtype_of
+from ream.models.decoder import Decoder
 from ream.models.expert_weights import OriginalWeights
 from ream.models.family.activations import ACTIVATIONS, unit_of
 from ream.models.family.architecture import architecture_of
@@ -51,7 +50,7 @@ def walked(decoder, ids, mask, rows=5):
 
 
 @torch.no_grad()
-def own(model, ids, mask):
+def by_the_model(model, ids, mask):
     """Hidden states after every layer, caught in the model's own forward."""
     caught = []
     hooks = [layer.register_forward_hook(lambda *a: caught.append(a[2])) for layer in model.model.layers]
@@ -66,7 +65,7 @@ def own(model, ids, mask):
 def test_walk_equals_the_models_own_forward(which, padded, request):
     folder = request.getfixturevalue(which)
     ids, mask = batch(padded)
-    mine, theirs = walked(decoder_of(folder), ids, mask), own(loaded(folder), ids, mask)
+    mine, theirs = walked(decoder_of(folder), ids, mask), by_the_model(loaded(folder), ids, mask)
     assert len(mine) == len(theirs) == 3
     for index in range(3):
         torch.testing.assert_close(mine[index][mask], theirs[index][mask], rtol=1e-5, atol=1e-5)
@@ -75,7 +74,10 @@ def test_walk_equals_the_models_own_forward(which, padded, request):
 
 def test_walk_in_bfloat16(brain):
     ids, mask = batch(True)
-    mine, theirs = walked(decoder_of(brain, torch.bfloat16), ids, mask), own(loaded(brain, torch.bfloat16), ids, mask)
+    mine, theirs = (
+        walked(decoder_of(brain, torch.bfloat16), ids, mask),
+        by_the_model(loaded(brain, torch.bfloat16), ids, mask),
+    )
     assert mine[2].dtype == torch.bfloat16
     torch.testing.assert_close(mine[2][mask], theirs[2][mask], rtol=0.02, atol=0.02)
 
@@ -188,14 +190,3 @@ def test_a_tensor_the_modelling_code_does_not_know(checkpoint, tmp_path):
         path.write_bytes(path.read_bytes().replace(name.encode(), wrong.encode()))
     ids, mask = batch(False)
     refused(lambda: walked(decoder_of(folder), ids, mask), "_norm.weight", "do not match")
-
-
-def test_devices_and_dtypes():
-    assert dtype_of("auto", CPU) == torch.float32
-    assert dtype_of("auto", torch.device("cuda")) == torch.bfloat16
-    assert dtype_of("bfloat16", CPU) == torch.bfloat16
-    assert device_of("cpu") == CPU
-    if not torch.cuda.is_available():
-        assert device_of("auto") == CPU
-        with pytest.raises(UserError, match="cuda:1"):
-            device_of("cuda:1")

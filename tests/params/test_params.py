@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ream.analysis.rows import OURS, PAPER
+from ream.analysis.results.rows import OURS, PAPER
 from ream.core.alignment import TERMS
 from ream.core.grouping import GROUPINGS
 from ream.core.saliency import SALIENCIES
@@ -292,7 +292,10 @@ def test_missing_key_is_named(tree, path):
 
 @pytest.mark.parametrize("size", [0, {4: 0}, {4: 2, 8: -1}])
 def test_group_size_below_one_is_refused(tree, size):
-    assert refusal(put(tree, "grouping.group_size", size)) == "params.yaml: grouping: group_size must be at least 1"
+    assert (
+        refusal(put(tree, "grouping.group_size", size))
+        == "params.yaml: grouping: group_size must be at least 1, for every number of experts"
+    )
 
 
 def test_section_that_is_no_table_is_refused(tree):
@@ -301,14 +304,14 @@ def test_section_that_is_no_table_is_refused(tree):
 
 @pytest.mark.parametrize("given", [None, [], "model"])
 def test_file_that_is_no_table_is_refused(given):
-    assert refusal(given) == "params.yaml must be a table of sections"
+    assert refusal(given) == "params.yaml is not a table of sections such as model and run"
 
 
 @pytest.mark.parametrize("section", ["sources", "mixes", "methods", "suites", "exports", "imports"])
 @pytest.mark.parametrize("name", ["a b", "../up", "", "-x"])
 def test_name_that_makes_no_file_name_is_refused(tree, section, name):
     tree[section][name] = copy.deepcopy(next(iter(tree[section].values())))
-    assert refusal(tree) == f"{section}.{name}: a name is letters, digits, '.', '_' and '-' alone"
+    assert refusal(tree) == f"{section}.{name}: a name has letters, digits, '.', '_' and '-' only"
 
 
 # Methods that do not fit together
@@ -446,7 +449,7 @@ def test_unknown_suite_is_refused(tree):
     [
         ("mix", "only", "exports.best: mix 'only' is unknown; run.mixes has: balanced"),
         ("method", "m-smoe", "exports.best: method 'm-smoe' is unknown; the run section has: ream, reap"),
-        ("experts", 6, "exports.best: 6 experts is none of run.experts [4, 8]"),
+        ("experts", 6, "exports.best: 6 experts is not in run.experts [4, 8]"),
     ],
 )
 def test_export_outside_the_grid_is_refused(tree, key, value, line):
@@ -456,18 +459,18 @@ def test_export_outside_the_grid_is_refused(tree, key, value, line):
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        ({"path": "x"}, "imports.old: lm-eval's files do not say what the model is; add model, method, experts"),
+        ({"path": "x"}, "imports.old: lm-eval's files do not name the model; add model, method, experts"),
         (
             {"path": "x", "model": "m", "experts": 8},
-            "imports.old: lm-eval's files do not say what the model is; add method",
+            "imports.old: lm-eval's files do not name the model; add method",
         ),
         ({"path": ""}, "imports.old.path: string should have at least 1 character (given: '')"),
         ({"path": "x.csv", "experts": 0}, "imports.old.experts: input should be greater than or equal to 1 (given: 0)"),
         ({"path": "x.csv", "method": "original", "mix": {"c4": 1}}, "imports.old: the original has no calibration mix"),
         ({"path": "x.csv", "mix": {"c5": 1}}, "mix 'imports.old': source 'c5' is unknown; did you mean 'c4'?"),
         ({"path": "x.csv", "mix": {"c4": 0}}, "mix 'imports.old': all ratios are zero"),
-        ({"path": "x.csv", "origin": "Ours"}, "imports.old: results can't be called 'Ours'; a name is letters"),
-        ({"path": "x.csv", "origin": "a b"}, "imports.old: results can't be called 'a b'; a name is letters"),
+        ({"path": "x.csv", "origin": "Ours"}, "imports.old: results cannot be called 'Ours'; use letters"),
+        ({"path": "x.csv", "origin": "a b"}, "imports.old: results cannot be called 'a b'; use letters"),
     ],
 )
 def test_import_that_says_too_little_or_the_wrong_thing_is_refused(tree, value, line):
@@ -480,8 +483,8 @@ def test_names_of_our_and_the_papers_results_are_taken(tree, name):
     assert name in TAKEN
     assert len(TAKEN) == 2
     tree["imports"][name] = {"path": "x.csv"}
-    assert refusal(tree).endswith(f"imports.{name}: results can't be called '{name}'; a name is letters, digits, '.', "
-                                  "'_' and '-' alone, and ours and paper are taken")  # fmt: skip
+    assert refusal(tree).endswith(f"imports.{name}: results cannot be called '{name}'; use letters, digits, '.', "
+                                  "'_' and '-' only, and not ours or paper")  # fmt: skip
 
 
 def test_import_of_a_csv_file_needs_no_more_than_its_path(tree):

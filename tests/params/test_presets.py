@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 
-from ream.analysis.rows import ROLES, TASKS
+from ream.analysis.results.rows import ROLES, TASKS
 from ream.commands.estimate import work_of
 from ream.estimate.needs import estimate
 from ream.evaluation.pinned import PINNED
-from ream.models.family.architecture import check_group_size, check_kept
+from ream.models.family.sizes import check_group_size, check_kept
 from ream.models.inspection.headers import open_headers
 from ream.params import load_params
 from tests.graphs import dvc

@@ -202,7 +202,7 @@ def test_corrections_of_another_model_are_refused(checkpoint):
         ("down", (16, 7), "8 neurons"),
         ("gate", (8, 7), r"corrections have shape \[8, 7\], the gate projections \[8, 16\]"),
         ("up", (7, 16), "8 neurons"),
-        ("router", (16, 8), "a correction is of 'router', there are down, gate, up"),
+        ("router", (16, 8), "a correction is for 'router', which is not one of down, gate, up"),
     ]
     for part, shape, message in wrong:
         layers = {0: replace(recipe.layers[0], corrections={1: {part: torch.ones(shape)}})}

@@ -11,7 +11,7 @@ from ream.compress.one_shot import collect
 from ream.compress.sequential import compress_sequentially
 from ream.compress.statistics_file import read_sums
 from ream.errors import UserError
-from ream.models.family.families import RouterTensor
+from ream.models.family.family import RouterTensor
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import load_params
 from ream.recipe.apply import CompressedLayer

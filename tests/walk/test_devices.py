@@ -17,10 +17,10 @@ from ream.commands.compress import compress_model
 from ream.commands.request import Request
 from ream.compress.compare import compare
 from ream.compress.one_shot import collect
-from ream.models import decoder as decoders
+from ream.models import runtime
 from ream.models.decoder import Decoder
 from ream.recipe.recipe_file import load_recipe
-from ream.walk.walk import batches
+from ream.walk.batches import batches
 from tests import tiny
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe, sequences
 from tests.second_device import device as stand_in
@@ -67,11 +67,11 @@ def compressed(checkpoint, folder, method, place, monkeypatch):
     tree["methods"]["neurons-fit"]["refit"]["iterations"] = 2
     params.write_text(yaml.safe_dump(tree))
     request = Request(
-        model=str(checkpoint), out=folder / "out", experts=4, method=method, mix="a=0.5,b=0.5", calibration=None,
-        group_size=3, overrides={"compute": {"threads": 1, "dtype": "float32"}},
+        model=str(checkpoint), out=folder / "out", experts=4, method=method, mix="a=0.5,b=0.5",
+        group_size=3, settings=("compute.threads=1", "compute.dtype=float32"),
     )  # fmt: skip
     with monkeypatch.context() as patched:
-        patched.setattr(decoders, "device_of", lambda name: place)
+        patched.setattr(runtime, "device_of", lambda name: place)
         compress_model(request, params, lambda line: None, lambda line: None)
     return load_recipe(folder / "out" / "recipe.safetensors")
 

@@ -12,7 +12,8 @@ from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
 from ream.errors import UserError
 from ream.recipe.recipe_file import layer_of, layer_tensors
-from ream.walk.ranks import Ranks, Share
+from ream.walk.ranks import Ranks
+from ream.walk.share import Share
 
 
 def rank(number, size=2, local_size=2):
@@ -49,31 +50,39 @@ def test_ranks_share_the_cores_unless_told(monkeypatch):
 
 @pytest.fixture
 def together(monkeypatch):
-    """Calls a function of a rank as each of two, in two threads; what they exchange is added up."""
+    """Calls a function of a rank as each of two, in two threads; collective operations exchange by way of the test."""
     barrier, given = threading.Barrier(2, timeout=20), {}
 
-    def all_reduce(tensor):
-        given[threading.current_thread().name] = tensor
+    def exchanged(tensor):
+        """The tensors that both ranks have brought, in their order."""
+        given[int(threading.current_thread().name)] = tensor.clone()
         barrier.wait()
-        total = sum(given[name].clone() for name in sorted(given))
+        tensors = [given[number] for number in range(2)]
         barrier.wait()
-        tensor.copy_(total)
-        barrier.wait()
+        return tensors
+
+    def all_gather(parts, tensor):
+        for part, brought in zip(parts, exchanged(tensor), strict=True):
+            part.copy_(brought)
+
+    def broadcast(tensor, src):
+        tensor.copy_(exchanged(tensor)[src])
 
     def call(function):
-        found = [None, None]
+        results = [None, None]
 
-        def one(number):
-            found[number] = function(rank(number))
+        def run(number):
+            results[number] = function(rank(number))
 
-        threads = [threading.Thread(target=one, args=[number], name=str(number)) for number in range(2)]
+        threads = [threading.Thread(target=run, args=[number], name=str(number)) for number in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return found
+        return results
 
-    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
+    monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
     return call
 
 
@@ -85,7 +94,7 @@ def test_gathered_rows_keep_their_bits(together, dtype):
 
     def gather(one):
         order = orders[one.rank]
-        return one.gather(table[torch.from_numpy(order)], order, 7)
+        return one.gather(table[torch.from_numpy(order)], order, [3, 4])
 
     for found in together(gather):
         assert torch.equal(found.view(torch.uint8), table.view(torch.uint8))

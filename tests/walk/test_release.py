@@ -1,17 +1,21 @@
 """Shards of a hub model are let go as soon as nothing needs them, and what is written is the same."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ream.models.family.architecture import architecture_of
 from ream.models.inspection.manifest import source_of
-from ream.models.storage.checkpoint import Checkpoint
+from ream.models.storage.checkpoint import INDEX, Checkpoint
 from ream.models.storage.shard_writing import OutputTensor
 from ream.recipe.shards import releasing
 from ream.walk.release import release
 from tests import tiny
 from tests.commands.test_cli import compress, ream  # noqa: F401 - a fixture
 from tests.compress.walks import random_recipe
+from tests.models.families import build
 from tests.models.storage.fake_hub import NAME, serving
 
 LAYERS = 6
@@ -60,6 +64,31 @@ def test_a_shard_is_released_when_no_layer_to_come_has_a_tensor_in_it(deep):
         release(checkpoint, architecture, layer)
         needed = set().union(*(layers[index] for index in range(layer, LAYERS)))
         assert set(checkpoint.source.dropped) == set(checkpoint.shards) - needed
+
+
+@pytest.mark.parametrize("family", ["qwen3_next", "deepseek_v3"])
+def test_what_multi_token_layers_read_beside_their_own_tensors_stays(family, tmp_path):
+    """Their input is made with the embedding table and, of the first, the norm before the head."""
+    folder = build(family, tmp_path / "model")
+    tensors = {
+        name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()
+    }
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    shards = {name: f"model-{number:05d}.safetensors" for number, name in enumerate(tensors)}
+    for name, shard in shards.items():
+        save_file({name: tensors[name]}, folder / shard)
+    (folder / INDEX).write_text(json.dumps({"weight_map": shards}))
+    checkpoint = Checkpoint(Recorder(Checkpoint(folder).source))
+    architecture = architecture_of(checkpoint)
+    assert architecture.depth == architecture.layers + 1
+    family_names = {architecture.family.embedding, architecture.family.final_norm}
+    extra = architecture.family.multi_token
+    own_names = {architecture.multi_token_name(architecture.layers, name) for name in extra.own}
+    inside = architecture.layer_prefix(architecture.layers)
+    release(checkpoint, architecture, architecture.layers)
+    kept = {name for name in tensors if shards[name] not in checkpoint.source.dropped}
+    assert kept == {name for name in tensors if name.startswith(inside)} | own_names | family_names
 
 
 def test_a_shard_is_dropped_after_the_last_tensor_that_reads_it():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ream.walk import transfers
-from ream.walk.transfers import Back, onto
+from ream.walk.transfers import WriteBack, prefetched
 
 CPU = torch.device("cpu")
 ROWS, SIZE = 7, 2  # the last part is shorter
@@ -40,7 +40,7 @@ class Stream:
 def buffers(request, monkeypatch):
     """Whether transfers take the way over buffers, here in plain memory: what a GPU does is not tested."""
     if request.param:
-        monkeypatch.setattr(transfers, "apart", lambda device: True)
+        monkeypatch.setattr(transfers, "has_own_memory", lambda device: True)
         monkeypatch.setattr(transfers, "pinned_memory", lambda size, dtype: torch.full((size,), 9, dtype=dtype))
         monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
         # a copy, as it is between two memories
@@ -57,7 +57,7 @@ def test_every_part_comes_once_in_order_with_its_own_rows(buffers, dtype):
     first = torch.randn(ROWS, 3, 4).to(dtype)
     second = torch.arange(ROWS)
     seen = []
-    for part, (a, b) in onto(CPU, slices(), first, second):
+    for part, (a, b) in prefetched(CPU, slices(), first, second):
         assert torch.equal(a, first[part])
         assert torch.equal(b, second[part])
         seen.append((part.start, part.stop))
@@ -65,7 +65,7 @@ def test_every_part_comes_once_in_order_with_its_own_rows(buffers, dtype):
 
 
 def test_no_parts(buffers):
-    assert list(onto(CPU, iter(()), torch.zeros(3, 2))) == []
+    assert list(prefetched(CPU, iter(()), torch.zeros(3, 2))) == []
 
 
 def test_one_part_at_most_is_ahead(buffers):
@@ -76,7 +76,7 @@ def test_one_part_at_most_is_ahead(buffers):
             asked.append(part.start)
             yield part
 
-    for number, _ in enumerate(onto(CPU, parts(), torch.zeros(ROWS, 2))):
+    for number, _ in enumerate(prefetched(CPU, parts(), torch.zeros(ROWS, 2))):
         assert len(asked) == min(number + 1 + buffers, 4)
 
 
@@ -84,8 +84,8 @@ def test_a_tensor_can_be_replaced_part_by_part(buffers):
     """As hidden states in memory are: those that leave a layer take the place of those that enter it."""
     tensor = torch.randn(ROWS, 3)
     expected = 2 * tensor + 1
-    with Back(CPU) as back:
-        for part, (rows,) in onto(CPU, slices(), tensor):
+    with WriteBack(CPU) as back:
+        for part, (rows,) in prefetched(CPU, slices(), tensor):
             back.put(tensor, part, 2 * rows + 1)
     assert torch.equal(tensor, expected)
 
@@ -94,8 +94,8 @@ def test_results_for_several_places(buffers):
     source = torch.randn(ROWS, 3, dtype=torch.float64)
     doubled, counts = torch.zeros(ROWS, 3, dtype=torch.float64), torch.zeros(ROWS, dtype=torch.int64)
     Event.waited = 0
-    with Back(CPU) as back:
-        for part, (rows,) in onto(CPU, slices(), source):
+    with WriteBack(CPU) as back:
+        for part, (rows,) in prefetched(CPU, slices(), source):
             back.put(doubled, part, 2 * rows)
             back.put(counts, part, torch.arange(part.start, part.stop))
     assert torch.equal(doubled, 2 * source)
@@ -107,7 +107,7 @@ def test_an_error_leaves_what_was_under_way(buffers):
     tensor = torch.zeros(ROWS)
 
     def interrupted():
-        with Back(CPU) as back:
+        with WriteBack(CPU) as back:
             back.put(tensor, slice(0, 2), torch.ones(2))
             raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What stages take: measured when they run, summed for a recipe, absent where a stage has not run here."""
+"""Usage of stages: recorded when they run, summed for a recipe, absent where a stage has not run here."""
 
 import json
 import time
@@ -7,7 +7,7 @@ import pytest
 
 from ream.machine.memory import peak_memory
 from ream.params import load_params
-from ream.workspace.costs import Taken, cost_of, recorded, together
+from ream.workspace.costs import Usage, cost_of, recorded, together
 from ream.workspace.layout import Workspace
 from tests.tiny import write_params
 
@@ -28,10 +28,10 @@ def put(workspace, **taken):
 def test_a_stage_is_measured_when_it_ends(tmp_path):
     with recorded(tmp_path / "stage.json"):
         time.sleep(0.05)
-    found = Taken(**json.loads((tmp_path / "stage.json").read_text()))
-    assert 0.05 <= found.seconds < 5
-    assert 10e6 < found.host_bytes <= peak_memory()
-    assert found.device_bytes == 0
+    usage = Usage(**json.loads((tmp_path / "stage.json").read_text()))
+    assert 0.05 <= usage.seconds < 5
+    assert 10e6 < usage.host_bytes <= peak_memory()
+    assert usage.device_bytes == 0
 
 
 def test_a_stage_that_fails_leaves_no_record(tmp_path):
@@ -41,7 +41,7 @@ def test_a_stage_that_fails_leaves_no_record(tmp_path):
 
 
 def test_stages_after_each_other_add_their_seconds_and_share_the_highest_peak():
-    assert together([Taken(1, 10, 7), Taken(2.5, 4, 9)]) == Taken(3.5, 10, 9)
+    assert together([Usage(1, 10, 7), Usage(2.5, 4, 9)]) == Usage(3.5, 10, 9)
 
 
 def test_a_one_shot_recipe_costs_its_statistics_and_all_that_follows(params, tmp_path):
@@ -51,12 +51,12 @@ def test_a_one_shot_recipe_costs_its_statistics_and_all_that_follows(params, tmp
     )
     assert cost_of(params, workspace, "balanced", "reap", 4) is None, "alignment has not run"
     put(workspace, alignment_balanced_reap=(0.5, 200))
-    assert cost_of(params, workspace, "balanced", "reap", 4) == Taken(15.5, 300)
+    assert cost_of(params, workspace, "balanced", "reap", 4) == Usage(15.5, 300)
 
 
 def test_a_sequential_recipe_costs_its_own_stage(params, tmp_path):
     workspace = Workspace(tmp_path / "w")
     put(workspace, sequential_balanced_ream_4=(6, 70))
-    assert cost_of(params, workspace, "balanced", "ream", 4) == Taken(6, 70)
+    assert cost_of(params, workspace, "balanced", "ream", 4) == Usage(6, 70)
     workspace.cost("sequential-balanced-ream-4").write_text("{")
     assert cost_of(params, workspace, "balanced", "ream", 4) is None, "damaged"

@@ -1,37 +1,39 @@
-"""What each figure shows, by its name."""
+"""Captions of the figures, by their names."""
 
 import re
 
 # The first sentence is a figure's title.
 CAPTIONS = {
-    "figure-1a": "Group sizes. Experts in the largest group, the second largest and so on: a line a method, the mean "
-    "over the layers; the band reaches from the smallest to the largest of the layers. Methods that only drop experts "
-    "lie at 1.",
-    "figure-2": "MC against GEN of every calibration mix. A marker a mix, its area growing with the share of code; the "
-    "star is the original, thin lines are 95% intervals. Up and to the right is better.",
+    "figure-1a": "Group sizes. Experts in the largest group, the second largest and so on: one line per method, the "
+    "mean over the layers; the band reaches from the smallest to the largest of the layers. Methods that only drop "
+    "experts lie at 1.",
+    "figure-2": "MC against GEN of every calibration mix. One marker per mix, whose area grows with the share of the "
+    "source named in the legend; the star is the original, thin lines are 95% intervals. Up and to the right is "
+    "better.",
     "figure-3a": "Correlations over the mixes. Pearson's r of each source's share with MC and GEN, and of MC with GEN, "
-    "for each method, with its 95% interval: where the bar crosses zero, nothing can be told.",
-    "figure-3b": "Pareto fronts of the mixes. Mixes of a method that no other mix of it matches or beats on both MC "
-    "and GEN; HV is the area that the front dominates, and after it stands how many of the mixes are on the "
-    "front.",
-    "figure-4a": "What each part of REAM is worth. Variants that leave one part out, less REAM with the same mix, in "
-    "points: left of zero, the part helps. A marker a mix, a bar their mean, black its 95% interval.",
-    "figure-5": "Rank of the hidden states before the head against the scores. A marker a model, the star the "
-    "original; the dashed line is the least-squares line of the compressed models, above it r and its 95% interval.",
+    "for each method, with its 95% interval; where the interval contains zero, the direction is unclear.",
+    "figure-3b": "Pareto fronts of the mixes. A method's mix is on the front if no other of its mixes matches or beats "
+    "it on both MC and GEN and beats it on one; HV is the area that the front dominates, followed by the number of "
+    "mixes on the front and of all mixes.",
+    "figure-4a": "What each part of REAM is worth. Variants that leave one part out, minus REAM with the same mix, in "
+    "percentage points: left of zero, the part helps. One marker per mix, a bar for their mean, and in black its 95% "
+    "interval.",
+    "figure-5": "Rank of the hidden states before the head against the scores. One marker per model, a star for the "
+    "original; the dashed line is the least-squares line of the compressed models, with r and its 95% interval above.",
     "figure-5-effective": "Effective rank of the hidden states before the head against the scores. The exponential of "
-    "the singular values' entropy, which needs no tolerance and tells models apart whose numerical rank is full; the "
-    "rest as in Figure 5.",
-    "held-out-loss": "Held-out loss, MC and GEN against parameters. A column a calibration mix, a line a method, from "
-    "the original on.",
-    "overview": "Scores against total parameters. A colour a method, a marker a model, a line from the original, in "
-    "black, through a method's sizes, each with its mix of highest GEN; ours are filled, others hollow.",
+    "the entropy of the singular values, which needs no tolerance and tells models apart whose numerical rank is full; "
+    "otherwise as in Figure 5.",
+    "held-out-loss": "Held-out loss, MC and GEN against parameters. One column per calibration mix, one line per "
+    "method, starting at the original.",
+    "overview": "Scores against total parameters. One colour per method, one marker per model; lines run from the "
+    "original, in black, through a method's sizes, each with its mix of highest GEN; ours are filled, others hollow.",
 }
 # The same figures at the second size.
 SAME = {"figure-6": "figure-2", "figure-7a": "figure-3a", "figure-7b": "figure-3b"}
 
 
 def caption(name: str) -> str:
-    """The caption of a figure by its name, as `ream.analysis.paper` names them: those of further sizes end in -K.
+    """The caption of a figure by its name; names of further sizes end in -K, as `names_of_mixes` gives them.
 
     Raises:
         ValueError: no figure has that name.
@@ -44,10 +46,10 @@ def caption(name: str) -> str:
 
 
 def title(name: str) -> str:
-    """What a figure or table is called in headings: "Figure 3a", "Figure 2, 8 experts", "Fronts, 24 experts"."""
-    found = re.fullmatch(r"(?:(figure|table)-)?(\d+[a-z]?|[^\d].*?)(?:-(\d+))?", name)
-    if found is None:
+    """The heading of a figure or table by its name: "Figure 3a", "Figure 2, 8 experts", "Fronts, 24 experts"."""
+    parts = re.fullmatch(r"(?:(figure|table)-)?(\d+[a-z]?|[^\d].*?)(?:-(\d+))?", name)
+    if parts is None:
         return name
-    kind, what, experts = found.groups()
+    kind, what, experts = parts.groups()
     words = f"{kind} {what}" if kind and what[0].isdigit() else what.replace("-", " ")
     return words[:1].upper() + words[1:] + (f", {experts} experts" if experts else "")

@@ -8,10 +8,11 @@ TYPES = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex", "
 
 
 def data_address(suffix: str, content: str | bytes) -> str:
-    """A data: address of a file.
+    """A data: address that holds a file.
 
     Args:
-        suffix: a key of TYPES.
+        suffix: the file's suffix, a key of TYPES.
+        content: the file's content.
     """
     raw = content.encode() if isinstance(content, str) else content
     charset = ";charset=utf-8" if isinstance(content, str) and suffix != "svg" else ""
@@ -19,5 +20,5 @@ def data_address(suffix: str, content: str | bytes) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name as an id in the page and as the name of a file: letters, digits and hyphens."""
+    """A name as an id in the page and as the name of a file: letters, digits and hyphens only."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-") or "unnamed"

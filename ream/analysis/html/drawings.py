@@ -1,12 +1,12 @@
-"""A figure as the page takes it: its caption, SVG, PNG and data."""
+"""A figure rendered for the page: its caption, SVG, PNG and data."""
 
 import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ream.analysis.figures import write
-from ream.analysis.table import Table
+from ream.analysis.figures.files import write
+from ream.analysis.tables.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure.
+    """A rendered figure.
 
     Attributes:
-        name: of its files, without suffix.
+        name: name of its files, without suffix.
         caption: plain text; its first sentence is a title.
-        svg: a document of its own. png: the same picture; None where there is none.
+        svg: the picture as a complete SVG document.
+        png: the same picture; None where there is none.
         data: the numbers it shows.
     """
 
@@ -31,16 +32,16 @@ class Drawing:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in CSS pixels, 96 an inch, from the SVG's own points.
+        """Width and height in CSS pixels, 96 per inch, from the points that the SVG gives.
 
         Raises:
-            ValueError: the SVG does not say its size in points.
+            ValueError: the SVG does not give its size in points.
         """
         root = re.search(r"<svg[^>]*>", self.svg)
         lengths = [re.search(rf'\s{side}="([0-9.]+)pt"', root[0]) if root else None for side in ("width", "height")]
         width, height = (round(float(length[1]) * 96 / 72) if length else 0 for length in lengths)
         if not (width and height):
-            raise ValueError(f"the SVG of {self.name} does not say its width and height in points")
+            raise ValueError(f"the SVG of {self.name} does not give its width and height in points")
         return width, height
 
 

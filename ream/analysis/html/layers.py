@@ -1,4 +1,4 @@
-"""What became of the experts of each layer, from a recipe, and the same as compact JSON for the page."""
+"""Groups, weights and saliency of each layer, from a recipe, and the same as compact JSON for the page."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from ream.core.recipe import LayerRecipe, Recipe
 
-DIGITS = 4  # significant ones: more than a picture shows
+DIGITS = 4  # significant digits, more than a picture shows
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a compressed model; experts by their index in the original.
+    """One layer of a compressed model; experts are given by their index in the original.
 
     Attributes:
-        index: of the layer in the model.
+        index: index of the layer in the model.
         experts: routed experts of the original layer.
-        groups: kept expert to the members of its group, itself among them; experts in no group were dropped.
-        saliency: of each expert; None where it is not known.
-        error: of the layer's output; None where it is not known.
+        groups: kept expert to the members of its group, itself included; experts in no group were dropped.
+        saliency: saliency of each expert; None where it is not known.
+        error: error of the layer's output; None where it is not known.
     """
 
     index: int
@@ -40,10 +40,11 @@ class Layer:
     error: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that do not fit the layer.
+        """Check that groups and numbers fit the layer.
 
         Raises:
-            ValueError: says which.
+            ValueError: an expert is out of range or in two groups, a kept expert is not in its own group, there is not
+                one saliency per expert, or a number is not finite.
         """
         members = [member.expert for group in self.groups.values() for member in group]
         if len(set(members)) != len(members) or any(not 0 <= expert < self.experts for expert in members):
@@ -79,13 +80,15 @@ def layer_view(
     """A recipe's layers, in their order.
 
     Args:
-        recipe: of the model.
-        mix, method, experts: what it is called in the page.
-        saliency: layer index to the saliency of each expert; None: the recipe's own, that decided.
-        errors: layer index to the error of its output; layers without one have none.
+        recipe: the model's recipe.
+        mix: name of the model's mix.
+        method: name of its method.
+        experts: number of experts it keeps.
+        saliency: layer index to the saliency of each expert; None takes those of the recipe, which decided.
+        errors: layer index to the error of its output; layers may be missing.
 
     Raises:
-        ValueError: saliencies that do not fit, or a number that is not finite.
+        ValueError: the saliencies do not fit, or a number is not finite.
     """
     layers = []
     for index, layer in sorted(recipe.layers.items()):
@@ -103,6 +106,7 @@ def layer_view(
 
 
 def _groups(layer: LayerRecipe) -> dict[int, tuple[Member, ...]]:
+    """Kept expert to the members of its group."""
     return {
         int(kept): tuple(
             Member(int(expert), float(layer.weights[expert]))
@@ -115,11 +119,13 @@ def _groups(layer: LayerRecipe) -> dict[int, tuple[Member, ...]]:
 def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str] | None = None) -> str:
     """JSON of all views: {"lists": [[...], ...], "views": [{mix, method, experts, link, layers}]}.
 
-    A layer is [index, groups, weights, saliency, error]: groups has each expert's kept expert (−1: dropped), weights
-    each expert's weight in its group; both and saliency are places in "lists", where each different list stands once
-    (mixes of one saliency share theirs), saliency −1 where it is not known. Numbers have DIGITS significant digits.
+    A layer is [index, groups, weights, saliency, error]. groups, weights and saliency are places in "lists", which has
+    every distinct list once (mixes with the same saliency share it). The list of groups gives the kept expert of each
+    expert (−1: dropped), that of weights the weight of each expert in its group; saliency is −1 where it is not known.
+    Numbers have DIGITS significant digits.
 
     Args:
+        views: the models.
         links: (mix, method, experts) to the address of the recipe, relative to the page.
     """
     places: dict[tuple[float, ...], int] = {}
@@ -144,5 +150,6 @@ def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str
 
 
 def _rounded(value: float) -> float:
+    """The value with DIGITS significant digits, as an integer where it is one."""
     rounded = float(f"{value:.{DIGITS}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded

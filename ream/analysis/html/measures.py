@@ -1,19 +1,19 @@
-"""What models are compared by: GEN, AVG and the mean held-out loss, their intervals and those of differences."""
+"""The measures by which models are compared: GEN, AVG and the mean held-out loss, with intervals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ream.analysis.intervals import Interval, Tasks
-from ream.analysis.loss_intervals import loss_difference, loss_interval
-from ream.analysis.row_intervals import intervals_between, intervals_of
-from ream.analysis.rows import Row
+from ream.analysis.numbers.intervals import Interval, Tasks
+from ream.analysis.numbers.loss_intervals import loss_difference, loss_interval
+from ream.analysis.numbers.row_intervals import intervals_between, intervals_of
+from ream.analysis.results.rows import Row
 from ream.evaluation.scores import Cell
 
 Model = TypeVar("Model")
 OTHER_TASKS = "the two were not scored on the same tasks"
 OTHER_TEXT = "the two were not scored on the same text"
-NO_ERRORS = "standard errors are not known"
+NO_ERRORS = "there are no standard errors"
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,14 @@ class Measure(Generic[Model]):
     """A measure of a model.
 
     Attributes:
-        name: in a heading. phrase: what the best has, in a sentence.
-        value: of a model; None where it has none.
-        interval: 95%, of a model; None where no standard error is known.
-        difference: 95%, of one model's value less another's; a text that says why there is none.
-        exact: tasks of a model without a standard error, where others have one.
+        name: its name in a heading.
+        phrase: what the best model has, in a sentence.
+        value: a model's value; None where it has none.
+        interval: the 95% interval of a model's value; None where no standard error is known.
+        difference: the 95% interval of one model's value minus another's, or the reason why there is none.
+        exact: a model's tasks without a standard error, where others have one.
         lower: whether the smallest value is the best.
-        digits: to show.
+        digits: decimals to show.
     """
 
     name: str
@@ -41,24 +42,30 @@ class Measure(Generic[Model]):
 
 
 def _scores(name: str, phrase: str, both: bool) -> Measure[Row]:
-    """GEN or AVG, whose field in rows and intervals is its name in small letters; both: it is of MC's tasks, too."""
+    """GEN or AVG; the attribute of rows and intervals is the name in lower case.
+
+    Args:
+        name: "GEN" or "AVG".
+        phrase: what the best model has.
+        both: whether the measure depends on MC's tasks, too.
+    """
     field = name.lower()
 
     def suites(row: Row) -> list[Tasks]:
         return [row.mc_tasks, row.gen_tasks] if both else [row.gen_tasks]
 
     def value(row: Row) -> float | None:
-        found: float | None = getattr(row, field)
-        return found
+        mean: float | None = getattr(row, field)
+        return mean
 
     def interval(row: Row) -> Interval | None:
-        found: Interval | None = getattr(intervals_of([row]), field)
-        return found
+        of_mean: Interval | None = getattr(intervals_of([row]), field)
+        return of_mean
 
     def difference(one: Row, other: Row) -> Interval | str:
-        found: Interval | None = getattr(intervals_between([one], [other]), field)
-        if found is not None:
-            return found
+        of_difference: Interval | None = getattr(intervals_between([one], [other]), field)
+        if of_difference is not None:
+            return of_difference
         same = [set(suite) for suite in suites(one)] == [set(suite) for suite in suites(other)]
         return NO_ERRORS if same else OTHER_TASKS
 
@@ -71,6 +78,7 @@ def _scores(name: str, phrase: str, both: bool) -> Measure[Row]:
 
 
 def _loss_difference(one: Cell, other: Cell) -> Interval | str:
+    """The interval of the difference of two mean losses."""
     return loss_difference(one.loss, other.loss) if set(one.loss) == set(other.loss) else OTHER_TEXT
 
 
@@ -78,7 +86,7 @@ GEN = _scores("GEN", "the highest GEN", both=False)
 AVG = _scores("AVG", "the highest AVG", both=True)
 LOSS = Measure[Cell](
     "Held-out loss",
-    "the lowest mean held-out loss, in nats a token",
+    "the lowest mean held-out loss, in nats per token",
     lambda cell: cell.mean_loss,
     lambda cell: loss_interval(cell.loss),
     _loss_difference,

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no other file, the same bytes for the same input."""
+"""The report as one HTML file that needs no network and no other file; the same report gives the same bytes."""
 
 import base64
 import hashlib
@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ream.analysis.figures.style import styles
 from ream.analysis.html.captions import title
 from ream.analysis.html.downloads import data_address, identifier
 from ream.analysis.html.drawings import Drawing
@@ -19,17 +20,16 @@ from ream.analysis.html.layers import LayerView, encoded
 from ream.analysis.html.statements import Verdict
 from ream.analysis.html.strips import strips_of
 from ream.analysis.html.table_view import downloads, table_view
-from ream.analysis.style import styles
-from ream.analysis.table import Table
+from ream.analysis.tables.table import Table
 
 PACKAGE, TEMPLATES = "ream.analysis.html", "templates"
-WIDE, HUGE = 520, 1400  # CSS pixels: wider drawings have a row of their own; still wider ones scroll, not shrink
+WIDE, HUGE = 520, 1400  # CSS pixels: drawings wider than the first fill a row, wider than the second scroll
 SCRIPTS = ("theme.js", "tables.js", "pictures.js", "layers.js")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that was run: its name, and one or several values; commands and the like are set as code."""
+    """A fact about the run: its name, its values, and whether they are shown as code, as commands are."""
 
     name: str
     values: tuple[str, ...]
@@ -56,17 +56,19 @@ class RecipeLink:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows; empty parts have no section.
+    """The content of the page; empty parts have no section.
 
     Attributes:
-        title: of the page.
+        title: title of the page.
         facts: what was run.
-        notes: sentences on all numbers, above the verdict (`published_note`).
-        verdicts: of `ream.analysis.html.verdict.verdicts`.
-        drawings, tables: in the order of the page.
-        layers: what became of the experts, a view a model.
-        error_name: what the layers' errors are, with their unit.
-        recipes, results: files beside the page.
+        notes: sentences about all numbers, above the verdict (`published_note`).
+        verdicts: verdicts of `ream.analysis.html.verdict.verdicts`.
+        drawings: figures in the order of the page.
+        tables: tables in the order of the page.
+        layers: groups of the experts, a view per model.
+        error_name: name of the layers' errors, with their unit.
+        recipes: the models' recipes, beside the page.
+        results: other files beside the page.
     """
 
     title: str
@@ -81,23 +83,22 @@ class Report:
     results: tuple[Link, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what the page could not tell apart.
+        """Check that names are unique.
 
         Raises:
-            ValueError: two tables or drawings of one name, or two views of one model.
+            ValueError: two tables or drawings have the same name, or there are two views of one model.
         """
-        parts = [
-            identifier(name) for name in (*(one.name for one in self.tables), *(one.name for one in self.drawings))
-        ]
+        names = [*(table.name for table in self.tables), *(drawing.name for drawing in self.drawings)]
+        parts = [identifier(name) for name in names]
         views = [f"{view.method} on {view.mix} with {view.experts} experts" for view in self.layers]
-        for names in (parts, views):
-            twice = sorted(name for name, count in Counter(names).items() if count > 1)
-            if twice:
-                raise ValueError(f"the report has two of {', '.join(twice)}")
+        for labels in (parts, views):
+            repeated = sorted(label for label, count in Counter(labels).items() if count > 1)
+            if repeated:
+                raise ValueError(f"the report has two of {', '.join(repeated)}")
 
 
 def page(report: Report) -> str:
-    """The whole page.
+    """The whole page as HTML.
 
     Raises:
         ValueError: a path is not relative to the page.
@@ -130,7 +131,7 @@ def relative(path: str) -> str:
     """A path as the address of a link.
 
     Raises:
-        ValueError: the path is empty or absolute: the page is to be moved together with its folder.
+        ValueError: the path is empty or absolute; links must hold when the page is moved with its folder.
     """
     if not path or path.startswith("/") or "\\" in path or ":" in path.split("/")[0]:
         raise ValueError(f"'{path}' is not a path relative to the page's folder")
@@ -138,32 +139,33 @@ def relative(path: str) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A column's name that may break after its underscores."""
+    """A column's name as HTML that may break after underscores."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def _policy(style: str, scripts: list[str]) -> str:
-    """The Content-Security-Policy: this page's own style and scripts, pictures that are in it, and no network."""
+    """The Content-Security-Policy: it allows this style, these scripts and embedded pictures, and no network."""
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
-    own = " ".join(digest(script) for script in scripts)
-    return (f"default-src 'none'; script-src {own}; style-src {digest(style)}; img-src data:; "
+    digests = " ".join(digest(script) for script in scripts)
+    return (f"default-src 'none'; script-src {digests}; style-src {digest(style)}; img-src data:; "
             "base-uri 'none'; form-action 'none'")  # fmt: skip
 
 
 def _drawing(drawing: Drawing) -> dict[str, Any]:
+    """A figure in the form that the template reads."""
     width, height = drawing.size
     headline, _, rest = drawing.caption.partition(". ")
     name = identifier(drawing.name)
-    csv_file = next(found for found in downloads(drawing.data) if found[0] == "CSV")
+    csv_address = next(address for form, _, address in downloads(drawing.data) if form == "CSV")
     return {
         "id": name, "title": title(drawing.name), "headline": headline.rstrip("."), "rest": rest,
         "width": width, "height": height, "look": "wide huge" if width > HUGE else "wide" if width > WIDE else "",
         "svg": data_address("svg", drawing.svg),
         "png": None if drawing.png is None else data_address("png", drawing.png),
-        "csv": csv_file[2],
+        "csv": csv_address,
     }  # fmt: skip
 
 

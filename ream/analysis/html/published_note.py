@@ -1,11 +1,11 @@
-"""Which cells of the grid have published numbers only, ours only, or both."""
+"""The note on published numbers: which cells of the grid have the paper's numbers, ours, or both."""
 
 from collections.abc import Sequence
 
 from ream.analysis.html.statements import counted, listed
-from ream.analysis.rows import ORIGINAL, OURS, PAPER, Row
+from ream.analysis.results.rows import ORIGINAL, OURS, PAPER, Row
 
-NOTE = "Published numbers are marked “paper”: they are the paper's printed ones, not measured here."
+NOTE = "Numbers marked “paper” are those printed in the paper; they were not measured here."
 
 
 def published_note(rows: Sequence[Row]) -> str | None:
@@ -18,17 +18,18 @@ def published_note(rows: Sequence[Row]) -> str | None:
     if not ours:
         return f"{NOTE} None of the numbers here are ours."
     both = [cell for cell in published if cell in ours]
-    alone: dict[str, int] = {}
+    published_only: dict[str, int] = {}
     for cell, row in published.items():
         if cell not in ours:
             name = f"{row.method} at {row.experts} experts"
-            alone[name] = alone.get(name, 0) + 1
-    said = f"{NOTE} {counted(len(both), 'cell has', 'cells have')} both ours and the paper's."
-    if alone:
-        parts = [f"{name} ({counted(count, 'mix', 'mixes')})" for name, count in alone.items()]
-        said += f" Only published: {listed(parts)}."
-    return said
+            published_only[name] = published_only.get(name, 0) + 1
+    text = f"{NOTE} {counted(len(both), 'cell has', 'cells have')} both our numbers and the paper's."
+    if published_only:
+        parts = [f"{name} ({counted(count, 'mix', 'mixes')})" for name, count in published_only.items()]
+        text += f" Published only: {listed(parts)}."
+    return text
 
 
 def _cell(row: Row) -> object:
+    """Key of a cell of the grid."""
     return row.model, row.method, row.experts, row.mix_key

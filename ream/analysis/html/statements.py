@@ -1,22 +1,24 @@
-"""What the verdict is made of: statements in words, each with the numbers it rests on."""
+"""Statements of the verdict in words, with the numbers they rest on."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-# Whether the numbers carry the statement: a 95% interval that leaves 0 out, one that has 0 in it, or no interval.
+# Whether the numbers support the statement: the 95% interval leaves 0 out, contains 0, or there is none.
 Standing = Literal["clear", "noise", "unknown"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One method's number beside the others'.
+    """One method's number beside those of others.
 
     Attributes:
-        method: whose it is.
+        method: name of the method.
         detail: the mix it was reached with, or the number of mixes.
         value: the number; None where it is not defined.
-        low, high: of its 95% interval; None where it is not known.
-        digits: to show. signed: the number is shown with its sign.
+        low: lower end of its 95% interval; None where it is not known.
+        high: upper end of its 95% interval; None where it is not known.
+        digits: decimals to show.
+        signed: whether the number is shown with its sign.
     """
 
     method: str
@@ -35,14 +37,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence or two, and what they rest on.
+    """A few sentences and the numbers they rest on.
 
     Attributes:
         subject: what it is about, in a few words.
         text: plain sentences.
-        standing: whether the numbers carry it.
-        points: of the methods, in the order of the text.
-        reference: where a line is drawn through the points: the original's value, or 0; None for no line.
+        standing: whether the numbers support it.
+        points: numbers of the methods, in the order of the text.
+        reference: place of a line through the points, the original's value or 0; None for no line.
     """
 
     subject: str
@@ -54,7 +56,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class SizeVerdict:
-    """Of the models that keep one number of experts."""
+    """The verdict on the models that keep one number of experts."""
 
     experts: int
     best: tuple[Statement, ...]
@@ -63,12 +65,13 @@ class SizeVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one model's results from one origin.
+    """The verdict on one model's results from one origin.
 
     Attributes:
-        model: the original's name. origin: whose numbers they are.
-        sizes: from large to small; none where no compressed model was scored.
-        notes: what holds for all of it, and what cannot be told.
+        model: name of the original.
+        origin: origin of the numbers.
+        sizes: verdicts from large to small; none where no compressed model was scored.
+        notes: what holds for all of them, and what is not known.
     """
 
     model: str
@@ -86,10 +89,10 @@ def number(value: float, digits: int, signed: bool = False) -> str:
 
 
 def listed(parts: list[str]) -> str:
-    """ "a, b and c"."""
+    """The parts as a list in a sentence: "a, b and c"."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def counted(count: int, one: str, several: str) -> str:
-    """ "1 mix", "2 mixes"."""
+    """A count with its noun: "1 mix", "2 mixes"."""
     return f"{count} {one if count == 1 else several}"

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
+from ream.analysis.figures.style import styles
 from ream.analysis.html.statements import Point, Statement
-from ream.analysis.style import styles
 
 PADDING = 0.05  # of the range, at both ends
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A point, and where its value and the ends of its interval lie, in percent of the width; None: not known."""
+    """A point with the positions of its value and its interval's ends, in percent of the width; None: not known."""
 
     point: Point
     colour: str
@@ -21,14 +21,17 @@ class Strip:
 
 @dataclass(frozen=True)
 class Strips:
-    """The strips of a statement, and where its reference line lies."""
+    """The strips of a statement, and the position of its reference line."""
 
     strips: tuple[Strip, ...]
     reference: float | None
 
 
 def strips_of(statement: Statement) -> Strips:
-    """Correlations lie on −1 to 1; other values on the range of all of them, their intervals and the reference."""
+    """The strips of a statement.
+
+    Correlations share the scale −1 to 1; other values the range of all values, intervals and the reference.
+    """
     points = statement.points
     numbers = [end for point in points for end in (point.value, point.low, point.high, statement.reference)
                if end is not None]  # fmt: skip
@@ -43,7 +46,7 @@ def strips_of(statement: Statement) -> Strips:
         return None if value is None else round(100 * (value - start) / width, 2)
 
     look = styles(point.method for point in points)
-    found = [
+    strips = (
         Strip(point, look[point.method].colour, at(point.value), at(point.low), at(point.high)) for point in points
-    ]
-    return Strips(tuple(found), at(statement.reference))
+    )
+    return Strips(tuple(strips), at(statement.reference))

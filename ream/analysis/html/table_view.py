@@ -1,15 +1,16 @@
-"""A table as the page's template takes it."""
+"""A table in the form that the page's template reads."""
 
 from dataclasses import dataclass
 
 from ream.analysis.html.captions import title
 from ream.analysis.html.downloads import data_address, identifier
-from ream.analysis.rows import ORIGINAL, OURS
-from ream.analysis.table import RENDERERS, Table
+from ream.analysis.results.rows import ORIGINAL, OURS
+from ream.analysis.tables.formats import RENDERERS
+from ream.analysis.tables.table import Table
 
-# Tables wider than this have their means before the tasks, where they are seen without scrolling.
+# Tables with more columns than this show the means before the tasks, where they are seen without scrolling.
 MANY = 12
-STATED, MEANS = ("model", "experts", "method", "mix", "results"), ("MC", "GEN", "AVG", "ΔGEN")
+DESCRIPTION, MEANS = ("model", "experts", "method", "mix", "results"), ("MC", "GEN", "AVG", "ΔGEN")
 NAMES = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
 
 
@@ -18,9 +19,11 @@ class CellView:
     """A cell.
 
     Attributes:
-        text: as people read it.
-        value: the number that it is sorted by, "" where it is not known; None: it is sorted by its text.
-        bold: it is pointed out. tag: it says whose the results are that are not ours. look: its classes.
+        text: the value as people read it.
+        value: the number that it is sorted by, "" where it is not known; None where it is sorted by its text.
+        bold: whether it is pointed out.
+        tag: whether it names the origin of results that are not ours.
+        look: its CSS classes.
     """
 
     text: str
@@ -32,7 +35,7 @@ class CellView:
 
 @dataclass(frozen=True)
 class ColumnView:
-    """A column's name and the classes of its cells: number, name (stays in sight when the table scrolls)."""
+    """A column's name and the CSS classes of its cells: number, name (stays in sight when the table scrolls)."""
 
     name: str
     look: str
@@ -40,7 +43,7 @@ class ColumnView:
 
 @dataclass(frozen=True)
 class RowView:
-    """A row, and its classes: original (stays on top however a table is sorted), published (not ours), rule."""
+    """A row, and its CSS classes: original (stays on top however a table is sorted), published (not ours), rule."""
 
     cells: tuple[CellView, ...]
     look: str
@@ -59,7 +62,7 @@ class TableView:
 
 
 def table_view(table: Table) -> TableView:
-    """A table's cells, how they sort, and its files."""
+    """A table's cells, the values they are sorted by, and its files."""
     names = [column.name for column in table.columns]
     method, results = (names.index(name) if name in names else None for name in ("method", "results"))
     numbers = [table.is_number(place) for place in range(len(names))]
@@ -92,11 +95,11 @@ def table_view(table: Table) -> TableView:
 
 
 def _order(names: list[str]) -> list[int]:
-    """Places of the columns as the page shows them; files have them as they are in the table."""
+    """Places of the columns in the order of the page; files keep the order of the table."""
     places = list(range(len(names)))
     if len(names) <= MANY:
         return places
-    return sorted(places, key=lambda place: (names[place] not in STATED, names[place] not in MEANS, place))
+    return sorted(places, key=lambda place: (names[place] not in DESCRIPTION, names[place] not in MEANS, place))
 
 
 def downloads(table: Table) -> tuple[tuple[str, str, str], ...]:

@@ -1,7 +1,8 @@
-"""The refit's normal equations with one matrix for all experts, where it is small enough to be kept (docs/refit.md).
+"""The refit's normal equations solved at once, where their one matrix for all experts is small enough to be kept.
 
-One pass over the tokens takes all of it, cross terms between experts and all; one Cholesky factor solves it for all
-outputs. The same minimum as conjugate gradients find (`ream.core.refit.refit`), in two passes instead of one a sweep.
+One pass over the tokens takes the whole matrix, cross terms between experts included; one Cholesky factor solves it for
+all outputs; one pass measures. The minimum is that of conjugate gradients (`ream.core.refit.conjugate_gradients`), in
+two passes instead of one a sweep (docs/refit.md).
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ream.core.refit.sums import CompressedExperts, NormalSums, Stream, chosen
+from ream.core.refit.solution import SolutionErrors, measured_solution
+from ream.core.refit.sums import CompressedExperts, NormalSums, Stream, subset
 
 DEFINITE = 1e-12  # of the largest diagonal entry, added where rounding makes the matrix indefinite; times 10 until not
 
@@ -20,9 +22,10 @@ class FullSums:
     """Sums over tokens.
 
     Attributes:
-        gram: of f_i(x) f_j(x)^T for all experts i and j, over fitted tokens.
-        products: B_j, of error(x) f_j(x)^T over fitted tokens.
-        fitted: of error² over fitted tokens, for each output. held_out: over held-out tokens, for all outputs.
+        gram: sum of f_i(x) f_j(x)^T over fitted tokens, for all experts i and j.
+        products: B_j, the sum of error(x) f_j(x)^T over fitted tokens.
+        fitted: sum of error² over fitted tokens, for each output.
+        held_out: sum of error² over held-out tokens and all outputs.
         normal: counts, and the diagonal blocks of the matrix.
     """
 
@@ -33,8 +36,30 @@ class FullSums:
     normal: NormalSums
 
 
+def solved_at_once(
+    stream: Stream, experts: CompressedExperts, ridge: float
+) -> tuple[Float64[Tensor, "K H D"], SolutionErrors, NormalSums]:
+    """The changes of all outputs, their errors, and the sums that a report needs.
+
+    Args:
+        stream: starts a pass over the tokens.
+        experts: the layer's experts.
+        ridge: λ, at least 0.
+    """
+    sums = full_sums(stream, experts)
+    added = ridge * sums.normal.gram.diagonal(dim1=1, dim2=2).mean(1)
+    before, held_out_before = [float(sums.fitted.sum())], [sums.held_out]
+    change, errors = measured_solution(
+        stream, experts, slice(None), solved(sums, added), added, sums.fitted, before, held_out_before
+    )
+    return change, errors, sums.normal
+
+
 def full_sums(stream: Stream, experts: CompressedExperts) -> FullSums:
-    """One pass over the tokens; of two experts' features those of the tokens that both are given are multiplied."""
+    """The whole matrix and right-hand side, in one pass.
+
+    The features of two experts are multiplied only for tokens that are routed to both.
+    """
     count, hidden, width = experts.stack.down.shape
     gram, products = experts.zeros(count, width, count, width), experts.zeros(count, hidden, width)
     counts, fitted, held_out = experts.zeros(count), experts.zeros(hidden), experts.zeros()
@@ -43,21 +68,21 @@ def full_sums(stream: Stream, experts: CompressedExperts) -> FullSums:
         squares = tokens.error.double().square()
         held_out += squares[~tokens.fitted].sum()
         held_out_tokens += int((~tokens.fitted).sum())
-        taken = chosen(tokens, tokens.fitted)
         fitted += squares[tokens.fitted].sum(0)
-        fitted_tokens += len(taken.x)
-        features = list(experts.features(taken))
-        place = torch.full((count, len(taken.x)), -1, device=taken.x.device)  # of a token among an expert's
+        kept = subset(tokens, tokens.fitted)
+        fitted_tokens += len(kept.x)
+        features = list(experts.features(kept))
+        place = torch.full((count, len(kept.x)), -1, device=kept.x.device)  # of a token among an expert's; −1: none
         for expert, rows, values in features:
             counts[expert] += len(rows)
-            products[expert] += taken.error[rows].to(values.dtype).T @ values
+            products[expert] += kept.error[rows].to(values.dtype).T @ values
             place[expert, rows] = torch.arange(len(rows), device=rows.device)
         for number, (first, rows, values) in enumerate(features):
             gram[first, :, first] += values.T @ values
-            for second, _, others in features[number + 1 :]:
-                there = place[second, rows]
-                both = there >= 0
-                block = (values[both].T @ others[there[both]]).double()
+            for second, _, second_values in features[number + 1 :]:
+                second_places = place[second, rows]
+                shared = second_places >= 0
+                block = (values[shared].T @ second_values[second_places[shared]]).double()
                 gram[first, :, second] += block
                 gram[second, :, first] += block.T
     blocks = torch.stack([gram[expert, :, expert] for expert in range(count)])
@@ -69,7 +94,8 @@ def solved(sums: FullSums, ridge: Float64[Tensor, " K"]) -> Float64[Tensor, "K H
     """The changes X_j that minimise the objective; 0 for an expert without tokens.
 
     Args:
-        sums: of a pass. ridge: what is added to the diagonal of each expert's block.
+        sums: of a pass over the tokens.
+        ridge: what is added to the diagonal of each expert's block.
     """
     count, hidden, width = sums.products.shape
     matrix = sums.gram.reshape(count * width, count * width).clone()

@@ -1,13 +1,13 @@
 """Merging a group of experts into one by choosing among their neurons (docs/refit.md; beyond the REAM paper).
 
-A mean of neurons is a neuron that none of the experts had. Instead, D of a group's m·D neurons stay as they are: those
-that are left when the others have been removed one by one, each time the one whose loss costs least once the down
-projections of the remaining ones have been refitted (Hassibi and Stork, Optimal Brain Surgeon, NIPS 1992):
+A mean of neurons is a neuron that none of the experts had. Instead, D of a group's m·D neurons stay as they are. The
+others are removed one by one, each time the neuron whose loss costs least once the down projections of the remaining
+ones have been refitted (Hassibi and Stork, Optimal Brain Surgeon, NIPS 1992):
 
     cost of neuron n = ‖W_n‖² / [A⁻¹]_nn,    then  W ← W − W_n [A⁻¹]_n / [A⁻¹]_nn
 
-with W [H, m·D] the members' down projections side by side, and A = sum of f f^T over the tokens routed to the group,
-f(x) = g'(x) h(x) its neurons' weighted activations.
+with W [H, m·D] the members' down projections side by side, A = sum of f f^T over the tokens routed to the group, and
+f(x) = g'(x) h(x) the weighted activations of the group's neurons.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ from ream.core.pairs import routed_rows
 from ream.core.refit.sums import product_dtype
 from ream.core.routing import Routing
 
-ROWS = ("gate", "up", "gate_bias", "up_bias")  # one entry a neuron, along the first axis
-DAMPING = 1e-3  # of A's mean diagonal, added to it: rarely used neurons have few tokens
+ROWS = ("gate", "up", "gate_bias", "up_bias")  # tensors with one entry for each neuron, along the first axis
+DAMPING = 1e-3  # fraction of A's mean diagonal that is added to it, since rarely used neurons have few tokens
 
 
 def neuron_grams(
@@ -34,11 +34,13 @@ def neuron_grams(
     unit: GatedUnit,
     input_gates: Float[Tensor, "K H"] | None = None,
 ) -> dict[int, Tensor]:
-    """A of some groups, [m·D, m·D] float64 each, members one after the other.
+    """A of each group, [m·D, m·D] float64, with its members' neurons one after the other.
 
     Args:
-        stream: inputs of the MoE layer, and what a router with one row a group makes of them.
-        experts: the original's. groups: the members of each, by its position. unit: of the neurons.
+        stream: inputs of the MoE layer, and their routing by a router with one row for each of the K groups.
+        experts: the original's N experts.
+        groups: the members of each group, by its position among the K; groups may be missing.
+        unit: gated unit of the neurons.
         input_gates: that router's rows, where they scale the experts' inputs.
     """
     width, device = experts.down.shape[2], experts.down.device
@@ -64,14 +66,16 @@ def neuron_grams(
 
 
 def chosen_neurons(gram: Float64[Tensor, "n n"], down: Float[Tensor, "H n"], keep: int) -> Int64[np.ndarray, " D"]:
-    """The neurons that are left by elimination, ascending; ties remove the lower index.
+    """The D neurons that elimination leaves, ascending; of neurons that cost the same the lower index goes first.
 
     Args:
-        gram: A, of a group. down: W of its members side by side. keep: D.
+        gram: A of a group, n = m·D.
+        down: W, the members' down projections side by side.
+        keep: D.
 
     Returns:
-        Indices into the members' neurons one after the other: member · D + neuron. All of the first member's where no
-        token is routed to the group.
+        Indices into the members' neurons one after the other, member · D + neuron. Where no token is routed to the
+        group, they are all neurons of the first member.
     """
     mean = gram.diagonal().mean()
     if not float(mean):
@@ -83,54 +87,59 @@ def chosen_neurons(gram: Float64[Tensor, "n n"], down: Float[Tensor, "H n"], kee
     for _ in range(len(gram) - keep):
         diagonal = inverse.diagonal()
         costs = torch.where(removed, torch.inf, weights.square().sum(0) / diagonal)
-        least = costs.argmin(dim=0, keepdim=True)  # stays on the device: the host need not know it
+        least = costs.argmin(dim=0, keepdim=True)  # stays on the device, so the host does not wait
         row = inverse.index_select(0, least)[0]
-        own = row.index_select(0, least)
-        weights -= torch.outer(weights.index_select(1, least)[:, 0] / own, row)
-        inverse -= torch.outer(row / own, row)
+        pivot = row.index_select(0, least)
+        weights -= torch.outer(weights.index_select(1, least)[:, 0] / pivot, row)
+        inverse -= torch.outer(row / pivot, row)
         removed.index_fill_(0, least, True)
-        inverse.index_put_((least, least), one)  # its row and column are zero: it takes no part in what follows
+        inverse.index_put_((least, least), one)  # its row and column are zero now, so it has no part in later steps
     kept: np.ndarray = (~removed).nonzero()[:, 0].cpu().numpy()
     return kept
 
 
 def assembled(members: Iterable[Expert], weights: Sequence[float], neurons: Int64[np.ndarray, " D"]) -> Expert:
-    """One expert of chosen neurons, in the order of their indices; members are taken one at a time.
+    """One expert made of chosen neurons, in the order of their indices, with one member in memory at a time.
 
     Args:
-        members: experts of the group; the result takes the first one's dtype.
-        weights: of each member, summing to 1. What belongs to no neuron (the down projection's bias, a row that gates
-            the input) is their weighted mean.
-        neurons: `chosen_neurons`.
+        members: experts of the group; the result has the dtype of the first.
+        weights: weight of each member, summing to 1. Tensors without an entry for each neuron (the down projection's
+            bias, the input gate) are weighted means.
+        neurons: as `chosen_neurons` returns them.
+
+    Raises:
+        ValueError: members and weights differ in number.
     """
     pieces: dict[str, list[Tensor]] = {}
     totals: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
     for index, (member, weight) in enumerate(zip(members, weights, strict=True)):
         width = member.down.shape[1]
-        own = torch.from_numpy(neurons[neurons // width == index] % width).to(member.down.device)
+        kept = torch.from_numpy(neurons[neurons // width == index] % width).to(member.down.device)
         for name, tensor in parts(member):
             dtype = dtypes.setdefault(name, tensor.dtype)
             if name in ROWS:
-                pieces.setdefault(name, []).append(tensor[own].to(dtype))
+                pieces.setdefault(name, []).append(tensor[kept].to(dtype))
             elif name == "down":
-                pieces.setdefault(name, []).append(tensor[:, own].to(dtype))
+                pieces.setdefault(name, []).append(tensor[:, kept].to(dtype))
             else:
                 totals[name] = totals.get(name, 0.0) + tensor.float() * float(weight)
-    chosen = {name: torch.cat(each, dim=1 if name == "down" else 0) for name, each in pieces.items()}
+    chosen = {name: torch.cat(tensors, dim=1 if name == "down" else 0) for name, tensors in pieces.items()}
     return Expert(**chosen, **{name: total.to(dtypes[name]) for name, total in totals.items()})
 
 
 def mean_rows(
     tensor: Tensor, axis: int, groups: Iterable[Int64[np.ndarray, " _"]], weights: Float64[np.ndarray, " N"]
 ) -> Tensor:
-    """A router's tensor with one entry a group: the weighted mean over its members, in the tensor's dtype.
+    """A router's tensor with one entry for each group, the weighted mean over its members, in the tensor's dtype.
 
     Args:
-        tensor: with an entry for each expert along the axis. groups: the members of each.
-        weights: of each expert, summing to 1 over a group.
+        tensor: has N entries along the axis, one for each expert.
+        axis: axis of the experts.
+        groups: the members of each group.
+        weights: weight of each expert, summing to 1 over a group.
     """
-    entries, shares = tensor.double().movedim(axis, 0), torch.from_numpy(weights)
+    entries, expert_weights = tensor.double().movedim(axis, 0), torch.from_numpy(weights)
     rows = [torch.from_numpy(members) for members in groups]
-    means = [torch.tensordot(shares[members], entries[members], dims=1) for members in rows]
+    means = [torch.tensordot(expert_weights[members], entries[members], dims=1) for members in rows]
     return torch.stack(means).movedim(0, axis).to(tensor.dtype)

@@ -1,8 +1,8 @@
-"""Passes over a layer's tokens, for the refit: the normal equations, their product with a change, what error is left.
+"""Passes over a layer's tokens for the refit: the normal equations, their product with a change, the errors left.
 
-A token x that is routed to expert j contributes its weighted neuron activations f_j(x) = g_j(x) h_j(x), [D], by which a
-change X_j [H, D] of that expert's down projection moves the layer's output by X_j f_j(x). Activations are computed as
-the model does, products of them in float32 at least (float64 where the model is), totals in float64.
+A token x that is routed to expert j contributes its weighted neuron activations f_j(x) = g_j(x) h_j(x), [D]. A change
+X_j [H, D] of that expert's down projection moves the layer's output by X_j f_j(x). Activations are computed as the
+model computes them, products of them in float32 at least (float64 where the model is), totals in float64.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,13 +19,13 @@ from ream.core.routing import Routing
 
 @dataclass(frozen=True)
 class RefitTokens:
-    """Some tokens of a layer, padding not among them.
+    """Tokens of a layer, without padding.
 
     Attributes:
         x: inputs of the MoE layer.
-        routing: what the compressed layer's router makes of them.
-        error: what the compressed layer's output lacks, target minus output, before the refit.
-        fitted: True for tokens that are fitted to, False for those that are held out.
+        routing: how the compressed layer's router routes them.
+        error: what the compressed layer's output lacks before the refit, target minus output.
+        fitted: True for tokens that are fitted to, False for held-out ones.
     """
 
     x: Float[Tensor, "T H"]
@@ -34,37 +34,43 @@ class RefitTokens:
     fitted: Bool[Tensor, " T"]
 
 
-# Starts a pass over all tokens, from the first micro-batch to the last; the same tokens every time it is called.
+# Starts a pass over all tokens, from the first micro-batch to the last; every call gives the same tokens.
 Stream = Callable[[], Iterable[RefitTokens]]
 
 
 @dataclass(frozen=True)
 class CompressedExperts:
-    """The experts that are refitted, and the unit of their neurons."""
+    """The experts that are refitted.
+
+    Attributes:
+        stack: weights of the K experts.
+        unit: gated unit of their neurons.
+    """
 
     stack: ExpertStack
     unit: GatedUnit
 
     def features(self, tokens: RefitTokens) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """For every expert that has tokens here: its index, their rows [R], and f_j of them [R, D]."""
-        for expert, rows, places in routed_rows(tokens.routing.indices, len(self.stack)):
+        """Yield (expert, rows [R], f_j of those rows [R, D]) for every expert that any of the tokens is routed to."""
+        for expert, rows, slots in routed_rows(tokens.routing.indices, len(self.stack)):
             hidden = neuron_activations(tokens.x[rows], self.stack[expert], self.unit)
             hidden = hidden.to(product_dtype(hidden.dtype))
-            yield expert, rows, hidden * tokens.routing.weights[rows, places].to(hidden.dtype)[:, None]
+            yield expert, rows, hidden * tokens.routing.weights[rows, slots].to(hidden.dtype)[:, None]
 
     def zeros(self, *shape: int) -> Tensor:
-        """Totals."""
+        """Float64 zeros on the experts' device, to add totals to."""
         return torch.zeros(shape, dtype=torch.float64, device=self.stack.down.device)
 
 
 @dataclass(frozen=True)
 class NormalSums:
-    """Sums over tokens; ``count`` and ``gram`` are of the fitted ones.
+    """Sums over tokens that do not depend on the outputs.
 
     Attributes:
-        count: tokens routed to each expert.
-        gram: A_j, of f_j(x) f_j(x)^T.
-        fitted_tokens, held_out_tokens: how many there are.
+        count: fitted tokens routed to each expert.
+        gram: A_j, the sum of f_j(x) f_j(x)^T over fitted tokens.
+        fitted_tokens: number of fitted tokens.
+        held_out_tokens: number of held-out tokens.
     """
 
     count: Float64[Tensor, " K"]
@@ -74,14 +80,14 @@ class NormalSums:
 
 
 def normal_sums(stream: Stream, experts: CompressedExperts) -> NormalSums:
-    """One pass for what does not depend on the outputs."""
+    """The diagonal blocks of the normal equations, and counts, in one pass."""
     count, (_, width) = len(experts.stack), experts.stack.down.shape[1:]
     counts, gram = experts.zeros(count), experts.zeros(count, width, width)
     fitted = held_out = 0
     for tokens in stream():
         fitted += int(tokens.fitted.sum())
         held_out += int((~tokens.fitted).sum())
-        for expert, _, features in experts.features(chosen(tokens, tokens.fitted)):
+        for expert, _, features in experts.features(subset(tokens, tokens.fitted)):
             counts[expert] += len(features)
             gram[expert] += features.T @ features
     return NormalSums(counts, gram, fitted, held_out)
@@ -90,15 +96,16 @@ def normal_sums(stream: Stream, experts: CompressedExperts) -> NormalSums:
 def error_sums(
     stream: Stream, experts: CompressedExperts, outputs: slice
 ) -> tuple[Float64[Tensor, "K O D"], Float64[Tensor, " O"], float]:
-    """One pass for some of the outputs' right-hand sides.
+    """Right-hand sides of the normal equations for O of the outputs, in one pass.
 
     Args:
-        stream: of tokens. experts: the layer's.
-        outputs: those of the H that are asked for, O in number.
+        stream: starts a pass over the tokens.
+        experts: the layer's experts.
+        outputs: which of the H outputs.
 
     Returns:
-        B_j = sum of error(x) f_j(x)^T over fitted tokens; the sum of error² over fitted tokens for each output, and
-        over held-out tokens for all of them.
+        B_j = sum of error(x) f_j(x)^T over fitted tokens; the sum of error² over fitted tokens for each output; and
+        the sum of error² over held-out tokens and all O outputs.
     """
     count, hidden, width = experts.stack.down.shape
     size = len(range(hidden)[outputs])
@@ -108,9 +115,9 @@ def error_sums(
         squares = error.double().square()
         fitted += squares[tokens.fitted].sum(0)
         held_out += squares[~tokens.fitted].sum()
-        taken = error[tokens.fitted]
-        for expert, rows, features in experts.features(chosen(tokens, tokens.fitted)):
-            products[expert] += taken[rows].to(features.dtype).T @ features
+        fitted_error = error[tokens.fitted]
+        for expert, rows, features in experts.features(subset(tokens, tokens.fitted)):
+            products[expert] += fitted_error[rows].to(features.dtype).T @ features
     return products, fitted, float(held_out)
 
 
@@ -121,40 +128,44 @@ def gram_product(
     change: Float64[Tensor, "K O D"],
     outputs: slice,
 ) -> tuple[Float64[Tensor, "K O D"], float]:
-    """One pass for a sweep. The features of one micro-batch are kept while it is worked on: k·D numbers a token.
+    """The normal equations' matrix times a search direction, in one pass.
+
+    The features of one micro-batch are held while it is worked on: k·D numbers a token.
 
     Args:
-        stream: of tokens. experts: the layer's.
-        direction: P. change: X, before the sweep.
-        outputs: which of the H both are of.
+        stream: starts a pass over the tokens.
+        experts: the layer's experts.
+        direction: P, the search direction.
+        change: X, the change before this sweep.
+        outputs: which of the H outputs both are of.
 
     Returns:
-        The sum over fitted tokens of (sum_i P_i f_i(x)) f_j(x)^T, cross terms between experts and all; and the squared
+        The sum over fitted tokens of (sum_i P_i f_i(x)) f_j(x)^T, cross terms between experts included; and the squared
         error that X leaves on held-out tokens.
     """
     product, held_out = torch.zeros_like(direction), experts.zeros()
     for tokens in stream():
-        features = list(experts.features(chosen(tokens, tokens.fitted)))
+        features = list(experts.features(subset(tokens, tokens.fitted)))
         moved = _moved(features, int(tokens.fitted.sum()), direction)
         for expert, rows, values in features:
             product[expert] += moved[rows].T @ values
-        held_out += _squares_left(chosen(tokens, ~tokens.fitted), experts, change, outputs).sum()
+        held_out += _squares_left(subset(tokens, ~tokens.fitted), experts, change, outputs).sum()
     return product, float(held_out)
 
 
 def squared_errors(
     stream: Stream, experts: CompressedExperts, change: Float64[Tensor, "K O D"], outputs: slice
 ) -> tuple[Float64[Tensor, " O"], float]:
-    """One pass: the sums of squared errors that a change of the down projections leaves, as `error_sums` gives them."""
+    """Sums of squared errors that a change of the down projections leaves, in one pass; split as by `error_sums`."""
     fitted, held_out = experts.zeros(change.shape[1]), experts.zeros()
     for tokens in stream():
-        fitted += _squares_left(chosen(tokens, tokens.fitted), experts, change, outputs)
-        held_out += _squares_left(chosen(tokens, ~tokens.fitted), experts, change, outputs).sum()
+        fitted += _squares_left(subset(tokens, tokens.fitted), experts, change, outputs)
+        held_out += _squares_left(subset(tokens, ~tokens.fitted), experts, change, outputs).sum()
     return fitted, float(held_out)
 
 
-def chosen(tokens: RefitTokens, mask: Tensor) -> RefitTokens:
-    """Some of the tokens."""
+def subset(tokens: RefitTokens, mask: Bool[Tensor, " T"]) -> RefitTokens:
+    """The tokens where the mask is True; the same object where it is True everywhere."""
     rows = mask.nonzero()[:, 0]
     if len(rows) == len(mask):
         return tokens
@@ -162,18 +173,18 @@ def chosen(tokens: RefitTokens, mask: Tensor) -> RefitTokens:
 
 
 def product_dtype(dtype: torch.dtype) -> torch.dtype:
-    """In which products of activations are taken."""
+    """The dtype in which products of activations are computed: float32 at least."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def _squares_left(tokens: RefitTokens, experts: CompressedExperts, change: Tensor, outputs: slice) -> Tensor:
-    """Sum over tokens of the squared error of each output after a change, [O]."""
+    """Sum over the tokens of the squared error that a change leaves in each output, [O]."""
     moved = _moved(list(experts.features(tokens)), len(tokens.x), change)
     return (tokens.error[:, outputs].double() - moved.double()).square().sum(0)
 
 
 def _moved(features: list[tuple[int, Tensor, Tensor]], tokens: int, change: Tensor) -> Tensor:
-    """What a change of the down projections adds to the outputs of tokens, [T, O]."""
+    """What a change of the down projections adds to the outputs of the tokens, [T, O]."""
     dtype = features[0][2].dtype if features else torch.float32
     moved = torch.zeros(tokens, change.shape[1], dtype=dtype, device=change.device)
     for expert, rows, values in features:

@@ -1,4 +1,4 @@
-"""The test cases in a row of LiveCodeBench, of which the private ones are packed with pickle: read without pickle."""
+"""The test cases of a LiveCodeBench row. The private ones are pickled; they are read without unpickling."""
 
 import base64
 import binascii
@@ -11,27 +11,32 @@ from typing import Any
 
 from ream.errors import UserError
 
-UNPACKED = 1 << 30  # bytes of one row's private test cases at most
+UNPACKED = 1 << 30  # maximum bytes of one row's private test cases
 STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
 AROUND = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "STOP"}  # what pickle writes around one string
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a program is given, and what it has to answer: text of standard input and output, or lines of JSON."""
+    """A test case.
+
+    Attributes:
+        given: standard input, or one line of JSON for each argument of the function.
+        expected: standard output, or the returned value as JSON.
+    """
 
     given: str
     expected: str
 
 
 def cases_of(row: Mapping[str, Any]) -> list[Case]:
-    """All test cases of a problem, the public ones first, as the benchmark runs them.
+    """All test cases of a problem, the public ones first, in the benchmark's order.
 
     Args:
-        row: of the data set, with ``public_test_cases`` and ``private_test_cases``.
+        row: row of the data set, with ``public_test_cases`` and ``private_test_cases``.
 
     Raises:
-        UserError: a field is not what it should be; nothing in it was executed.
+        UserError: a field is malformed or there is no test case; nothing in the row was executed.
     """
     fields = ("public_test_cases", "private_test_cases")
     tests = [test for field in fields for test in _parsed(row[field], row["question_id"], field)]
@@ -47,21 +52,22 @@ def _parsed(text: str, problem: str, field: str) -> list[dict[str, str]]:
         try:
             tests = json.loads(unpacked(text))
         except ValueError as error:
-            raise UserError(f"problem '{problem}': {field} can't be read: {error}; fetch the data set again") from None
-    known = isinstance(tests, list) and all(
+            raise UserError(f"problem '{problem}': {field} cannot be read: {error}; fetch the data set again") from None
+    well_formed = isinstance(tests, list) and all(
         isinstance(test, dict) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str)
         for test in tests
     )
-    if not known:
-        raise UserError(f"problem '{problem}': {field} is no list of inputs and outputs; fetch the data set again")
-    return tests
+    if not well_formed:
+        raise UserError(f"problem '{problem}': {field} is not a list of inputs and outputs; fetch the data set again")
+    cases: list[dict[str, str]] = tests
+    return cases
 
 
 def unpacked(text: str) -> str:
-    """The string s from base64(zlib(pickle(s))), the form in which the data set keeps private test cases.
+    """The string s of base64(zlib(pickle(s))), the form in which the data set stores private test cases.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text has another form, or unpacks to more than UNPACKED bytes.
     """
     try:
         stream = zlib.decompressobj()
@@ -74,7 +80,7 @@ def unpacked(text: str) -> str:
 
 
 def pickled_string(data: bytes) -> str:
-    """The string of which ``data`` is the pickle, by reading the opcodes: nothing is imported, built or called.
+    """The string in a pickle of one string, read from the opcodes; nothing is imported, built or called.
 
     Raises:
         ValueError: the pickle holds anything but one string.

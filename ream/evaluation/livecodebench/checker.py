@@ -1,20 +1,20 @@
-"""Whether an answer is the expected one, by the rules of LiveCodeBench (lcb_runner/evaluation/testing_util.py)."""
+"""Comparison of answers by the rules of LiveCodeBench (lcb_runner/evaluation/testing_util.py)."""
 
 import json
 from decimal import Decimal, InvalidOperation
 
 
 def same_output(printed: str, expected: str) -> bool:
-    """Compares what was printed: line by line, without space at the ends, as text or else as decimal numbers.
+    """Whether printed and expected output agree line by line, as stripped text or else as decimal numbers.
 
-    Numbers are compared exactly: 1.0 is 1.00, and 50000000000000000 is not 50000000000000001.
+    Numbers are compared exactly: 1.0 equals 1.00, and 50000000000000000 does not equal 50000000000000001.
     """
     ours, theirs = _lines(printed), _lines(expected)
     return len(ours) == len(theirs) and all(map(_same_line, ours, theirs))
 
 
 def same_value(returned: str, expected: str) -> bool:
-    """Compares what a function returned, both as JSON, as Python compares the values: 1 is 1.0 and True."""
+    """Whether two values, both as JSON, are equal in Python, where 1 equals 1.0 and True."""
     try:
         return bool(json.loads(returned) == json.loads(expected))
     except (ValueError, RecursionError):
@@ -30,5 +30,5 @@ def _same_line(one: str, other: str) -> bool:
         return True
     try:
         return [Decimal(word) for word in one.split()] == [Decimal(word) for word in other.split()]
-    except InvalidOperation:  # no number, or sNaN, which can't be compared
+    except InvalidOperation:  # not a number, or sNaN, which cannot be compared
         return False

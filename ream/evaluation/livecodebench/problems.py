@@ -1,4 +1,4 @@
-"""The problems of a LiveCodeBench release, from the hub's files or a folder's."""
+"""The problems of a LiveCodeBench release, read from the files of the hub or of a folder."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,19 +19,24 @@ KEPT = ("question_id", "question_title", "question_content", "starter_code", "pl
 def load(
     dataset: str, revision: str, release: str, contests: Mapping[str, str], problems: Mapping[str, int], **_: Any
 ) -> "dict[str, Dataset]":
-    """A release as lm-eval's data set: {"test": rows}, without test cases, which are left in the files.
+    """A release as the data set {"test": rows} that lm-eval expects, without test cases, which stay in the files.
 
-    The files are fetched as files: ``datasets`` 5 refuses a data set that has a loader of its own, and lm-eval keeps
-    all rows in memory, of which the test cases would take 4.5 GB. They are read again, row by row, when a program is
-    tested (`cases_at`).
+    The files are fetched as files, because ``datasets`` 5 refuses a data set with a loader of its own. lm-eval keeps
+    all rows in memory, where the test cases would take 4.5 GB; they are read row by row when a program is tested
+    (`cases_at`).
+
+    The arguments are the task's dataset_kwargs.
 
     Args:
-        dataset: hub id or folder. revision: commit on the hub. release: its name, for messages. contests: first and
-            last day of the contests. problems: file to number of its problems. (The task's dataset_kwargs.)
+        dataset: hub id or folder.
+        revision: commit on the hub.
+        release: name of the release, for messages.
+        contests: first and last day of the contests.
+        problems: number of problems of each file.
 
     Raises:
-        UserError: the files have other problems than the release, or programs can't be executed on this machine.
-        OSError: they can't be fetched.
+        UserError: the files hold other problems than the release, or programs cannot be executed on this machine.
+        OSError: the files cannot be fetched.
     """
     from datasets import Dataset
 
@@ -39,24 +44,27 @@ def load(
     first, last = date.fromisoformat(contests["first"]), date.fromisoformat(contests["last"])
     rows: list[dict[str, Any]] = []
     for name, count in problems.items():
-        found = list(_rows(_local(dataset, name, revision), name))
-        if len(found) != count:
+        file_rows = list(_rows(_local(dataset, name, revision), name))
+        if len(file_rows) != count:
             raise UserError(
-                f"{name} of {dataset} has {len(found)} problems, that of {release} has {count}; fetch it again"
+                f"{name} of {dataset} has {len(file_rows)} problems, that of {release} has {count}; fetch it again"
             )
-        for row in found:
+        for row in file_rows:
             day = datetime.fromisoformat(row["contest_date"]).date()
             if not first <= day <= last:
                 raise UserError(
                     f"problem '{row['question_id']}' is of {day}, the contests of {release} are of {first} to {last}; "
                     f"fetch {name} again"
                 )
-        rows.extend(found)
+        rows.extend(file_rows)
     return {"test": Dataset.from_list(rows)}
 
 
 def cases_at(doc: Mapping[str, Any]) -> list[Case]:
-    """The test cases of a problem.
+    """The test cases of a problem, read from its file.
+
+    Args:
+        doc: row of `load`, with ``file``, ``offset`` and ``question_id``.
 
     Raises:
         UserError: see `cases_of`; or the file has changed since it was loaded.
@@ -71,6 +79,7 @@ def cases_at(doc: Mapping[str, Any]) -> list[Case]:
 
 
 def _local(dataset: str, name: str, revision: str) -> Path:
+    """A file of the data set on this machine, fetched from the hub unless ``dataset`` is a folder."""
     if Path(dataset).is_dir():
         return Path(dataset) / name
     from huggingface_hub import hf_hub_download
@@ -79,6 +88,7 @@ def _local(dataset: str, name: str, revision: str) -> Path:
 
 
 def _rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file, each with the byte offset at which it is found again."""
     offset = 0
     with path.open("rb") as file:
         for line in file:
@@ -91,6 +101,6 @@ def _rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
                     }  # fmt: skip
                 except (ValueError, KeyError) as error:
                     raise UserError(
-                        f"{name}: the row at byte {offset} is no problem of LiveCodeBench ({error}); fetch it again"
+                        f"{name}: the row at byte {offset} is not a problem of LiveCodeBench ({error}); fetch it again"
                     ) from None
             offset += len(line)

@@ -1,7 +1,7 @@
-"""Runs one program on its test cases. The supervisor starts this file by its path: it imports nothing of ours.
+"""Runs one program on its test cases. The supervisor starts this file by its path, so it imports nothing of ream.
 
-The namespace and the wrapping are those of LiveCodeBench's checker (lcb_runner/evaluation/testing_util.py): programs
-count on names that they don't import, and what is a local variable decides whether a loop is done in time.
+The namespace and the wrapping are those of LiveCodeBench's checker (lcb_runner/evaluation/testing_util.py). Programs
+rely on names that they don't import, and a loop over local variables is faster, which decides whether it ends in time.
 """
 
 import ast
@@ -14,18 +14,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# The checker imports all names of these modules, then the modules themselves but for the last two.
+# The checker imports all names of these modules, then the modules themselves except the last two.
 MODULES = (
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
     "functools", "operator", "io", "sys", "json", "builtins", "typing",
 )  # fmt: skip
-DEPTH = DIGITS = 50000  # of recursion; of an integer in text
+DEPTH = DIGITS = 50000  # limits of the recursion and of the digits of an integer in text
 MAIN = "main"
 READY, DONE = b"r", b"d"
 
 
 def namespace(name: str) -> dict[str, Any]:
-    """A fresh module's names: what a program finds without importing it."""
+    """The names of a fresh module that a program finds without importing them."""
     names: dict[str, Any] = {"__name__": name}
     lines = [f"from {module} import *" for module in MODULES] + [f"import {module}" for module in MODULES[:-2]]
     exec("\n".join(lines), names)
@@ -35,7 +35,7 @@ def namespace(name: str) -> dict[str, Any]:
 
 
 def script(source: str) -> Callable[[], object]:
-    """A program for standard input and output, as one function: all but its own imports becomes the function's body."""
+    """A program that reads and prints, as one function: everything but its imports becomes the function's body."""
     tree = ast.parse(source)
     imports = [part for part in tree.body if isinstance(part, ast.Import | ast.ImportFrom)]
     rest = [part for part in tree.body if not isinstance(part, ast.Import | ast.ImportFrom)]
@@ -44,25 +44,25 @@ def script(source: str) -> Callable[[], object]:
     main.body = rest or main.body
     names = namespace("__main__")
     exec(compile(ast.Module([*imports, main], []), "program", "exec"), names)
-    found: Callable[[], object] = names[MAIN]
-    return found
+    function: Callable[[], object] = names[MAIN]
+    return function
 
 
 def method(source: str, function: str) -> Callable[..., object]:
-    """The function of that name of the program's class Solution, of which there is one for all cases; or its own."""
+    """A method of the program's class Solution, bound to one instance for all cases; or the program's own function."""
     names = namespace("solution")
     exec(compile(source, "program", "exec"), names)
-    found: Callable[..., object] = (
+    solve: Callable[..., object] = (
         getattr(names["Solution"](), function) if "class Solution" in source else names[function]
     )
-    return found
+    return solve
 
 
 def plain(value: Any, top: bool = True) -> Any:
-    """A returned value as JSON has it; a tuple is a list if it is the whole, as the checker wants it.
+    """A returned value as a JSON value; as in the checker, a tuple becomes a list only if it is the whole value.
 
     Raises:
-        TypeError: no value of JSON is equal to it.
+        TypeError: no JSON value equals it.
     """
     if value is None or isinstance(value, str | int | float):
         return value
@@ -72,11 +72,11 @@ def plain(value: Any, top: bool = True) -> Any:
         return {key: plain(part, False) for key, part in value.items()}
     if getattr(value, "shape", None) == ():  # a number of numpy
         return value.item()
-    raise TypeError(f"a {type(value).__name__} is no JSON")
+    raise TypeError(f"a {type(value).__name__} has no equal in JSON")
 
 
 def standard_streams() -> tuple[Any, Any]:
-    """Standard input and output that the program can't close: ``exit()`` closes the input, say."""
+    """Standard input and output that the program cannot close, as ``exit()`` would close the input."""
     streams = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     for stream in streams:
         stream.close = lambda: None  # type: ignore[method-assign]
@@ -84,13 +84,16 @@ def standard_streams() -> tuple[Any, Any]:
 
 
 def serve(source: str, function: str, go: int, report: int) -> None:
-    """Answer test cases: for each byte of ``go`` the input is read from 0 and the answer written, then DONE reported.
+    """Answer test cases: for each byte read from ``go``, read the input from 0, write the answer to 1, report DONE.
 
-    What the program raises ends this process, as does a file that gets too large; the other side sees that.
+    An exception of the program ends this process, as does a file that grows too large; the other side notices.
 
     Args:
-        source: of the program. function: to call with the input's lines of JSON; empty for a program that reads and
-            prints. go, report: file descriptors of pipes.
+        source: source of the program.
+        function: name of the function to call with the input's lines of JSON; empty for a program that reads and
+            prints.
+        go: file descriptor of the pipe that asks for answers.
+        report: file descriptor of the pipe for READY and DONE.
     """
     given, answers = os.dup(0), os.dup(1)
     if function:
@@ -100,10 +103,8 @@ def serve(source: str, function: str, go: int, report: int) -> None:
     os.write(report, READY)
     while os.read(go, 1):
         os.dup2(given, 0)  # open(0).read() closes it
-        sys.stdin, sys.stdout = (
-            reading,
-            printing,
-        )  # drops what the program has put in their place, and that may close them
+        # This drops the streams that the program may have put in their place, which may close ours.
+        sys.stdin, sys.stdout = reading, printing
         if reading.closed or printing.closed:
             sys.stdin, sys.stdout = reading, printing = standard_streams()
         reading.seek(0)

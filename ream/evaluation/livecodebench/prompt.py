@@ -1,8 +1,8 @@
 """The prompt of LiveCodeBench and the program in an answer.
 
-The prompt's words belong to the benchmark, a score is one only with them: they are those of
-github.com/LiveCodeBench/LiveCodeBench (MIT licence), lcb_runner/prompts/code_generation.py, the generic template of
-instruct models; its system message is the task's ``description``.
+The wording is part of the benchmark; other words would give other scores. It is taken from
+github.com/LiveCodeBench/LiveCodeBench (MIT licence), lcb_runner/prompts/code_generation.py, the generic template for
+instruct models. The system message of that template is the task's ``description``.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ STANDARD_INPUT = (
 
 
 def text(doc: Mapping[str, Any]) -> str:
-    """What the model is asked."""
+    """The prompt of a problem."""
     ask, code = (STARTER, doc["starter_code"]) if doc["starter_code"] else (STANDARD_INPUT, "# YOUR CODE HERE")
     return (
         f"### Question:\n{doc['question_content']}\n\n"
@@ -33,7 +33,7 @@ def program_in(answer: str) -> str:
     """The lines between the last two lines with a fence, as the benchmark takes them (utils/extraction_utils.py).
 
     Returns:
-        The program; empty where there are not two such lines.
+        The program; empty if fewer than two lines have a fence.
     """
     lines = answer.split("\n")
     fences = [index for index, line in enumerate(lines) if FENCE in line]

@@ -1,4 +1,4 @@
-"""A program that a model wrote, in a process of its own with limits (`supervisor`, `program`)."""
+"""Runs a program that a model wrote in a process of its own with limits (`supervisor`, `program`)."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from types import TracebackType
 from ream.errors import UserError
 
 HERE = Path(__file__).parent
-END = 10.0  # seconds that the supervisor has to kill what it started
+END = 10.0  # seconds that the supervisor has to kill everything it started
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use.
+    """Limits of a program.
 
     Attributes:
-        seconds: of wall clock for each test case, and for what the program does before the first; the benchmark's.
-        start: seconds more until the interpreter is there, on a busy machine.
+        seconds: wall-clock seconds for each test case, and for the program's start-up code; the benchmark's limit.
+        start: additional seconds for the start of the interpreter on a busy machine.
         memory: bytes of address space of each process.
-        output: bytes of each file, standard output among them.
+        output: bytes of each file, including standard output.
     """
 
     seconds: float = 6.0
@@ -36,25 +36,30 @@ class Limits:
 
 
 class Program:
-    """A running program that is asked one test case after the other; on leaving, it and all it started is killed.
+    """A running program that answers one test case after the other.
 
-    What it writes to its standard error is dropped, and its folder is empty at first and removed in the end. It gets
-    the environment variables that are listed here and no others.
+    When the block exits, the program and everything it started is killed. Its standard error is dropped. Its working
+    folder is empty at first and removed at the end, and it gets only the environment variables of `environment`.
     """
 
     def __init__(self, source: str, function: str = "", limits: Limits | None = None) -> None:
-        """Args:
-        source: of the program. function: the name that is called, of class Solution; empty for a program that reads
-            standard input and prints. limits: what it may use.
+        """Prepare a program; it starts when the block is entered.
+
+        Args:
+            source: source of the program.
+            function: name of the function to call, of class Solution if the program has one; empty for a program that
+                reads standard input and prints.
+            limits: its limits.
 
         Raises:
-            UserError: the system isn't Linux.
+            UserError: the system is not Linux.
         """
         if sys.platform != "linux":
             raise UserError("LiveCodeBench's programs are executed on Linux only; leave livecodebench_v6 out")
         self.source, self.function, self.limits = source, function, limits or Limits()
 
     def __enter__(self) -> "Program":
+        """Start the program."""
         self._folder = tempfile.TemporaryDirectory(prefix="ream-program-", ignore_cleanup_errors=True)
         self._files = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         folder = Path(self._folder.name)
@@ -84,14 +89,15 @@ class Program:
         return self
 
     def answer(self, given: str) -> tuple[str, str]:
-        """What the program answers.
+        """The program's answer to a test case.
 
         Args:
-            given: standard input, or a line of JSON for each argument.
+            given: standard input, or one line of JSON for each argument.
 
         Returns:
-            ("", what it printed or, as JSON, returned); or what went wrong, "error" or "time limit", and an empty
-            string: then the program has ended, and all further answers are the same.
+            trouble: "error" or "time limit", else "". After trouble the program has ended, and all further answers are
+                the same.
+            answer: what the program printed, or the returned value as JSON; "" after trouble.
         """
         if not self._ready:
             self._ready, self._state = True, self._heard(self.limits.start + self.limits.seconds)
@@ -99,7 +105,7 @@ class Program:
             return self._state, ""
         reading, answers = self._files
         for file in self._files:
-            os.lseek(file.fileno(), 0, os.SEEK_SET)  # theirs, too: the position is shared
+            os.lseek(file.fileno(), 0, os.SEEK_SET)  # the program shares this position
             os.ftruncate(file.fileno(), 0)
         with open(reading.fileno(), "wb", closefd=False) as writing:
             writing.write(given.encode("utf-8", errors="replace"))
@@ -118,10 +124,12 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Kill the program and everything it started."""
         os.close(self._control)
         ended = os.pidfd_open(self._process.pid)
         _readable(ended, END)
-        # Its group, too, in case the supervisor was killed. It has not been waited for, so the number is still its.
+        # Kill the process group, too, in case the supervisor was killed. The supervisor has not been waited for, so no
+        # other process can have its number.
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -132,29 +140,29 @@ class Program:
         self._folder.cleanup()
 
     def _heard(self, seconds: float) -> str:
-        """Wait for the program's word: "" if it came, else what went wrong."""
+        """Wait for the program's report: "" if it came, else "time limit" or "error"."""
         if not _readable(self._report, seconds):
             return "time limit"
         return "" if os.read(self._report, 1) else "error"
 
 
 def check_machine() -> None:
-    """Run a program of ours, so that a machine that can run none is found out before a model has worked for hours.
+    """Run a trivial program, so that a machine that cannot run any is refused before a model has run for hours.
 
     Raises:
-        UserError: it doesn't run.
+        UserError: the program does not run.
     """
     with Program("print(input())") as program:
         trouble, answer = program.answer("1")
     if (trouble, answer) != ("", "1\n"):
         raise UserError(
-            f"LiveCodeBench's programs can't be executed on this machine: one of a line ends in '{trouble}'; see "
-            "what is above and `ulimit -a`, or leave livecodebench_v6 out"
+            f"LiveCodeBench's programs cannot be executed on this machine: a program of one line ends in '{trouble}'; "
+            "see the messages above and `ulimit -a`, or leave livecodebench_v6 out"
         )
 
 
 def environment(work: Path) -> dict[str, str]:
-    """All environment variables of a program; the hash seed is fixed so that a score does not depend on it."""
+    """The environment variables of a program; the hash seed is fixed, so that no score depends on it."""
     folder = str(work)
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8",
@@ -163,6 +171,7 @@ def environment(work: Path) -> dict[str, str]:
 
 
 def _readable(descriptor: int, seconds: float) -> bool:
+    """Whether a descriptor can be read, or its other end is closed, within some seconds."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN | select.POLLHUP)
     return bool(poll.poll(1000 * seconds))

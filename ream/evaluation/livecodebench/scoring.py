@@ -1,4 +1,4 @@
-"""pass@1: the share of problems whose program passes all test cases."""
+"""pass@1: the fraction of problems whose program passes all test cases."""
 
 import os
 import sys
@@ -16,11 +16,15 @@ from ream.evaluation.livecodebench.prompt import program_in
 from ream.evaluation.livecodebench.sandbox import Limits, Program
 
 PASSED, WRONG, NO_CODE = "passed", "wrong answer", "no code"
-ALLOWED = "HF_ALLOW_CODE_EVAL"  # set by the harness where evaluation.allow_code_execution is true
+ALLOWED = "HF_ALLOW_CODE_EVAL"  # set by the harness if evaluation.allow_code_execution is true
 
 
 def execute(answers: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The verdict on each answer to each problem: a filter of lm-eval. Runs as many programs at once as there are CPUs.
+    """The verdict on each answer to each problem; a filter of lm-eval. As many programs run at once as there are CPUs.
+
+    Args:
+        answers: for each problem the answers to it.
+        docs: the problems (`problems.load`).
 
     Returns:
         For each answer PASSED, WRONG, NO_CODE, "time limit" or "error".
@@ -44,19 +48,21 @@ def execute(answers: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]])
 
 
 def pass_at_1(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The share of a problem's answers that passed; with one greedy answer 0 or 1."""
+    """The fraction of a problem's answers that passed; 0 or 1 with one greedy answer."""
     return {"pass@1": sum(verdict == PASSED for verdict in results[0]) / len(results[0])}
 
 
 def verdict_on(source: str, function: str, cases: Sequence[Case], limits: Limits | None = None) -> str:
-    """Run a program on test cases, up to the first that it does not pass.
+    """The verdict on a program, which is run on test cases up to the first that it does not pass.
 
     Args:
-        source: of the program. function: to call; empty for a program that reads and prints. cases: to pass.
-        limits: what it may use.
+        source: source of the program.
+        function: name of the function to call; empty for a program that reads and prints.
+        cases: the test cases.
+        limits: limits of the program.
 
     Returns:
-        See `execute`.
+        One of the verdicts of `execute`.
     """
     if not source.strip():
         return NO_CODE

@@ -1,10 +1,11 @@
-"""Runs a command under limits and leaves no process of it behind. Started by its path: it imports nothing of ours.
+"""Runs a command under limits and leaves no process of it behind.
 
-The command has no network where the kernel lets anyone make a network of his own, and limits of memory and of the size
-of files. It ends when ``control`` is closed, which is also what happens when whoever started this is killed. All that
-it has started goes with it: as a subreaper this process inherits orphans, even those in sessions of their own.
+This file is started by its path, so it imports nothing of ream. The command has limits of memory and of file size, and
+no network if the kernel lets a user make a network namespace. It ends when ``control`` is closed, which also happens
+when the process that started this one is killed. Everything that the command has started ends with it: as a subreaper,
+this process inherits orphans, even those in sessions of their own.
 
-This keeps programs with mistakes in check. It is no security boundary: the command sees all files of the user.
+This keeps programs with mistakes in check. It is not a security boundary: the command can read all files of the user.
 """
 
 import ctypes
@@ -21,11 +22,11 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 def isolate(memory: int, output: int) -> None:
-    """Inherit orphans, leave the network, and set limits in bytes for this process and what it starts."""
+    """Inherit orphans, leave the network, and limit memory and file sizes (bytes) of this process and its children."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
-    libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)  # refused in many containers; then the network stays
+    libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)  # many containers refuse this; then the network stays
     limits = ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, output), (resource.RLIMIT_CORE, 0))
     for kind, limit in limits:
         hard = resource.getrlimit(kind)[1]
@@ -34,14 +35,14 @@ def isolate(memory: int, output: int) -> None:
 
 
 def kill_children() -> None:
-    """Kill and reap until there are no children: a killed one's own become ours."""
+    """Kill and reap until there are no children; the children of a killed process become ours."""
     listing = Path(f"/proc/self/task/{os.getpid()}/children")
     while True:
         children = [int(child) for child in listing.read_text().split()]
         for child in children:
             os.kill(child, signal.SIGKILL)
         try:
-            os.waitpid(-1, 0 if children else os.WNOHANG)  # without: an orphan may have come since they were listed
+            os.waitpid(-1, 0 if children else os.WNOHANG)  # no child listed: an orphan may have come since
         except ChildProcessError:
             return
 
@@ -50,8 +51,11 @@ def supervise(command: list[str], control: int, passed: list[int], memory: int, 
     """Run a command until it ends or ``control`` is closed; its standard error is dropped.
 
     Args:
-        command: its first word is a file. control: a pipe's file descriptor. passed: file descriptors for the command.
-        memory, output: limits in bytes.
+        command: path of a program and its arguments.
+        control: file descriptor of a pipe.
+        passed: file descriptors that the command inherits.
+        memory: limit of the address space of each process, in bytes.
+        output: limit of the size of each file, in bytes.
     """
     isolate(memory, output)
     os.set_inheritable(control, False)

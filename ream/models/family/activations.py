@@ -1,5 +1,6 @@
-"""What an expert's neurons compute, by config.json and without importing transformers (5 s): for stages that run no
-model."""
+"""What an expert's neurons compute, from config.json and without importing transformers, which takes 5 s: for stages
+that run no model.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,8 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
 }
 
-
-# Of those that torch has in place; the others take memory of their own.
+# Activations that torch can compute in place; the others take additional memory.
 IN_PLACE: dict[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] = {
     functional.silu: partial(functional.silu, inplace=True),
     functional.relu: torch.relu_,
@@ -36,15 +36,16 @@ IN_PLACE: dict[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Gated:
-    """act(gate) * up."""
+    """act(gate) * up, the gated unit of most models."""
 
     activation: Callable[[Tensor], Tensor]
 
     def __call__(self, gate: Tensor, up: Tensor) -> Tensor:
+        """Neuron activations; the arguments stay as they are."""
         return self.activation(gate) * up
 
     def overwrite(self, gate: Tensor, up: Tensor) -> Tensor:
-        """The same in the memory of ``gate``."""
+        """The same numbers, in the memory of ``gate``."""
         if self.activation in IN_PLACE:
             return IN_PLACE[self.activation](gate).mul_(up)
         return torch.mul(self.activation(gate), up, out=gate)
@@ -52,17 +53,23 @@ class Gated:
 
 @dataclass(frozen=True)
 class Clamped:
-    """gpt-oss: gate · sigmoid(α gate) · (up + 1), gate clamped from above and up on both sides."""
+    """gpt-oss: gate · sigmoid(α gate) · (up + 1), with gate clamped from above and up from both sides.
+
+    Attributes:
+        alpha: α.
+        limit: of gate, and of the magnitude of up.
+    """
 
     alpha: float
     limit: float
 
     def __call__(self, gate: Tensor, up: Tensor) -> Tensor:
+        """Neuron activations; the arguments stay as they are."""
         gate, up = gate.clamp(max=self.limit), up.clamp(min=-self.limit, max=self.limit)
         return (up + 1) * (gate * torch.sigmoid(gate * self.alpha))
 
     def overwrite(self, gate: Tensor, up: Tensor) -> Tensor:
-        """The same in the memory of ``gate``, through that of ``up``."""
+        """The same numbers, in the memory of ``gate``; ``up`` is overwritten, too."""
         gate.clamp_(max=self.limit)
         swish = (gate * self.alpha).sigmoid_()
         return gate.mul_(swish).mul_(up.clamp_(min=-self.limit, max=self.limit).add_(1))
@@ -86,9 +93,10 @@ def unit_of(name: str, config: Mapping[str, Any]) -> GatedUnit:
     """The gated unit of a family.
 
     Args:
-        name: of UNITS. config: the text model's part of config.json.
+        name: a key of UNITS.
+        config: the text model's part of config.json.
 
     Raises:
-        UserError: ``hidden_act`` is none of the known ones.
+        UserError: ``hidden_act`` is not a known activation.
     """
     return UNITS[name](config)

@@ -1,13 +1,15 @@
-"""What a checkpoint is: its family, its MoE layers, and which of its tensors belong to which expert."""
+"""What a checkpoint is: its family, its sizes, and which of its tensors belong to which expert."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from ream.errors import UserError
-from ream.models.family.families import Family, RouterTensor, family_of
+from ream.models.family.families import family_of
+from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import ExpertTensor, Layout
+from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
 
 
@@ -16,9 +18,9 @@ class Role:
     """What a tensor is to its MoE layer.
 
     Attributes:
-        layer: its index; multi-token layers count on from the decoder's.
-        kind: how it holds weights of experts, or which axis of a router's tensor counts experts.
-        expert: of the expert whose tensor it is; None where it holds all of them.
+        layer: index of the layer; multi-token layers count on from the decoder's.
+        kind: how the tensor holds weights of experts, or along which axis of a router's tensor the experts lie.
+        expert: number of the expert whose tensor it is; None where it holds all experts.
     """
 
     layer: int
@@ -26,165 +28,95 @@ class Role:
     expert: int | None = None
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A model's numbers as the method needs them.
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Sizes):
+    """A model's sizes, and where its tensors lie.
 
     Attributes:
-        family: its layout on disk. layout: the one of the family's that this checkpoint has.
-        layers: decoder layers. multi_token: layers that predict further tokens, behind them.
-        dropped: multi-token layers of the checkpoint that are to be left out of what is written.
-        moe_layers: indices of those with routed experts, ascending; multi-token layers among them.
-        experts: N. top_k: k. hidden: H. width: D.
-        router_groups: n_group (1: none). router_top_groups: of these, how many a token may use.
-        roles: tensor name to Role, for tensors of routed experts and routers.
+        family: the model's entry.
+        layout: the one of the family's layouts that this checkpoint has.
+        multi_token: number of layers behind the decoder that predict further tokens.
+        dropped: number of the checkpoint's multi-token layers that are left out of what is written.
+        roles: tensor name to Role, for the tensors of routed experts and of routers.
     """
 
     family: Family
     layout: Layout
-    layers: int
     multi_token: int
     dropped: int
-    moe_layers: tuple[int, ...]
-    experts: int
-    top_k: int
-    hidden: int
-    width: int
-    router_groups: int
-    router_top_groups: int
     roles: dict[str, Role]
 
     @property
     def depth(self) -> int:
-        """All layers that a walk goes through."""
+        """Number of layers that a walk goes through, multi-token layers among them."""
         return self.layers + self.multi_token
 
     @property
-    def router_group_best(self) -> int:
-        return self.family.router_group_best
+    def an_expert_tensor(self) -> str:
+        """Name of the first tensor that holds weights of routed experts."""
+        return next(name for name, role in self.roles.items() if isinstance(role.kind, ExpertTensor))
 
     def layer_prefix(self, layer: int) -> str:
-        """Prefix of the tensors of a layer."""
+        """Start of the names of a layer's tensors."""
         extra = self.family.multi_token
         if layer < self.layers or extra is None:
             return self.family.layer_prefix.format(layer=layer)
         return extra.prefix.format(layer=layer, index=layer - self.layers)
 
     def block_prefix(self, layer: int) -> str:
-        """Prefix of the tensors of a layer's MoE block."""
+        """Start of the names of the tensors of a layer's MoE block."""
         return f"{self.layer_prefix(layer)}{self.family.moe}."
 
     def tensor_name(self, layer: int, kind: ExpertTensor | RouterTensor, expert: int | None = None) -> str:
-        """Name on disk of a tensor of a MoE block; ``expert`` where it is of one."""
+        """Name on disk of a tensor of a MoE block.
+
+        Args:
+            layer: index of the layer.
+            kind: of the tensor.
+            expert: number of the expert, where the tensor belongs to one.
+        """
         name = kind.name if expert is None else kind.name.format(expert=expert)
         return self.block_prefix(layer) + name
 
     def multi_token_name(self, layer: int, name: str) -> str:
-        """Name on disk of a tensor that a multi-token layer has beside its decoder layer's."""
+        """Name on disk of a tensor that a multi-token layer has beside its decoder layer's (`MultiToken.own`)."""
         extra = self.family.multi_token
         assert extra is not None
         return self.layer_prefix(layer) + name if extra.inside else name
 
 
-class Sizes(Protocol):
-    """The numbers that limit how many experts can be kept: an Architecture, or a manifest."""
-
-    @property
-    def experts(self) -> int: ...
-    @property
-    def top_k(self) -> int: ...
-    @property
-    def router_groups(self) -> int: ...
-    @property
-    def router_top_groups(self) -> int: ...
-    @property
-    def router_group_best(self) -> int: ...
-
-
-def check_kept(model: Sizes, kept: int) -> None:
-    """Refuse a number of experts that the model cannot be left with.
-
-    Raises:
-        UserError: K > N, K < k, K does not divide into the router's groups, or too few are left in these.
-    """
-    if kept > model.experts:
-        raise UserError(f"experts: {kept} is more than the model's {model.experts}; keep at most {model.experts}")
-    if kept < model.top_k:
-        raise UserError(
-            f"experts: {kept} is fewer than the {model.top_k} experts each token selects; keep at least {model.top_k}"
-        )
-    groups = model.router_groups
-    if kept % groups:
-        nearest = [count for count in (kept - kept % groups, kept + groups - kept % groups) if count]
-        raise UserError(
-            f"experts: {kept} does not divide into the router's {groups} groups; use "
-            + " or ".join(str(count) for count in nearest if count <= model.experts)
-        )
-    if groups > 1:
-        reachable = kept // groups * model.router_top_groups
-        least = max(-(-model.top_k // model.router_top_groups), model.router_group_best) * groups
-        if reachable < model.top_k or kept // groups < model.router_group_best:
-            raise UserError(
-                f"experts: {kept} leaves {kept // groups} in each of the router's {groups} groups, of which a token "
-                f"may use {model.router_top_groups}; keep at least {least}"
-            )
-
-
-def check_group_size(model: Sizes, kept: int, group_size: int) -> None:
-    """Refuse a C with which pseudo-pruning would leave experts over.
-
-    Raises:
-        UserError: K·C < N − K in a router group.
-    """
-    block, stay = model.experts // model.router_groups, kept // model.router_groups
-    if stay * group_size < block - stay:
-        raise UserError(
-            f"group size {group_size}: {stay} centroids cannot absorb the other {block - stay} experts; "
-            f"use at least {-(-(block - stay) // stay)} or keep more experts"
-        )
-
-
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
-    """Read the numbers off config and tensor names, and check that every expert is there with the right shape.
+    """Read the sizes from the config and the tensor names, and check that every expert is there in the right shape.
 
     Raises:
-        UserError: no MoE, an unknown family, a missing number, missing tensors or unexpected shapes.
+        UserError: the model is not a Mixture-of-Experts model, its family is unknown, config.json lacks a number,
+            tensors are missing, or a shape is not what config.json says.
     """
     where = str(checkpoint.folder)
     family = family_of(checkpoint.config, where)
-    if family.text and not isinstance(checkpoint.config.get(family.text), dict):
-        raise UserError(f"{where}: config.json lacks {family.text}; fetch it again")
-    config = family.numbers(checkpoint.config)
-    experts = next((config[key] for key in family.experts_keys if key in config), None)
-    if not experts:
-        raise UserError(
-            f"{where}: config.json says {experts} experts under {' or '.join(family.experts_keys)}: no "
-            "Mixture-of-Experts"
-        )
-    for key in ("num_hidden_layers", "hidden_size", family.top_k_key, family.width_key):
-        if key not in config:
-            raise UserError(f"{where}: config.json lacks {key}; fetch it again")
+    config = _numbers(checkpoint.config, family, where)
     layers = config["num_hidden_layers"]
     layout = _layout(checkpoint.logical, family)
     roles = _roles(checkpoint.logical, family, layout, layers)
     moe_layers = tuple(sorted({role.layer for role in roles.values()}))
     if not moe_layers:
-        named = " or ".join(each[0].name for each in family.layouts)
+        named = " or ".join(possible[0].name for possible in family.layouts)
         raise UserError(f"{where}: no tensor is named like {family.layer_prefix}{family.moe}.{named}")
     groups, top_groups = _router_groups(config, family)
     architecture = Architecture(
-        family=family,
-        layout=layout,
         layers=layers,
-        multi_token=sum(layer >= layers for layer in moe_layers),
-        dropped=0,
         moe_layers=moe_layers,
-        experts=experts,
+        experts=next(config[key] for key in family.experts_keys if key in config),
         top_k=config[family.top_k_key],
         hidden=config["hidden_size"],
         width=config[family.width_key],
         router_groups=groups,
         router_top_groups=top_groups,
+        router_group_best=family.router_group_best,
+        family=family,
+        layout=layout,
+        multi_token=sum(layer >= layers for layer in moe_layers),
+        dropped=0,
         roles=roles,
     )
     _check_tensors(checkpoint, architecture)
@@ -192,7 +124,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
 
 
 def without_multi_token(architecture: Architecture) -> Architecture:
-    """The same model with its multi-token layers to be left out."""
+    """The same model with its multi-token layers left out."""
     return replace(
         architecture,
         multi_token=0,
@@ -201,7 +133,24 @@ def without_multi_token(architecture: Architecture) -> Architecture:
     )
 
 
-def _router_groups(config: Any, family: Family) -> tuple[int, int]:
+def _numbers(config: Mapping[str, Any], family: Family, where: str) -> Mapping[str, Any]:
+    """The text model's part of config.json, once all numbers that the method needs are in it."""
+    if family.text and not isinstance(config.get(family.text), dict):
+        raise UserError(f"{where}: config.json lacks {family.text}; fetch it again")
+    numbers = family.numbers(config)
+    experts = next((numbers[key] for key in family.experts_keys if key in numbers), None)
+    if not experts:
+        raise UserError(
+            f"{where}: config.json says {experts} experts under {' or '.join(family.experts_keys)}, so it is not a "
+            "Mixture-of-Experts model"
+        )
+    for key in ("num_hidden_layers", "hidden_size", family.top_k_key, family.width_key):
+        if key not in numbers:
+            raise UserError(f"{where}: config.json lacks {key}; fetch it again")
+    return numbers
+
+
+def _router_groups(config: Mapping[str, Any], family: Family) -> tuple[int, int]:
     """(n_group, topk_group); DeepSeek-V2 has them in its config even where its router is not limited to groups."""
     if family.router_groups_key is None or config.get("topk_method") == "greedy":
         return 1, 1
@@ -210,29 +159,31 @@ def _router_groups(config: Any, family: Family) -> tuple[int, int]:
 
 
 def _pattern(prefix: str, name: str) -> re.Pattern[str]:
-    whole = re.escape(prefix + name)
+    """A pattern of names on disk with a group for each count in a template: ``{layer}``, ``{index}``, ``{expert}``."""
+    template = re.escape(prefix + name)
     for count in ("layer", "index", "expert"):
-        whole = whole.replace(rf"\{{{count}\}}", rf"(?P<{count}>\d+)", 1)
-    return re.compile(whole)
+        template = template.replace(rf"\{{{count}\}}", rf"(?P<{count}>\d+)", 1)
+    return re.compile(template)
 
 
 def _prefixes(family: Family) -> list[str]:
-    """Of layers: the decoder's, and multi-token ones' where they do not count on from them."""
+    """Starts of the names of layers: the decoder's, and multi-token layers' where those do not count on from them."""
     extra = family.multi_token
     return [family.layer_prefix] + ([extra.prefix] if extra and extra.prefix != family.layer_prefix else [])
 
 
 def _layout(names: Iterable[str], family: Family) -> Layout:
-    """The family's layout that the decoder's tensors have; its first, which then is missing, where none fits."""
-    found = list(names)
+    """The family's layout that the decoder's tensors have; where none fits, its first, whose tensors are missing."""
+    stored = list(names)
     for layout in family.layouts:
         pattern = _pattern(f"{family.layer_prefix}{family.moe}.", layout[0].name)
-        if any(pattern.fullmatch(name) for name in found):
+        if any(pattern.fullmatch(name) for name in stored):
             return layout
     return family.layouts[0]
 
 
 def _roles(names: Iterable[str], family: Family, layout: Layout, layers: int) -> dict[str, Role]:
+    """Tensor name to Role, for the tensors of routed experts and of routers."""
     kinds: list[ExpertTensor | RouterTensor] = [*layout, *family.router]
     patterns = [(kind, _pattern(f"{prefix}{family.moe}.", kind.name)) for prefix in _prefixes(family) for kind in kinds]
     roles = {}
@@ -241,42 +192,49 @@ def _roles(names: Iterable[str], family: Family, layout: Layout, layers: int) ->
             match = pattern.fullmatch(name)
             if match is None:
                 continue
-            found = match.groupdict()
-            layer = int(found["layer"]) if "layer" in found else layers + int(found["index"])
-            roles[name] = Role(layer, kind, int(found["expert"]) if "expert" in found else None)
-    # A dense layer can have a tensor of a router's name (a gate), but no experts.
+            counts = {count: int(digits) for count, digits in match.groupdict().items()}
+            layer = counts["layer"] if "layer" in counts else layers + counts["index"]
+            roles[name] = Role(layer, kind, counts.get("expert"))
+    # A dense layer can have a tensor with the name of a router's (a gate), but has no experts.
     with_experts = {role.layer for role in roles.values() if isinstance(role.kind, ExpertTensor)}
     return {name: role for name, role in roles.items() if role.layer in with_experts}
 
 
-def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
-    expected: dict[str, tuple[int, ...]] = {}
-    experts, hidden, width = architecture.experts, architecture.hidden, architecture.width
-    routers: dict[str, int] = {}
+def _expert_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Name to shape of every tensor of routed experts that the sizes call for."""
+    experts, shapes = architecture.experts, {}
     for layer in architecture.moe_layers:
-        for router in architecture.family.router:
-            routers[architecture.tensor_name(layer, router)] = router.axis
         for kind in architecture.layout:
-            shape = kind.shape(hidden, width)
+            shape = kind.shape(architecture.hidden, architecture.width)
             if kind.stacked:
-                expected[architecture.tensor_name(layer, kind)] = (experts, *shape)
+                shapes[architecture.tensor_name(layer, kind)] = (experts, *shape)
             else:
-                for expert in range(experts):
-                    expected[architecture.tensor_name(layer, kind, expert)] = shape
+                shapes |= {architecture.tensor_name(layer, kind, expert): shape for expert in range(experts)}
+    return shapes
+
+
+def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """Refuse missing tensors of experts and routers, other shapes, and experts beyond the N of config.json."""
+    expected = _expert_shapes(architecture)
+    routers = {
+        architecture.tensor_name(layer, router): router.axis
+        for layer in architecture.moe_layers
+        for router in architecture.family.router
+    }
     missing = [name for name in (*routers, *expected) if name not in checkpoint.logical]
     if missing:
         raise UserError(
             f"{checkpoint.folder}: {len(missing)} tensors are missing, the first is {missing[0]}; fetch it again"
         )
     for name, shape in expected.items():
-        found = checkpoint.shape(name)
-        if found != shape:
-            raise UserError(f"{checkpoint.folder}: {name} has shape {list(found)}, its config says {list(shape)}")
+        stored = checkpoint.shape(name)
+        if stored != shape:
+            raise UserError(f"{checkpoint.folder}: {name} has shape {list(stored)}, its config says {list(shape)}")
     for name, axis in routers.items():
-        found = checkpoint.shape(name)
-        if len(found) <= axis or found[axis] != experts:
+        stored = checkpoint.shape(name)
+        if len(stored) <= axis or stored[axis] != architecture.experts:
             raise UserError(
-                f"{checkpoint.folder}: {name} has shape {list(found)}, its config says {experts} experts"
+                f"{checkpoint.folder}: {name} has shape {list(stored)}, its config says {architecture.experts} experts"
                 + (f" along axis {axis}" if axis else "")
             )
     surplus = [name for name in architecture.roles if name not in expected and name not in routers]

@@ -1,4 +1,4 @@
-"""From the tensors of a layout to the fields of experts, and back."""
+"""Turning the tensors of a layout into the fields of experts, and back."""
 
 from collections.abc import Mapping
 
@@ -10,21 +10,26 @@ from ream.models.family.layout import PARTS, ExpertTensor, Layout
 
 
 def unpack(kind: ExpertTensor, tensor: Tensor) -> dict[str, Tensor]:
-    """Fields of an Expert (views), from the tensor of one expert or, with a leading axis, from a stack."""
+    """The fields of an Expert that a tensor holds, as views.
+
+    Args:
+        kind: of the tensor.
+        tensor: of one expert or, with a leading axis, of several.
+    """
     rows = tensor.transpose(-1, -2) if kind.transposed else tensor
     names = PARTS[kind.part]
     if len(names) == 1:
         return {names[0]: rows}
     axis = -1 if kind.part.endswith("bias") else -2
     if kind.interleaved:
-        picked = [rows.movedim(axis, 0)[start::2].movedim(0, axis) for start in range(2)]
+        halves = [rows.movedim(axis, 0)[start::2].movedim(0, axis) for start in range(2)]
     else:
-        picked = list(rows.chunk(2, dim=axis))
-    return dict(zip(names, picked, strict=True))
+        halves = list(rows.chunk(2, dim=axis))
+    return dict(zip(names, halves, strict=True))
 
 
 def pack(kind: ExpertTensor, expert: Expert) -> Tensor:
-    """One expert's share of a tensor: the inverse of `unpack`."""
+    """One expert's share of a tensor, from the fields that it holds: the inverse of `unpack`."""
     fields = [getattr(expert, name) for name in PARTS[kind.part]]
     if kind.interleaved:
         rows = torch.stack(fields, dim=1).flatten(0, 1)
@@ -34,10 +39,10 @@ def pack(kind: ExpertTensor, expert: Expert) -> Tensor:
 
 
 def unpacked(layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All fields that a layout's tensors hold.
+    """All fields of an Expert that a layout's tensors hold, as views.
 
     Args:
         layout: of the tensors.
-        tensors: by the names of the layout, of one expert or stacked.
+        tensors: by their names in the layout, of one expert or stacked.
     """
     return {field: part for kind in layout for field, part in unpack(kind, tensors[kind.name]).items()}

@@ -1,120 +1,17 @@
-"""Model families as data: where a family keeps its experts on disk, how its router decides, what its config counts.
+"""Model families as data: one entry each.
 
-To add one: an entry in FAMILIES, and in tests/models/families.py a builder of a tiny model, by which every test of
-families then runs. docs/families.md is generated from both.
+To add a family, write an entry in FAMILIES and, in tests/models/families.py, a builder of a tiny model: every test of
+families then runs for it. docs/families.md is generated from both.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ream.errors import UserError
-from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
+from ream.models.family.family import Family, MultiToken, RouterTensor
+from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
 
-
-@dataclass(frozen=True)
-class RouterTensor:
-    """A tensor of the MoE block with one entry an expert along an axis: the gate's rows, a bias."""
-
-    name: str
-    axis: int = 0
-
-
-@dataclass(frozen=True)
-class MultiToken:
-    """Multi-token-prediction layers behind the decoder: decoder layers with norms and a projection of their own.
-
-    Layer m's input is projection · [embedding_norm(next token's embedding), hidden_norm(hidden states before it)], as
-    in DeepSeek-V3 (arXiv 2412.19437, Eq. 21).
-
-    Attributes:
-        prefix: of a layer's tensors, with ``{layer}`` (counted on from the decoder's) or ``{index}`` (from 0).
-        embedding_norm, hidden_norm, projection: tensors of that input. output_norm: what its output goes through.
-        shared: other tensors, equal to the model's own.
-        inside: whether these names are below the prefix (else they are whole).
-        count_keys: config keys with the number of these layers.
-    """
-
-    prefix: str
-    embedding_norm: str
-    hidden_norm: str
-    projection: str
-    output_norm: str
-    shared: tuple[str, ...]
-    inside: bool
-    count_keys: tuple[str, ...]
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Tensors beside the decoder layer's."""
-        return (self.embedding_norm, self.hidden_norm, self.projection, self.output_norm, *self.shared)
-
-
-@dataclass(frozen=True)
-class Family:
-    """How the checkpoints of one architecture are laid out.
-
-    Attributes:
-        model_type: of config.json.
-        examples: models of this family.
-        experts_keys: config keys that may hold N; every one that is present is updated.
-        top_k_key: config key of k.
-        width_key: config key of the expert width D.
-        layouts: how experts may lie on disk; a checkpoint has one of these.
-        router: tensors of the MoE block with one row an expert.
-        scores: of routing.SCORES, what p(x) is.
-        rule: of routers.ROUTERS, how the model's own gate is asked.
-        router_groups_key: config key of n_group, where the router is group-limited; router_top_groups_key: of
-            how many groups a token may use; router_group_best: how many of its best experts a group is judged by.
-        moe: name of the MoE block on disk. block: its name in transformers' modules.
-        module_layout: how experts lie in that module.
-        renamed: tensors of the block whose name in the module is another.
-        pair: whether the module answers (output, something else).
-        dense: whether the module runs all experts on all tokens, and so needs their memory.
-        unit: of activations.UNITS, what an expert's neurons compute.
-        layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
-        embedding, final_norm: names of these tensors.
-        text: config key of the text model's config, where others (vision) stand beside it.
-        text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
-        multi_token: how multi-token layers are named, where checkpoints carry such.
-        modelling: model_type by which transformers knows the code, where it is another.
-        shared: whether there are shared experts; they are never touched. For the documentation.
-    """
-
-    model_type: str
-    examples: tuple[str, ...]
-    experts_keys: tuple[str, ...]
-    width_key: str
-    top_k_key: str = "num_experts_per_tok"
-    layouts: tuple[Layout, ...] = (PER_EXPERT, STACKED)
-    router: tuple[RouterTensor, ...] = (RouterTensor("gate.weight"),)
-    scores: str = "softmax"
-    rule: str = "gate"
-    router_groups_key: str | None = None
-    router_top_groups_key: str | None = None
-    router_group_best: int = 1
-    moe: str = "mlp"
-    block: str = "mlp"
-    module_layout: Layout = STACKED
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    pair: bool = False
-    dense: bool = False
-    unit: str = "gated"
-    layer_prefix: str = "model.layers.{layer}."
-    embedding: str = "model.embed_tokens.weight"
-    final_norm: str = "model.norm.weight"
-    text: str | None = None
-    text_prefixes: Mapping[str, str] = field(default_factory=lambda: {"": ""})
-    multi_token: MultiToken | None = None
-    modelling: str | None = None
-    shared: bool = False
-
-    def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of config.json that describes the text model."""
-        return config[self.text] if self.text else config
-
-
-# DeepSeek-V3's way, GLM-4.5's, too: one layer more, with the decoder's count.
+# DeepSeek-V3 and GLM-4.5: further layers, whose numbers count on from the decoder's.
 COUNTED_ON = MultiToken(
     prefix="model.layers.{layer}.",
     embedding_norm="enorm.weight",
@@ -125,7 +22,7 @@ COUNTED_ON = MultiToken(
     inside=True,
     count_keys=("num_nextn_predict_layers", "num_mtp_layers"),
 )
-# Qwen's way: a model of its own beside the decoder.
+# Qwen: a model of its own beside the decoder.
 BESIDE = MultiToken(
     prefix="mtp.layers.{index}.",
     embedding_norm="mtp.pre_fc_norm_embedding.weight",
@@ -169,7 +66,7 @@ LLAMA_4: dict[str, Any] = {
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
-        # Real checkpoints say num_experts; transformers 5 writes num_local_experts.
+        # Real checkpoints have num_experts; transformers 5 writes num_local_experts.
         Family("qwen3_moe", ("Qwen3-30B-A3B", "Qwen3-Coder-480B-A35B"), **QWEN),
         Family("qwen2_moe", ("Qwen1.5-MoE-A2.7B", "Qwen2-57B-A14B"), **QWEN, shared=True),
         Family("qwen3_next", ("Qwen3-Next-80B-A3B", "Qwen3-Coder-Next"), **QWEN, shared=True, multi_token=BESIDE),
@@ -257,7 +154,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
-    """Keys of a config.json, or of its text_config, that look as if they counted experts."""
+    """The keys of a config.json, or of its text_config, that seem to count experts, with their values."""
     inner = config.get("text_config")
     levels = [config, inner] if isinstance(inner, dict) else [config]
     return {
@@ -271,8 +168,12 @@ def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
 def family_of(config: Mapping[str, Any], where: str) -> Family:
     """The family of a config.json.
 
+    Args:
+        config: content of config.json.
+        where: the model, for messages.
+
     Raises:
-        UserError: the model is no MoE, or one of a family that has no entry yet.
+        UserError: the model is not a Mixture-of-Experts model, or its family has no entry yet.
     """
     model_type = config.get("model_type", "(none)")
     if model_type in FAMILIES:
@@ -280,11 +181,11 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     counts = expert_counts(config)
     if not counts:
         raise UserError(
-            f"{where}: model_type '{model_type}' counts no experts in its config, so it is no Mixture-of-Experts; "
-            f"supported families: {', '.join(sorted(FAMILIES))}"
+            f"{where}: config.json of model_type '{model_type}' counts no experts, so it is not a Mixture-of-Experts "
+            f"model; supported families: {', '.join(sorted(FAMILIES))}"
         )
     raise UserError(
-        f"{where}: model_type '{model_type}' is a Mixture-of-Experts ({counts}) without an entry in "
+        f"{where}: model_type '{model_type}' is a Mixture-of-Experts model ({counts}) without an entry in "
         f"ream/models/family/families.py; supported: {', '.join(sorted(FAMILIES))}. `ream inspect` says what "
         "an entry must contain"
     )

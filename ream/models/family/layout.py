@@ -1,8 +1,8 @@
-"""How the weights of experts lie in tensors: one tensor an expert and projection, or all experts stacked."""
+"""How the weights of experts lie in tensors: one tensor for each expert and projection, or all experts stacked."""
 
 from dataclasses import dataclass
 
-# What an ExpertTensor can hold: fields of an Expert, one or two of them (gate rows above up rows).
+# What an ExpertTensor can hold: one field of an Expert, or two, with the gate's rows above the up projection's.
 PARTS: dict[str, tuple[str, ...]] = {
     "gate": ("gate",),
     "up": ("up",),
@@ -15,13 +15,13 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ExpertTensor:
-    """A tensor with weights of one expert, if its name counts experts, else of all, stacked along the first axis.
+    """A tensor with the weights of one expert, if its name counts experts, or of all, stacked along the first axis.
 
     Attributes:
-        name: within the MoE block, with ``{expert}`` where it is of one expert.
-        part: of PARTS, what it holds.
-        transposed: [H, rows] instead of [rows, H] (of ``down`` [D, H] instead of [H, D]).
-        interleaved: gate and up rows alternate.
+        name: within the MoE block, with ``{expert}`` where the tensor belongs to one expert.
+        part: a key of PARTS: what the tensor holds.
+        transposed: whether the shape is [H, rows] instead of [rows, H]; for ``down``, [D, H] instead of [H, D].
+        interleaved: whether gate and up rows alternate.
     """
 
     name: str
@@ -31,13 +31,15 @@ class ExpertTensor:
 
     @property
     def stacked(self) -> bool:
+        """Whether the tensor holds all experts."""
         return "{expert}" not in self.name
 
     def shape(self, hidden: int, width: int) -> tuple[int, ...]:
-        """Of one expert's share: [.., ..] or, of a bias, [..].
+        """The shape of one expert's share: two axes, or one for a bias.
 
         Args:
-            hidden: H. width: D.
+            hidden: H.
+            width: D.
         """
         rows, columns = (hidden, width) if self.part.startswith("down") else (width * len(PARTS[self.part]), hidden)
         if self.part.endswith("bias"):
@@ -58,7 +60,7 @@ NUMBERED: Layout = (
     ExpertTensor("experts.{expert}.w3.weight", "up"),
     ExpertTensor("experts.{expert}.w2.weight", "down"),
 )
-# As transformers 5 keeps them in memory.
+# As transformers 5 keeps experts in memory.
 STACKED: Layout = (ExpertTensor("experts.gate_up_proj", "gate_up"), ExpertTensor("experts.down_proj", "down"))
 TRANSPOSED: Layout = (
     ExpertTensor("experts.gate_up_proj", "gate_up", transposed=True),

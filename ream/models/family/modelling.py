@@ -1,10 +1,10 @@
-"""The configuration by which transformers builds a checkpoint's text model."""
+"""The configuration from which transformers builds a checkpoint's text model."""
 
 import copy
 from typing import Any
 
 from ream.errors import UserError
-from ream.models.family.families import Family
+from ream.models.family.family import Family
 from ream.models.storage.checkpoint import Checkpoint
 
 
@@ -12,9 +12,10 @@ def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool
     """A transformers configuration of the text model alone, without quantisation.
 
     Args:
-        checkpoint: whose config.json it is. family: of the model.
+        checkpoint: whose config.json is read.
+        family: of the model.
         trust_remote_code: let the model's own configuration code run.
-        multi_token: layers of this kind to count among the decoder's; transformers' models have none.
+        multi_token: number of multi-token layers to count among the decoder's; transformers' models have none.
 
     Raises:
         UserError: transformers refuses a value of config.json.
@@ -38,13 +39,13 @@ def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool
     if multi_token:
         types = getattr(config, "layer_types", None)
         config.num_hidden_layers += multi_token
-        if types is not None:  # attention of these layers is over all tokens, whatever alternates in the decoder
+        if types is not None:  # multi-token layers attend to all tokens, whatever alternates in the decoder
             config.layer_types = [*types, *["full_attention"] * multi_token]
     return config
 
 
 def set_experts(config: Any, family: Family, experts: int) -> None:
-    """Give a configuration another number of experts, under every key of the family's that it has."""
+    """Set the number of experts in a transformers configuration, under every key of the family's that it has."""
     for key in family.experts_keys:
         if hasattr(config, key):
             setattr(config, key, experts)

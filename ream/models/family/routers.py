@@ -1,4 +1,4 @@
-"""How the model's own router is asked: one function a rule, on the MoE block of transformers."""
+"""How the model's own router is called: one function for each rule, on the MoE block of transformers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,28 +6,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# (logits [T, N], weights [T, k], indices [T, k]): z(x), g_j(x) and T(x) as the model itself decides.
+# Logits z(x) [T, N], weights g_j(x) [T, k] and indices T(x) [T, k], as the model itself decides.
 Answer = tuple[Tensor, Tensor, Tensor]
 
 
 def _gate(block: Any, x: Tensor) -> Answer:
+    """Most families."""
     answer: Answer = block.gate(x)
     return answer
 
 
 def _router(block: Any, x: Tensor) -> Answer:
+    """gpt-oss: the gate is called router."""
     answer: Answer = block.router(x)
     return answer
 
 
 def _gate_and_bias(block: Any, x: Tensor) -> Answer:
-    """MiniMax-M2: the correction bias is the block's."""
+    """MiniMax-M2: the correction bias belongs to the block, not to the gate."""
     answer: Answer = block.gate(x, block.e_score_correction_bias)
     return answer
 
 
 def _scales_inputs(block: Any, x: Tensor) -> Answer:
-    """Llama-4: the score of a selected expert scales its input, so that the weight of its output is 1."""
+    """Llama-4: the score of a selected expert scales its input, so the weight of its output is 1."""
     _, logits = block.router(x)
     indices = torch.topk(logits, block.top_k, dim=1).indices
     return logits, torch.ones_like(indices, dtype=logits.dtype), indices

@@ -1,30 +1,31 @@
-"""What a model is, in words: of a known family its numbers, of an unknown one what an entry for it must contain."""
+"""Describing a model: the numbers of a known family, or what an entry for an unknown family must contain."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ream.models.family.families import Family
+from ream.models.family.family import Family
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
 from ream.models.inspection.headers import Headers
 
 LAYOUTS: dict[Layout, str] = {
-    PER_EXPERT: "one tensor an expert and projection (gate_proj, up_proj, down_proj)",
-    NUMBERED: "one tensor an expert and projection (w1, w3, w2)",
+    PER_EXPERT: "one tensor for each expert and projection (gate_proj, up_proj, down_proj)",
+    NUMBERED: "one tensor for each expert and projection (w1, w3, w2)",
     STACKED: "all experts stacked",
     TRANSPOSED: "all experts stacked, transposed",
-    INTERLEAVED: "all experts stacked, transposed, gate and up rows alternate, biases",
+    INTERLEAVED: "all experts stacked, transposed, with alternating gate and up rows, with biases",
 }
-TELLING = re.compile(r"expert|gate|router|moe", re.IGNORECASE)  # names that an entry is about
+TELLING = re.compile(r"expert|gate|router|moe", re.IGNORECASE)  # names of tensors that an entry may name
 COUNTS = re.compile(r"expert|moe|top_?k|group|shared", re.IGNORECASE)  # config keys that an entry may name
 
 
 def described(model: Headers, name: str) -> dict[str, str]:
-    """Name to value, for people.
+    """The rows of a model's description, name to value, for people.
 
     Args:
-        model: of a known family. name: by which it was asked for.
+        model: of a known family.
+        name: that the user gave for the model.
     """
     architecture, parts, checkpoint = model.architecture, model.parts, model.checkpoint
     family, experts = architecture.family, architecture.experts
@@ -34,15 +35,15 @@ def described(model: Headers, name: str) -> dict[str, str]:
     size = f"{parts.all.bytes / 1e9:.2f} GB"
     rows = {
         "model": name + (f" @ {model.revision}" if model.revision else ""),
-        "read": "config.json alone: names and sizes as transformers' model has them"
+        "read": "config.json alone; names and sizes are those of transformers' model"
         if model.planned
         else "config.json and the headers of its shards",
         "family": family.model_type,
         "layers": f"{architecture.layers}, of them {len(moe)} with routed experts",
         "multi-token layers": f"{extra}, with routed experts, too" if extra else "none" + _uncounted(model),
-        "experts": f"{experts} a layer, {architecture.top_k} active for each token",
+        "experts": f"{experts} in each layer, {architecture.top_k} active for each token",
         "shared experts": f"{shared:,} parameters; never touched" if shared else "none",
-        "router": f"{family.scores}, asked by the rule '{family.rule}'",
+        "router": f"{family.scores}, called by the rule '{family.rule}'",
         "router groups": f"{groups}, of which a token may use {architecture.router_top_groups}"
         if groups > 1
         else "none",
@@ -51,32 +52,31 @@ def described(model: Headers, name: str) -> dict[str, str]:
         "quantisation": "none" if checkpoint.form is None else type(checkpoint.form).__name__,
         "parameters": f"{parts.all.parameters:,}"
         + (f", {parts.vision.parameters:,} of them beside the text model" if parts.vision.parameters else ""),
-        "active": f"{parts.active(architecture, experts):,} for a token, embedding and head among them",
+        "active": f"{parts.active(architecture, experts):,} for each token, including the embedding and the head",
         "in experts": f"{parts.experts.parameters:,} ({parts.experts.parameters / parts.all.parameters:.0%}): what can "
-        "be made smaller",
-        "shards": f"none here; {size} as config.json says" if model.planned else f"{len(checkpoint.shards)}, {size}",
+        "be compressed",
+        "shards": f"none here; {size} by config.json" if model.planned else f"{len(checkpoint.shards)}, {size}",
     }
     return rows if model.planned else rows | {"digest": checkpoint.digest()}
 
 
 def _uncounted(model: Headers) -> str:
-    """A caveat: config.json alone does not tell of the layers that some checkpoints carry uncounted."""
+    """A caveat where only config.json is known: some checkpoints have multi-token layers that it does not count."""
     return " counted in config.json" if model.planned and model.architecture.family.multi_token else ""
 
 
 def _dtypes(model: Headers) -> str:
-    """Of what is stored of the experts."""
-    roles, checkpoint = model.architecture.roles, model.checkpoint
-    first = next(name for name, role in roles.items() if name in checkpoint.logical and hasattr(role.kind, "part"))
-    return ", ".join(dict.fromkeys(info.dtype for info in checkpoint.headers_of(first).values()))
+    """The dtypes in which experts are stored."""
+    headers = model.checkpoint.headers_of(model.architecture.an_expert_tensor)
+    return ", ".join(dict.fromkeys(info.dtype for info in headers.values()))
 
 
 def unknown_family(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, str]:
-    """What was found of a model without an entry, and what an entry must contain.
+    """The rows of a description of a model without an entry: what there is, and what an entry must contain.
 
     Args:
-        config: of config.json.
-        shapes: of all tensors, by name; None where only the name is known.
+        config: content of config.json.
+        shapes: shapes of all tensors by name; None where only the name is known.
     """
     rows = {"model_type": str(config.get("model_type", "(none)"))}
     rows |= {f"config: {key}": str(value) for key, value in _numbers(config)}
@@ -85,7 +85,7 @@ def unknown_family(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ..
 
 
 def _numbers(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, int]]:
-    """Keys with dots that look like counts of experts, groups and the like."""
+    """Keys of a config, nested ones with dots, that seem to count experts, groups and the like, with their values."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{key}.")
@@ -94,29 +94,29 @@ def _numbers(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
 
 
 def patterns(shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, str]:
-    """Names of tensors of experts, gates and routers with numbers replaced by {n}, to how many and their shapes.
+    """Patterns of the names of expert, gate and router tensors, with {n} for numbers, to their count and shapes.
 
     Args:
-        shapes: by name; None where only the name is known.
+        shapes: shapes by name; None where only the name is known.
     """
-    found: dict[str, list[tuple[int, ...] | None]] = {}
+    shapes_by_pattern: dict[str, list[tuple[int, ...] | None]] = {}
     for name, shape in shapes.items():
         if TELLING.search(name):
-            found.setdefault(re.sub(r"(?<![^.])\d+(?![^.])", "{n}", name), []).append(shape)
+            shapes_by_pattern.setdefault(re.sub(r"(?<![^.])\d+(?![^.])", "{n}", name), []).append(shape)
     result = {}
-    for pattern, each in found.items():
-        known = list(dict.fromkeys(str(list(shape)) for shape in each if shape is not None))
+    for pattern, members in shapes_by_pattern.items():
+        known = list(dict.fromkeys(str(list(shape)) for shape in members if shape is not None))
         more = f" and {len(known) - 1} other shapes" if len(known) > 1 else ""
-        result[pattern] = f"{len(each)}" + (f" of {known[0]}{more}" if known else "")
+        result[pattern] = f"{len(members)}" + (f" of {known[0]}{more}" if known else "")
     return result
 
 
 def field_meanings(described: type) -> dict[str, str]:
-    """Fields of a dataclass to what its docstring says of them under "Attributes:".
+    """What a dataclass's docstring says of its fields under "Attributes:", by field.
 
-    An entry there is ``name: meaning``, ``first, second: meaning``, or several of these in one paragraph.
+    An entry there is ``name: meaning`` or ``first, second: meaning``; several may share a paragraph.
     """
-    names = [each.name for each in fields(described)]
+    names = [field.name for field in fields(described)]
     text = (described.__doc__ or "").split("Attributes:", 1)[1]
     text = " ".join(text.split())
     listed = "|".join(sorted(names, key=len, reverse=True))

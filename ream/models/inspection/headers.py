@@ -1,4 +1,4 @@
-"""Opening a model by its config.json and, where there are any, the headers of its shards; no weights are fetched."""
+"""Opening a model from its config.json and, where it has shards, their headers; no weights are fetched."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,14 @@ from ream.models.storage.shard_source import LocalShards, ShardSource
 
 @dataclass(frozen=True)
 class Headers:
-    """A model as far as its headers tell.
+    """What the headers of a model tell.
 
     Attributes:
-        checkpoint: with headers alone where ``planned``. architecture: what it is. parts: of its parameters.
-        revision: commit of a hub model.
-        planned: whether only config.json was there, from which the tensors were planned.
+        checkpoint: of the model; without weights where ``planned``.
+        architecture: of the checkpoint.
+        parts: how its parameters and bytes are divided.
+        revision: commit of a hub model; None for a folder.
+        planned: whether there was only a config.json, from which the tensors were planned.
     """
 
     checkpoint: Checkpoint
@@ -32,7 +34,7 @@ def open_headers(model: str | ShardSource, multi_token: str = "compress", trust_
     """Open a model without its weights.
 
     Args:
-        model: a folder, with or without shards, or a hub id; or what gives its shards.
+        model: a folder, with or without shards, or a hub id; or the source of its shards.
         multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
         trust_remote_code: let the model's own configuration code run.
 
@@ -66,17 +68,25 @@ def headers_of(
     revision: str | None = None,
     planned: bool = False,
 ) -> Headers:
-    """The same of a checkpoint that is open already."""
+    """The headers of a checkpoint that is already open.
+
+    Args:
+        checkpoint: of the model.
+        architecture: of the checkpoint.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
+        revision: commit of a hub model.
+        planned: whether the checkpoint is planned from a config.json.
+    """
     if multi_token == "drop" and not architecture.dropped:
         architecture = without_multi_token(architecture)
     return Headers(checkpoint, architecture, inventory(checkpoint, architecture), revision, planned)
 
 
 def shapes_of(source: ShardSource) -> dict[str, tuple[int, ...] | None]:
-    """The shapes of a model's tensors, whatever family it is of.
+    """The shapes of a model's tensors, whatever its family.
 
     Returns:
-        Name to shape; None for the shape where only the index is there, nothing where that is missing.
+        Name to shape. Without shards: the names in the index to None, or nothing where there is no index.
 
     Raises:
         UserError: see `Checkpoint`.

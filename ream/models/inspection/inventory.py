@@ -1,27 +1,27 @@
-"""How a model's parameters and bytes are shared out over its parts, from the headers of its shards alone."""
+"""How a model's parameters and bytes are divided over its parts, from the headers of its shards alone."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, fields
 
 from ream.models.family.architecture import Architecture
-from ream.models.family.families import RouterTensor
+from ream.models.family.family import RouterTensor
 from ream.models.quantization.names import logical_shape
 from ream.models.storage.checkpoint import Checkpoint
 
-PLAIN_BYTES = 2  # bfloat16, of what is written without its quantisation
+PLAIN_BYTES = 2  # of a value in bfloat16, in which a quantised tensor is written without its quantisation
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a set of tensors comes to.
+    """Size totals of a set of tensors.
 
     Attributes:
-        parameters: of the model; scales of quantised tensors are none.
+        parameters: of the model; scales of quantised tensors do not count.
         bytes: on disk.
-        plain_bytes: on disk, were what is quantised written in bfloat16.
-        weights: parameters that a token is multiplied with, which are those of tensors with two axes or more.
-        outputs: values that a token gets from these, in all.
+        plain_bytes: on disk, if all quantised tensors were written in bfloat16.
+        weights: parameters that a token is multiplied with: those of tensors with two or more axes.
+        outputs: number of values that these products give for a token.
     """
 
     parameters: int = 0
@@ -31,27 +31,29 @@ class Part:
     outputs: int = 0
 
     def __add__(self, other: "Part") -> "Part":
+        """The totals of both sets."""
         return Part(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def share(self, kept: int, experts: int) -> "Part":
-        """The part of ``kept`` of ``experts`` experts that are all alike."""
+        """The totals of ``kept`` experts, where this part is of ``experts`` experts that are all alike."""
         return Part(*(value // experts * kept for value in astuple(self)))
 
 
 def summed(parts: Iterable[Part]) -> Part:
-    """The sum of parts."""
+    """The totals of all parts."""
     return sum(parts, Part())
 
 
 @dataclass(frozen=True)
 class LayerParts:
-    """A decoder layer, or a multi-token one.
+    """The parts of a decoder layer or of a multi-token layer.
 
     Attributes:
-        other: attention, norms, dense MLP, a multi-token layer's projection.
-        shared: what the MoE block has beside its experts and its router: shared experts.
-        router, experts: of all N experts; empty in a dense layer.
-        copies: of the embedding and the head, which multi-token layers may carry; a walk does without.
+        other: attention, norms, dense MLP, and a multi-token layer's projection.
+        shared: shared experts: all that the MoE block has beside its routed experts and its router.
+        router: of all N experts; empty in a dense layer.
+        experts: the N routed experts; empty in a dense layer.
+        copies: copies of the embedding and the head that multi-token layers may have; a walk does not load them.
     """
 
     other: Part = field(default_factory=Part)
@@ -62,6 +64,7 @@ class LayerParts:
 
     @property
     def all(self) -> Part:
+        """The totals of the layer."""
         return self.other + self.shared + self.router + self.experts + self.copies
 
 
@@ -70,11 +73,12 @@ class Inventory:
     """A model's parts.
 
     Attributes:
-        layers: the decoder's, then the multi-token ones.
-        outside: embedding, head, the last norm; embedding: the first of them alone.
+        layers: the decoder's layers, then the multi-token layers.
+        outside: the embedding, the head and the norm before it.
+        embedding: the embedding alone.
         vision: what a multimodal model has beside its text model.
-        dropped: multi-token layers that are to be left out of what is written.
-        largest: parameters of the layers' largest tensor that is none of an expert.
+        dropped: multi-token layers that are left out of what is written.
+        largest: number of parameters of the largest tensor in the layers, routed experts and routers aside.
         eager_attention: whether transformers' attention holds the scores of all heads in memory.
     """
 
@@ -88,24 +92,26 @@ class Inventory:
 
     @property
     def all(self) -> Part:
+        """The totals of the model."""
         return self.outside + self.vision + self.dropped + summed(layer.all for layer in self.layers)
 
     @property
     def experts(self) -> Part:
-        """Routed experts of all layers."""
+        """The totals of the routed experts of all layers."""
         return summed(layer.experts for layer in self.layers)
 
     def kept(self, kept: int, experts: int) -> Part:
-        """What is left with ``kept`` of ``experts`` experts in every layer."""
+        """The totals of the compressed model, with ``kept`` of ``experts`` experts in every MoE layer."""
         routed = [layer.experts + layer.router for layer in self.layers]
         rest = self.outside + self.vision + summed(layer.other + layer.shared + layer.copies for layer in self.layers)
         return rest + summed(part.share(kept, experts) for part in routed)
 
     def active(self, architecture: Architecture, kept: int) -> int:
-        """Parameters of the text model that a token uses, embedding and head among them, multi-token layers not.
+        """Number of parameters that a token uses, with embedding and head, without vision and multi-token layers.
 
         Args:
-            architecture: of the model. kept: experts in every layer, of which top_k are used.
+            architecture: of the model.
+            kept: number of experts in every MoE layer, of which a token uses top_k.
         """
         total, experts = self.outside.parameters, architecture.experts
         for layer in self.layers[: architecture.layers]:
@@ -115,10 +121,10 @@ class Inventory:
 
 
 def inventory(checkpoint: Checkpoint, architecture: Architecture) -> Inventory:
-    """Share out a checkpoint's tensors.
+    """Divide a checkpoint's tensors over the parts of its model.
 
     Args:
-        checkpoint: with its headers; nothing else is read.
+        checkpoint: whose headers are used; nothing is read.
         architecture: of the checkpoint.
     """
     family, depth = architecture.family, architecture.depth
@@ -150,7 +156,8 @@ def inventory(checkpoint: Checkpoint, architecture: Architecture) -> Inventory:
 
     return Inventory(
         layers=tuple(
-            LayerParts(**{each.name: part(index, each.name) for each in fields(LayerParts)}) for index in range(depth)
+            LayerParts(**{field.name: part(index, field.name) for field in fields(LayerParts)})
+            for index in range(depth)
         ),
         outside=part(-1, "outside"),
         embedding=Part(*_measured(checkpoint, family.embedding)),
@@ -162,7 +169,7 @@ def inventory(checkpoint: Checkpoint, architecture: Architecture) -> Inventory:
 
 
 def _kind(name: str, architecture: Architecture, index: int) -> str:
-    """Of LayerParts, where a tensor of a layer belongs."""
+    """The field of LayerParts that a tensor of a layer belongs to."""
     role = architecture.roles.get(name)
     if role is not None and index in architecture.moe_layers:
         return "router" if isinstance(role.kind, RouterTensor) else "experts"
@@ -172,7 +179,7 @@ def _kind(name: str, architecture: Architecture, index: int) -> str:
 
 
 def _measured(checkpoint: Checkpoint, name: str) -> tuple[int, ...]:
-    """The fields of the Part that one tensor is."""
+    """The fields of the Part of one tensor."""
     headers, form = checkpoint.headers_of(name), checkpoint.form
     shape = logical_shape(form, headers)
     size, stored = math.prod(shape), sum(info.bytes for info in headers.values())
@@ -181,7 +188,7 @@ def _measured(checkpoint: Checkpoint, name: str) -> tuple[int, ...]:
 
 
 def _multi_token_own(architecture: Architecture) -> dict[str, tuple[int, str]]:
-    """Tensors of multi-token layers beside their decoder layers': the layer's index, and where they belong."""
+    """The tensors that multi-token layers have beside their decoder layers', to layer index and field of LayerParts."""
     extra, result = architecture.family.multi_token, {}
     if extra is None:
         return {}

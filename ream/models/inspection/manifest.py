@@ -1,37 +1,38 @@
-"""Finding the original model, and the small manifest that stands for it in the graph."""
+"""Finding the original model, and the manifest: a small file that stands for the model in the graph."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 from ream.models.family.architecture import architecture_of, without_multi_token
-from ream.models.family.layout import ExpertTensor
+from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.hub import COMPANIONS, DESCRIPTION, HubShards, snapshot
 from ream.models.storage.shard_source import LocalShards, ShardSource
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """An original model as the graph depends on it: where it is, exactly which one, and its numbers.
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Sizes):
+    """An original model as the graph depends on it: where it is, exactly which one, and its sizes.
 
-    ``multi_token`` is what becomes of its multi-token layers; those to be dropped are not among ``moe_layers``.
+    Attributes:
+        path: a folder, or a hub id without its revision.
+        revision: commit of a hub model; None for a folder.
+        family: model_type of its config.json.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``; dropped ones are not among
+            ``moe_layers``.
+        scores: a name in routing.SCORES: what its router's p(x) is.
+        parameters: of the whole model.
+        dtype: safetensors dtype of its experts.
+        shards: file name to size in bytes.
+        digest: SHA-256 over the shards (`Checkpoint.digest`).
     """
 
     path: str
     revision: str | None
     family: str
-    layers: int
-    moe_layers: list[int]
-    experts: int
-    top_k: int
-    hidden: int
-    width: int
-    router_groups: int
-    router_top_groups: int
-    router_group_best: int
     multi_token: str
     scores: str
     parameters: int
@@ -40,7 +41,10 @@ class Manifest:
     digest: str
 
     def save(self, path: Path) -> None:
-        write_json(path, asdict(self))
+        """Write the manifest as JSON, always in the same bytes, for every stage depends on that file."""
+        values = asdict(self)
+        identity = {key: values.pop(key) for key in ("path", "revision", "family")}
+        write_json(path, identity | values)
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -50,13 +54,14 @@ def load_manifest(path: str | Path) -> Manifest:
         UserError: the file is missing or not a manifest.
     """
     try:
-        return Manifest(**read_json(path))
+        manifest = Manifest(**read_json(path))
     except TypeError:
         raise UserError(f"{path} is not a manifest of this version; run `dvc repro -f model`") from None
+    return replace(manifest, moe_layers=tuple(manifest.moe_layers))
 
 
 def split_revision(path: str) -> tuple[str, str | None]:
-    """``owner/name@revision`` to its parts; a folder that exists keeps its '@'."""
+    """Split ``owner/name@revision`` into its two parts; an existing folder with an '@' in its name stays whole."""
     if Path(path).is_dir() or "@" not in path:
         return path, None
     name, revision = path.rsplit("@", 1)
@@ -64,7 +69,7 @@ def split_revision(path: str) -> tuple[str, str | None]:
 
 
 def locate(path: str, wanted: Sequence[str] = COMPANIONS) -> tuple[Path, str | None]:
-    """The local folder of a model and, for a hub id, its commit; fetches what is not there, but no weights.
+    """The local folder of a model and, for a hub id, its commit; fetches missing files other than weights.
 
     Args:
         path: a folder or a hub id with optional ``@revision``.
@@ -89,11 +94,11 @@ def locate(path: str, wanted: Sequence[str] = COMPANIONS) -> tuple[Path, str | N
 
 
 def source_of(path: str, keep_shards: bool = True, wanted: Sequence[str] = COMPANIONS) -> ShardSource:
-    """What gives a model's shards, from a folder or, as they are needed, from the hub.
+    """The source of a model's shards: a folder or, for a hub id, the hub, which gives them as they are needed.
 
     Args:
         path: a folder or a hub id with optional ``@revision``.
-        keep_shards: leave shards that are fetched in the hub's cache.
+        keep_shards: leave fetched shards in the hub's cache.
         wanted: patterns of the other files to fetch.
 
     Raises:
@@ -104,7 +109,7 @@ def source_of(path: str, keep_shards: bool = True, wanted: Sequence[str] = COMPA
 
 
 def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
-    """Describe a model: reads its config and the headers of its shards, of a hub model nothing else.
+    """The manifest of a model, from its config and the headers of its shards; of a hub model nothing else is fetched.
 
     Args:
         path: a folder or a hub id.
@@ -118,39 +123,30 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
     architecture = architecture_of(checkpoint)
     if multi_token == "drop":
         architecture = without_multi_token(architecture)
-    first = next(name for name, role in architecture.roles.items() if isinstance(role.kind, ExpertTensor))
     return Manifest(
+        **{field.name: getattr(architecture, field.name) for field in fields(Sizes)},
         path=split_revision(path)[0],
         revision=source.commit if isinstance(source, HubShards) else None,
         family=architecture.family.model_type,
-        layers=architecture.layers,
-        moe_layers=list(architecture.moe_layers),
-        experts=architecture.experts,
-        top_k=architecture.top_k,
-        hidden=architecture.hidden,
-        width=architecture.width,
-        router_groups=architecture.router_groups,
-        router_top_groups=architecture.router_top_groups,
-        router_group_best=architecture.router_group_best,
         multi_token=multi_token,
         scores=architecture.family.scores,
         parameters=checkpoint.parameters,
-        dtype=next(iter(checkpoint.headers_of(first).values())).dtype,
+        dtype=next(iter(checkpoint.headers_of(architecture.an_expert_tensor).values())).dtype,
         shards=checkpoint.shards,
         digest=checkpoint.digest(),
     )
 
 
 def folder_of(manifest: Manifest) -> Path:
-    """The local folder of a manifest's model; of a hub model without its shards.
+    """The local folder of a manifest's model; of a hub model, the snapshot without its shards.
 
     Raises:
-        UserError: its shards are not those of the manifest any more.
+        UserError: its shards are no longer those of the manifest.
     """
     folder, commit = locate(_pinned(manifest))
     if commit is None:
-        found = {shard: (folder / shard).stat().st_size for shard in manifest.shards if (folder / shard).exists()}
-        _check_shards(manifest, found, folder)
+        sizes = {shard: (folder / shard).stat().st_size for shard in manifest.shards if (folder / shard).exists()}
+        _check_shards(manifest, sizes, folder)
     return folder
 
 
@@ -162,22 +158,24 @@ def checkpoint_of(manifest: Manifest, keep_shards: bool = True) -> Checkpoint:
         keep_shards: see `source_of`.
 
     Raises:
-        UserError: its shards are not those of the manifest any more; or see `Checkpoint`.
+        UserError: its shards are no longer those of the manifest; or see `Checkpoint`.
     """
     if manifest.revision is None:
-        folder_of(manifest)  # names the shard that has changed before a header is read
+        folder_of(manifest)  # names a changed shard, where reading its header might only call it corrupt
     checkpoint = Checkpoint(source_of(_pinned(manifest), keep_shards))
     _check_shards(manifest, checkpoint.shards, checkpoint.folder)
     return checkpoint
 
 
 def _pinned(manifest: Manifest) -> str:
+    """The folder or the hub id with its commit."""
     return manifest.path if manifest.revision is None else f"{manifest.path}@{manifest.revision}"
 
 
-def _check_shards(manifest: Manifest, found: Mapping[str, int], folder: Path) -> None:
+def _check_shards(manifest: Manifest, sizes: Mapping[str, int], folder: Path) -> None:
+    """Refuse shards that are missing or have another size than in the manifest."""
     for shard, size in manifest.shards.items():
-        if found.get(shard) != size:
+        if sizes.get(shard) != size:
             raise UserError(
                 f"{folder / shard} is not what the manifest says; run `dvc repro -f model` to read it again"
             )

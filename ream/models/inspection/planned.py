@@ -1,7 +1,7 @@
-"""A checkpoint of which only config.json is there: the names, shapes and stored bytes that its tensors would have.
+"""A checkpoint planned from config.json alone: the names, shapes and stored bytes that its tensors would have.
 
-The model is built on torch's meta device by transformers' own code, so that every number is exact; then its tensors are
-given the names and the layout of the family on disk and, where config.json says so, a quantised format's parts.
+Transformers' own code builds the model on torch's meta device, so every number is exact. Then the tensors get the names
+and the layout of the family on disk and, where config.json says so, the parts of a quantised format.
 """
 
 import math
@@ -14,33 +14,37 @@ from torch import nn
 
 from ream.errors import UserError
 from ream.machine.files import read_table
-from ream.models.family.families import Family, family_of
+from ream.models.family.families import family_of
+from ream.models.family.family import Family
 from ream.models.family.modelling import model_config
-from ream.models.quantization.config import DTYPE_KEYS, KEYS, format_of
-from ream.models.quantization.mxfp4 import Mxfp4
-from ream.models.quantization.names import logical_names
-from ream.models.quantization.planned import left_plain, stored_as
+from ream.models.quantization.config import DTYPE_KEYS, KEYS, format_of, left_plain
+from ream.models.quantization.names import Planned, logical_names
 from ream.models.storage.checkpoint import Checkpoint, TensorInfo
 from ream.models.storage.shard_source import LocalShards
 from ream.models.stored_dtypes import STORED
 
 NAMES = {kind.torch: name for name, kind in STORED.items()}
-DEFAULT_DTYPE = "BF16"  # where config.json says nothing
-# Name, shape, and whether it is a matrix that formats quantise.
-Planned = tuple[str, tuple[int, ...], bool]
+DEFAULT_DTYPE = "BF16"  # where config.json names none
+# The name and shape of a tensor, and whether it is a matrix that formats quantise.
+PlannedTensor = tuple[str, tuple[int, ...], bool]
 
 
 class PlannedCheckpoint(Checkpoint):
     """Headers without shards; every attempt to read a tensor is refused.
 
-    Multi-token layers are planned where config.json counts them: some checkpoints carry them uncounted.
+    Multi-token layers are planned where config.json counts them; some checkpoints have such layers uncounted.
     """
 
     def __init__(self, folder: str | Path, trust_remote_code: bool = False) -> None:
         """Plan the tensors.
 
+        Args:
+            folder: with a config.json.
+            trust_remote_code: let the model's own code run.
+
         Raises:
-            UserError: no MoE, an unknown family, or a config that transformers can't build.
+            UserError: the model is not a Mixture-of-Experts model, its family is unknown, or transformers cannot build
+                it from its config.
         """
         self.source = LocalShards(Path(folder))
         self.folder = self.source.folder
@@ -53,20 +57,25 @@ class PlannedCheckpoint(Checkpoint):
         levels = [self.config, family.numbers(self.config)]
         kept = left_plain(next((level[key] for level in levels for key in KEYS if level.get(key)), {}))
         for name, shape, matrix in _tensors(self, family, trust_remote_code):
-            parts = {"": (dtype, shape)}
+            parts = {"": Planned(dtype, shape)}
             if self.form is not None and matrix and not kept(name.removesuffix(".weight")):
-                parts = stored_as(self.form, shape)
-            for suffix, (part_dtype, part_shape) in parts.items():
-                size = math.prod(part_shape) * STORED[part_dtype].bytes
-                self.tensors[name + suffix] = TensorInfo(name + suffix, "", part_dtype, part_shape, 0, size)
+                parts = self.form.planned(shape)
+            for suffix, part in parts.items():
+                size = math.prod(part.shape) * STORED[part.dtype].bytes
+                self.tensors[name + suffix] = TensorInfo(name + suffix, "", part.dtype, part.shape, 0, size)
         self.logical = logical_names(self.form, self.tensors)
 
     def raw(self, name: str, row: int | None = None) -> NoReturn:
+        """Refuse to read.
+
+        Raises:
+            UserError: always, for there are no weights.
+        """
         raise UserError(f"{self.folder} has no weights, only config.json; fetch the shards to read {name}")
 
 
 def stored_dtype(config: dict[str, Any]) -> str:
-    """The safetensors name of the dtype that config.json says its weights have, at the top or of its text model."""
+    """The safetensors name of the dtype of the weights in config.json, at the top or under text_config."""
     inner = config.get("text_config")
     for level in (config, inner if isinstance(inner, dict) else {}):
         for key in DTYPE_KEYS:
@@ -75,14 +84,16 @@ def stored_dtype(config: dict[str, Any]) -> str:
     return DEFAULT_DTYPE
 
 
-def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> Iterator[Planned]:
+def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> Iterator[PlannedTensor]:
+    """All tensors of the model, by their names on disk."""
     from transformers import AutoModel
 
+    auto: Any = AutoModel  # which has no types
     numbers, extra = family.numbers(checkpoint.config), family.multi_token
     counts = [int(numbers[key]) for key in extra.count_keys if numbers.get(key)] if extra else []
     config: Any = model_config(checkpoint, family, trust_remote_code, max(counts, default=0))
     with torch.device("meta"):
-        model: Any = AutoModel.from_config(config, dtype=torch.bfloat16, trust_remote_code=trust_remote_code)
+        model: Any = auto.from_config(config, dtype=torch.bfloat16, trust_remote_code=trust_remote_code)
     vocabulary = tuple(model.embed_tokens.weight.shape)
     yield family.embedding, vocabulary, False
     yield family.final_norm, tuple(model.norm.weight.shape), False
@@ -95,7 +106,8 @@ def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) ->
         else:
             prefix = extra.prefix.format(layer=index, index=index - layers)
             yield from _multi_token(family, prefix, vocabulary)
-        yield from _layer(layer, prefix, family, numbers, quantise_linear=not isinstance(checkpoint.form, Mxfp4))
+        linear = checkpoint.form is not None and checkpoint.form.linear
+        yield from _layer(layer, prefix, family, numbers, quantise_linear=linear)
     if family.text:
         yield from _beside_the_text(checkpoint, trust_remote_code)
 
@@ -107,7 +119,18 @@ def _outer(name: str, family: Family) -> str:
     )
 
 
-def _layer(layer: nn.Module, prefix: str, family: Family, numbers: Any, quantise_linear: bool) -> Iterator[Planned]:
+def _layer(
+    layer: nn.Module, prefix: str, family: Family, numbers: Any, quantise_linear: bool
+) -> Iterator[PlannedTensor]:
+    """The tensors of a layer, with those of experts in the family's first layout.
+
+    Args:
+        layer: in transformers.
+        prefix: start of the names of its tensors on disk.
+        family: of the model.
+        numbers: the text model's part of config.json.
+        quantise_linear: whether the format quantises weights of Linear modules.
+    """
     inside = f"{family.block}."
     stacked = {inside + kind.name for kind in family.module_layout}
     tensors = layer.state_dict()
@@ -119,8 +142,8 @@ def _layer(layer: nn.Module, prefix: str, family: Family, numbers: Any, quantise
         if moe and name in stacked:
             continue
         rest = name.removeprefix(inside)
-        named = f"{family.moe}.{renamed.get(rest, rest)}" if moe and name != rest else name
-        yield prefix + named, tuple(tensor.shape), quantise_linear and name in linear and name not in routers
+        stored = f"{family.moe}.{renamed.get(rest, rest)}" if moe and name != rest else name
+        yield prefix + stored, tuple(tensor.shape), quantise_linear and name in linear and name not in routers
     if not moe:
         return
     experts = next(int(numbers[key]) for key in family.experts_keys if key in numbers)
@@ -133,8 +156,8 @@ def _layer(layer: nn.Module, prefix: str, family: Family, numbers: Any, quantise
                 yield f"{prefix}{family.moe}.{kind.name.format(expert=expert)}", shape, matrix
 
 
-def _multi_token(family: Family, prefix: str, vocabulary: tuple[int, ...]) -> Iterator[Planned]:
-    """What a multi-token layer has beside its decoder layer's tensors."""
+def _multi_token(family: Family, prefix: str, vocabulary: tuple[int, ...]) -> Iterator[PlannedTensor]:
+    """The tensors that a multi-token layer has beside its decoder layer's."""
     extra = family.multi_token
     assert extra is not None
     hidden, start = vocabulary[1], prefix if extra.inside else ""
@@ -145,15 +168,16 @@ def _multi_token(family: Family, prefix: str, vocabulary: tuple[int, ...]) -> It
         yield start + shared, vocabulary, False
 
 
-def _beside_the_text(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[Planned]:
-    """Tensors of a multimodal model that are not its text model's, by transformers' names."""
+def _beside_the_text(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[PlannedTensor]:
+    """The tensors of a multimodal model that its text model lacks, by transformers' names."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    auto: Any = AutoModelForImageTextToText  # which has no types
     config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=trust_remote_code)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with torch.device("meta"):
-        model: Any = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+        model: Any = auto.from_config(config, dtype=torch.bfloat16)
     for name, tensor in model.state_dict().items():
         if not {"language_model", "lm_head"} & set(name.split(".")):
             yield name, tuple(tensor.shape), False

@@ -1,47 +1,50 @@
-"""What config.json says about quantisation, and config.json of the same model without it."""
+"""What config.json says about quantisation, and the config.json of the same model without it."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ream.errors import UserError
 from ream.models.quantization.names import Format
 
-KEYS = ("quantization_config", "compression_config")  # the latter: compressed-tensors' first releases
+KEYS = ("quantization_config", "compression_config")  # the latter is of compressed-tensors' first releases
 DTYPE_KEYS = ("dtype", "torch_dtype")
+# Keys of quantization_config that list the modules left unquantised.
+LEFT_OUT = ("ignore", "modules_to_not_convert", "ignored_layers")
 
 
 def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format | None:
-    """The format of a checkpoint's quantised tensors; None if its config says nothing.
+    """The format of a checkpoint's quantised tensors; None where its config says nothing of quantisation.
 
     Args:
-        config: of config.json; a multimodal model's may say it under text_config.
-        where: for messages.
+        config: content of config.json; a multimodal model may have its quantization_config under text_config.
+        where: the file, for messages.
 
     Raises:
-        UserError: a method or a setting that is not supported.
+        UserError: the method or a setting is not supported, or there are two quantization_configs that differ.
     """
-    found = [level[key] for level in _levels(config) for key in KEYS if level.get(key)]
-    if not found:
+    settings = [level[key] for level in _levels(config) for key in KEYS if level.get(key)]
+    if not settings:
         return None
     from ream.models.quantization.methods import METHODS  # which imports torch
 
-    if any(other != found[0] for other in found):
+    if any(other != settings[0] for other in settings):
         raise UserError(f"{where} has two quantization_configs that differ; keep the one that its weights are in")
-    method = str(found[0].get("quant_method"))
+    method = str(settings[0].get("quant_method"))
     if method not in METHODS:
         raise UserError(
             f"{where}: quant_method {method} is not supported, {', '.join(METHODS)} are; "
             f"dequantise the checkpoint to bfloat16 first"
         )
     try:
-        return METHODS[method](found[0])
+        return METHODS[method](settings[0])
     except UserError as error:
         raise UserError(f"{where}: {error}; dequantise any other checkpoint to bfloat16 first") from None
 
 
 def unquantised_config(text: str) -> str:
-    """config.json for the same tensors written in bfloat16: no quantization_config, dtype bfloat16."""
+    """The text of config.json for the same tensors in bfloat16: that dtype, and no quantization_config."""
     config = json.loads(text)
     levels = _levels(config)
     for level in levels:
@@ -51,6 +54,24 @@ def unquantised_config(text: str) -> str:
     if not any(key in level for level in levels for key in DTYPE_KEYS):
         config["torch_dtype"] = "bfloat16"  # the name that every release of transformers reads
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def left_plain(config: Mapping[str, Any]) -> Callable[[str], bool]:
+    """A function that says whether a module of that name stays unquantised.
+
+    Args:
+        config: the quantization_config. It lists names of modules (whole, or parts of them between dots, so that all
+            modules inside are meant, too) and, after ``re:``, regular expressions.
+    """
+    entries = [str(entry) for key in LEFT_OUT for entry in config.get(key) or ()]
+    patterns = [re.compile(entry.removeprefix("re:")) for entry in entries if entry.startswith("re:")]
+    plain = [entry for entry in entries if not entry.startswith("re:")]
+
+    def check(module: str) -> bool:
+        dotted = f".{module}."
+        return any(f".{entry}." in dotted for entry in plain) or any(pattern.match(module) for pattern in patterns)
+
+    return check
 
 
 def _levels(config: Mapping[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Groups of weights as integers of few bits: codes, scale and zero point of a group, and codes packed into int32 words.
+"""Groups of weights as integers of few bits: the codes, scale and zero point of a group, and codes in int32 words.
 
 weight = (code - zero point) * scale, with code and zero point in [-2^(bits - 1), 2^(bits - 1) - 1]. Groups are
 [rows, groups, width]; scales and zero points [rows, groups]; a zero point is a float that holds an integer.
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ream.models.quantization.scales import rounded
 
-# of a group of zeros: the least scale of compressed-tensors' own rule
+# The scale of a group of zeros, by compressed-tensors' own rule.
 LEAST_SCALE = torch.finfo(torch.float32).eps
 
 
@@ -19,17 +19,20 @@ def limits(bits: int) -> tuple[int, int]:
 
 
 def symmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Codes, to nearest with ties to even, and scales without zero points.
+    """Codes, rounded to nearest with ties to even, and scales, without zero points.
 
-    Of two scales that cut nothing off, the one with the smaller squared error in its group, the first if equal:
-    max |w| / high, which uses the codes -high to high, and max(max w / high, min w / low), which is finer where the
-    largest weight is negative. Whatever rule the original's producer had (compressed-tensors divides by high + 1/2 and
-    cuts half a step off, Kimi divides by high), one of them is the scale that decoded weights came from.
+    Two scales cut nothing off: max |w| / high, which uses the codes -high to high, and max(max w / high, min w / low),
+    which is finer where the largest weight is negative. The one with the smaller squared error in its group is taken,
+    the first if they are equal. Whatever rule the original's producer used (compressed-tensors divides by high + 1/2
+    and cuts off half a step, Kimi divides by high), decoded weights come back under their own scale.
 
     Args:
-        groups: float32.
+        groups: float32 [rows, groups, width].
         bits: of a code.
         dtype: of the scales.
+
+    Returns:
+        Codes [rows, groups, width], float32, and scales [rows, groups].
     """
     low, high = limits(bits)
     largest, smallest = groups.amax(-1).clamp(min=0), groups.amin(-1).clamp(max=0)
@@ -45,11 +48,20 @@ def symmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Te
 
 
 def asymmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes, scales and zero points by compressed-tensors' rule, with 0 counted among the weights of every group.
+    """Codes, scales and zero points by compressed-tensors' rule, which counts 0 among the weights of every group.
 
     scale = (max w - min w) / (high - low), zero point = low - min w / scale, code = w / scale + zero point.
-    The scale is rounded up to its dtype, where theirs goes to the nearest: bfloat16's rounding is up to half a step of
-    255, which would come on top of a code's own.
+    The scale is rounded up to its dtype, where compressed-tensors rounds to nearest: with 8 bits, bfloat16's rounding
+    of the scale can shift the outermost code by half a step, on top of that code's own rounding.
+
+    Args:
+        groups: float32 [rows, groups, width].
+        bits: of a code.
+        dtype: of the scales.
+
+    Returns:
+        Codes [rows, groups, width], scales [rows, groups] and zero points [rows, groups]; codes and zero points are
+        float32.
     """
     low, high = limits(bits)
     largest, smallest = groups.amax(-1).clamp(min=0), groups.amin(-1).clamp(max=0)
@@ -60,19 +72,21 @@ def asymmetric(groups: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, T
 
 
 def _stored(exact: Tensor, dtype: torch.dtype, slack: float) -> Tensor:
+    """Scales rounded to their dtype, with LEAST_SCALE instead of 0."""
     scale = rounded(exact, dtype, slack)
     return torch.where(scale == 0, torch.tensor(LEAST_SCALE, dtype=dtype, device=scale.device), scale)
 
 
 def compact(tensor: Tensor) -> Tensor:
-    """A row-major copy, where contiguous() leaves the stride of an axis of length 1, which view(dtype) then refuses."""
+    """A row-major copy; contiguous() can leave an axis of length 1 with a stride that view(dtype) refuses."""
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
-    """Codes [rows, n] of 4 or 8 bits, offset to start at 0, to int32 [rows, ceil(n * bits / 32)].
+    """Pack codes [rows, n] of 4 or 8 bits into int32 words [rows, ceil(n * bits / 32)].
 
-    A row's first code lies in the lowest bits of its first word; its last word is filled up with zero bits.
+    Codes are stored from 0 on (code - low). A row's first code lies in the lowest bits of its first word; its last word
+    is filled up with zero bits.
     """
     low, _ = limits(bits)
     octets = torch.nn.functional.pad((codes - low).to(torch.uint8), (0, -codes.shape[-1] % (32 // bits)))

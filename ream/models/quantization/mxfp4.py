@@ -3,9 +3,10 @@
 ``X_blocks`` holds uint8 [N, rows, columns / 32, 16]: 32 neighbouring columns in 16 bytes, two e2m1 codes a byte, the
 lower four bits first. ``X_scales`` holds uint8 [N, rows, columns / 32]: the exponent of the block's scale 2^(s - 127)
 (OCP Microscaling Formats v1.0, 5 and 6.3). The logical tensor is the transpose, [N, columns, rows], as the model's
-``x @ W`` wants it. An expert may be read or written without the others and without the first axis.
+``x @ W`` needs it. A single expert is read or written without the first axis.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
-from ream.models.quantization.names import Header
+from ream.models.quantization.names import Header, Planned
 
 BLOCK = 32
 BIAS = 127
@@ -23,7 +24,7 @@ LARGEST_EXPONENT = 2  # of e2m1: 6 = 1.5 * 2^2
 
 
 def _boundaries() -> Tensor:
-    """What a magnitude must exceed to have codes 1 to 7: the midpoints, just less where the tie goes to the upper."""
+    """The bounds that a magnitude must exceed for codes 1 to 7: midpoints, or just below where a tie is rounded up."""
     values = torch.tensor(MAGNITUDES)
     middle = (values[:-1] + values[1:]) / 2
     below = torch.nextafter(middle, torch.zeros(()))
@@ -32,21 +33,29 @@ def _boundaries() -> Tensor:
 
 @dataclass(frozen=True)
 class Mxfp4:
-    """Blocks of 32 e2m1 values with a power of two as their scale; there is nothing to choose."""
+    """Blocks of 32 e2m1 values with a power of two as their scale; the format has no settings."""
 
     key: ClassVar[str] = "_blocks"
     required: ClassVar[tuple[str, ...]] = ("_blocks", "_scales")
     optional: ClassVar[tuple[str, ...]] = ()
+    linear: ClassVar[bool] = False
 
     def shape(self, headers: Mapping[str, Header]) -> tuple[int, ...]:
+        """[..., columns, rows]: the transpose of what is stored."""
         *stack, rows, blocks, _ = headers["_blocks"].shape
         return (*stack, blocks * BLOCK, rows)
+
+    def planned(self, shape: tuple[int, ...]) -> dict[str, Planned]:
+        """Bytes of codes and a byte for the scale of every block; ``shape`` is the transpose of what is stored."""
+        *stack, columns, rows = shape
+        scales = (*stack, rows, math.ceil(columns / BLOCK))
+        return {"_blocks": Planned("U8", (*scales, BLOCK // 2)), "_scales": Planned("U8", scales)}
 
     def decode(self, name: str, stored: Mapping[str, Tensor]) -> Tensor:
         """±magnitude * 2^(s - 127), transposed; NaN where s = 255.
 
         Raises:
-            UserError: not uint8, or shapes that do not fit.
+            UserError: a part is not uint8, or the shapes do not fit.
         """
         blocks, scales = stored["_blocks"], stored["_scales"]
         if blocks.dtype != torch.uint8 or scales.dtype != torch.uint8:
@@ -65,15 +74,16 @@ class Mxfp4:
     def encode(self, name: str, weight: Tensor, like: Mapping[str, Header]) -> dict[str, Tensor]:
         """The OCP rule: s - 127 = floor(log2 max |weight|) - 2, magnitudes to nearest, ties to even codes, at most 6.
 
-        Magnitudes between 6 and 8 scales become 6: the rule prefers a finer scale to a largest value that is met. A
-        block of zeros has s = 0; a zero keeps its sign.
+        Magnitudes between 6 and 8 times the scale become 6: the rule prefers a finer scale to keeping the largest
+        value. A block of zeros has s = 0; a zero keeps its sign.
 
         Raises:
             UserError: the number of columns is not a multiple of 32.
         """
         if weight.shape[-2] % BLOCK:
             raise UserError(f"{name} has {weight.shape[-2]} columns; mxfp4 needs a multiple of {BLOCK}")
-        values = weight.mT.contiguous().unflatten(-1, (-1, BLOCK))
+        values = weight.mT.contiguous()
+        values = values.reshape(*values.shape[:-1], values.shape[-1] // BLOCK, BLOCK)
         largest = values.abs().amax(-1)
         _, exponent = torch.frexp(largest)  # largest = m * 2^exponent with m in [0.5, 1)
         scales = torch.where(largest == 0, 0, (exponent - 1 - LARGEST_EXPONENT + BIAS).clamp(0, 254))
@@ -85,5 +95,5 @@ class Mxfp4:
 
 
 def from_config(config: Mapping[str, Any]) -> Mxfp4:
-    """The format; quant_method mxfp4 has no settings that change it."""
+    """The format of a quantization_config with quant_method mxfp4, which has no settings."""
     return Mxfp4()

@@ -1,12 +1,12 @@
 """Logical tensors of a checkpoint, quantised or not, as names and shapes: what they are stored as; without torch.
 
-Every format names the stored tensors of the logical tensor ``X`` as ``X`` + suffix, so a logical tensor is a mapping of
-suffixes to stored names; one that is not quantised is ``{"": X}``. All functions of formats take ``None`` for a
-checkpoint without quantization_config.
+A format stores the logical tensor ``X`` as several tensors, each named ``X`` + suffix. So a logical tensor is a mapping
+of suffixes to stored names; one that is not quantised is ``{"": X}``. Every function here that takes a format also
+takes ``None``, for a checkpoint without quantization_config.
 """
 
 from collections.abc import Container, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ream.errors import UserError
 
@@ -15,52 +15,87 @@ if TYPE_CHECKING:
 
 
 class Header(Protocol):
-    """What a safetensors header says of a stored tensor; a ``TensorInfo`` or an ``OutputTensor`` is one."""
+    """What a safetensors header says of a stored tensor, as a ``TensorInfo`` or an ``OutputTensor`` does."""
 
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """The tensor's safetensors dtype."""
+        ...
+
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
+        ...
+
+
+class Planned(NamedTuple):
+    """The `Header` of a tensor that is not stored yet."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 class Format(Protocol):
-    """How one quantised format stores a matrix. Its mappings have the format's suffixes as keys."""
+    """How one quantised format stores a matrix. The keys of its mappings are the format's suffixes."""
 
     @property
     def key(self) -> str:
-        """The suffix of the stored tensor that a matrix only has if it is quantised."""
+        """The suffix that only a quantised matrix has."""
+        ...
 
     @property
     def required(self) -> tuple[str, ...]:
         """The suffixes that every quantised matrix has, ``key`` among them."""
+        ...
 
     @property
     def optional(self) -> tuple[str, ...]:
         """Further suffixes that belong to a quantised matrix."""
+        ...
+
+    @property
+    def linear(self) -> bool:
+        """Whether the format's producers quantise Linear weights, and not stacked experts alone."""
+        ...
 
     def shape(self, headers: Mapping[str, Header]) -> tuple[int, ...]:
         """The shape of the logical tensor."""
+        ...
+
+    def planned(self, shape: tuple[int, ...]) -> dict[str, Planned]:
+        """The headers of what the format stores for a logical tensor of that shape, by suffix.
+
+        A config does not say the dtype of scales: the usual one is taken.
+        """
+        ...
 
     def decode(self, name: str, stored: Mapping[str, "Tensor"]) -> "Tensor":
-        """The values in float32, not finite where a code or a scale is not.
+        """The values in float32; NaN or Inf where a code or a scale is not finite.
 
         Raises:
             UserError: dtypes or shapes that the format does not have.
         """
+        ...
 
     def encode(self, name: str, weight: "Tensor", like: Mapping[str, Header]) -> dict[str, "Tensor"]:
         """A finite float32 tensor in the format, with the dtypes of the original's stored tensors.
 
         Raises:
-            UserError: dtypes that the format does not have.
+            UserError: dtypes or shapes that the format does not have.
         """
+        ...
 
 
 def stored_names(form: Format | None, name: str, names: Container[str]) -> dict[str, str]:
-    """Suffixes with the stored names of a logical tensor, of all the names of a checkpoint.
+    """The suffixes and stored names of a logical tensor.
+
+    Args:
+        form: of the checkpoint.
+        name: of the logical tensor.
+        names: of all tensors that the checkpoint stores.
 
     Raises:
-        UserError: a part of it is missing.
+        UserError: a part of the tensor is missing.
     """
     if form is None or name + form.key not in names:
         suffixes: list[str] = [""]
@@ -73,7 +108,7 @@ def stored_names(form: Format | None, name: str, names: Container[str]) -> dict[
 
 
 def logical_names(form: Format | None, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """All logical tensors of a checkpoint, as ``stored_names`` gives them, in the order of their first stored names.
+    """All logical tensors of a checkpoint with their `stored_names`, in the order of their first stored names.
 
     Raises:
         UserError: a part of a quantised tensor is missing.

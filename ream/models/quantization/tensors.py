@@ -1,4 +1,4 @@
-"""The values of logical tensors of a checkpoint, quantised or not, and new values for them (`quantization.names`)."""
+"""Reading the values of a checkpoint's logical tensors (`quantization.names`) and storing new values for them."""
 
 from collections.abc import Callable, Mapping
 
@@ -23,12 +23,12 @@ def read_logical(
         form: of the checkpoint.
         name: of the tensor, for messages.
         stored: its stored names by suffix, of ``stored_names``.
-        read: gives a stored tensor in its own dtype; of stacked experts it may give any part along the first axis.
+        read: reads a stored tensor in its own dtype; of stacked experts it may read any part along the first axis.
         dtype: of the result. Decoding computes in float32.
 
     Raises:
-        UserError: NaN or Inf, among them FP8's NaN codes and scales that are not finite; a wrong shape or dtype; an
-            8-bit float without scales.
+        UserError: the tensor holds NaN or Inf (FP8's NaN codes and scales that are not finite count), has a wrong shape
+            or dtype, or is an 8-bit float without scales.
     """
     parts = {suffix: read(stored_name) for suffix, stored_name in stored.items()}
     if form is None or form.key not in parts:
@@ -43,19 +43,19 @@ def read_logical(
 
 
 def requantised(form: Format | None, name: str, weight: Tensor, like: Mapping[str, Header]) -> dict[str, Tensor]:
-    """New values for a logical tensor, as its original is stored.
+    """New values for a logical tensor, stored as its original is.
 
     Args:
         form: of the checkpoint.
         name: of the tensor, for messages.
-        weight: the values, of any float dtype; of stacked experts any number of them, each encoded by itself.
+        weight: the values, in any float dtype; of stacked experts any number, each encoded by itself.
         like: the headers of the original's stored tensors by suffix.
 
     Returns:
-        the stored tensors by suffix; without quantisation the values in the original's dtype.
+        The stored tensors by suffix; for a tensor that is not quantised, the values in the original's dtype.
 
     Raises:
-        UserError: NaN or Inf, or values beyond what the original's dtypes can hold.
+        UserError: the values hold NaN or Inf, or exceed what the original's dtypes can hold.
     """
     if not all_finite(weight):
         raise UserError(f"{name}: the new weights hold NaN or Inf; nothing is written")

@@ -1,4 +1,4 @@
-"""Reading a safetensors checkpoint: its headers at once, without torch, and a tensor at a time."""
+"""Reading a safetensors checkpoint: all headers at once, without torch, and tensors one at a time."""
 
 import hashlib
 import json
@@ -20,12 +20,22 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+# Up to this total, the digest of a local checkpoint is over all bytes of its shards.
 HASHED_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: shard file name, safetensors dtype, shape, and its bytes' place in the file."""
+    """Where a stored tensor lies.
+
+    Attributes:
+        name: of the tensor.
+        shard: file name of its shard.
+        dtype: its safetensors dtype.
+        shape: of the tensor.
+        begin: position of its first byte in the file.
+        end: position after its last byte in the file.
+    """
 
     name: str
     shard: str
@@ -36,30 +46,33 @@ class TensorInfo:
 
     @property
     def bytes(self) -> int:
+        """Its size on disk."""
         return self.end - self.begin
 
 
 class Checkpoint:
-    """The tensors of a model's safetensors shards; headers are read at once, tensors when asked for.
+    """The tensors of a model's safetensors shards; headers are read at once, tensors on demand.
 
     Attributes:
         source: of the shards.
-        folder: of everything else: config, index, tokenizer.
-        tensors: what is stored, by name.
-        headers: of the shards, as they lie in them. shards: their file names with their sizes in bytes.
-        form: of quantised tensors; None where config.json says nothing of quantisation.
-        logical: the model's tensors, quantised or not: name to suffixes and the names of what is stored for it.
+        folder: of all other files: config, index, tokenizer.
+        config: content of config.json.
+        tensors: the stored tensors by name.
+        headers: shard file name to its header, byte for byte.
+        shards: shard file name to its size in bytes.
+        form: format of quantised tensors; None where config.json says nothing of quantisation.
+        logical: the model's tensors, quantised or not: name to suffixes and stored names (`stored_names`).
     """
 
     def __init__(self, source: str | Path | ShardSource) -> None:
         """Read and check the headers of all shards.
 
         Args:
-            source: a folder, or what gives the shards.
+            source: a folder, or a source of shards.
 
         Raises:
-            UserError: no safetensors, an unknown dtype, or a shard that is missing, truncated, corrupt or not what the
-                index says.
+            UserError: there are no safetensors files, a dtype or quantisation is not supported, or a shard is missing,
+                truncated, corrupt or not what the index says.
         """
         self.source: ShardSource = LocalShards(Path(source)) if isinstance(source, str | Path) else source
         self.folder = self.source.folder
@@ -68,11 +81,11 @@ class Checkpoint:
         self.headers: dict[str, bytes] = {}
         self.shards: dict[str, int] = {}
         self._contents: dict[str, str | None] = {}
-        named = self._weight_map()
-        shards = sorted(set(named.values())) if named else [SINGLE]
+        weight_map = self._weight_map()
+        shards = sorted(set(weight_map.values())) if weight_map else [SINGLE]
         for shard, header in zip(shards, self.source.headers(shards), strict=True):
             self._take_header(shard, header)
-        for name, shard in named.items():
+        for name, shard in weight_map.items():
             if name not in self.tensors or self.tensors[name].shard != shard:
                 raise UserError(
                     f"{self.folder}: {INDEX} places {name} in {shard}, which lacks it; fetch that shard again"
@@ -81,6 +94,7 @@ class Checkpoint:
         self.logical = logical_names(self.form, self.tensors)
 
     def _weight_map(self) -> dict[str, str]:
+        """Tensor name to shard file name, from the index; empty where a single file needs none."""
         if (self.folder / INDEX).exists():
             weight_map = read_table(self.folder / INDEX).get("weight_map")
             if not isinstance(weight_map, dict):
@@ -91,6 +105,7 @@ class Checkpoint:
         return {}
 
     def _take_header(self, shard: str, given: Header) -> None:
+        """Add the tensors of a shard's header."""
         where, raw, size = self.source.where(shard), given.raw, given.size
         try:
             header = json.loads(raw)
@@ -124,7 +139,7 @@ class Checkpoint:
         return data
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor of the model.
+        """The shape of a tensor of the model.
 
         Raises:
             UserError: the checkpoint has no such tensor.
@@ -132,7 +147,7 @@ class Checkpoint:
         return logical_shape(self.form, self.headers_of(name))
 
     def headers_of(self, name: str) -> dict[str, TensorInfo]:
-        """What is stored for a tensor of the model, by suffix.
+        """The stored tensors of a tensor of the model, by suffix.
 
         Raises:
             UserError: the checkpoint has no such tensor.
@@ -145,7 +160,7 @@ class Checkpoint:
         """A tensor of the model in its own dtype (float32 where it is quantised), or one row along its first axis.
 
         Raises:
-            UserError: it is missing, or it holds NaN or Inf.
+            UserError: the tensor is missing, or it holds NaN or Inf.
         """
         if self.quantised(name):
             from ream.models.quantization.tensors import read_logical
@@ -154,10 +169,10 @@ class Checkpoint:
         return self.read_stored(name, row)
 
     def quantised(self, name: str) -> bool:
-        """Whether a tensor of the model is stored with fewer bits and scales.
+        """Whether a tensor of the model is stored with fewer bits and with scales.
 
         Raises:
-            UserError: the checkpoint has no such tensor, or it has 8-bit floats without scales.
+            UserError: the checkpoint has no such tensor, or has it in 8-bit floats without scales.
         """
         headers = self.headers_of(name)
         if self.form is not None and self.form.key in headers:
@@ -170,10 +185,10 @@ class Checkpoint:
         return False
 
     def read_stored(self, name: str, row: int | None = None) -> "Tensor":
-        """What is stored under a name, in its own dtype, or one row of it along its first axis.
+        """A stored tensor in its own dtype, or one row along its first axis.
 
         Raises:
-            UserError: as `read`.
+            UserError: the tensor is missing, or it holds NaN or Inf.
         """
         import torch
 
@@ -186,20 +201,21 @@ class Checkpoint:
         return torch.frombuffer(data, dtype=DTYPES[info.dtype]).reshape(shape)
 
     def _info(self, name: str) -> TensorInfo:
+        """Where a stored tensor lies."""
         if name not in self.tensors:
             raise UserError(f"{self.folder}: tensor {name} is missing; fetch the checkpoint again")
         return self.tensors[name]
 
     @property
     def parameters(self) -> int:
-        """Of the model: what scales and zero points add to quantised tensors is not counted."""
+        """Number of parameters of the model; scales and zero points of quantised tensors do not count."""
         return sum(math.prod(self.shape(name)) for name in self.logical)
 
     def digest(self) -> str:
-        """SHA-256 over names and sizes of the shards and what tells their content.
+        """SHA-256 over the names, sizes and contents of the shards.
 
-        That is, of a hub model, the hashes that the hub knows; of a folder the bytes themselves, up to 2 GiB in all, or
-        else the headers.
+        The contents are represented, for a hub model, by the hashes that the hub has; for a folder, by the bytes
+        themselves up to 2 GiB in all, and beyond that by the headers.
         """
         result = hashlib.sha256()
         for shard, size in self.shards.items():
@@ -217,5 +233,5 @@ class Checkpoint:
 
 
 def shards_of(checkpoint: Checkpoint, names: Iterable[str]) -> frozenset[str]:
-    """Where tensors of the model lie."""
+    """File names of the shards in which tensors of the model lie."""
     return frozenset(info.shard for name in names for info in checkpoint.headers_of(name).values())

@@ -1,4 +1,4 @@
-"""All weights of a checkpoint are numbers: found out before any work, where reading them costs no download."""
+"""Checking that all weights of a checkpoint are finite, before any work, where reading them needs no download."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.stored_dtypes import is_finite
 
-BLOCK_BYTES = 1 << 26  # of a tensor that are in memory at a time; whole elements of every dtype
+BLOCK_BYTES = 1 << 26  # bytes of a tensor that are in memory at a time; a multiple of every element's size
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
-    """Read every stored tensor of a local checkpoint once, a block at a time; scales and FP8 codes, too.
+    """Read every stored tensor of a local checkpoint once, block by block, scales and FP8 codes among them.
 
     Raises:
-        UserError: names the first tensor that holds NaN or Inf, and its shard.
+        UserError: a tensor holds NaN or Inf; the message names the first one and its shard.
     """
     with Progress(len(checkpoint.tensors), "reading the weights", "tensor", delay=QUIET_SECONDS) as progress:
         for info in checkpoint.tensors.values():

@@ -1,5 +1,5 @@
-"""Models of the Hugging Face hub: their small files at once, the headers of their shards through HTTP range requests,
-and a shard's data when a tensor of it is first read.
+"""Models of the Hugging Face hub: their small files are fetched at once, the headers of their shards through HTTP range
+requests, and a shard's data when one of its tensors is first read.
 """
 
 import errno
@@ -13,31 +13,41 @@ from io import BufferedReader
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.models.storage.checkpoint import INDEX
 from ream.models.storage.shard_source import Header, local_header, read_header
 
-# Beside the weights: config, index, tokenizer, templates, licence, and what further code a model comes with.
+# Patterns of the files beside the weights: config, index, tokenizer, templates, licence, and a model's own code.
+# `recipe.output` copies the same files; the hub's patterns name what is in a folder, not the folder.
 COMPANIONS = ["*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.py", "LICENSE*", "chat_templates/*"]
-# What describing a model takes, with the headers of its shards.
-DESCRIPTION = ["config.json", "model.safetensors.index.json"]
-# Bytes of a shard that are asked for at first: most headers are shorter.
+# The files that describe a model, together with the headers of its shards.
+DESCRIPTION = ["config.json", INDEX]
+# Bytes of a shard in the first request for its header; most headers are shorter.
 HEADER_BYTES = 100_000
 REQUESTS_AT_ONCE = 8
-# Folder in the hub's cache for shards that are to be dropped: on the same disk, and never mixed up with what other
-# programs share.
+# Folder in the hub's cache for shards that are dropped after use: on the same disk, but apart from what other programs
+# share.
 DROPPED = ".ream-shards"
 
 
 class HubShards:
-    """Shards of a model at one commit (`ShardSource`).
+    """Shards of a model on the hub at one commit (`ShardSource`).
 
-    What the hub's cache holds is read from there, and never removed. What it lacks is fetched into it or, where shards
-    are not to be kept, into a folder of ream's own, from which `drop` removes it.
+    Shards in the hub's cache are read from there and never removed. Missing ones are fetched into the cache or, where
+    shards are not kept, into a folder of ream's own, from which `drop` removes them.
+
+    Attributes:
+        name: owner/name.
+        folder: the snapshot of the commit in the hub's cache, with all files but the shards.
+        keep: whether fetched shards stay in the hub's cache.
+        commit: hash of the commit.
+        own: folder for fetched shards that are not kept.
     """
 
     def __init__(self, name: str, folder: Path, keep: bool) -> None:
         """Args:
-        name: owner/name. folder: the snapshot of the commit in the hub's cache, with all but the shards.
-        keep: leave what is fetched in the hub's cache.
+        name: owner/name.
+        folder: the snapshot of the commit in the hub's cache, with all files but the shards.
+        keep: whether fetched shards stay in the hub's cache.
         """
         from huggingface_hub import constants
         from huggingface_hub.file_download import repo_folder_name
@@ -47,6 +57,11 @@ class HubShards:
         self.own = owned / self.commit
 
     def has(self, shard: str) -> bool:
+        """Whether the model has such a shard.
+
+        Raises:
+            UserError: the hub cannot be reached.
+        """
         from huggingface_hub.errors import EntryNotFoundError
 
         if (self.folder / shard).exists():
@@ -61,10 +76,20 @@ class HubShards:
         return True
 
     def headers(self, shards: Sequence[str]) -> list[Header]:
+        """The headers of shards, in their order.
+
+        Raises:
+            UserError: a shard is missing, truncated or corrupt, or the hub cannot be reached.
+        """
         with explained(self.name, "the headers of its shards"), ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             return list(pool.map(self._header, shards))
 
     def open(self, shard: str) -> BufferedReader:
+        """A shard to read from, fetched where it is missing.
+
+        Raises:
+            UserError: the shard cannot be fetched, or the disk is full.
+        """
         for folder in (self.folder, self.own):
             try:
                 return open(folder / shard, "rb")
@@ -77,35 +102,44 @@ class HubShards:
             return open(hf_hub_download(self.name, shard, revision=self.commit, local_dir=place), "rb")
 
     def where(self, shard: str) -> str:
+        """The shard's name for messages."""
         cached = self.folder / shard
         return str(cached) if cached.exists() else f"{self.name}@{self.commit[:12]}/{shard}"
 
     def drop(self, shard: str) -> None:
+        """Remove a shard that was fetched into ream's own folder, and the folder once it is empty."""
         if self.keep or not self.own.exists():
             return
         (self.own / shard).unlink(missing_ok=True)
         if not any(self.own.rglob("*.safetensors")) and not any(self.own.rglob("*.incomplete")):
-            shutil.rmtree(self.own, ignore_errors=True)  # another run may be at it, too
+            shutil.rmtree(self.own, ignore_errors=True)  # another run may be removing it, too
             for parent in (self.own.parent, self.own.parent.parent):
                 if parent.exists() and not any(parent.iterdir()):
                     parent.rmdir()
 
     def whole(self) -> Path:
+        """The snapshot in the hub's cache with all shards, fetched where they are missing."""
         return snapshot(self.name, self.commit, [*COMPANIONS, "*.safetensors"])
 
     def _header(self, shard: str) -> Header:
+        """The header of a shard, from the cache or the hub."""
         cached = self.folder / shard
         if cached.is_symlink() and cached.exists():
             header = local_header(cached)
-            return Header(header.raw, header.size, Path(os.readlink(cached)).name)  # blobs are called by their etag
+            return Header(header.raw, header.size, Path(os.readlink(cached)).name)  # a blob's file name is its etag
         return _remote_header(self.name, self.commit, shard)
 
 
 def snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """The folder in the hub's cache with a model's files of these patterns, fetched where it lacks them.
+    """The folder in the hub's cache with a model's files of these patterns, fetched where they are missing.
+
+    Args:
+        name: owner/name.
+        revision: branch, tag or commit; None for the default branch.
+        patterns: of file names.
 
     Raises:
-        UserError: the model, or the network, cannot be reached; or the disk is full.
+        UserError: the model or the network cannot be reached, or the disk is full.
     """
     from huggingface_hub import snapshot_download
 
@@ -113,9 +147,9 @@ def snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
 
-@lru_cache(maxsize=4096)  # a commit's files never change; the stages of one run all open the model
+@lru_cache(maxsize=4096)  # a commit's files never change, and every stage of a run opens the model
 def _remote_header(name: str, commit: str, shard: str) -> Header:
-    """The header of a shard by range requests; its hash is the one that the hub's cache calls the file by."""
+    """The header of a shard by range requests, with the hash by which the hub's cache names the file."""
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(name, shard, revision=commit)
@@ -128,7 +162,7 @@ def _remote_header(name: str, commit: str, shard: str) -> Header:
 
 
 def _range(url: str, begin: int, end: int) -> tuple[bytes, int, str]:
-    """Bytes of a file from ``begin`` to ``end`` or its end, the size of all of it, and its etag."""
+    """The bytes of a file from ``begin`` to ``end`` or the file's end, the size of the whole file, and its etag."""
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
     headers = {**build_hf_headers(), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
@@ -140,15 +174,15 @@ def _range(url: str, begin: int, end: int) -> tuple[bytes, int, str]:
             data += block
             if len(data) >= skip + end - begin:
                 break
-        said = response.headers.get("Content-Range") or response.headers["Content-Length"]
+        extent = response.headers.get("Content-Range") or response.headers["Content-Length"]
         answers = [*response.history, response]
         linked = [answer.headers["X-Linked-Etag"] for answer in answers if "X-Linked-Etag" in answer.headers]
         etag = (linked or [response.headers.get("ETag", "")])[0]
-    return bytes(data[skip : skip + end - begin]), int(said.rpartition("/")[2]), etag.removeprefix("W/").strip('"')
+    return bytes(data[skip : skip + end - begin]), int(extent.rpartition("/")[2]), etag.removeprefix("W/").strip('"')
 
 
 def offline() -> bool:
-    """Whether huggingface_hub is told to stay off the network."""
+    """Whether huggingface_hub has been told not to use the network."""
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE
@@ -156,10 +190,14 @@ def offline() -> bool:
 
 @contextmanager
 def explained(model: str, what: str) -> Iterator[None]:
-    """Turn what ``huggingface_hub`` raises about a model into one line and what to do.
+    """Turn errors of ``huggingface_hub`` within the block into a UserError of one line that says what to do.
 
     Args:
-        model: hub id. what: of it is being fetched.
+        model: hub id.
+        what: is being fetched of the model.
+
+    Raises:
+        UserError: for any error of the hub, the network or the disk.
     """
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -191,7 +229,7 @@ def explained(model: str, what: str) -> Iterator[None]:
         elif offline():
             advice = "HF_HUB_OFFLINE is set and the cache lacks it; unset it or give a local folder"
         elif isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-            advice = "the repository is not whole; check its files or give another revision"
+            advice = "the repository is incomplete; check its files or give another revision"
         else:
-            advice = "check the network and give the command again, or give a local folder"
+            advice = "check the network and run the command again, or give a local folder"
         raise UserError(f"model '{model}': {what} cannot be fetched from the hub ({first}); {advice}") from error

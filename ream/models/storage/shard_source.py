@@ -1,4 +1,4 @@
-"""Where the shards of a checkpoint come from: a folder, or (`ream.models.storage.hub`) the hub, as they are needed."""
+"""Sources of a checkpoint's shards: a folder, or the hub (`ream.models.storage.hub`), which gives them on demand."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Header:
     """The start of a shard.
 
     Attributes:
-        raw: the JSON that describes its tensors, as it lies in the file.
-        size: of the whole file in bytes.
-        content: a hash of the file that the source knows without reading it; None where it knows none.
+        raw: the JSON that describes its tensors, byte for byte.
+        size: of the whole file, in bytes.
+        content: a hash of the file that the source has without reading it; None where it has none.
     """
 
     raw: bytes
@@ -25,13 +25,15 @@ class Header:
 
 
 class ShardSource(Protocol):
-    """The files of a checkpoint. All but the shards lie in ``folder``."""
+    """The files of a checkpoint; all but the shards lie in ``folder``."""
 
     @property
-    def folder(self) -> Path: ...
+    def folder(self) -> Path:
+        """The folder of all files but the shards."""
+        ...
 
     def has(self, shard: str) -> bool:
-        """Whether there is such a file."""
+        """Whether there is such a shard."""
         ...
 
     def headers(self, shards: Sequence[str]) -> list[Header]:
@@ -43,7 +45,7 @@ class ShardSource(Protocol):
         ...
 
     def open(self, shard: str) -> BufferedReader:
-        """A shard to read from; fetched if need be."""
+        """A shard to read from, fetched where it is missing."""
         ...
 
     def where(self, shard: str) -> str:
@@ -51,44 +53,53 @@ class ShardSource(Protocol):
         ...
 
     def drop(self, shard: str) -> None:
-        """The shard is not needed for now: what was fetched of it may go."""
+        """Say that a shard is not needed for now, so that a fetched copy may be removed."""
         ...
 
     def whole(self) -> Path:
-        """A folder that has the shards, too."""
+        """A folder that has all files, shards among them."""
         ...
 
 
 @dataclass(frozen=True)
 class LocalShards:
-    """Shards in a folder, which stay as they are."""
+    """Shards in a folder, which is never changed (`ShardSource`)."""
 
     folder: Path
 
     def has(self, shard: str) -> bool:
+        """Whether the folder has such a file."""
         return (self.folder / shard).exists()
 
     def headers(self, shards: Sequence[str]) -> list[Header]:
+        """The headers of shards, in their order.
+
+        Raises:
+            UserError: a shard is missing or truncated.
+        """
         return [local_header(self.folder / shard) for shard in shards]
 
     def open(self, shard: str) -> BufferedReader:
+        """A shard to read from."""
         return open(self.folder / shard, "rb")
 
     def where(self, shard: str) -> str:
+        """The shard's path."""
         return str(self.folder / shard)
 
     def drop(self, shard: str) -> None:
-        pass
+        """Do nothing: nothing was fetched."""
 
     def whole(self) -> Path:
+        """The folder."""
         return self.folder
 
 
 def local_header(path: Path) -> Header:
-    """The header of a file.
+    """The header of a safetensors file.
 
     Raises:
-        UserError: it is missing or truncated.
+        UserError: the file is missing or truncated.
     """
     if not path.exists():
         raise UserError(f"{path} is missing; fetch that shard again")
@@ -106,11 +117,12 @@ def read_header(where: str, size: int, read: Callable[[int, int], bytes]) -> byt
     """The JSON at the start of a safetensors file.
 
     Args:
-        where: the file's name. size: its bytes.
-        read: gives its bytes from one position to another.
+        where: the file's name, for messages.
+        size: of the file, in bytes.
+        read: reads the file's bytes from one position to another.
 
     Raises:
-        UserError: the file is shorter than it says.
+        UserError: the file is shorter than its header says.
     """
     length = int.from_bytes(read(0, 8), "little")
     if length > size - 8:
@@ -119,5 +131,5 @@ def read_header(where: str, size: int, read: Callable[[int, int], bytes]) -> byt
 
 
 def broken(where: str, size: int) -> UserError:
-    """The error for a shard that is not whole."""
+    """The error for a shard that is truncated or corrupt."""
     return UserError(f"{where} is truncated or corrupt ({size} bytes); fetch that shard again")

@@ -1,8 +1,8 @@
 """Writing a safetensors file tensor by tensor.
 
-The safetensors library writes a file from tensors that are all in memory; a shard is streamed here instead, from the
-header that the format defines (8 bytes of length, JSON, data), so that a few tensors are in memory at a time and a
-tensor that is not touched is copied byte for byte. Tensors are hashed and written while the next are made.
+The safetensors library writes a file from tensors that are all in memory. Here a shard is streamed instead, in the
+order that the format defines (8 bytes of length, JSON, data): only a few tensors are in memory at a time, and an
+untouched tensor is copied byte for byte. Tensors are hashed and written while the next ones are made.
 """
 
 import hashlib
@@ -24,10 +24,14 @@ from ream.models.stored_dtypes import STORED
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to be written: its header entry and a function that makes its bytes, piece by piece, when their turn
-    comes.
+    """A tensor to be written.
 
-    ``reads``: the original's shards that making it may read.
+    Attributes:
+        name: of the tensor.
+        dtype: its safetensors dtype.
+        shape: of the tensor.
+        make: makes the tensor's bytes, piece by piece, when it is written.
+        reads: file names of the original's shards that ``make`` may read.
     """
 
     name: str
@@ -38,28 +42,30 @@ class OutputTensor:
 
     @property
     def bytes(self) -> int:
+        """Its size on disk."""
         return math.prod(self.shape) * STORED[self.dtype].bytes
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
     """The little-endian bytes of a tensor, row-major."""
-    flat = tensor.detach().cpu().reshape(-1)  # an axis of length 1 may have any stride, which view() does not like
+    flat = tensor.detach().cpu().reshape(-1)  # view() below refuses the stride that an axis of length 1 may have
     return flat.view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None = None) -> str:
-    """Write a safetensors file, atomically, with a few tensors (of stacked experts, a few experts) in memory at a time.
+    """Write a safetensors file atomically, with a few tensors (of stacked experts, a few experts) in memory at a time.
 
     Args:
         path: of the file.
         tensors: in the order of their data.
-        like: header of the original shard; its ``__metadata__`` and, where nothing differs, its bytes are kept.
+        like: header of the original shard. Its ``__metadata__`` is kept and, if the headers are equal, its bytes.
 
     Returns:
         SHA-256 of the file.
 
     Raises:
         UserError: the disk is full.
+        ValueError: a tensor's ``make`` gives another number of bytes than its dtype and shape say.
     """
     original = json.loads(like) if like else {"__metadata__": {"format": "pt"}}
     header: dict[str, Any] = {key: value for key, value in original.items() if key == "__metadata__"}
@@ -90,7 +96,7 @@ def write_shard(path: Path, tensors: Sequence[OutputTensor], like: bytes | None 
                     put(data)
                     made += len(data)
                 if made != tensor.bytes:
-                    raise ValueError(f"{tensor.name}: {made} bytes made, {tensor.bytes} announced")
+                    raise ValueError(f"{tensor.name}: {made} bytes were made, its shape needs {tensor.bytes}")
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()

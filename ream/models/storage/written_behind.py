@@ -1,4 +1,4 @@
-"""Writing pieces of a file in a thread of its own while the next pieces are made."""
+"""Writing pieces of a file in another thread while the next pieces are made."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -7,23 +7,23 @@ from contextlib import contextmanager
 
 Piece = bytes | bytearray
 
-# Pieces that wait while one is written. An expert's first tensor takes its whole merge and the others next to nothing:
-# with no place to wait, only the last of the three would be written beside the next merge.
+# Number of pieces that may wait while one is written. An expert's first tensor takes the time of its whole merge, the
+# other two next to none: if none could wait, only the last of the three would be written during the next merge.
 WAITING = 2
-# Of all pieces that wait or are written; a larger one is written with none waiting.
+# Limit of the total size of pieces that wait or are being written; a larger piece goes alone.
 AHEAD_BYTES = 64 * 1024**2
 
 
 @contextmanager
 def written_behind(write: Callable[[Piece], object]) -> Iterator[Callable[[Piece], None]]:
-    """A function that takes pieces to be written, in their order, by a thread; at the end of the block all are.
+    """Yield a function that takes pieces for another thread to write in order; all are written when the block exits.
 
-    It waits where as many pieces as allowed are ahead of a new one, and raises what ``write`` raised for an earlier
-    one. Where the block ends with an error, its own or the writer's, pieces that wait are not written and the thread
-    has ended before the error goes on.
+    The function blocks while as many pieces as allowed are ahead of a new one, and raises what ``write`` raised for an
+    earlier piece. If the block or the writer fails, waiting pieces are not written, and the thread has ended before the
+    error leaves the block.
 
     Args:
-        write: of a piece; only that thread calls it. A piece must not change any more.
+        write: writes a piece; only the other thread calls it. A piece must not be changed once it is handed over.
     """
     ahead: deque[tuple[Future[object], int]] = deque()
 
@@ -35,8 +35,8 @@ def written_behind(write: Callable[[Piece], object]) -> Iterator[Callable[[Piece
     with ThreadPoolExecutor(1, thread_name_prefix="writing") as writer:
         try:
             yield put
-            for each, _ in ahead:
-                each.result()
+            for writing, _ in ahead:
+                writing.result()
         finally:
-            for each, _ in ahead:
-                each.cancel()
+            for writing, _ in ahead:
+                writing.cancel()

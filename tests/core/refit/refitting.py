@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ream.core.experts import parts
 from ream.core.refit.sums import RefitTokens
 from tests.core import reference
 from tests.core.layers import random_layer
@@ -38,3 +39,14 @@ def design(layer):
         for j, weight in zip(given["indices"][t], given["weights"][t], strict=True):
             matrix[t, j] = weight * np.array(reference.hidden(x, given["gate"][j], given["up"][j]))
     return matrix.reshape(len(matrix), -1)
+
+
+def looped(layer, stack, which, unit=reference.hidden):
+    """Weighted outputs of some experts added up, [T, H], token by token."""
+    given, weights = layer.reference_inputs(), {name: tensor.double().numpy() for name, tensor in parts(stack)}
+    total = np.zeros(given["x"].shape)
+    for t, x in enumerate(given["x"]):
+        for j, weight in zip(given["indices"][t], given["weights"][t], strict=True):
+            if j in which:
+                total[t] += weight * (weights["down"][j] @ np.array(unit(x, weights["gate"][j], weights["up"][j])))
+    return total

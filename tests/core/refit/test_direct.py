@@ -31,7 +31,7 @@ def test_equals_one_dense_solve_over_all_experts(rng, top_k, ridge):
     assert (report.reverted, sum(report.tokens)) == (0, top_k * len(layer.x))
 
 
-def test_the_matrix_is_the_designs_own(rng):
+def test_sums_are_those_of_the_design_matrix(rng):
     layer = layer_of(rng)
     error = noise(rng, layer)
     fitted = torch.from_numpy(rng.random(len(layer.x)) < 0.8)
@@ -87,7 +87,7 @@ def test_an_output_that_would_be_worse_keeps_its_weights(rng, monkeypatch):
         change[:, 2] += 100
         return change
 
-    monkeypatch.setattr("ream.core.refit.refit.solved", broken)
+    monkeypatch.setattr("ream.core.refit.direct.solved", broken)
     down, report = refit(stream_of(layer, error, None, 16), layer.experts, silu_unit, DIRECT)
     assert report.reverted == 1
     assert torch.equal(down[:, 2], layer.experts.down[:, 2].float())

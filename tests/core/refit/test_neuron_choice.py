@@ -1,4 +1,4 @@
-"""Choosing neurons, against brute force, loops and cases by hand."""
+"""Choosing neurons, against brute force, loops and cases worked by hand."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def eliminated(matrix, down, keep):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_each_time_the_neuron_goes_without_which_least_squares_does_best(seed):
+def test_elimination_removes_the_neuron_that_least_squares_misses_least(seed):
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(40, 12)) @ (np.eye(12) + 0.5 * rng.normal(size=(12, 12)))
     down = rng.normal(size=(5, 12)) * rng.uniform(0.2, 3, size=12)
@@ -36,7 +36,7 @@ def test_each_time_the_neuron_goes_without_which_least_squares_does_best(seed):
     assert chosen.tolist() == eliminated(matrix, down, 6)
 
 
-def test_of_two_neurons_that_do_the_same_one_goes_though_both_do_much():
+def test_one_of_two_equal_neurons_goes_though_both_matter_most():
     # Neurons 0 and 1 are the same and do most; without one of them nothing is lost. 3 does least of the others.
     matrix = np.array([[3.0, 3.0, 1.0, 0.0], [3.0, 3.0, 0.0, 0.5], [0.0, 0.0, 1.0, 0.5], [2.0, 2.0, 1.0, 0.0]])
     gram, down = torch.from_numpy(matrix.T @ matrix), torch.ones(2, 4, dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_grams_match_loops(rng, gated):
     groups = {0: np.array([1, 4]), 2: np.array([0, 2, 3])}
     gates = torch.from_numpy(rng.normal(size=(3, layer.x.shape[1]))) if gated else None
     stream = [(layer.x[part], routing.take(part)) for part in (torch.arange(9), torch.arange(9, 23))]
-    found = neuron_grams(stream, layer.experts, groups, silu_unit, gates)
+    grams = neuron_grams(stream, layer.experts, groups, silu_unit, gates)
     x, gate, up = (float64(tensor) for tensor in (layer.x, layer.experts.gate, layer.experts.up))
     for position, members in groups.items():
         expected = 0
@@ -67,7 +67,7 @@ def test_grams_match_loops(rng, gated):
                     scale = 1 / (1 + np.exp(-float64(gates[j]) @ x[t])) if gated else 1.0
                     f = weight * np.concatenate([reference.hidden(scale * x[t], gate[m], up[m]) for m in members])
                     expected = expected + np.outer(f, f)
-        np.testing.assert_allclose(found[position], expected, rtol=1e-4 if gated else 1e-9)  # the gate is a float32
+        np.testing.assert_allclose(grams[position], expected, rtol=1e-4 if gated else 1e-9)  # the gate is a float32
 
 
 def test_the_assembled_experts_neurons_do_what_they_did(rng):
@@ -77,13 +77,13 @@ def test_the_assembled_experts_neurons_do_what_they_did(rng):
     x = torch.from_numpy(rng.normal(size=(6, members[0].gate.shape[1]))).to(members[0].gate.dtype)
     hidden = neuron_activations(x, whole, silu_unit)
     for place, (member, neuron) in enumerate([(0, 1), (0, 4), (1, 0), (2, 2), (2, 4)]):
-        own = neuron_activations(x, members[member], silu_unit)[:, neuron]
-        torch.testing.assert_close(hidden[:, place], own)
+        before = neuron_activations(x, members[member], silu_unit)[:, neuron]
+        torch.testing.assert_close(hidden[:, place], before)
         assert torch.equal(whole.down[:, place], members[member].down[:, neuron])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_biases_go_with_their_neurons_and_what_is_of_no_neuron_is_the_weighted_mean(rng, dtype):
+def test_biases_go_with_their_neurons_and_other_tensors_are_weighted_means(rng, dtype):
     def one(start):
         values = torch.arange(start, start + 12.0).reshape(2, 6).to(dtype)
         biases = {"gate_bias": values[:, 0], "up_bias": values[:, 1], "down_bias": values[0, :3]}
@@ -101,7 +101,7 @@ def test_biases_go_with_their_neurons_and_what_is_of_no_neuron_is_the_weighted_m
 def test_router_rows_are_weighted_means_over_the_members(axis):
     rows = torch.tensor([[1.0, 2.0], [3.0, 6.0], [0.1, 5.0], [7.0, 8.0]])
     tensor, weights = rows if axis == 0 else rows.T, np.array([0.25, 0.75, 1.0, 0.0])
-    found = mean_rows(tensor, axis, [np.array([0, 1]), np.array([2])], weights)
+    means = mean_rows(tensor, axis, [np.array([0, 1]), np.array([2])], weights)
     wanted = torch.tensor([[2.5, 5.0], [0.1, 5.0]])  # 1/4 · 1 + 3/4 · 3, 1/4 · 2 + 3/4 · 6
-    assert torch.equal(found, wanted if axis == 0 else wanted.T)
+    assert torch.equal(means, wanted if axis == 0 else wanted.T)
     assert mean_rows(rows[:, 0].bfloat16(), 0, [np.array([0, 3])], weights).dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""Small problems in the schema of the data set, written as its makers write them."""
+"""Small problems in the schema and encoding of the data set."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ def tests(pairs, kind):
 
 
 def stdin_row(number, day="2024-03-09", pack=True):
-    """Of AtCoder's kind: sums ``number`` and what is read."""
+    """A problem in the style of AtCoder: print the sum of ``number`` and the input."""
     private = tests([(f"{n} {number}\n", f"{n + number}\n") for n in (7, 10**17)], "stdin")
     return {
         "question_title": f"Sum {number}", "question_content": f"{SUM} ({number})", "platform": "atcoder",
@@ -31,7 +31,7 @@ def stdin_row(number, day="2024-03-09", pack=True):
 
 
 def method_row(number, day="2024-03-10"):
-    """Of LeetCode's kind: sums a list."""
+    """A problem in the style of LeetCode: return the sum of a list."""
     cases = [(json.dumps([1, number]), str(1 + number)), (json.dumps([]), "0")]
     return {
         "question_title": f"Total {number}", "question_content": f"Return the total. ({number})",
@@ -44,7 +44,7 @@ def method_row(number, day="2024-03-10"):
 
 
 def right_answer(row):
-    """An answer as instruct models give it, with a program that passes."""
+    """An answer in the style of instruct models, with a program that passes."""
     if row["starter_code"]:
         code = "class Solution:\n    def total(self, numbers: List[int]) -> int:\n        return sum(numbers)"
     else:

@@ -39,7 +39,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path):
     pickle.loads(zlib.decompress(base64.b64decode(row["private_test_cases"])))  # noqa: S301 (what must not happen)
     assert mark.exists()
     mark.unlink()
-    with pytest.raises(UserError, match=r"problem 'abc5_a': private_test_cases can't be read: a pickle of more than"):
+    with pytest.raises(UserError, match=r"problem 'abc5_a': private_test_cases cannot be read: a pickle of more than"):
         cases_of(row)
     assert not mark.exists()
 
@@ -59,7 +59,7 @@ def test_a_pickle_of_anything_but_one_string_is_refused(value):
     [
         ("no base64!", "neither JSON nor base64"),
         (base64.b64encode(b"not zlib").decode(), "neither JSON nor base64"),
-        (packed("a" * 1000)[:36], "cut short|neither JSON"),
+        (packed("a" * 1000)[:36], "cut short"),
         (base64.b64encode(zlib.compress(pickle.dumps("a")[:-1])).decode(), "STOP"),
         (base64.b64encode(zlib.compress(b"")).decode(), "STOP"),
     ],
@@ -78,7 +78,7 @@ def test_what_unpacks_to_too_much_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("field", ['{"input": "1"}', '[{"input": "1"}]', '[{"input": 1, "output": "1"}]', "[1]"])
 def test_cases_are_inputs_and_outputs(field):
-    with pytest.raises(UserError, match="is no list of inputs and outputs"):
+    with pytest.raises(UserError, match="is not a list of inputs and outputs"):
         cases_of(stdin_row(5) | {"private_test_cases": field})
 
 

@@ -1,4 +1,4 @@
-"""Programs that models could write, executed: what passes, what is cut, and that nothing is left of them."""
+"""Programs that a model could write: which pass, which are stopped, and that none leaves anything behind."""
 
 import os
 import signal
@@ -141,7 +141,7 @@ def test_a_program_that_prints_too_much_is_cut():
 
 
 def alive(process):
-    """Whether there is such a process; a zombie is none."""
+    """Whether a process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -150,7 +150,7 @@ def alive(process):
 
 
 def gone(processes):
-    """Whether there are none of them any more, within ten seconds."""
+    """Whether all processes end within ten seconds."""
     end = time.monotonic() + 10
     while any(map(alive, processes)) and time.monotonic() < end:
         time.sleep(0.02)
@@ -233,9 +233,9 @@ def test_no_descriptor_is_left_open():
 
 
 def test_a_program_has_no_network():
-    own = "import ctypes, sys; sys.exit(-ctypes.CDLL(None).unshare(0x50000000))"
-    if subprocess.run([sys.executable, "-c", own], check=False).returncode != 0:
-        pytest.skip("the kernel lets no one have a network of his own here")
+    leave_network = "import ctypes, sys; sys.exit(-ctypes.CDLL(None).unshare(0x50000000))"
+    if subprocess.run([sys.executable, "-c", leave_network], check=False).returncode != 0:
+        pytest.skip("the kernel lets no user make a network namespace here")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         socket.create_connection(("127.0.0.1", port)).close()  # for us it is there

@@ -1,4 +1,4 @@
-"""The task as it is shipped, through the harness and lm-eval, on as many small problems as the release has."""
+"""The task as shipped, run by the harness and lm-eval on as many small problems as the release has."""
 
 import math
 from dataclasses import replace
@@ -36,7 +36,7 @@ def allowed(evaluation):
 
 
 def release():
-    """The task's numbers, read as plain YAML."""
+    """The task's dataset_kwargs, read as plain YAML."""
 
     class Loader(yaml.SafeLoader):
         pass
@@ -47,7 +47,7 @@ def release():
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory):
-    """The release's files with small problems in them, every other one of LeetCode's kind, and the problems."""
+    """The release's files with small problems, every other one in the style of LeetCode, and the problems."""
     folder = tmp_path_factory.mktemp("livecodebench")
     number, rows = 0, []
     for name, count in release()["problems"].items():
@@ -60,7 +60,7 @@ def problems(tmp_path_factory):
 
 @pytest.fixture
 def hub(problems, monkeypatch):
-    """The hub's client, which finds the files here; a record of what it was asked."""
+    """A hub client that finds the files on this machine; gives the list of its requests."""
     folder, _ = problems
     asked = []
 
@@ -73,7 +73,7 @@ def hub(problems, monkeypatch):
 
 
 class Solver(Lookup):
-    """Answers each problem by its text; keeps what it was asked."""
+    """An LM that answers each problem by its text and records the prompts."""
 
     def __init__(self, answers):
         super().__init__()
@@ -144,7 +144,7 @@ def test_nothing_is_executed_unless_that_is_allowed(problems, hub, evaluation, u
 def test_a_machine_that_can_run_no_program_is_refused_before_anything_is_fetched(hub, use, allowed, monkeypatch):
     lm = use(Solver({}))
     monkeypatch.setattr(sandbox, "Limits", lambda: Limits(memory=1 << 20))  # too little for any interpreter
-    with pytest.raises(UserError, match="can't be executed on this machine: one of a line ends in 'error'"):
+    with pytest.raises(UserError, match="cannot be executed on this machine: a program of one line ends in 'error'"):
         Harness(SUITE, allowed, None).score(None, None, None)
     assert (hub, lm.prompts) == ([], [])
 

@@ -1,27 +1,28 @@
-"""The table of docs/families.md, from the entries and from the tests that run for each; to renew it:
+"""The table of docs/families.md, from the entries and from the tests that run for each of them.
 
-python -m tests.models.family.family_table
+To renew the table: python -m tests.models.family.family_table
 """
 
 from pathlib import Path
 
-from ream.models.family.families import FAMILIES, Family
+from ream.models.family.families import FAMILIES
+from ream.models.family.family import Family
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
 from tests.models.families import LAYERS, TINY
 
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
 BEGIN, END = "<!-- table: python -m tests.models.family.family_table -->\n", "<!-- end of the table -->\n"
 LAYOUTS = {
-    PER_EXPERT: "one tensor an expert and projection",
+    PER_EXPERT: "one tensor for each expert and projection",
     NUMBERED: "w1, w2, w3 of each expert",
     STACKED: "stacked",
     TRANSPOSED: "stacked, transposed",
-    INTERLEAVED: "stacked, transposed, gate and up rows alternate, biases",
+    INTERLEAVED: "stacked, transposed, alternating gate and up rows, biases",
 }
 
 
 def router(family: Family) -> str:
-    """What decides, in words."""
+    """How the router decides, in words."""
     parts = [family.scores]
     if any("correction_bias" in tensor.name for tensor in family.router):
         parts.append("correction bias")
@@ -29,12 +30,18 @@ def router(family: Family) -> str:
         parts.append("bias")
     if family.router_groups_key:
         parts.append("groups")
-    if family.rule == "scales-inputs":
+    if family.scales_inputs:
         parts.append("scales the inputs of experts")
     return ", ".join(parts)
 
 
 def row(family: Family, quantised: set[str]) -> str:
+    """A family's row.
+
+    Args:
+        family: an entry.
+        quantised: names of the test cases of quantised checkpoints, such as fp8-deepseek_v3.
+    """
     tiny = TINY[family.model_type]
     tested = f"{len(tiny.moe_layers)} of {LAYERS} layers, {tiny.experts} experts, top {tiny.top_k}"
     tested += f", {tiny.groups} router groups" if tiny.groups > 1 else ""
@@ -55,6 +62,7 @@ def row(family: Family, quantised: set[str]) -> str:
 
 
 def table() -> str:
+    """The table in Markdown."""
     from tests.recipe.test_quantised import CASES
 
     names = ["model_type", "models", "experts on disk", "router", "shared experts", "MTP", "text model under"]

@@ -1,10 +1,11 @@
-"""What `ream inspect` finds: patterns of names, keys that count, and every field of an entry with its meaning."""
+"""What `ream inspect` says: patterns of names, keys that count, and every field of an entry with its meaning."""
 
 from dataclasses import dataclass, fields
 
 import pytest
 
-from ream.models.family.families import FAMILIES, Family, MultiToken
+from ream.models.family.families import FAMILIES
+from ream.models.family.family import Family, MultiToken
 from ream.models.inspection.describe import described, field_meanings, patterns, unknown_family
 from ream.models.inspection.headers import open_headers
 from tests.models.families import TINY, build
@@ -51,7 +52,7 @@ def test_fields_come_from_the_docstring():
 @pytest.mark.parametrize("described_class", [Family, MultiToken])
 def test_every_field_of_an_entry_has_a_meaning(described_class):
     meanings = field_meanings(described_class)
-    wanted = [each.name for each in fields(described_class)]
+    wanted = [field.name for field in fields(described_class)]
     assert [name for name in wanted if meanings.get(name)] == wanted
 
 
@@ -68,7 +69,7 @@ def test_an_unknown_family():
     assert rows["config: text_config.moe_top_k"] == "2"
     assert rows["tensors: layers.{n}.experts.up"] == "1 of [7, 4, 4]"
     assert not [name for name in rows if "hidden_size" in name or "use_moe" in name]
-    assert {name for name in rows if name.startswith("Family.")} == {f"Family.{each.name}" for each in fields(Family)}
+    assert {name for name in rows if name.startswith("Family.")} == {f"Family.{field.name}" for field in fields(Family)}
 
 
 @pytest.mark.parametrize("family", ["deepseek_v3", "gpt_oss", "llama4"])
@@ -88,5 +89,5 @@ def test_a_known_family(family, tmp_path):
 def test_numbers_of_a_config_alone(tmp_path):
     rows = described(open_headers(str(write_config("Mixtral-8x7B", tmp_path))), "mixtral")
     assert rows["parameters"] == "46,702,792,704"  # as the card of Mixtral-8x7B-v0.1 counts: 46.7B
-    assert rows["shards"] == "none here; 93.41 GB as config.json says"
+    assert rows["shards"] == "none here; 93.41 GB by config.json"
     assert "digest" not in rows

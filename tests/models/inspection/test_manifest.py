@@ -14,11 +14,23 @@ def test_round_trip(mixed_depth, tmp_path):
     manifest = manifest_of(str(mixed_depth))
     manifest.save(tmp_path / "manifest.json")
     assert load_manifest(tmp_path / "manifest.json") == manifest
-    assert (manifest.family, manifest.layers, manifest.moe_layers) == ("qwen3_moe", 3, [0, 2])
+    assert (manifest.family, manifest.layers, manifest.moe_layers) == ("qwen3_moe", 3, (0, 2))
     assert (manifest.experts, manifest.top_k, manifest.hidden, manifest.width) == (EXPERTS, TOP_K, HIDDEN, WIDTH)
     assert (manifest.revision, manifest.dtype, manifest.scores) == (None, "F32", "softmax")
     assert manifest.shards == {path.name: path.stat().st_size for path in mixed_depth.glob("*.safetensors")}
     assert folder_of(manifest) == mixed_depth
+
+
+def test_the_files_keys_and_their_order(mixed_depth, tmp_path):
+    """Every stage depends on the bytes of this file."""
+    manifest_of(str(mixed_depth)).save(tmp_path / "manifest.json")
+    values = json.loads((tmp_path / "manifest.json").read_text())
+    assert list(values) == [
+        "path", "revision", "family", "layers", "moe_layers", "experts", "top_k", "hidden", "width", "router_groups",
+        "router_top_groups", "router_group_best", "multi_token", "scores", "parameters", "dtype", "shards", "digest",
+    ]  # fmt: skip
+    assert (tmp_path / "manifest.json").read_text() == json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    assert values["moe_layers"] == [0, 2]
 
 
 def test_a_changed_or_missing_shard_is_noticed(checkpoint, tmp_path):

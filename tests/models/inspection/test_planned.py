@@ -1,4 +1,4 @@
-"""A checkpoint planned from config.json alone is the one that is written: names, shapes, bytes, of every family."""
+"""A checkpoint planned from config.json alone equals the written one in names, shapes and bytes, for every family."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def config_only(folder, out, change=None):
 
 
 def counting(family, folder):
-    """The config with the multi-token layers counted that the tiny checkpoint carries, as real ones do or should."""
+    """A change of the config that counts the multi-token layers of the tiny checkpoint, as real ones do or should."""
     extra = families.TINY[family].multi_token
 
     def change(config):
@@ -86,9 +86,8 @@ def test_quantised_formats_are_planned_as_they_are_stored(case, tmp_path):
     ]
     assert both[0] == both[1]
     assert planned.parameters == written.parameters
-    some = next(iter(architecture_of(planned).roles))
     with pytest.raises(UserError, match=r"only config\.json"):
-        planned.read(some)
+        planned.read(architecture_of(planned).an_expert_tensor)
 
 
 def test_whether_a_folder_has_weights(tmp_path):
@@ -108,7 +107,7 @@ def test_the_dtype_of_a_config():
 
 @pytest.mark.parametrize("family", ["qwen3_moe", "kimi_k2"])
 def test_a_value_that_transformers_refuses_is_one_line(family, tmp_path):
-    """Of both ways in which a configuration is made."""
+    """In both ways in which a configuration is made."""
     folder = families.build(family, tmp_path / "model")
     bare = config_only(folder, tmp_path / "bare", lambda config: config | {"hidden_size": "wide"})
     with pytest.raises(

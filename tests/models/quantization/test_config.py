@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ream.models.quantization.config import format_of, unquantised_config
+from ream.models.quantization.config import format_of, left_plain, unquantised_config
 from ream.models.quantization.fp8_block import Fp8Block
 from ream.models.quantization.mxfp4 import Mxfp4
 from ream.models.quantization.pack_quantized import PackQuantized
@@ -120,3 +120,15 @@ def test_the_unquantised_config_says_bfloat16_and_changes_nothing_else():
     assert list(json.loads(text)) == [key for key in config if key != "quantization_config"]
     assert format_of(json.loads(text)) is None
     assert json.loads(unquantised_config('{"compression_config": {}}')) == {"torch_dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize("key", ["ignore", "modules_to_not_convert", "ignored_layers"])
+def test_modules_that_stay_plain(key):
+    stays = left_plain({key: ["lm_head", "mlp.gate", r"re:.*\.self_attn\..*", "layers.3"]})
+    plain = ["lm_head", "model.layers.1.mlp.gate", "model.layers.1.self_attn.q_proj", "model.layers.3.mlp.up_proj"]
+    others = ["lm_head2", "model.layers.1.mlp.gate_proj", "model.layers.1.self_attn", "model.layers.30.mlp.up_proj"]
+    assert [module for module in plain + others if stays(module)] == plain
+
+
+def test_without_a_list_no_module_stays_plain():
+    assert not left_plain({"ignore": None})("lm_head")

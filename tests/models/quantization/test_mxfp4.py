@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from ream.models.quantization.mxfp4 import Mxfp4
-from tests import quantized
+from tests.models.quantization import reference
 from tests.models.quantization.helpers import random, refused, same_bytes
 
 FORM = Mxfp4()
-LIKE = {"_blocks": quantized.Header("U8", ()), "_scales": quantized.Header("U8", ())}
+LIKE = {"_blocks": reference.Header("U8", ()), "_scales": reference.Header("U8", ())}
 
 
 @pytest.mark.parametrize("shape", [(32, 5), (96, 8), (3, 64, 6)])
 def test_encodes_and_decodes_as_the_reference(shape):
     weight = random(*shape)
     found = FORM.encode("x", weight, LIKE)
-    same_bytes(found, quantized.mxfp4_stored(weight))
-    assert torch.equal(FORM.decode("x", found), quantized.mxfp4_decode(found))
-    assert FORM.shape(quantized.headers(found)) == shape
+    same_bytes(found, reference.mxfp4_stored(weight))
+    assert torch.equal(FORM.decode("x", found), reference.mxfp4_decode(found))
+    assert FORM.shape(reference.headers(found)) == shape
 
 
 def test_one_block_by_hand():
@@ -31,19 +31,34 @@ def test_one_block_by_hand():
     assert FORM.decode("x", found)[:10, 0].tolist() == values
 
 
-def test_transformers_dequantises_to_the_same_values():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_transformers_dequantises_to_the_same_values(dtype):
+    """Every code, under scales over the whole range of bfloat16's normal numbers."""
     from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
     generator = torch.Generator().manual_seed(0)
-    blocks = torch.randint(256, (3, 6, 2, 16), generator=generator, dtype=torch.uint8)
-    scales = torch.randint(100, 140, (3, 6, 2), generator=generator, dtype=torch.uint8)
-    theirs = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
-    assert torch.equal(FORM.decode("x", {"_blocks": blocks, "_scales": scales}), theirs)
+    blocks = torch.randint(256, (3, 20, 2, 16), generator=generator, dtype=torch.uint8)
+    scales = torch.randint(2, 252, (3, 20, 2), generator=generator, dtype=torch.uint8)
+    assert len(blocks.unique()) == 256
+    theirs = convert_moe_packed_tensors(blocks, scales, dtype=dtype)
+    assert theirs.dtype == dtype
+    assert torch.equal(FORM.decode("x", {"_blocks": blocks, "_scales": scales}).to(dtype), theirs)
+
+
+def test_transformers_dequantises_what_is_encoded():
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    weight = random(3, 64, 6)
+    stored = FORM.encode("x", weight, LIKE)
+    theirs = convert_moe_packed_tensors(stored["_blocks"], stored["_scales"], dtype=torch.float32)
+    assert torch.equal(FORM.decode("x", stored), theirs)
+    largest = weight.abs().unflatten(1, (-1, 32)).amax(2, keepdim=True)
+    assert ((theirs - weight).abs().unflatten(1, (-1, 32)) <= largest / 4).all()  # 8 scales are cut to 6
 
 
 def test_a_decoded_checkpoint_encodes_to_the_same_bytes():
     for seed in range(3):
-        stored = quantized.mxfp4_stored(random(2, 64, 8, seed=seed))
+        stored = reference.mxfp4_stored(random(2, 64, 8, seed=seed))
         same_bytes(FORM.encode("x", FORM.decode("x", stored), LIKE), stored)
 
 
@@ -85,7 +100,7 @@ def test_an_expert_alone_is_as_among_the_others():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    stored = quantized.mxfp4_stored(random(64, 4))
+    stored = reference.mxfp4_stored(random(64, 4))
     refused(lambda: FORM.decode("a", stored | {"_scales": stored["_scales"][:2]}), "a_blocks", "[4, 2, 16]", "[2, 2]")
     refused(lambda: FORM.decode("a", stored | {"_scales": stored["_scales"].float()}), "a", "float32", "uint8")
     refused(lambda: FORM.encode("a", random(40, 4), LIKE), "a", "40", "multiple of 32")

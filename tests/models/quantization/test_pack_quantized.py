@@ -6,15 +6,15 @@ import torch
 
 from ream.models.quantization.integers import pack, unpack
 from ream.models.quantization.pack_quantized import PackQuantized
-from tests import quantized
+from tests.models.quantization import reference
 from tests.models.quantization.helpers import random, refused, same_bytes
 
 SHAPES = [((6, 32), 8), ((5, 27), 8), ((3, 6), 8), ((4, 16), None), ((9, 13), None), ((2, 64), 32)]
 
 
 def like(dtype=torch.bfloat16, shape_dtype="I64"):
-    parts = {"_packed": "I32", "_scale": quantized.DTYPE_NAMES[dtype], "_shape": shape_dtype, "_zero_point": "I32"}
-    return {suffix: quantized.Header(name, ()) for suffix, name in parts.items()}
+    parts = {"_packed": "I32", "_scale": reference.DTYPE_NAMES[dtype], "_shape": shape_dtype, "_zero_point": "I32"}
+    return {suffix: reference.Header(name, ()) for suffix, name in parts.items()}
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -24,7 +24,7 @@ def test_words_hold_the_codes_low_bits_first(bits, count):
     codes = torch.randint(low, -low, (5, count), generator=torch.Generator().manual_seed(0)).float()
     words = pack(codes, bits)
     assert words.dtype == torch.int32
-    assert words.tolist() == [quantized.packed_words([int(code) - low for code in row], bits) for row in codes.tolist()]
+    assert words.tolist() == [reference.packed_words([int(code) - low for code in row], bits) for row in codes.tolist()]
     assert torch.equal(unpack(words, bits, count), codes)
 
 
@@ -32,9 +32,9 @@ def test_words_hold_the_codes_low_bits_first(bits, count):
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_decodes_as_the_reference(shape, group, bits, symmetric):
-    stored = quantized.packed_stored(random(*shape), group, bits, symmetric=symmetric, divisor=2 ** (bits - 1) - 0.5)
+    stored = reference.packed_stored(random(*shape), group, bits, symmetric=symmetric, divisor=2 ** (bits - 1) - 0.5)
     form = PackQuantized(bits, group, symmetric)
-    assert torch.equal(form.decode("x", stored), quantized.packed_decode(stored, group, bits))
+    assert torch.equal(form.decode("x", stored), reference.packed_decode(stored, group, bits))
 
 
 def reference_scale(weights, bits, dtype):
@@ -46,7 +46,7 @@ def reference_scale(weights, bits, dtype):
         np.float32(max(top, -bottom)) / np.float32(high),
         max(top / np.float32(high), bottom / np.float32(low)),
     ):
-        scale = quantized.as_dtype(exact, dtype) or np.float32(quantized.LEAST_SCALE)
+        scale = reference.as_dtype(exact, dtype) or np.float32(reference.LEAST_SCALE)
         codes = [min(max(round(float(w / scale)), low), high) for w in weights]
         error = sum(float(np.float32(code) * scale - w) ** 2 for code, w in zip(codes, weights, strict=True))
         if best is None or error < best[0]:
@@ -63,7 +63,7 @@ def test_encodes_each_group_under_the_better_of_two_scales(shape, group, bits, d
     width = group or shape[1]
     for row in weight.numpy():
         groups = [reference_scale(row[left : left + width], bits, dtype) for left in range(0, shape[1], width)]
-        packed.append(quantized.packed_words([code + 2 ** (bits - 1) for codes, _ in groups for code in codes], bits))
+        packed.append(reference.packed_words([code + 2 ** (bits - 1) for codes, _ in groups for code in codes], bits))
         scales.append([scale for _, scale in groups])
     expected = {
         "_packed": torch.tensor(packed, dtype=torch.int32),
@@ -110,15 +110,15 @@ def test_zero_points_by_hand():
 def test_a_decoded_checkpoint_encodes_to_the_same_bytes(bits, dtype, divisor, group):
     form = PackQuantized(bits, group)
     for seed in range(3):
-        stored = quantized.packed_stored(random(12, 64, seed=seed), group, bits, dtype, divisor)
+        stored = reference.packed_stored(random(12, 64, seed=seed), group, bits, dtype, divisor)
         same_bytes(form.encode("x", form.decode("x", stored), like(dtype)), stored)
 
 
 def test_decoded_asymmetric_weights_encode_to_the_same_bytes():
     form = PackQuantized(4, 16, symmetric=False)
-    stored = quantized.packed_stored(random(12, 64), 16, symmetric=False)
+    stored = reference.packed_stored(random(12, 64), 16, symmetric=False)
     # the rule's scale comes back from groups that use all 16 codes; a rounded zero point can leave one out
-    codes = torch.tensor([quantized.unpacked_words(words, 4, 64) for words in stored["_packed"].tolist()])
+    codes = torch.tensor([reference.unpacked_words(words, 4, 64) for words in stored["_packed"].tolist()])
     codes = codes.reshape(12, 4, 16)
     full = (codes.amax(-1) == 15) & (codes.amin(-1) == 0)
     assert full.float().mean() > 0.8
@@ -132,7 +132,7 @@ def test_decoded_asymmetric_weights_encode_to_the_same_bytes():
 @pytest.mark.parametrize("bits", [4, 8])
 def test_kept_in_float32_scales_within_one_unit_whatever_the_rule(bits):
     form = PackQuantized(bits, 8)
-    stored = quantized.packed_stored(random(32, 64), 8, bits, torch.float32, 2 ** (bits - 1) - 0.5)
+    stored = reference.packed_stored(random(32, 64), 8, bits, torch.float32, 2 ** (bits - 1) - 0.5)
     found = form.encode("x", form.decode("x", stored), like(torch.float32))
     assert torch.equal(found["_packed"], stored["_packed"])
     distance = (found["_scale"].view(torch.int32) - stored["_scale"].view(torch.int32)).abs()
@@ -165,18 +165,18 @@ def test_groups_of_zeros_have_the_least_scale(symmetric):
     form = PackQuantized(4, 8, symmetric)
     found = form.encode("x", weight, like())
     assert found["_scale"].flatten()[:3].tolist() == [2.0**-23] * 3
-    expected = quantized.packed_stored(weight, 8, divisor=7, symmetric=symmetric)
+    expected = reference.packed_stored(weight, 8, divisor=7, symmetric=symmetric)
     same_bytes(found, expected)
     assert torch.equal(form.decode("x", found)[0], weight[0])
 
 
 def test_shape_is_known_from_the_headers():
-    stored = quantized.packed_stored(random(5, 24), 8)
-    assert PackQuantized(4, 8).shape(quantized.headers(stored)) == (5, 24)
+    stored = reference.packed_stored(random(5, 24), 8)
+    assert PackQuantized(4, 8).shape(reference.headers(stored)) == (5, 24)
 
 
 def test_parts_that_do_not_fit_are_refused():
-    stored = quantized.packed_stored(random(6, 32), 8)
+    stored = reference.packed_stored(random(6, 32), 8)
     name = "a.weight"
     refused(lambda: PackQuantized(4, 16).decode(name, stored), "a.weight_scale", "[6, 4]", "[6, 2]", "config")
     refused(lambda: PackQuantized(8, 8).decode(name, stored), "a.weight_packed", "[6, 4]", "[6, 8]")

@@ -1,4 +1,4 @@
-"""A hub of one model on this machine: what huggingface_hub asks of the real one, with a record of what was asked."""
+"""A hub with one model on this machine: it answers what huggingface_hub asks of the real one, and records requests."""
 
 import hashlib
 import json
@@ -14,11 +14,18 @@ NAME = "owner/name"
 
 @dataclass
 class Hub:
-    """What is served, and what has been.
+    """What the hub serves, and what it has served.
 
-    ``refuse``: status and X-Error-Code of every answer. ``fetched``: shards of which the data was asked for, in order.
-    ``sent``: bytes of bodies. ``watch``: called at each request for a shard's data. ``broken``: so many of the next
-    requests for a shard's data break off half-way.
+    Attributes:
+        folder: with the model's files.
+        commit: hash of the model's only commit.
+        cache: folder of the hub's cache in this process.
+        refuse: status and X-Error-Code of every answer; None to answer.
+        fetched: names of the shards whose data was asked for, in order.
+        requests: method and path of every request, in order.
+        sent: bytes of all bodies.
+        watch: is called at each request for a shard's data.
+        broken: number of the next answers with a shard's data that break off half-way.
     """
 
     folder: Path
@@ -104,11 +111,11 @@ def _handler(hub):
 
 
 def entry(name, data):
-    """Of the listing of a commit."""
-    found = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+    """A file's entry in the listing of a commit."""
+    described = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
     if name.endswith(".safetensors"):
-        found["lfs"] = {"oid": etag(data), "size": len(data), "pointerSize": 130}
-    return found
+        described["lfs"] = {"oid": etag(data), "size": len(data), "pointerSize": 130}
+    return described
 
 
 def etag(data):
@@ -117,7 +124,7 @@ def etag(data):
 
 @contextmanager
 def serving(folder, cache, monkeypatch):
-    """A Hub with a folder's files, which huggingface_hub in this process takes for the real one."""
+    """A Hub with a folder's files that huggingface_hub in this process takes for the real one."""
     from huggingface_hub import close_session, constants
 
     commit = hashlib.sha1(str(cache).encode()).hexdigest()

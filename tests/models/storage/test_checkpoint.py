@@ -162,7 +162,7 @@ def test_changed_shard_keeps_metadata_and_is_read_by_safetensors(metadata, tmp_p
 
 
 def test_a_tensor_of_the_wrong_size_leaves_no_file(tmp_path):
-    with pytest.raises(ValueError, match=re.escape("a: 3 bytes made, 8 announced")):
+    with pytest.raises(ValueError, match=re.escape("a: 3 bytes were made, its shape needs 8")):
         write_shard(tmp_path / "x.safetensors", [OutputTensor("a", "F32", (2,), lambda: [b"abc"])])
     assert list(tmp_path.iterdir()) == []
 
@@ -172,3 +172,22 @@ def test_digest_sees_every_byte(checkpoint, tmp_path):
     assert Checkpoint(folder).digest() == Checkpoint(checkpoint).digest()
     rewrite(folder, FIRST, lambda tensor: tensor + 1)
     assert Checkpoint(folder).digest() != Checkpoint(checkpoint).digest()
+
+
+def test_digest_of_a_large_checkpoint_sees_names_sizes_and_headers(checkpoint, tmp_path, monkeypatch):
+    folder, total = damaged(checkpoint, tmp_path / "x"), sum(Checkpoint(checkpoint).shards.values())
+    rewrite(folder, FIRST, lambda tensor: tensor + 1)
+    monkeypatch.setattr("ream.models.storage.checkpoint.HASHED_BYTES", total)
+    assert Checkpoint(folder).digest() != Checkpoint(checkpoint).digest()
+    monkeypatch.setattr("ream.models.storage.checkpoint.HASHED_BYTES", total - 1)
+    assert Checkpoint(folder).digest() == Checkpoint(checkpoint).digest()
+    for path in [*folder.glob("*.safetensors"), folder / INDEX]:
+        path.write_bytes(path.read_bytes().replace(b"up_proj", b"xx_proj"))
+    assert Checkpoint(folder).digest() != Checkpoint(checkpoint).digest()
+
+
+def test_one_row_of_a_tensor(checkpoint):
+    read = Checkpoint(checkpoint)
+    whole = read.read(FIRST)
+    for row in range(len(whole)):
+        assert torch.equal(read.read(FIRST, row), whole[row])

@@ -1,4 +1,4 @@
-"""Models of the hub, from a server on this machine that counts: no weights but those that are read."""
+"""Models of the hub, from a server on this machine that records requests: only weights that are read are fetched."""
 
 import errno
 from pathlib import Path
@@ -64,13 +64,13 @@ def test_the_digest_is_the_same_with_and_without_shards_in_the_cache(hub, checkp
 
 
 def test_the_digest_sees_the_content(checkpoint, tmp_path, monkeypatch):
-    folder, found = tiny.damaged(checkpoint, tmp_path / "x"), []
+    folder, digests = tiny.damaged(checkpoint, tmp_path / "x"), []
     for cache in ("one", "two"):
         with serving(folder, tmp_path / cache, monkeypatch):
-            found.append(manifest_of(NAME).digest)
+            digests.append(manifest_of(NAME).digest)
         path = shard_of(folder, FIRST)
         path.write_bytes(path.read_bytes()[:-1] + b"\1")
-    assert found[0] != found[1]
+    assert digests[0] != digests[1]
 
 
 def test_offline_everything_comes_from_the_cache(hub, checkpoint, monkeypatch):
@@ -189,4 +189,4 @@ def test_a_shard_that_the_hub_lacks_or_has_cut(checkpoint, tmp_path, monkeypatch
         refused(lambda: Checkpoint(source_of(NAME)), path.name, "truncated or corrupt")
     path.unlink()
     with serving(folder, tmp_path / "other", monkeypatch):
-        refused(lambda: Checkpoint(source_of(NAME)), NAME, "headers", "not whole")
+        refused(lambda: Checkpoint(source_of(NAME)), NAME, "headers", "incomplete")

@@ -1,13 +1,13 @@
 "use strict";
-// Views of the layers: a map of all, and of the chosen one its saliency, its groups; the error of all.
+// Views of the layers: a map of all, the saliency and groups of the chosen one, and the errors of all.
 (() => {
   const source = document.getElementById("layer-data");
   if (source === null) return;
   const data = JSON.parse(source.textContent);
   const at = (id) => document.getElementById(id);
-  const FATES = { lone: "kept as it is", centre: "kept, others merged into it", absorbed: "merged into another", dropped: "dropped" };
+  const FATES = { lone: "kept alone", centre: "kept, others merged into it", absorbed: "merged into another", dropped: "dropped" };
 
-  // What lies behind a layer's places in the lists: see layers.py.
+  // A layer with the lists that its places stand for (layers.py).
   const opened = (layer) => {
     const [index, groups, weights, saliency, error] = layer;
     const owners = data.lists[groups];
@@ -34,7 +34,7 @@
   };
   const picture = (width, height, label) => drawn("svg", { width, height, role: "img", "aria-label": label });
   const short = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
-  // A custom property as the theme resolves it, [r, g, b].
+  // The colour of a custom property in the current theme, [r, g, b].
   const probe = element("span");
   const colour = (name) => {
     probe.style.color = `var(${name})`;
@@ -53,14 +53,14 @@
   };
 
   const state = { view: data.views[0], layers: [], chosen: 0, cells: null };
-  let wanted = {}; // values of the selects before anybody chose
+  let wanted = {}; // first values of the selects
 
   const fill = (select, values, before) => {
     select.replaceChildren(...values.map((value) => element("option", { value, textContent: value })));
     select.value = values.map(String).includes(before) ? before : String(values[0]);
   };
   const distinct = (views, field) => [...new Set(views.map((view) => view[field]))];
-  // Each select offers what there is below the choices before it, and keeps its value where it can.
+  // Each select offers what the choices before it leave, and keeps its value where it can.
   const choose = () => {
     let views = data.views;
     for (const field of ["mix", "method", "experts"]) {
@@ -139,7 +139,7 @@
       const row = Math.floor((y - top) / high), place = Math.floor((x - left) / wide);
       return row in state.layers && place in rows[row] ? [row, rows[row][place]] : null;
     };
-    const ramp = element("span", {}, "0 ", element("i", { className: "ramp" }), " largest of the layer");
+    const ramp = element("span", {}, "0 ", element("i", { className: "ramp" }), " largest in the layer");
     legend(at("map-legend"), by === "fate" ? fateEntries(state.layers) : [ramp]);
   };
 
@@ -174,7 +174,7 @@
 
   const drawGroups = (layer) => {
     at("groups-title").textContent = `Groups of layer ${layer.index}`;
-    const by = (fate) => layer.fates.flatMap((found, expert) => (found === fate ? [expert] : []));
+    const by = (fate) => layer.fates.flatMap((other, expert) => (other === fate ? [expert] : []));
     const card = (centre) => {
       const members = layer.owners.flatMap((owner, expert) => (owner === centre && expert !== centre ? [expert] : []));
       members.sort((a, b) => layer.weights[b] - layer.weights[a] || a - b);
@@ -194,8 +194,8 @@
     centres.sort((a, b) => sizes.get(b) - sizes.get(a) || a - b);
     const said = (words, experts) => (experts.length ? [element("p", { className: "others" }, element("b", { textContent: `${words}: ` }), experts.join(", "))] : []);
     at("groups").replaceChildren(
-      ...(centres.length ? [element("p", { className: "hint", textContent: "Each expert with its weight in the merged one; weights of a group sum to 1." }), element("div", { className: "groups" }, ...centres.map(card))] : [element("p", { className: "hint", textContent: "No experts were merged." })]),
-      ...said("Kept as they are", lone), ...said("Dropped", dropped));
+      ...(centres.length ? [element("p", { className: "hint", textContent: "Each expert is shown with its weight in the merged one; the weights of a group sum to 1." }), element("div", { className: "groups" }, ...centres.map(card))] : [element("p", { className: "hint", textContent: "No experts were merged." })]),
+      ...said("Kept alone", lone), ...said("Dropped", dropped));
   };
 
   const drawError = () => {
@@ -236,9 +236,9 @@
   };
 
   const draw = () => {
-    const count = (fate) => state.layers.reduce((sum, layer) => sum + layer.fates.filter((found) => found === fate).length, 0);
+    const count = (fate) => state.layers.reduce((sum, layer) => sum + layer.fates.filter((other) => other === fate).length, 0);
     const all = state.layers.reduce((sum, layer) => sum + layer.owners.length, 0);
-    at("view-summary").textContent = `${state.view.method} on ${state.view.mix}, ${state.view.experts} experts: of ${all} experts in ${state.layers.length} layers, ${count("lone")} are kept as they are, ${count("centre")} are kept with others merged into them, ${count("absorbed")} are merged into another, ${count("dropped")} are dropped.`;
+    at("view-summary").textContent = `${state.view.method} on ${state.view.mix}, ${state.view.experts} experts: of ${all} experts in ${state.layers.length} layers, ${count("lone")} are kept alone, ${count("centre")} are kept with others merged into them, ${count("absorbed")} are merged into another and ${count("dropped")} are dropped.`;
     const link = at("view-recipe");
     link.hidden = state.view.link === null;
     if (state.view.link !== null) link.href = state.view.link;
@@ -259,23 +259,23 @@
   at("view-layer").addEventListener("change", pick);
   for (const id of ["map-colour", "map-order"]) at(id).addEventListener("change", drawMap);
   at("map").addEventListener("pointermove", (event) => {
-    const found = pointed(event);
-    if (found) at("map-readout").textContent = told(state.layers[found[0]], found[1]);
+    const cell = pointed(event);
+    if (cell) at("map-readout").textContent = told(state.layers[cell[0]], cell[1]);
   });
   at("map").addEventListener("click", (event) => {
-    const found = pointed(event);
-    if (!found) return;
-    at("view-layer").value = String(state.layers[found[0]].index);
+    const cell = pointed(event);
+    if (!cell) return;
+    at("view-layer").value = String(state.layers[cell[0]].index);
     pick();
-    at("map-readout").textContent = told(state.layers[found[0]], found[1]);
+    at("map-readout").textContent = told(state.layers[cell[0]], cell[1]);
   });
   document.addEventListener("themechange", draw);
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth !== width) draw(); // phones change the height alone when their bars hide
+    if (innerWidth !== width) draw(); // phones change only the height when their bars hide
     width = innerWidth;
   });
-  // The first model in which something was merged shows more than one in which experts were only dropped.
+  // Start with the first model that has merged experts: it shows more than one that only dropped some.
   const merged = data.views.find((view) => view.layers.some((layer) => data.lists[layer[1]].some((owner, expert) => owner >= 0 && owner !== expert)));
   if (merged !== undefined) for (const field of ["mix", "method", "experts"]) wanted[field] = String(merged[field]);
   choose();

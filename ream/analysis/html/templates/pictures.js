@@ -1,5 +1,5 @@
 "use strict";
-// The SVG is in the page once, as the picture: its download takes it from there.
+// The page holds each SVG once, as the picture; its download takes it from there.
 for (const figure of document.querySelectorAll("figure")) {
   const link = figure.querySelector("a.svg");
   link.href = figure.querySelector("img").src;

@@ -1,5 +1,5 @@
 "use strict";
-// A column sorts by its numbers (data-value) or its text; what is not known comes last, the original's row first.
+// A column sorts by its numbers (data-value) or its text; unknown values come last, the original's row first.
 (() => {
   const key = (row, column) => {
     const cell = row.cells[column];

@@ -1,10 +1,10 @@
 "use strict";
-// In the head, so that a chosen theme is there before anything is painted.
+// In the head, so that the chosen theme applies before anything is painted.
 (() => {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
   const stored = {
-    get() { try { return localStorage.getItem("ream-theme"); } catch { return null; } }, // no storage: not remembered
+    get() { try { return localStorage.getItem("ream-theme"); } catch { return null; } }, // without storage the theme is not remembered
     set(value) { try { localStorage.setItem("ream-theme", value); } catch { /* the same */ } },
   };
   const theme = () => root.dataset.theme || (system.matches ? "dark" : "light");

@@ -1,0 +1,97 @@
+"""New values for params.yaml, in a file whose comments and order stay."""
+
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ream.errors import UserError
+from ream.machine.files import replacing
+from ream.params import parse_params
+
+
+def parse_assignments(texts: list[str]) -> dict[str, Any]:
+    """Names and values of texts of the form ``NAME=VALUE``; values are read as YAML.
+
+    Raises:
+        UserError: a text has no name or no ``=``.
+    """
+    import yaml
+
+    values = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip():
+            raise UserError(f"'{text}' is not NAME=VALUE, as in mixes.balanced.code=0.5")
+        values[name.strip()] = yaml.safe_load(value)
+    return values
+
+
+def change_params(path: Path, values: Mapping[str, Any]) -> None:
+    """Write new values into a params file; its comments and order stay. Nothing is written unless all are valid.
+
+    Entries that take over a changed entry by a YAML merge (``<<``) keep the values that they had.
+
+    Args:
+        path: the params file.
+        values: new values by dotted name.
+
+    Raises:
+        UserError: the file has no such name, or would not be valid with the new values.
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 120
+    text = path.read_text(encoding="utf-8")
+    tree, wanted = yaml.load(text), YAML(typ="safe").load(text)
+    for name, value in values.items():
+        for root in (tree, wanted):
+            _set(root, name.split("."), value, name, path)
+    parse_params(wanted, str(path))
+    stream = StringIO()
+    yaml.dump(tree, stream)
+    written = YAML(typ="safe").load(stream.getvalue())
+    if written != wanted:  # other entries take over a changed one: write their former values into them
+        for parts, value in _differences(written, wanted):
+            _set(tree, parts, value, ".".join(map(str, parts)), path)
+        stream = StringIO()
+        yaml.dump(tree, stream)
+    with replacing(path) as temporary:
+        temporary.write_text(stream.getvalue(), encoding="utf-8")
+
+
+def _set(tree: Any, parts: list[Any], value: Any, name: str, path: Path) -> None:
+    """Set the value at a path of keys.
+
+    Args:
+        tree: nested mappings.
+        parts: the keys that lead to the value.
+        value: the new value.
+        name: dotted name of the value, for errors.
+        path: the params file, for errors.
+
+    Raises:
+        UserError: a key before the last does not exist, or leads to something that is not a mapping.
+    """
+    for part in parts[:-1]:
+        key = _key(tree, part)
+        if not isinstance(tree, dict) or key not in tree:
+            raise UserError(f"{path} has no '{name}': there is no '{part}' to change; use a name that the file has")
+        tree = tree[key]
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} has no '{name}': it goes on below a single value; use a name that the file has")
+    tree[_key(tree, parts[-1])] = value
+
+
+def _key(tree: Any, part: Any) -> Any:
+    """A part of a dotted name as a key: a string, or an integer in mappings from numbers of experts."""
+    numbers = isinstance(tree, dict) and any(isinstance(key, int) for key in tree)
+    return int(part) if numbers and str(part).isdigit() else part
+
+
+def _differences(current: Any, wanted: Any, parts: tuple[Any, ...] = ()) -> list[tuple[list[Any], Any]]:
+    """Path and wanted value wherever two trees differ; mappings with different keys differ as a whole."""
+    if isinstance(current, dict) and isinstance(wanted, dict) and current.keys() == wanted.keys():
+        return [pair for key in wanted for pair in _differences(current[key], wanted[key], (*parts, key))]
+    return [] if current == wanted else [(list(parts), wanted)]

@@ -1,0 +1,79 @@
+"""The Prefect task that runs one stage: through DVC, as a shard, or in a Dask worker's clone."""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.tasks import Task
+
+from flows.artifacts import Progress, failures_logged, show_stage
+from flows.child import Event, StageError, program, reproduce, run
+from flows.clones import Snapshot, reproduce_in_clone
+from flows.graph import Stage
+from flows.processes import processes_of
+from flows.settings import repository
+
+RETRY_SECONDS = [2.0, 10.0, 30.0]
+
+
+def is_worth_retrying(task: "Task[Any, Any]", run: TaskRun, state: "State[Any]") -> bool:
+    """Whether a failed stage may succeed unchanged: a lock was held or its process was killed. Bad input is not."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageError) and error.again
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=RETRY_SECONDS,
+    retry_condition_fn=is_worth_retrying,
+)
+def run_stage(
+    stage: Stage, root: str, flow_run: str, environment: dict[str, str], snapshot: Snapshot | None = None
+) -> str | None:
+    """Run one stage and show its figures.
+
+    Args:
+        stage: the stage.
+        root: the repository.
+        flow_run: id of the flow run that the stage is part of.
+        environment: variables of the stage's process, added to those that all processes of the flow run have.
+        snapshot: state of the flow's clone. If given, the stage runs in this process's own clone instead of ``root``,
+            and that clone must match.
+
+    Returns:
+        The stage's entry of dvc.lock if it ran in another clone, else None.
+
+    Raises:
+        StageError: the stage failed.
+    """
+    logger = get_run_logger()
+    progress = Progress(stage.name)
+    started = time.monotonic()
+
+    def on_progress(event: Event) -> None:
+        with failures_logged():
+            progress.show(event)
+
+    processes = processes_of(flow_run)
+    environment = processes.environment() | environment
+    children = processes.children
+    folder, entry = Path(root), None
+    if snapshot is not None:
+        folder = repository()
+        entry = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, children)
+    elif stage.part_of is not None:  # DVC does not know shards
+        name, *arguments = shlex.split(stage.command)
+        command = [*program(name, environment), *arguments]
+        run(stage.name, command, folder, environment, logger.info, on_progress, children)
+    else:
+        reproduce(stage.name, folder, environment, logger.info, on_progress, children)
+    with failures_logged():
+        show_stage(stage, folder, time.monotonic() - started)
+    return entry

@@ -1,0 +1,103 @@
+"""The results as one table: every evaluated model with its losses and scores, as Markdown, CSV and metrics."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from ream.analysis.tables.pipes import pipe_table
+from ream.analysis.tables.table import UNKNOWN
+from ream.evaluation.scores import Cell
+
+
+def ordered(cells: Sequence[Cell], mixes: Sequence[str], methods: Sequence[str], sizes: Sequence[int]) -> list[Cell]:
+    """The original, then cells by mix, size and method in the order of the params file; other cells are left out."""
+    place = {(mix, method, size): (mixes.index(mix), sizes.index(size), methods.index(method))
+             for mix in mixes for method in methods for size in sizes}  # fmt: skip
+    grid = [cell for cell in cells if (cell.mix, cell.method, cell.experts) in place]
+    original = [cell for cell in cells if cell.method is None]
+    return original + sorted(grid, key=lambda cell: place[str(cell.mix), str(cell.method), cell.experts])
+
+
+def markdown(cells: Sequence[Cell], command: str) -> str:
+    """One Markdown table per mix, with the original in the first row of each.
+
+    Args:
+        cells: the evaluated models, the original among them.
+        command: what the reader ran, to be named in the text.
+    """
+    original = [cell for cell in cells if cell.method is None]
+    sources = _sources(cells)
+    losses = [f"loss {source}" for source in sources]
+    head = ["experts", "method", "parameters", *losses, "mean loss", "MC", "GEN", "AVG"]
+    lines = [
+        "# Results",
+        "",
+        f"Made by `{command}`. Loss is held-out, in nats per token; MC, GEN and AVG in percent.",
+        "",
+    ]
+    for mix in dict.fromkeys(cell.mix for cell in cells if cell.mix is not None):
+        rows = original + [cell for cell in cells if cell.mix == mix]
+        lines += [f"## Calibration mix `{mix}`", "", *pipe_table(head, [_row(cell, sources) for cell in rows]), ""]
+    return "\n".join(lines)
+
+
+def flat_csv(cells: Sequence[Cell]) -> str:
+    """All cells as CSV, a row per model, for dvc plots and for people's own tools."""
+    sources = _sources(cells)
+    tasks = list(dict.fromkeys(task for cell in cells for task in cell.tasks))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    losses = [f"loss_{source}" for source in sources]
+    writer.writerow(
+        ["cell", "mix", "method", "experts", "parameters", *losses, "mean_loss", "mc", "gen", "avg", *tasks]
+    )
+    for cell in cells:
+        writer.writerow(
+            [
+                label(cell), cell.mix or "", cell.method or "original", cell.experts, cell.parameters,
+                *(cell.loss[source].loss if source in cell.loss else "" for source in sources),
+                *("" if value is None else value for value in (cell.mean_loss, cell.mc, cell.gen, cell.avg)),
+                *(cell.tasks[task].value if task in cell.tasks else "" for task in tasks),
+            ]
+        )  # fmt: skip
+    return text.getvalue()
+
+
+def metrics(cells: Sequence[Cell]) -> dict[str, Any]:
+    """All cells as a tree for dvc metrics: mix, method, experts, score."""
+    tree: dict[str, Any] = {}
+    for cell in cells:
+        values = {"mean_loss": cell.mean_loss, "mc": cell.mc, "gen": cell.gen, "avg": cell.avg}
+        leaf = {name: round(value, 4) for name, value in values.items() if value is not None}
+        if cell.method is None:
+            tree["original"] = leaf
+        else:
+            tree.setdefault(str(cell.mix), {}).setdefault(cell.method, {})[str(cell.experts)] = leaf
+    return tree
+
+
+def label(cell: Cell) -> str:
+    """A cell's name in plots."""
+    return f"{cell.mix} {cell.method} {cell.experts}" if cell.method else f"original {cell.experts}"
+
+
+def _sources(cells: Sequence[Cell]) -> list[str]:
+    """The sources of the held-out losses."""
+    return list(dict.fromkeys(source for cell in cells for source in cell.loss))
+
+
+def _row(cell: Cell, sources: Sequence[str]) -> list[str]:
+    """A cell as text for Markdown."""
+
+    def shown(value: float | None, digits: int) -> str:
+        return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+    return [
+        str(cell.experts),
+        cell.method or "**original**",
+        f"{cell.parameters / 1e6:.2f} M" if cell.parameters < 1e9 else f"{cell.parameters / 1e9:.2f} B",
+        *(shown(cell.loss[source].loss if source in cell.loss else None, 3) for source in sources),
+        shown(cell.mean_loss, 3),
+        *(shown(value, 1) for value in (cell.mc, cell.gen, cell.avg)),
+    ]

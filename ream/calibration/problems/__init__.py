@@ -1,0 +1,1 @@
+"""The built-in ``math`` source: problems with worked solutions, generated from templates."""

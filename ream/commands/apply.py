@@ -1,0 +1,50 @@
+"""`ream apply`: write a compressed checkpoint from its recipe and the original."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ream.commands.options import KeepShards, ModelArgument, OutArgument
+from ream.commands.request import check_shards
+from ream.errors import UserError
+
+
+def apply(
+    model: ModelArgument,
+    recipe: Annotated[Path, typer.Argument(help="A recipe.safetensors.")],
+    out: OutArgument,
+    merge_dtype: Annotated[
+        str | None,
+        typer.Option(help="For quantised models: original or bfloat16 [default: the format of the original]."),
+    ] = None,
+    shard_size: Annotated[
+        float | None, typer.Option(help="GB up to which shards are filled [default: the original's shards].")
+    ] = None,
+    keep_shards: KeepShards = None,
+) -> None:
+    """Write the checkpoint of a recipe from the original model."""
+    from ream.models.family.architecture import architecture_of
+    from ream.models.inspection.manifest import source_of
+    from ream.models.storage.checkpoint import Checkpoint
+    from ream.recipe.output import check_output, check_recipe, write_checkpoint
+    from ream.recipe.recipe_file import load_recipe
+
+    check_shards(model, keep_shards)
+    check_output(out)
+    if shard_size is not None and shard_size <= 0:
+        raise UserError(f"--shard-size: {shard_size} is not a size; give GB above 0, or leave it out")
+    if merge_dtype not in (None, "original", "bfloat16"):
+        raise UserError(f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16")
+    loaded = load_recipe(recipe)
+    checkpoint = Checkpoint(source_of(model, keep_shards is not False))
+    check_recipe(loaded, checkpoint.digest(), model)
+    parameters = write_checkpoint(
+        checkpoint,
+        architecture_of(checkpoint),
+        loaded,
+        out,
+        unquantised=merge_dtype == "bfloat16",
+        shard_gb=shard_size,
+    )
+    typer.echo(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")

@@ -1,0 +1,66 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
+OutArgument = Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")]
+Experts = Annotated[int, typer.Option(min=1, help="K, the experts to keep in every layer.")]
+Method = Annotated[str, typer.Option(help="A method of the params file.")]
+Mix = Annotated[
+    str | None,
+    typer.Option(help="Ratios of sources such as general=0.3,math=0.7, or the name of a mix [default: balanced]."),
+]
+GroupSize = Annotated[
+    int | None,
+    typer.Option(help="C, the most experts a centroid absorbs [default: from the params file, else 16]."),
+]
+Sequences = Annotated[
+    int | None,
+    typer.Option(help="Sequences from each source; for sequential methods, in total [default: from the params file]."),
+]
+Tokens = Annotated[int | None, typer.Option(help="Tokens of a sequence [default: from the params file].")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: from the params file].")]
+KeepShards = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-shards/--drop-shards",
+        help="Keep the shards of a hub model in the hub's cache, or remove each after use [default: keep].",
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Any other setting of the params file, such as compute.threads=4; repeatable. Commands use all cores "
+        "unless compute.threads is set.",
+    ),
+]
+ParamsFile = Annotated[
+    Path | None, typer.Option("--params", help="Params file [default: ./params.yaml, else the one ream ships].")
+]
+
+# Former options of compress, estimate and evaluate, with the settings that took their place.
+REPLACED = {
+    "--probes": "statistics.probes",
+    "--dtype": "compute.dtype",
+    "--threads": "compute.threads",
+    "--batch-tokens": "compute.batch_tokens",
+    "--hidden-memory-gb": "compute.hidden_memory_gb",
+    "--multi-token": "model.multi_token",
+    "--merge-dtype": "merge.dtype",
+    "--shard-size": "merge.shard_gb",
+    "--seed": "calibration.seed",
+}
+WITH_SETTINGS = ("compress", "estimate", "evaluate")
+
+
+def replacement(command: str | None, option: str) -> str | None:
+    """A line that names the setting which took the place of a former option; None for any other option."""
+    if command not in WITH_SETTINGS or option not in REPLACED:
+        return None
+    return f"{option} is not an option of ream {command}; use --set {REPLACED[option]}=VALUE"

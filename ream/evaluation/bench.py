@@ -1,0 +1,136 @@
+"""Scoring the original and compressed models on one suite, with everything shared between them loaded once."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ream import __version__
+from ream.core.recipe import Recipe
+from ream.evaluation.scores import Cell, mean_loss
+from ream.models.family.architecture import Architecture
+from ream.models.storage.checkpoint import Checkpoint
+from ream.params import Params
+
+LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
+
+
+class Bench:
+    """A suite's tasks and held-out windows, and the original model: loaded once for all models that are scored."""
+
+    def __init__(
+        self, params: Params, windows: Path, checkpoint: Checkpoint, architecture: Architecture, digest: str
+    ) -> None:
+        """Load the suite of ``params.evaluation``.
+
+        Args:
+            params: all settings.
+            windows: the file of the held-out windows; the items of the demo tasks lie beside it.
+            checkpoint: the original.
+            architecture: the original's.
+            digest: identity of the original's weights, under which finished tasks are stored.
+
+        Raises:
+            UserError: see `Harness` and `read_windows`.
+        """
+        from transformers import AutoTokenizer
+
+        from ream.evaluation.harness import Harness
+        from ream.evaluation.windows import read_windows
+        from ream.models.runtime import runtime
+
+        self.params, self.checkpoint, self.architecture, self.digest = params, checkpoint, architecture, digest
+        self.device, self.dtype = runtime(*params.compute.placement)
+        suite = params.suites[params.evaluation.suite]
+        stored = read_windows(windows) if suite.loss else {}
+        self.windows = {source: stored[source] for source in suite.loss}
+        items = windows.parent
+        self.harness = Harness(suite, params.evaluation, items if items.exists() else None)
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.folder, trust_remote_code=params.model.trust_remote_code
+        )
+
+    def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
+        """Held-out loss and scores of all tasks for one model.
+
+        Args:
+            recipe: the compression of the original to score; None scores the original.
+            state: folder that keeps the results of finished tasks; None keeps none.
+            identity: of the recipe; a stored result is used again only if it is equal.
+        """
+        from ream.evaluation.loss import window_loss
+        from ream.evaluation.store import ResultStore
+        from ream.recipe.load import load_model
+
+        params, trust = self.params, self.params.model.trust_remote_code
+        model = load_model(self.checkpoint, self.architecture, recipe, self.device, self.dtype, trust)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        losses = {
+            source: window_loss(model, windows, params.compute.batch_tokens) for source, windows in self.windows.items()
+        }
+        made_with = f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{params.compute.threads}"
+        store = None if state is None else ResultStore(state, made_with)
+        if params.evaluation.backend == "vllm":
+            del model  # vLLM wants the device's memory
+            with self._checkpoint(recipe) as folder:
+                scores = self.harness.score(folder, None, store)
+        else:
+            scores = self.harness.score(model, self.tokenizer, store)
+        facts = {} if recipe is None else recipe.facts
+        return Cell(
+            mix=facts.get("mix"),
+            method=facts.get("method"),
+            experts=facts.get("experts", self.architecture.experts),
+            loss=losses,
+            mean_loss=mean_loss(losses),
+            parameters=parameters,
+            bytes=self._bytes(recipe),
+            **scores,
+        )
+
+    def _bytes(self, recipe: Recipe | None) -> int:
+        """Bytes of all tensors of the checkpoint that the recipe describes."""
+        from ream.recipe.output_tensors import output_tensors
+
+        if recipe is None:
+            return sum(tensor.bytes for tensor in self.checkpoint.tensors.values())
+        unquantised = self.params.merge.dtype != "original"
+        written = output_tensors(self.checkpoint, self.architecture, recipe, unquantised)
+        return sum(tensor.bytes for tensors in written.values() for tensor in tensors)
+
+    @contextmanager
+    def _checkpoint(self, recipe: Recipe | None) -> Iterator[Path]:
+        """The model as a folder of files: the original's, or one that is removed when the block exits."""
+        from ream.recipe.output import write_checkpoint
+
+        if recipe is None:
+            yield self.checkpoint.source.whole()
+            return
+        with tempfile.TemporaryDirectory(prefix="ream-vllm-") as folder:
+            write_checkpoint(self.checkpoint, self.architecture, recipe, Path(folder) / "model")
+            yield Path(folder) / "model"
+
+
+def scoring_settings(params: Params) -> dict[str, Any]:
+    """The sections that scores depend on, as plain values."""
+    return {
+        "suite": params.evaluation.suite,
+        "tasks": params.suites[params.evaluation.suite].model_dump(),
+        "evaluation": params.evaluation.model_dump(),
+        "compute": params.compute.model_dump(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of ream and of the libraries that scores depend on."""
+    return {"ream": __version__} | {name: version(name) for name in LIBRARIES}
+
+
+def summary(cell: Cell) -> str:
+    """A cell's scores in one line."""
+    name = f"{cell.mix} {cell.method}" if cell.method else "original"
+    values = {"loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen}
+    shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
+    return f"{name} {cell.experts} experts: {shown}"

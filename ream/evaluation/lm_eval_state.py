@@ -1,0 +1,53 @@
+"""Process-wide state while lm-eval runs: random streams, its log and the permission to execute code."""
+
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+
+def seed_global_streams(seed: int) -> None:
+    """Seed the global random streams as lm_eval.simple_evaluate does; tasks and sampled generation draw from them."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def code_execution(allowed: bool) -> Iterator[None]:
+    """Let the code_eval metric of the package ``evaluate`` run within the block, if ``allowed``."""
+    before = os.environ.get("HF_ALLOW_CODE_EVAL")
+    if not allowed:
+        yield
+        return
+    os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_ALLOW_CODE_EVAL"]
+        else:
+            os.environ["HF_ALLOW_CODE_EVAL"] = before
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence lm-eval's log of every step within the block, and its progress bars if stderr is not a terminal."""
+    import lm_eval.api.task as task_module
+    from tqdm import tqdm
+
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    task_module.tqdm = partial(tqdm, disable=not sys.stderr.isatty())
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        task_module.tqdm = tqdm

@@ -1,0 +1,126 @@
+"""What an entry of a model family says: where it keeps its experts on disk, how its router decides, what it counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ream.models.family.layout import PER_EXPERT, STACKED, Layout
+
+
+@dataclass(frozen=True)
+class RouterTensor:
+    """A tensor of the MoE block with one entry for each expert along an axis: the gate's rows, a bias.
+
+    Attributes:
+        name: within the MoE block.
+        axis: along which the experts lie.
+    """
+
+    name: str
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class MultiToken:
+    """Multi-token-prediction layers behind the decoder: decoder layers with norms and a projection of their own.
+
+    The input of such a layer is projection · [embedding_norm(next token's embedding), hidden_norm(hidden states before
+    it)], as in DeepSeek-V3 (arXiv 2412.19437, Eq. 21).
+
+    Attributes:
+        prefix: start of the names of a layer's tensors, with ``{layer}`` (counted on from the decoder's) or
+            ``{index}`` (from 0).
+        embedding_norm: norm of the next token's embedding.
+        hidden_norm: norm of the hidden states.
+        projection: from both, side by side, to the layer's input.
+        output_norm: norm of the layer's output.
+        shared: further tensors, copies of the model's own embedding and head.
+        inside: whether these names follow the prefix; otherwise they are whole.
+        count_keys: config keys that may hold the number of these layers.
+    """
+
+    prefix: str
+    embedding_norm: str
+    hidden_norm: str
+    projection: str
+    output_norm: str
+    shared: tuple[str, ...]
+    inside: bool
+    count_keys: tuple[str, ...]
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the tensors that a multi-token layer has beside its decoder layer's."""
+        return (self.embedding_norm, self.hidden_norm, self.projection, self.output_norm, *self.shared)
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the checkpoints of one architecture are laid out.
+
+    Attributes:
+        model_type: value of that key in config.json.
+        examples: models of this family, for the documentation.
+        experts_keys: config keys that may hold N; every one that is present is updated.
+        width_key: config key of the expert width D.
+        top_k_key: config key of k.
+        layouts: how experts may lie on disk; a checkpoint has one of these.
+        router: tensors of the MoE block with one entry for each expert.
+        scores: a name in routing.SCORES: what p(x) is.
+        rule: a name in routers.ROUTERS: how the model's own gate is called.
+        router_groups_key: config key of n_group, where the router is limited to groups.
+        router_top_groups_key: config key of topk_group, the number of groups that a token may use.
+        router_group_best: number of its best experts by which a router group is scored.
+        moe: name of the MoE block on disk.
+        block: name of the MoE block in transformers' modules.
+        module_layout: how experts lie in that module.
+        renamed: names on disk of tensors of the block that have another name in the module, to that name.
+        pair: whether the module returns a pair: its output and something else.
+        dense: whether the module runs all experts on all tokens, and so needs memory for all of them.
+        unit: a name in activations.UNITS: what an expert's neurons compute.
+        layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
+        embedding: name of the embedding on disk.
+        final_norm: name of the norm between the last layer and the head on disk.
+        text: config key of the text model's config in a multimodal model's; None for a text model.
+        text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
+        multi_token: how multi-token layers are named, where checkpoints have such layers.
+        modelling: model_type of the modelling code in transformers, where it is another one.
+        shared: whether there are shared experts, for the documentation; they are never touched.
+    """
+
+    model_type: str
+    examples: tuple[str, ...]
+    experts_keys: tuple[str, ...]
+    width_key: str
+    top_k_key: str = "num_experts_per_tok"
+    layouts: tuple[Layout, ...] = (PER_EXPERT, STACKED)
+    router: tuple[RouterTensor, ...] = (RouterTensor("gate.weight"),)
+    scores: str = "softmax"
+    rule: str = "gate"
+    router_groups_key: str | None = None
+    router_top_groups_key: str | None = None
+    router_group_best: int = 1
+    moe: str = "mlp"
+    block: str = "mlp"
+    module_layout: Layout = STACKED
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    pair: bool = False
+    dense: bool = False
+    unit: str = "gated"
+    layer_prefix: str = "model.layers.{layer}."
+    embedding: str = "model.embed_tokens.weight"
+    final_norm: str = "model.norm.weight"
+    text: str | None = None
+    text_prefixes: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    multi_token: MultiToken | None = None
+    modelling: str | None = None
+    shared: bool = False
+
+    @property
+    def scales_inputs(self) -> bool:
+        """Whether the router's score scales an expert's input, not its output (Llama-4)."""
+        return self.rule == "scales-inputs"
+
+    def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The part of config.json that describes the text model."""
+        return config[self.text] if self.text else config

@@ -1,0 +1,111 @@
+"""Everything that the report shows about the models of the run, read from the artifacts."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from ream.analysis.contents import NOTHING, Ranked, Results
+from ream.analysis.numbers.group_sizes import group_sizes
+from ream.analysis.results.evaluated import rows_of_cells
+from ream.analysis.results.imported import imported_rows
+from ream.analysis.results.published import load_parameters, load_published
+from ream.analysis.results.rows import ORIGINAL, Row
+from ream.analysis.tables.cost import Cost
+from ream.analysis.tables.results import ordered
+from ream.errors import UserError
+from ream.evaluation.rank_records import read_ranks
+from ream.evaluation.scores import Cell, read_scores
+from ream.params import Params
+from ream.recipe.recipe_file import load_recipe
+from ream.workspace.costs import cost_of
+from ream.workspace.layout import Workspace
+
+CellKey = tuple[str | None, str | None, int]  # mix, method, experts; the original has neither mix nor method
+
+
+def read_cells(params: Params, workspace: Workspace) -> list[Cell]:
+    """The scores of the original and of all models of the grid, in the order of the params file.
+
+    Raises:
+        UserError: an evaluation is missing or damaged.
+    """
+    paths = [workspace.original_evaluation, *(workspace.evaluation(mix) for mix in params.run.mixes)]
+    cells = [cell for path in paths for cell in read_scores(path).cells]
+    return ordered(cells, params.run.mixes, params.run.methods(), params.run.experts)
+
+
+def collect_results(params: Params, workspace: Workspace, cells: Sequence[Cell]) -> Results:
+    """Everything known about this model: scores, the paper's numbers, ranks, group sizes and costs.
+
+    Raises:
+        UserError: a mix draws on two sources of one kind, or a file is missing or damaged.
+    """
+    suite = params.suites[params.evaluation.suite]
+    name = params.model.path.rstrip("/").rsplit("/", 1)[-1]
+    try:
+        rows = rows_of_cells(cells, name, params.mixes, suite.mc, suite.gen)
+    except ValueError as error:
+        raise UserError(f"report: {error}; a mix may draw on one source of each kind") from None
+    rows_by_cell = {(cell.mix, cell.method, cell.experts): row for cell, row in zip(cells, rows, strict=True)}
+    imported = imported_rows(params.imports, suite.mc, suite.gen, params.sources, suite.metric)
+    folder = params.report.published
+    return Results(
+        model=name,
+        rows=[*rows, *imported],
+        published=NOTHING if folder is None else load_published(folder),
+        parameters={} if folder is None else load_parameters(Path(folder) / "parameters.csv"),
+        ranked=_ranked(params, workspace, rows_by_cell),
+        group_sizes=_group_sizes(params, workspace),
+        costs=_costs(params, workspace, cells),
+        cells=cells,
+    )
+
+
+def _ranked(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -> list[Ranked]:
+    """The models of the ranked mixes whose scores are known, with the ranks of their hidden states."""
+    return [
+        Ranked(row, cell.ranks.numerical, cell.ranks.effective)
+        for mix in params.run.rank
+        for cell in read_ranks(workspace.rank(mix)).cells
+        if (row := rows.get((mix, cell.method, cell.experts))) is not None
+    ]
+
+
+def _group_sizes(params: Params, workspace: Workspace) -> dict[int, dict[str, np.ndarray]]:
+    """Group sizes by number of experts and method, on the first ranked mix; without the methods of ``run.extra``."""
+    mix = params.run.rank[0]
+    return {
+        experts: {
+            method: group_sizes(load_recipe(workspace.recipe(mix, method, experts)))
+            for method in params.run.one_shot + params.run.sequential
+        }
+        for experts in params.run.experts
+    }
+
+
+def _costs(params: Params, workspace: Workspace, cells: Sequence[Cell]) -> list[Cost]:
+    """The cost of every method and number of experts: mean seconds and highest peak over its mixes.
+
+    Seconds and peak are None where nothing was measured, or ``report.costs`` is off.
+    """
+    costs = [Cost(ORIGINAL, cell.experts, cell.parameters, cell.bytes) for cell in cells if cell.method is None]
+    for method in params.run.methods():
+        for experts in params.run.experts:
+            matching = [cell for cell in cells if (cell.method, cell.experts) == (method, experts)]
+            recorded = [
+                cost_of(params, workspace, str(cell.mix), method, experts) for cell in matching if params.report.costs
+            ]
+            usages = [usage for usage in recorded if usage is not None]
+            costs.append(
+                Cost(
+                    method,
+                    experts,
+                    matching[0].parameters,
+                    matching[0].bytes,
+                    fmean(usage.seconds for usage in usages) if usages else None,
+                    max(usage.host_bytes for usage in usages) if usages else None,
+                )
+            )
+    return costs

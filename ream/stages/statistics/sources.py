@@ -1,0 +1,87 @@
+"""The tokens of a source, everything its statistics depend on, and its finished statistics."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ream import __version__
+from ream.calibration.corpus import read_corpus
+from ream.calibration.packing import pad
+from ream.machine.files import building, file_digest, read_json, write_json
+from ream.params import Params
+from ream.workspace.layout import Workspace
+from ream.workspace.original import Original
+
+if TYPE_CHECKING:
+    from ream.walk.batches import Batches
+
+
+class SourceTokens(NamedTuple):
+    """The tokens of a source in micro-batches, and everything that its statistics depend on."""
+
+    data: "Batches"
+    facts: dict[str, Any]
+
+
+def read_tokens(params: Params, workspace: Workspace, original: Original, source: str) -> SourceTokens:
+    """The tokens and facts of a source.
+
+    Raises:
+        UserError: the calibration sequences are missing or have token ids that the model lacks.
+    """
+    from ream.models.runtime import runtime
+    from ream.walk.batches import batches, check_ids
+
+    device, dtype = runtime(*params.compute.placement)
+    ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
+    check_ids(ids, original.vocabulary)
+    facts = {
+        "model": original.manifest.digest,
+        "source": source,
+        "corpus": file_digest(workspace.calibration(source)),
+        "tokens": int(mask.sum()),
+        "sequences": len(ids),
+        "probes": params.statistics.probes,
+        "seed": params.calibration.seed,
+        "device": device.type,
+        "dtype": str(dtype),
+        "threads": params.compute.threads,
+        "batch_tokens": params.compute.batch_tokens,
+        "ream": __version__,
+    }
+    return SourceTokens(batches(ids, mask, params.compute.batch_tokens), facts)
+
+
+def unfinished(
+    params: Params, workspace: Workspace, original: Original, sources: Sequence[str]
+) -> tuple[dict[str, str], dict[str, SourceTokens]]:
+    """A line about the statistics of every source, and the tokens of the sources whose statistics are not finished."""
+    lines, walked = {}, {}
+    for source in sources:
+        tokens = read_tokens(params, workspace, original, source)
+        lines[source] = summary(source, tokens.facts, original)
+        if not is_finished(workspace, source, tokens.facts):
+            walked[source] = tokens
+    return lines, walked
+
+
+def is_finished(workspace: Workspace, source: str, facts: dict[str, Any]) -> bool:
+    """Whether the statistics of a source have been collected with these facts."""
+    path = workspace.statistics(source) / "facts.json"
+    return path.exists() and bool(read_json(path) == facts)
+
+
+def summary(source: str, facts: dict[str, Any], original: Original) -> str:
+    """One line about the finished statistics of a source."""
+    return f"statistics of {source}: {facts['tokens']:,} tokens, {len(original.architecture.moe_layers)} layers"
+
+
+def store(workspace: Workspace, source: str, facts: dict[str, Any], layers: Iterable[int], state: Path) -> None:
+    """Write the statistics of a source from the folder of a finished walk's state."""
+    from ream.compress.statistics_file import layer_file
+
+    with building(workspace.statistics(source)) as folder:
+        for index in layers:  # copied, not moved: a run killed before the last layer finds all of them again
+            shutil.copyfile(layer_file(state, index), layer_file(folder, index))
+        write_json(folder / "facts.json", facts)

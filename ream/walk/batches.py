@@ -1,0 +1,96 @@
+"""The calibration tokens of a walk and how they are cut into micro-batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ream.errors import UserError
+
+
+@dataclass(frozen=True)
+class Batches:
+    """All sequences of a walk and how they are cut into micro-batches.
+
+    Iterating gives the rows of one micro-batch after the other, as slices.
+
+    Attributes:
+        ids: [n, L] token ids, right-padded.
+        mask: [n, L], True for real tokens.
+        rows: number of sequences in a micro-batch.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    rows: int
+
+    def __iter__(self) -> Iterator[slice]:
+        return (slice(start, start + self.rows) for start in range(0, len(self.ids), self.rows))
+
+    def __len__(self) -> int:
+        """The number of micro-batches."""
+        return -(-len(self.ids) // self.rows)
+
+    def shard(self, number: int, shards: int) -> slice:
+        """The rows of one of several shards of about equal size.
+
+        A shard consists of whole micro-batches, so each micro-batch's sums are the same in every split.
+
+        Args:
+            number: index of the shard, from 0.
+            shards: number of shards, at most the number of micro-batches.
+
+        Raises:
+            UserError: there are fewer micro-batches than shards.
+        """
+        if not 0 <= number < shards <= len(self):
+            raise UserError(
+                f"shard {number} of {shards}: shards count from 0, and there can be at most as many as there are "
+                f"micro-batches, {len(self)}; lower compute.batch_tokens to get more micro-batches"
+            )
+        first, last = number * len(self) // shards, (number + 1) * len(self) // shards
+        return slice(first * self.rows, min(last * self.rows, len(self.ids)))
+
+    def part(self, rows: slice) -> "Batches":
+        """These sequences alone, in micro-batches of the same size."""
+        return Batches(self.ids[rows], self.mask[rows], self.rows)
+
+
+def batches(ids: np.ndarray, mask: np.ndarray, batch_tokens: int) -> Batches:
+    """Micro-batches of at most ``batch_tokens`` tokens, padding included, and of at least one sequence.
+
+    Args:
+        ids: [n, L] token ids, right-padded.
+        mask: [n, L], True for real tokens.
+        batch_tokens: upper bound on the tokens of a micro-batch.
+    """
+    return Batches(torch.from_numpy(ids), torch.from_numpy(mask), max(1, batch_tokens // ids.shape[1]))
+
+
+def check_ids(ids: np.ndarray, vocabulary: int) -> None:
+    """Refuse token ids outside the model's vocabulary.
+
+    Raises:
+        UserError: names the largest id and the size of the vocabulary.
+    """
+    if ids.size and int(ids.max()) >= vocabulary:
+        raise UserError(
+            f"calibration token {int(ids.max())} is outside the model's vocabulary of {vocabulary}; "
+            "tokenize with the model's own tokenizer"
+        )
+
+
+def with_successor(mask: Tensor, distance: int) -> Tensor:
+    """Marks the real tokens that have a real token ``distance`` positions later.
+
+    A multi-token layer predicts that later token, so its statistics count only these.
+
+    Args:
+        mask: [n, L], True for real tokens, right-padded.
+        distance: 1 for the first multi-token layer.
+    """
+    marked = torch.zeros_like(mask)
+    marked[:, :-distance] = mask[:, distance:]
+    return marked

@@ -1,0 +1,52 @@
+"""One rank's part of a walk, and how the results of all ranks are put together."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ream.core.sums import Sums
+from ream.walk.ranks import Ranks
+
+
+class Share:
+    """How one rank's part of a walk becomes that of all ranks."""
+
+    def __init__(self, ranks: Ranks, order: np.ndarray, ahead: int, committed: Path) -> None:
+        """Describe the part of this rank and what a killed run has left.
+
+        Args:
+            ranks: all processes.
+            order: [s], indices among all probes of those among this rank's tokens.
+            ahead: index of the layer at which the rank stands that the killed run has left furthest ahead.
+            committed: that rank's folder. It holds the layers before: their totals, or what was decided about them.
+        """
+        self.ranks, self.order, self.ahead, self.committed = ranks, order, ahead, committed
+
+    def known(self, index: int) -> dict[str, Tensor] | None:
+        """What the killed run has committed of a layer on any rank (it is the same for all); None where nothing."""
+        return load_file(self.committed / f"layer-{index:03d}.safetensors") if index < self.ahead else None
+
+    def together(self, index: int, measured: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The totals of a layer over all ranks: sums added up, probes in their order.
+
+        Args:
+            index: of the layer.
+            measured: Sums and probes of this rank's tokens, by name.
+        """
+        counts = self.ranks.meet(f"layer {index}", len(measured["probes"]))
+        sums = self.ranks.sum({name: measured[name] for name in Sums.__annotations__})
+        return sums | {"probes": self.ranks.gather(measured["probes"], self.order, counts)}
+
+    def decided(self, index: int, decide: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """What becomes of a layer: the first rank decides and sends the decision to all others.
+
+        If each rank decided by itself, ranks on different processors could break a tie in different ways.
+
+        Args:
+            index: of the layer.
+            decide: called on the first rank alone.
+        """
+        return self.ranks.broadcast(f"layer {index} decided", decide() if self.ranks.first else {})

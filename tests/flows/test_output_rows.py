@@ -1,0 +1,31 @@
+"""Rows about a stage's outputs: the groups of each layer, and sizes on disk."""
+
+from flows.output_rows import rows_of, size
+from ream.recipe.recipe_file import save_recipe
+from tests.compress.walks import opened, random_recipe
+
+
+def test_groups_of_each_layer(mixed_depth, tmp_path):
+    _, architecture = opened(mixed_depth)
+    recipe, path = random_recipe(architecture, 3), tmp_path / "3.safetensors"
+    save_recipe(path, recipe)
+    rows = list(rows_of("sequential", path))
+    assert [row[""] for row in rows] == ["3 experts, layer 0", "3 experts, layer 2"]
+    for row, layer in zip(rows, recipe.layers.values(), strict=True):
+        sizes = [list(layer.groups.group).count(position) for position in range(3)]
+        assert (row["alone"], row["groups"]) == (sizes.count(1), 3 - sizes.count(1))
+        assert (row["largest"], row["removed"]) == (max(sizes), 0)
+    assert rows == list(rows_of("sequential-extra", path)) == list(rows_of("alignment", tmp_path))
+    save_recipe(path, random_recipe(architecture, 3, merge=False))
+    assert {row["removed"] for row in rows_of("sequential", path)} == {5}
+
+
+def test_sizes(tmp_path):
+    (tmp_path / "a").write_bytes(b"12")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(b"345")
+    assert (size(tmp_path), size(tmp_path / "a"), size(tmp_path / "none")) == (5, 2, 0)
+
+
+def test_other_kinds_have_no_rows(tmp_path):
+    assert list(rows_of("model", tmp_path)) == []

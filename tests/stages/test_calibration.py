@@ -1,0 +1,155 @@
+import json
+
+import pytest
+
+from ream.calibration.builtin import documents
+from ream.calibration.corpus import read_corpus, write_corpus
+from ream.calibration.document import Document
+from ream.calibration.tokenizer import load_encoder
+from ream.errors import UserError
+from ream.params import parse_params
+from ream.stages import calibration
+from tests.calibration.conftest import prose
+
+
+def params(sources, sequences=4, tokens=32):
+    return parse_params(
+        {
+            "model": {"path": "unused"},
+            "calibration": {"sequences": sequences, "tokens": tokens, "fill": 0.5, "seed": 7},
+            "sources": sources,
+            "mixes": {},
+            "methods": {},
+            "suites": {"none": {}},
+            "evaluation": {"suite": "none"},
+            "run": {"sources": [next(iter(sources))], "mixes": [], "one_shot": [], "sequential": [], "experts": [2]},
+        }
+    )
+
+
+@pytest.fixture
+def write(tokenizer_folder, tmp_path):
+    """Writes the sequences of a source to a file, and the held-out ones to another."""
+
+    def run(settings, source, out, held_out=tmp_path / "held-out.parquet"):
+        return calibration.write_sequences(settings, source, tokenizer_folder, out, held_out)
+
+    return run
+
+
+def test_builtin_source(write, tokenizer_folder, tmp_path):
+    settings = params({"maths": {"kind": "builtin", "name": "math"}})
+    line = write(settings, "maths", tmp_path / "a.parquet")
+    assert line == "maths: 4 sequences, 128 tokens, from 4 documents (0 too short)"
+    corpus = read_corpus(tmp_path / "a.parquet")
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    sheets = documents("math", "calibration", seed=7)
+    assert corpus.sequences == [encoder.encode(next(sheets).text)[:32] for _ in range(4)]
+    assert corpus.source == ["maths"] * 4
+    assert corpus.facts == {
+        "name": "maths",
+        "source": {"kind": "builtin", "name": "math", "split": "calibration"},
+        "dataset": None,
+        "revision": None,
+        "seed": 7,
+        "calibration": {"sequences": 4, "tokens": 32, "fill": 0.5, "seed": 7},
+        "counts": {"documents_read": 4, "documents_too_short": 0, "tokens": 128},
+        "tokenizer": encoder.fingerprint,
+    }
+    write(settings, "maths", tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_files_source_skips_short_documents(write, tokenizer_folder, tmp_path):
+    texts = [prose(i, 100) for i in range(4)] + ["short"] * 8
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    sources = {"own": {"kind": "files", "paths": [str(tmp_path / "*.jsonl")], "column": "body"}}
+    write(params(sources), "own", tmp_path / "o.parquet")
+    corpus = read_corpus(tmp_path / "o.parquet")
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    assert sorted(corpus.sequences) == sorted(encoder.encode(text)[:32] for text in texts[:4])
+    counts = corpus.facts["counts"]
+    assert counts["documents_read"] - counts["documents_too_short"] == 4
+    with pytest.raises(UserError, match=r"^4 of 12 documents have at least 16 tokens, and 5 are needed"):
+        write(params(sources, sequences=5), "own", tmp_path / "o.parquet")
+
+
+def test_sequences_are_held_out_that_follow_those_of_the_calibration(write, tokenizer_folder, tmp_path):
+    settings = params({"maths": {"kind": "builtin", "name": "math"}})
+    write(settings, "maths", tmp_path / "alone.parquet")
+    held_out = tmp_path / "more.parquet"
+    write(settings, "maths", tmp_path / "a.parquet", held_out)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "alone.parquet").read_bytes()
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    sheets = documents("math", "calibration", seed=7)
+    expected = [encoder.encode(next(sheets).text)[:32] for _ in range(4 + 8)]
+    assert read_corpus(held_out).sequences == expected[4:]
+    assert read_corpus(tmp_path / "a.parquet").sequences == expected[:4]
+
+
+def test_a_source_that_ends_gives_the_held_out_sequences_that_it_has(write, tokenizer_folder, tmp_path):
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": prose(i, 100)}) + "\n" for i in range(6)))
+    sources = {"own": {"kind": "files", "paths": [str(tmp_path / "*.jsonl")]}}
+    paths = [tmp_path / "o.parquet", tmp_path / "h.parquet"]
+    write(params(sources), "own", paths[0], paths[1])
+    drawn, held_out = (read_corpus(path).sequences for path in paths)
+    assert (len(drawn), len(held_out)) == (4, 2)
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    assert sorted(drawn + held_out) == sorted(encoder.encode(prose(i, 100))[:32] for i in range(6))
+
+
+def test_own_tokens_hold_nothing_out(write, tmp_path):
+    write_corpus(tmp_path / "own.parquet", [("x", [1, 2])], {})
+    sources = {"own": {"kind": "tokens", "path": str(tmp_path / "own.parquet")}}
+    held_out = tmp_path / "h.parquet"
+    write(params(sources), "own", tmp_path / "o.parquet", held_out)
+    assert read_corpus(held_out, may_be_empty=True).sequences == []
+    with pytest.raises(UserError, match="has no rows"):
+        read_corpus(held_out)
+
+
+def test_hub_source_is_read_at_the_recorded_commit(write, tmp_path, monkeypatch):
+    asked = []
+
+    def texts(source, seed):
+        asked.append((source.revision, seed))
+        return iter([Document(str(i), prose(i, 100)) for i in range(9)])
+
+    monkeypatch.setattr(calibration, "resolved_revision", lambda _: "a" * 40)
+    monkeypatch.setattr(calibration, "iter_texts", texts)
+    settings = params({"c4": {"kind": "hub", "dataset": "allenai/c4", "config": "en"}})
+    write(settings, "c4", tmp_path / "o.parquet")
+    facts = read_corpus(tmp_path / "o.parquet").facts
+    assert asked == [("a" * 40, 7)]
+    assert (facts["dataset"], facts["revision"], facts["source"]["revision"]) == ("allenai/c4", "a" * 40, None)
+
+
+def test_own_tokens_pass_through(write, tmp_path):
+    """No fill rule and no limit: one token is a sequence, 50 are, and all rows are taken."""
+    rows = [("a", [1]), ("b", list(range(50))), ("a", [339, 0])] * 3
+    write_corpus(tmp_path / "own.parquet", rows, {})
+    own = {"kind": "tokens", "path": str(tmp_path / "own.parquet")}
+    settings = params({"all": own, "some": {**own, "source": "a"}, "none": {**own, "source": "c"}})
+    line = write(settings, "all", tmp_path / "o.parquet")
+    assert line == "all: 9 sequences, 159 tokens, from 9 documents (0 too short)"
+    corpus = read_corpus(tmp_path / "o.parquet")
+    assert list(zip(corpus.source, corpus.sequences, strict=True)) == rows
+    assert corpus.facts["dataset"] == str(tmp_path / "own.parquet")
+    write(settings, "some", tmp_path / "o.parquet")
+    assert read_corpus(tmp_path / "o.parquet").sequences == [[1], [339, 0]] * 3
+    with pytest.raises(UserError, match=r"source 'c' is unknown; the file has: a, b"):
+        write(settings, "none", tmp_path / "o.parquet")
+
+
+def test_own_tokens_outside_the_vocabulary(write, tmp_path):
+    write_corpus(tmp_path / "own.parquet", [("a", [1]), ("a", [2, 340])], {})
+    settings = params({"own": {"kind": "tokens", "path": str(tmp_path / "own.parquet")}})
+    with pytest.raises(UserError, match=r"own\.parquet, row 2: token id 340 is outside the model's vocabulary of 340"):
+        write(settings, "own", tmp_path / "o.parquet")
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_unknown_source(write, tmp_path):
+    settings = params({"maths": {"kind": "builtin", "name": "math"}})
+    with pytest.raises(UserError, match=r"source 'math' is unknown; did you mean 'maths'\?"):
+        write(settings, "math", tmp_path / "o.parquet")

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+
+from ream.errors import UserError
+from ream.evaluation.windows import end_token, read_windows
+from ream.params import Params, parse_params
+from ream.stages.items import write_items
+
+
+def settings(suite) -> Params:
+    return parse_params(
+        {
+            "model": {"path": "unset"},
+            "calibration": {"sequences": 1, "tokens": 8},
+            "sources": {"math": {"kind": "builtin", "name": "math"}},
+            "mixes": {},
+            "methods": {},
+            "suites": {"small": suite},
+            "evaluation": {"suite": "small"},
+            "run": {"sources": ["math"], "mixes": [], "one_shot": [], "sequential": [], "experts": [1]},
+        }
+    )
+
+
+@pytest.fixture
+def original(tokenizer, tmp_path):
+    folder = tmp_path / "original"
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": [256, 7]}))
+    return folder
+
+
+def test_the_suites_own_tasks_and_windows_are_written_the_same_each_time(original, tmp_path):
+    suite = {"mc": ["demo_result", "arc_easy"], "loss": ["math", "code"], "loss_sequences": 2, "loss_tokens": 16}
+    line = write_items(settings(suite), tmp_path / "a", original)
+    write_items(settings(suite), tmp_path / "b", original)
+    assert line == "48 items of 1 tasks; 2 windows of 16 tokens of math, code"
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert set(files) == {"demo_result.jsonl", "windows.safetensors"}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    windows = read_windows(tmp_path / "a" / "windows.safetensors")
+    assert {name: array.shape for name, array in windows.items()} == {"math": (2, 16), "code": (2, 16)}
+
+
+def test_a_suite_of_downloaded_tasks_needs_nothing(original, tmp_path):
+    assert "neither" in write_items(settings({"mc": ["arc_easy"]}), tmp_path / "out", original)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_unknown_loss_source_is_refused(original, tmp_path):
+    with pytest.raises(UserError, match=r"suites.small.loss: source 'maths' is unknown; did you mean 'math'"):
+        write_items(settings({"loss": ["maths"]}), tmp_path / "out", original)
+
+
+@pytest.mark.parametrize("task", ["humaneval", "livecodebench_v6"])
+def test_a_task_that_executes_code_is_refused_in_this_early_stage_already(original, tmp_path, task):
+    params = settings({"gen": ["gsm8k", task]})
+    with pytest.raises(UserError, match=f"task '{task}' executes code .*allow_code_execution: true"):
+        write_items(params, tmp_path / "out", original)
+    allowed = params.evaluation.model_copy(update={"allow_code_execution": True})
+    write_items(params.model_copy(update={"evaluation": allowed}), tmp_path / "out", original)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [({"eos_token_id": 5}, 5), ({"eos_token_id": [7, 8]}, 7), ({"text_config": {"eos_token_id": 9}}, 9), ({}, None)],
+)
+def test_the_end_token_is_the_configs_first(tmp_path, config, expected):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert end_token(tmp_path) == expected
