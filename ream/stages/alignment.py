@@ -10,7 +10,7 @@ from ream.compress.decide import absorbed
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.machine.files import building, file_digest, read_json
 from ream.machine.memory import trim
-from ream.machine.progress import Progress
+from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.params import Method, Params
 from ream.recipe.recipe_file import pack_layer, save_recipe, unpack_layer
 from ream.workspace.groupings import read_grouping
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ream.core.experts import Expert
     from ream.walk.state import WalkState
     from ream.workspace.original import Original
-
-QUIET_SECONDS = 3
 
 
 def run(params: Params, workspace: Workspace, options: StageOptions) -> str:

@@ -32,6 +32,8 @@ def test_multi_token_layers_are_counted_unless_they_are_dropped(drop, left):
         "n_routed_experts": 4, "num_nextn_predict_layers": left
     }  # fmt: skip
     assert changed("deepseek_v3", 4, drop, n_routed_experts=8) == {"n_routed_experts": 4}
+    text = '{"n_routed_experts": 4, "num_nextn_predict_layers": 2}'
+    assert compressed_config(text, FAMILIES["deepseek_v3"], 4) == text  # they stay unless it is said
     assert changed("mixtral", 4, drop, num_local_experts=8, num_nextn_predict_layers=2) == {
         "num_local_experts": 4, "num_nextn_predict_layers": 2
     }  # fmt: skip

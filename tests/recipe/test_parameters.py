@@ -30,6 +30,8 @@ def test_those_of_what_is_written(family, drop, tmp_path):
     announced = output_parameters(original, architecture, recipe)
     assert write_checkpoint(original, architecture, recipe, tmp_path / "out") == announced
     assert announced == Checkpoint(tmp_path / "out").parameters
+    original.logical = dict(reversed(original.logical.items()))
+    assert output_parameters(original, architecture, recipe) == announced
 
 
 def test_scales_of_quantised_tensors_do_not_count(tmp_path):

@@ -16,13 +16,15 @@ KEPT = 3
 
 
 @pytest.mark.parametrize("merge", [True, False])
-def test_state_dict_is_what_is_written(checkpoint, tmp_path, merge):
-    original, architecture = opened(checkpoint)
+@pytest.mark.parametrize("which", ["checkpoint", "brain"])
+def test_state_dict_is_what_is_written(which, merge, request, tmp_path):
+    original, architecture = opened(request.getfixturevalue(which))
     recipe = random_recipe(architecture, KEPT, merge=merge)
     write_checkpoint(original, architecture, recipe, tmp_path / "out")
     tensors, after = text_state_dict(original, architecture, recipe), Checkpoint(tmp_path / "out")
     assert set(tensors) == set(after.tensors)
     assert all(tensor_bytes(tensor) == bytes(after.raw(name)) for name, tensor in tensors.items())
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16 if which == "brain" else torch.float32}
 
 
 def test_quantised_tensors_are_decoded_from_what_is_written(tmp_path):
