@@ -229,6 +229,14 @@ def test_groups_without_terms_keep_their_neurons(rng):
     }
 
 
+def test_no_thread_is_started_unless_asked_for(rng, probes, monkeypatch):
+    monkeypatch.setattr("ream.core.assignments.SMALL", 1)
+    monkeypatch.setattr("ream.core.assignments.ThreadPoolExecutor", None)
+    assert list(align_groups({0: [1]}, lambda number: random_expert(rng), TERMS, probes, silu_unit)) == [1]
+    with pytest.raises(TypeError, match="NoneType"):
+        align_groups({0: [1]}, lambda number: random_expert(rng), TERMS, probes, silu_unit, 1)
+
+
 def test_a_centroid_is_read_once_and_one_member_at_a_time(rng, probes):
     alive, most, read = weakref.WeakSet(), [], []
 
@@ -278,7 +286,9 @@ def test_costs_in_float32_lose_a_millionth_at_most(terms, kind):
 
 def test_cost_matrices_are_float64_except_on_gpus_without_fast_float64(monkeypatch):
     assert cost_dtype(torch.device("cpu")) == torch.float64
-    cards = {0: (9, 0), 1: (8, 9)}  # H200, L40S
+    fast = [(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)]  # P100, V100, A100, H100, B200
+    slow = [(5, 0), (6, 1), (7, 5), (8, 6), (8, 9), (10, 1), (10, 3), (12, 0)]  # T4, L40S and the like
+    cards = dict(enumerate(fast + slow))
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: cards[device.index])
-    assert cost_dtype(torch.device("cuda:0")) == torch.float64
-    assert cost_dtype(torch.device("cuda:1")) == torch.float32
+    for index, capability in cards.items():
+        assert (cost_dtype(torch.device("cuda", index)) == torch.float64) is (capability in fast)

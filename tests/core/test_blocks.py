@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ream.core import statistics
-from ream.core.experts import BlockActivations, ExpertStack, OverwritingUnit, neuron_activations, parts
+from ream.core.experts import ExpertStack, OverwritingUnit, parts
 from ream.core.routing import Routing
 from ream.core.statistics import LayerStatistics, blocks_of
 from ream.models.family.activations import ACTIVATIONS, Clamped, Gated
@@ -186,16 +186,6 @@ def test_overwriting_units_give_the_same_numbers_in_the_memory_of_the_gate(name)
     result = UNITS[name].overwrite(memory, up.clone())
     assert result.data_ptr() == memory.data_ptr()
     torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("unit", [UNITS["silu"], lambda gate, up: gate.tanh() * up], ids=["overwriting", "plain"])
-def test_activations_of_a_block_are_those_of_its_experts(rng, unit):
-    x, stack, _ = random_layer(rng, 7, 4, 6, 5, 1, biases=True, input_gate=True)
-    block = BlockActivations(unit)
-    block(x, stack)  # leaves its numbers in the memory that the next one uses
-    hidden = block(x[:3], stack.run(1, 3))
-    for position in range(2):
-        torch.testing.assert_close(hidden[position], neuron_activations(x[:3], stack[position + 1], unit))
 
 
 def test_blocks_hold_about_as_many_numbers_as_a_cache():

@@ -26,6 +26,12 @@ def test_every_kind_has_its_function(kinds, table):
     assert set(get_args(kinds)) == set(table)
 
 
+def test_a_composition_of_two_parts_has_no_others():
+    expected = Composition("reap", "pruning", (), (), "mean", sequential=False, scores="router", centroid_counts=False)
+    assert Composition("reap", "pruning") == expected
+    assert Composition("reap", "pruning").refit is None
+
+
 @pytest.mark.parametrize("name", PARAMS.methods)
 def test_parameters_of_every_method_become_its_composition(name):
     method = PARAMS.methods[name]

@@ -1,7 +1,16 @@
 import numpy as np
+import pytest
 import torch
 
-from ream.core.experts import Expert, ExpertStack, expert_outputs, neuron_activations
+from ream.core.experts import (
+    BlockActivations,
+    Expert,
+    ExpertStack,
+    OverwritingUnit,
+    expert_outputs,
+    neuron_activations,
+    parts,
+)
 from tests.core import reference
 from tests.core.layers import float64, plain, random_expert, silu_unit
 
@@ -80,3 +89,61 @@ def test_permuted_expert_is_the_same_function(rng):
     np.testing.assert_allclose(
         reference.expert_output(x, *plain(permuted)), reference.expert_output(x, *plain(expert)), rtol=1e-12
     )
+
+
+class Overwriting:
+    """tanh(gate) · up, which can write its result over the gate; ``used`` counts how often it did."""
+
+    used = 0
+
+    def __call__(self, gate, up):
+        return gate.tanh() * up
+
+    def overwrite(self, gate, up):
+        self.used += 1
+        return gate.tanh_().mul_(up)
+
+
+@pytest.mark.parametrize("overwriting", [True, False])
+@pytest.mark.parametrize("extra", [(), ("gate_bias", "up_bias"), ("gate_bias",), ("up_bias",), ("input_gate",)])
+def test_activations_of_a_block_are_those_of_its_experts(rng, overwriting, extra):
+    def normal(*shape):
+        return torch.from_numpy(rng.normal(size=shape)).float()
+
+    sizes = {"gate_bias": 5, "up_bias": 5, "input_gate": 6}
+    more = {name: normal(4, sizes[name]) for name in extra}
+    stack, x = ExpertStack(normal(4, 5, 6), normal(4, 5, 6), normal(4, 6, 5), **more), normal(7, 6)
+    before = {name: tensor.clone() for name, tensor in parts(stack)}
+    unit = Overwriting()
+    block = BlockActivations(unit if overwriting else unit.__call__)
+    block(x, stack)  # leaves its numbers in the memory that the next call uses
+    hidden = block(x[:3], stack.run(1, 3))
+    assert hidden.shape == (2, 3, 5)
+    for position in range(2):
+        torch.testing.assert_close(hidden[position], neuron_activations(x[:3], stack[position + 1], unit))
+    assert isinstance(unit, OverwritingUnit)
+    assert unit.used == (2 if overwriting else 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in parts(stack))
+
+
+def test_buffers_are_used_again_where_they_fit():
+    block, cpu = BlockActivations(Overwriting()), torch.device("cpu")
+    first = block.room("gate", torch.float32, cpu, 2, 6)
+    assert (first.shape, first.dtype) == ((2, 6), torch.float32)
+    for shape in ((3, 4), (5,)):
+        again = block.room("gate", torch.float32, torch.device("cpu"), *shape)
+        assert (again.shape, again.data_ptr()) == (shape, first.data_ptr())
+    assert block.room("up", torch.float32, cpu, 2, 6).data_ptr() != first.data_ptr()
+    assert block.room("gate", torch.float32, cpu, 13).shape == (13,)
+    assert block.room("gate", torch.bfloat16, cpu, 2).dtype == torch.bfloat16
+    assert block.room("gate", torch.bfloat16, torch.device("meta"), 2).device.type == "meta"
+
+
+def test_an_expert_moves_to_another_dtype_as_a_whole(rng):
+    expert = random_expert(rng)
+    expert = Expert(expert.gate, expert.up, expert.down, down_bias=torch.ones(4))
+    moved = expert.to(torch.device("cpu"), torch.float64)
+    assert {name: tensor.dtype for name, tensor in parts(moved)} == dict.fromkeys(
+        ("gate", "up", "down", "down_bias"), torch.float64
+    )
+    assert torch.equal(moved.gate.float(), expert.gate)

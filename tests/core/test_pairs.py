@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ream.core.pairs import routed_pairs
+from ream.core.pairs import routed_pairs, routed_rows
 
 
 def test_pairs_are_sorted_by_tile_expert_and_token():
@@ -35,6 +35,15 @@ def test_every_run_holds_the_tokens_of_its_tile_and_expert(seed):
             places = [np.flatnonzero(mask)[t] * k + real[t].tolist().index(expert) for t in wanted]
             assert pairs.flat[run].tolist() == places
     assert pairs.offsets[-1] == len(pairs.flat) == mask.sum() * k
+
+
+def test_rows_and_slots_of_each_expert_with_tokens():
+    # Experts of the tokens: (2, 0), (4, 0), (0, 4). Expert 0 is a token's second or first, 1 and 3 have no tokens.
+    rows = [(expert, row.tolist(), slot.tolist()) for expert, row, slot in routed_rows(
+        torch.tensor([[2, 0], [4, 0], [0, 4]]), 5
+    )]  # fmt: skip
+    assert rows == [(0, [0, 1, 2], [1, 1, 0]), (2, [0], [0]), (4, [1, 2], [0, 1])]
+    assert list(routed_rows(torch.empty(0, 2, dtype=torch.int64), 5)) == []
 
 
 def test_no_tokens_no_pairs():

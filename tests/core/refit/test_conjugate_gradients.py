@@ -59,6 +59,29 @@ def test_a_few_sweeps_are_those_of_textbook_conjugate_gradients(rng, sweeps):
     assert len(errors.fitted) == len(errors.held_out) == sweeps + 1
 
 
+def test_an_output_stops_where_only_rounding_is_left_to_gain(rng):
+    """One expert: its block preconditions almost exactly, so a few sweeps solve it, and further ones follow noise."""
+    layer = layer_of(rng, tokens=60, experts=1, top_k=1)
+    error = noise(rng, layer)
+    error[:, 1] = 0.0  # nothing to gain from the start
+    experts, stream = CompressedExperts(layer.experts, silu_unit), stream_of(layer, error)
+    ridge = torch.tensor([0.1], dtype=torch.float64)
+    factors = block_factors(normal_sums(stream, experts).gram, ridge)
+
+    def solved(sweeps):
+        return solved_by_sweeps(stream, experts, slice(0, 3), ridge, factors, sweeps, 0.0)
+
+    change, errors = solved(50)
+    sweeps = len(errors.fitted) - 1
+    assert sweeps <= 5
+    shorter, errors_before = solved(sweeps - 1)
+    assert torch.equal(change, shorter)
+    assert errors.fitted[-1] == errors_before.fitted[-1]
+    assert not change[:, 1].any()
+    assert change[:, 0].any()
+    assert errors.reverted == 0
+
+
 def test_factors_are_of_the_blocks_with_what_makes_them_definite(rng):
     roots = torch.from_numpy(rng.normal(size=(3, 4, 2)))
     gram = roots @ roots.mT  # rank 2 of 4

@@ -97,6 +97,12 @@ def test_biases_go_with_their_neurons_and_other_tensors_are_weighted_means(rng, 
     assert whole.input_gate.tolist() == pytest.approx([81.0, 82.0, 83.0], abs=0.5 if dtype == torch.bfloat16 else 1e-4)
 
 
+@pytest.mark.parametrize("weights", [[1.0], [0.5, 0.25, 0.25]])
+def test_another_number_of_weights_than_members_is_refused(rng, weights):
+    with pytest.raises(ValueError, match="zip"):
+        assembled([random_expert(rng) for _ in range(2)], weights, np.arange(5))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_router_rows_are_weighted_means_over_the_members(axis):
     rows = torch.tensor([[1.0, 2.0], [3.0, 6.0], [0.1, 5.0], [7.0, 8.0]])
