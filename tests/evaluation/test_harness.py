@@ -11,7 +11,6 @@ from ream import params
 from ream.errors import UserError
 from ream.evaluation import demo_scoring, harness
 from ream.evaluation.harness import Harness, headline
-from ream.evaluation.settings import task_settings
 from ream.evaluation.store import ResultStore
 
 NUMBERS = params.Suite(mc=["demo_result"], gen=["demo_arithmetic", "demo_solution"])
@@ -246,13 +245,3 @@ def test_a_headline_is_a_share():
         headline("t", METRICS, "ppl", None)
     with pytest.raises(UserError, match="'acc,none' of task 't' is unknown; it has: em,strict"):
         headline("t", METRICS, "acc", "none")
-
-
-def test_settings_are_the_suites_else_the_pinned(evaluation):
-    suite = params.Suite(gen=["gsm8k", "ifeval"], num_fewshot={"gsm8k": 8}, metric={"ifeval": "inst_level_loose_acc"})
-    gsm8k, ifeval = (task_settings(name, suite, evaluation) for name in suite.gen)
-    assert (gsm8k["metric"], gsm8k["filter"], gsm8k["num_fewshot"]) == ("exact_match", "flexible-extract", 8)
-    assert (ifeval["metric"], ifeval["filter"], ifeval["num_fewshot"]) == ("inst_level_loose_acc", None, 0)
-    assert ifeval["generation"]["max_gen_toks"] == 1280
-    assert task_settings("other", params.Suite(mc=["other"]), evaluation)["metric"] == "acc"
-    assert task_settings("other", params.Suite(gen=["other"]), evaluation)["metric"] is None
