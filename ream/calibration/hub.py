@@ -105,7 +105,7 @@ def _text(source: HubSource, value: object) -> str:
 def _explained(source: HubSource) -> Iterator[None]:
     """Turn errors of ``datasets`` and ``huggingface_hub`` into a `UserError` of one line that says what to do."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of httpx, in later versions httpx2
+    from huggingface_hub.errors import (
         HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,

@@ -21,6 +21,9 @@ DOCUMENTED_PACKAGES = (
     "torch",
     "transformers",
 )
+# Packages whose descriptions are left out: ream itself, and what only its tests need, so that the text does not change
+# with the tools of the tests.
+UNDOCUMENTED = {"ream", "compressed-tensors", "loguru"}
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
 # Modules of the encodings package that are tables of 256 characters: bytes, not code.
 TABLE = re.compile(r"encodings[/\\](cp|iso|mac|koi|ptcp|tis|hp_roman|kz)")
@@ -34,9 +37,9 @@ def documentation_files() -> list[tuple[str, Content]]:
 
     files: list[tuple[str, Content]] = [(f"topics/{key}", topics[key]) for key in sorted(topics)]
     for distribution in importlib.metadata.distributions():
-        description = cast(Message, distribution.metadata).get_payload()
-        if isinstance(description, str) and description.strip() and distribution.metadata["Name"] != "ream":
-            files.append((f"description/{distribution.metadata['Name']}", description))
+        name, description = distribution.metadata["Name"], cast(Message, distribution.metadata).get_payload()
+        if isinstance(description, str) and description.strip() and name not in UNDOCUMENTED:
+            files.append((f"description/{name}", description))
     for package in DOCUMENTED_PACKAGES:
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:

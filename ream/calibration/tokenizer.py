@@ -50,7 +50,7 @@ def _tokenizer_json(folder_or_id: str, revision: str | None) -> Path | None:
     if folder.is_dir():
         return folder / FAST if (folder / FAST).is_file() else None
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of httpx, in later versions httpx2
+    from huggingface_hub.errors import (
         EntryNotFoundError,
         HFValidationError,
         HTTPError,

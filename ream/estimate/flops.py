@@ -65,7 +65,7 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     routed_again = work.experts if work.sequential else experts  # experts of the layer that hidden states go through
     weights = sum(layer.other.weights + layer.shared.weights for layer in parts.layers)
     attention = sum(attention_flops(numbers, index, work.tokens) for index in range(architecture.depth))
-    neurons = 4.0 * hidden * width + (2.0 * hidden if family.rule == "scales-inputs" else 0.0)
+    neurons = 4.0 * hidden * width + (2.0 * hidden if family.scales_inputs else 0.0)
     dense = experts * (neurons + 4.0 * width) + architecture.top_k * 2.0 * hidden * width
     active = routed_again if family.dense else architecture.top_k
     routed = active * 6.0 * hidden * width + 2.0 * hidden * (experts + routed_again)

@@ -21,7 +21,7 @@ def refit_flops(architecture: Architecture, work: Work) -> float:
     tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
     held_out = tokens - fitted
     activations, product = 4.0 * hidden * width, 2.0 * hidden * width  # of one token and expert
-    if architecture.family.rule == "scales-inputs":
+    if architecture.family.scales_inputs:
         activations += 2.0 * hidden
     router = 2.0 * hidden * experts
     if _at_once(architecture, work):
@@ -45,7 +45,7 @@ def fit_flops(architecture: Architecture, work: Work) -> float:
         return 0.0
     hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
     tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
-    gate = 2.0 * hidden if architecture.family.rule == "scales-inputs" else 0.0
+    gate = 2.0 * hidden if architecture.family.scales_inputs else 0.0
     activations, product = 4.0 * hidden * width + gate, 2.0 * hidden * width  # of one token and expert
     forward, backward = activations + product, 4 * product
     rounds, gradients = math.ceil(work.iterations / ROUND), evaluations(work.iterations)
@@ -88,7 +88,7 @@ def choice_flops(architecture: Architecture, work: Work) -> float:
         return 0.0
     hidden, width, size = architecture.hidden, architecture.width, architecture.experts / work.experts
     pair = size * 4.0 * hidden * width + 2.0 * (size * width) ** 2
-    if architecture.family.rule == "scales-inputs":
+    if architecture.family.scales_inputs:
         pair += size * 2.0 * hidden
     tokens = work.pass_tokens * work.fitted_share
     return tokens * (architecture.top_k * pair + 2.0 * hidden * work.experts)

@@ -23,10 +23,10 @@ def test_encodes_and_decodes_as_the_reference(shape, block, dtype):
     weight = random(*shape)
     form = Fp8Block(block)
     expected = reference.fp8_stored(weight, block, dtype)
-    found = form.encode("x", weight, like(dtype))
-    same_bytes(found, expected)
-    codes, scales = found[""].view(torch.uint8).tolist(), found["_scale_inv"].float().tolist()
-    assert torch.equal(form.decode("x", found), reference.fp8_decode(codes, scales, block))
+    encoded = form.encode("x", weight, like(dtype))
+    same_bytes(encoded, expected)
+    codes, scales = encoded[""].view(torch.uint8).tolist(), encoded["_scale_inv"].float().tolist()
+    assert torch.equal(form.decode("x", encoded), reference.fp8_decode(codes, scales, block))
 
 
 def test_every_finite_code_decodes_to_its_value():
@@ -40,10 +40,10 @@ def test_one_block_by_hand():
     # 448 is the largest code, so the scale is 1. Between 16 and 32 the step is 2: 17 and 19 are ties and go to the even
     # mantissas 16 and 20. 448 = 1.75 * 2^8 has exponent 15 of bias 7 and mantissa 6: 0x7E
     weight = torch.tensor([[448.0, -224.0], [17.0, -19.0]])
-    found = Fp8Block((2, 2)).encode("x", weight, like())
-    assert found["_scale_inv"].tolist() == [[1.0]]
-    assert found[""].view(torch.uint8).tolist() == [[0x7E, 0xF6], [0x58, 0xDA]]
-    assert Fp8Block((2, 2)).decode("x", found).tolist() == [[448.0, -224.0], [16.0, -20.0]]
+    encoded = Fp8Block((2, 2)).encode("x", weight, like())
+    assert encoded["_scale_inv"].tolist() == [[1.0]]
+    assert encoded[""].view(torch.uint8).tolist() == [[0x7E, 0xF6], [0x58, 0xDA]]
+    assert Fp8Block((2, 2)).decode("x", encoded).tolist() == [[448.0, -224.0], [16.0, -20.0]]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -59,14 +59,14 @@ def test_decoded_power_of_two_blocks_keep_their_values_and_all_but_those_of_224_
     form = Fp8Block((8, 8), power_of_two=True)
     stored = reference.fp8_stored(random(128, 128), (8, 8), torch.float32, power_of_two=True)
     decoded = form.decode("x", stored)
-    found = form.encode("x", decoded, like())
-    assert torch.equal(form.decode("x", found), decoded)
+    encoded = form.encode("x", decoded, like())
+    assert torch.equal(form.decode("x", encoded), decoded)
     largest = stored[""].float().abs().unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).amax((-3, -1))
     assert (largest == 224).any()
     expected = torch.where(largest == 224, 0.5, 1.0) * stored["_scale_inv"]
-    assert torch.equal(found["_scale_inv"], expected)
+    assert torch.equal(encoded["_scale_inv"], expected)
     same = (largest > 224).repeat_interleave(8, 0).repeat_interleave(8, 1)
-    assert torch.equal(found[""].view(torch.uint8)[same], stored[""].view(torch.uint8)[same])
+    assert torch.equal(encoded[""].view(torch.uint8)[same], stored[""].view(torch.uint8)[same])
 
 
 def test_float32_scales_come_back_whatever_their_last_bits():
@@ -80,8 +80,8 @@ def test_float32_scales_come_back_whatever_their_last_bits():
 
 def test_power_of_two_scales_are_the_next_one_up():
     form = Fp8Block((1, 1), power_of_two=True)
-    found = form.encode("x", torch.tensor([[448.0, 449.0, 224.0, 1.0]]), like())
-    assert found["_scale_inv"].tolist() == [[1.0, 2.0, 0.5, 2.0**-8]]
+    encoded = form.encode("x", torch.tensor([[448.0, 449.0, 224.0, 1.0]]), like())
+    assert encoded["_scale_inv"].tolist() == [[1.0, 2.0, 0.5, 2.0**-8]]
     weight = random(24, 16)
     expected = reference.fp8_stored(weight, (8, 8), torch.float32, power_of_two=True)
     same_bytes(Fp8Block((8, 8), True).encode("x", weight, like()), expected)
@@ -90,38 +90,38 @@ def test_power_of_two_scales_are_the_next_one_up():
 def test_a_scale_that_its_dtype_rounds_down_saturates_within_half_a_step():
     largest = torch.linspace(1, 2, 257)[:, None]
     form = Fp8Block((1, 1))
-    found = form.encode("x", largest, like(torch.bfloat16))
-    assert (found["_scale_inv"].float() < largest / 448).any()
-    assert found[""].float().unique().tolist() == [448.0]
-    assert ((form.decode("x", found) - largest).abs() <= 16 * found["_scale_inv"].float()).all()
+    encoded = form.encode("x", largest, like(torch.bfloat16))
+    assert (encoded["_scale_inv"].float() < largest / 448).any()
+    assert encoded[""].float().unique().tolist() == [448.0]
+    assert ((form.decode("x", encoded) - largest).abs() <= 16 * encoded["_scale_inv"].float()).all()
 
 
 def test_a_subnormal_float16_scale_is_rounded_up_rather_than_cutting_off():
     # 1.4 * 2^-24 * 448: the nearest float16 is 2^-24, under which the largest code would be 40% short
     weight = torch.tensor([[1.4 * 2.0**-24 * 448]])
-    found = Fp8Block((1, 1)).encode("x", weight, like(torch.float16))
-    assert found["_scale_inv"].float().item() == 2.0**-23
-    assert found[""].float().item() == 320.0  # 313.6, where the step is 32
+    encoded = Fp8Block((1, 1)).encode("x", weight, like(torch.float16))
+    assert encoded["_scale_inv"].float().item() == 2.0**-23
+    assert encoded[""].float().item() == 320.0  # 313.6, where the step is 32
 
 
 def test_zero_blocks_have_scale_one_and_zeros_keep_their_sign():
     weight = torch.zeros(4, 4)
     weight[0, 0], weight[2, 3] = -0.0, 3.0
     form = Fp8Block((2, 2))
-    found = form.encode("x", weight, like())
-    assert found["_scale_inv"].tolist() == [[1.0, 1.0], [1.0, torch.tensor(3.0).div(448).item()]]
-    assert found[""].view(torch.uint8)[0].tolist() == [0x80, 0, 0, 0]
-    decoded = form.decode("x", found)
+    encoded = form.encode("x", weight, like())
+    assert encoded["_scale_inv"].tolist() == [[1.0, 1.0], [1.0, torch.tensor(3.0).div(448).item()]]
+    assert encoded[""].view(torch.uint8)[0].tolist() == [0x80, 0, 0, 0]
+    decoded = form.decode("x", encoded)
     assert torch.equal(decoded == 0, weight == 0)
 
 
 def test_stacked_experts_are_encoded_one_by_one():
     weight = random(3, 16, 12)
     form = Fp8Block((8, 8))
-    found = form.encode("x", weight, like())
+    encoded = form.encode("x", weight, like())
     alone = [form.encode("x", expert, like()) for expert in weight]
-    same_bytes(found, {suffix: torch.stack([one[suffix] for one in alone]) for suffix in found})
-    decoded = form.decode("x", found)
+    same_bytes(encoded, {suffix: torch.stack([one[suffix] for one in alone]) for suffix in encoded})
+    decoded = form.decode("x", encoded)
     for n, expert in enumerate(alone):
         assert torch.equal(decoded[n], form.decode("x", expert))
 

@@ -14,21 +14,21 @@ LIKE = {"_blocks": reference.Header("U8", ()), "_scales": reference.Header("U8",
 @pytest.mark.parametrize("shape", [(32, 5), (96, 8), (3, 64, 6)])
 def test_encodes_and_decodes_as_the_reference(shape):
     weight = random(*shape)
-    found = FORM.encode("x", weight, LIKE)
-    same_bytes(found, reference.mxfp4_stored(weight))
-    assert torch.equal(FORM.decode("x", found), reference.mxfp4_decode(found))
-    assert FORM.shape(reference.headers(found)) == shape
+    encoded = FORM.encode("x", weight, LIKE)
+    same_bytes(encoded, reference.mxfp4_stored(weight))
+    assert torch.equal(FORM.decode("x", encoded), reference.mxfp4_decode(encoded))
+    assert FORM.shape(reference.headers(encoded)) == shape
 
 
 def test_one_block_by_hand():
     # the largest, 7.9, has exponent 2, that of 6: s = 127, scale 1, and 7.9 saturates. 0.25, 0.75, 1.25, 1.75, 2.5, 3.5
     # and 5 are ties and go to the even codes 0, 2 (1), 2, 4 (2), 4, 6 (4), 6
     row = [7.9, -0.25, 0.75, 1.25, -1.75, 2.5, 3.5, 5.0, -0.0, 0.26] + 22 * [0.0]
-    found = FORM.encode("x", torch.tensor([row]).T, LIKE)
-    assert found["_scales"].tolist() == [[127]]
-    assert found["_blocks"].tolist() == [[[0x87, 0x22, 0x4C, 0x66, 0x18, *[0] * 11]]]
+    encoded = FORM.encode("x", torch.tensor([row]).T, LIKE)
+    assert encoded["_scales"].tolist() == [[127]]
+    assert encoded["_blocks"].tolist() == [[[0x87, 0x22, 0x4C, 0x66, 0x18, *[0] * 11]]]
     values = [6, 0, 1, 1, -2, 2, 4, 4, 0, 0.5]
-    assert FORM.decode("x", found)[:10, 0].tolist() == values
+    assert FORM.decode("x", encoded)[:10, 0].tolist() == values
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -67,9 +67,9 @@ def test_other_rules_scales_change_but_no_value_does():
     blocks = torch.randint(256, (4, 6, 2, 16), generator=generator, dtype=torch.uint8) & 0xBB  # codes 0 to 3: up to 1.5
     scales = torch.randint(1, 255, (4, 6, 2), generator=generator, dtype=torch.uint8)
     decoded = FORM.decode("x", {"_blocks": blocks, "_scales": scales})
-    found = FORM.encode("x", decoded, LIKE)
-    assert torch.equal(FORM.decode("x", found), decoded)
-    assert (found["_scales"] < scales).any()
+    encoded = FORM.encode("x", decoded, LIKE)
+    assert torch.equal(FORM.decode("x", encoded), decoded)
+    assert (encoded["_scales"] < scales).any()
 
 
 def test_scales_reach_from_the_least_to_the_largest_exponent():
@@ -77,13 +77,13 @@ def test_scales_reach_from_the_least_to_the_largest_exponent():
     weight = torch.zeros(32, 3)
     weight[:4, 0] = torch.tensor([6.0, 0.5, -1.5, 3.0]) * tiny
     weight[:4, 1] = torch.tensor([6.0, 0.5, -1.5, 3.0]) * huge
-    found = FORM.encode("x", weight, LIKE)
-    assert found["_scales"].tolist() == [[0], [252], [0]]
-    assert torch.equal(FORM.decode("x", found), weight)
+    encoded = FORM.encode("x", weight, LIKE)
+    assert encoded["_scales"].tolist() == [[0], [252], [0]]
+    assert torch.equal(FORM.decode("x", encoded), weight)
     # below the least scale the codes become smaller instead
-    found = FORM.encode("x", weight / 4, LIKE)
-    assert found["_scales"][0].item() == 0
-    assert FORM.decode("x", found)[:4, 0].tolist() == [1.5 * tiny, 0.0, -0.5 * tiny, 1.0 * tiny]
+    encoded = FORM.encode("x", weight / 4, LIKE)
+    assert encoded["_scales"][0].item() == 0
+    assert FORM.decode("x", encoded)[:4, 0].tolist() == [1.5 * tiny, 0.0, -0.5 * tiny, 1.0 * tiny]
 
 
 def test_a_nan_scale_decodes_to_nan():

@@ -70,8 +70,8 @@ def test_encodes_each_group_under_the_better_of_two_scales(shape, group, bits, d
         "_scale": torch.tensor(scales, dtype=torch.float32).to(dtype),
         "_shape": torch.tensor(shape, dtype=torch.int32),
     }
-    found = PackQuantized(bits, group).encode("x", weight, like(dtype, "I32"))
-    same_bytes(found, expected)
+    encoded = PackQuantized(bits, group).encode("x", weight, like(dtype, "I32"))
+    same_bytes(encoded, expected)
 
 
 def test_two_groups_by_hand():
@@ -79,11 +79,11 @@ def test_two_groups_by_hand():
     # -8 / -8 = 1 is exact, 8 / 7 is not: -8, 4, 2, -1 are 0 c a 7
     weight = torch.tensor([[7.0, -3.5, 0.4, -7.0, -8.0, 4.0, 2.0, -1.0]])
     form = PackQuantized(4, 4)
-    found = form.encode("x", weight, like())
-    assert found["_scale"].tolist() == [[1.0, 1.0]]
-    assert found["_packed"].tolist() == [[0x7AC0184F]]
-    assert found["_shape"].tolist() == [1, 8]
-    assert form.decode("x", found).tolist() == [[7, -4, 0, -7, -8, 4, 2, -1]]
+    encoded = form.encode("x", weight, like())
+    assert encoded["_scale"].tolist() == [[1.0, 1.0]]
+    assert encoded["_packed"].tolist() == [[0x7AC0184F]]
+    assert encoded["_shape"].tolist() == [1, 8]
+    assert form.decode("x", encoded).tolist() == [[7, -4, 0, -7, -8, 4, 2, -1]]
 
 
 def test_zero_points_by_hand():
@@ -91,11 +91,11 @@ def test_zero_points_by_hand():
     # zero point -8. Stored from 8 on, along the rows: 4, 0
     weight = torch.tensor([[-4.0, 0.0, 11.0, 2.0], [0.0, 15.0, 3.0, 1.0]])
     form = PackQuantized(4, None, symmetric=False)
-    found = form.encode("x", weight, like())
-    assert found["_scale"].tolist() == [[1.0], [1.0]]
-    assert found["_zero_point"].tolist() == [[0x04]]
-    assert found["_packed"].tolist() == [[0x6F40], [0x13F0]]
-    assert torch.equal(form.decode("x", found), weight)
+    encoded = form.encode("x", weight, like())
+    assert encoded["_scale"].tolist() == [[1.0], [1.0]]
+    assert encoded["_zero_point"].tolist() == [[0x04]]
+    assert encoded["_packed"].tolist() == [[0x6F40], [0x13F0]]
+    assert torch.equal(form.decode("x", encoded), weight)
 
 
 # float32 scales come back exactly only from a rule with 7; compressed-tensors' 7.5 leaves their last bit open
@@ -122,20 +122,20 @@ def test_decoded_asymmetric_weights_encode_to_the_same_bytes():
     codes = codes.reshape(12, 4, 16)
     full = (codes.amax(-1) == 15) & (codes.amin(-1) == 0)
     assert full.float().mean() > 0.8
-    found = form.encode("x", form.decode("x", stored), like())
-    assert torch.equal(found["_scale"][full], stored["_scale"][full])
-    error = (form.decode("x", found) - form.decode("x", stored)).abs().reshape(12, 4, 16)
+    encoded = form.encode("x", form.decode("x", stored), like())
+    assert torch.equal(encoded["_scale"][full], stored["_scale"][full])
+    error = (form.decode("x", encoded) - form.decode("x", stored)).abs().reshape(12, 4, 16)
     assert error[full].max() == 0
-    assert (error.amax(-1) <= 0.5001 * found["_scale"].float()).all()
+    assert (error.amax(-1) <= 0.5001 * encoded["_scale"].float()).all()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_kept_in_float32_scales_within_one_unit_whatever_the_rule(bits):
     form = PackQuantized(bits, 8)
     stored = reference.packed_stored(random(32, 64), 8, bits, torch.float32, 2 ** (bits - 1) - 0.5)
-    found = form.encode("x", form.decode("x", stored), like(torch.float32))
-    assert torch.equal(found["_packed"], stored["_packed"])
-    distance = (found["_scale"].view(torch.int32) - stored["_scale"].view(torch.int32)).abs()
+    encoded = form.encode("x", form.decode("x", stored), like(torch.float32))
+    assert torch.equal(encoded["_packed"], stored["_packed"])
+    distance = (encoded["_scale"].view(torch.int32) - stored["_scale"].view(torch.int32)).abs()
     assert distance.max() <= 1
 
 
@@ -145,17 +145,17 @@ def test_kept_in_float32_scales_within_one_unit_whatever_the_rule(bits):
 def test_no_weight_is_off_by_more_than_half_a_step(bits, symmetric, dtype):
     form = PackQuantized(bits, 8, symmetric)
     weight = random(64, 64)
-    found = form.encode("x", weight, like(dtype))
-    step = found["_scale"].float().repeat_interleave(8, 1)
-    assert ((form.decode("x", found) - weight).abs() <= 1.0001 * step / 2).all()
+    encoded = form.encode("x", weight, like(dtype))
+    step = encoded["_scale"].float().repeat_interleave(8, 1)
+    assert ((form.decode("x", encoded) - weight).abs() <= 1.0001 * step / 2).all()
 
 
 def test_codes_reach_from_minus_8_to_7():
     form = PackQuantized(4, None)
     weight = torch.arange(-8.0, 8.0).reshape(1, 16)
-    found = form.encode("x", weight, like())
-    assert found["_scale"].tolist() == [[1.0]]
-    assert torch.equal(form.decode("x", found), weight)
+    encoded = form.encode("x", weight, like())
+    assert encoded["_scale"].tolist() == [[1.0]]
+    assert torch.equal(form.decode("x", encoded), weight)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -163,11 +163,11 @@ def test_groups_of_zeros_have_the_least_scale(symmetric):
     weight = torch.zeros(2, 16)
     weight[1, 8:] = 7.0
     form = PackQuantized(4, 8, symmetric)
-    found = form.encode("x", weight, like())
-    assert found["_scale"].flatten()[:3].tolist() == [2.0**-23] * 3
+    encoded = form.encode("x", weight, like())
+    assert encoded["_scale"].flatten()[:3].tolist() == [2.0**-23] * 3
     expected = reference.packed_stored(weight, 8, divisor=7, symmetric=symmetric)
-    same_bytes(found, expected)
-    assert torch.equal(form.decode("x", found)[0], weight[0])
+    same_bytes(encoded, expected)
+    assert torch.equal(form.decode("x", encoded)[0], weight[0])
 
 
 def test_shape_is_known_from_the_headers():
@@ -188,6 +188,6 @@ def test_parts_that_do_not_fit_are_refused():
 def test_of_two_exact_scales_the_symmetric_one_is_taken():
     # -7 * 1 and -8 * 7/8 are both exact; 8/7 is no bfloat16, -8 * 1 is exact alone
     weight = torch.tensor([[-7.0, 0.0, 0.0, 0.0, -8.0, 0.0, 0.0, 0.0]])
-    found = PackQuantized(4, 4).encode("x", weight, like())
-    assert found["_scale"].tolist() == [[1.0, 1.0]]
-    assert found["_packed"].tolist() == [[(0x8880 << 16 | 0x8881) - (1 << 32)]]
+    encoded = PackQuantized(4, 4).encode("x", weight, like())
+    assert encoded["_scale"].tolist() == [[1.0, 1.0]]
+    assert encoded["_packed"].tolist() == [[(0x8880 << 16 | 0x8881) - (1 << 32)]]

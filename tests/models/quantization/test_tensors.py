@@ -1,4 +1,4 @@
-"""Logical tensors of whole checkpoints: found, read, written again, and the same as transformers'."""
+"""Logical tensors of whole checkpoints: named, read and written again, with the values that transformers loads."""
 
 import json
 import warnings
@@ -98,9 +98,9 @@ def test_values_just_read_are_written_as_they_were(kind, made):
     form = format_of(read.config)
     for name, parts in logical_names(form, read.tensors).items():
         like = {suffix: read.tensors[stored] for suffix, stored in parts.items()}
-        found = requantised(form, name, read_logical(form, name, parts, read.read_stored), like)
-        same_bytes(found, {suffix: read.read_stored(stored) for suffix, stored in parts.items()})
-        for suffix, tensor in found.items():
+        encoded = requantised(form, name, read_logical(form, name, parts, read.read_stored), like)
+        same_bytes(encoded, {suffix: read.read_stored(stored) for suffix, stored in parts.items()})
+        for suffix, tensor in encoded.items():
             assert tuple(tensor.shape) == like[suffix].shape
 
 
@@ -113,11 +113,11 @@ def test_a_merged_weight_has_the_originals_parts(kind, made):
     like = {suffix: read.tensors[stored] for suffix, stored in parts.items()}
     weight = read_logical(form, name, parts, read.read_stored)
     merged = (0.5 * weight + 0.5 * random(*weight.shape)).to(torch.bfloat16)
-    found = requantised(form, name, merged, like)
-    assert {suffix: (reference.DTYPE_NAMES[part.dtype], tuple(part.shape)) for suffix, part in found.items()} == {
+    encoded = requantised(form, name, merged, like)
+    assert {suffix: (reference.DTYPE_NAMES[part.dtype], tuple(part.shape)) for suffix, part in encoded.items()} == {
         suffix: (header.dtype, header.shape) for suffix, header in like.items()
     }
-    again = read_logical(form, name, {suffix: suffix for suffix in found}, found.__getitem__)
+    again = read_logical(form, name, {suffix: suffix for suffix in encoded}, encoded.__getitem__)
     # of the largest weight: half of e4m3's last step, 16 of 448, half of int4's, 1/2 of 7; e2m1 cuts 8 off to 6
     bound = {"fp8": 1 / 28, "w4a16": 1 / 14, "mxfp4": 1 / 4}[kind.split("-")[0]]
     assert (again - merged.float()).abs().max() <= 1.01 * bound * merged.abs().max()
@@ -137,10 +137,10 @@ def loaded(folder):
 def test_transformers_loads_the_same_weights_from_the_quantised_and_the_dequantised(kind, made, tmp_path):
     folder = made[kind][0]
     plain = quantized.dequantised_checkpoint(folder, tmp_path / "plain")
-    found, expected = (loaded(path).state_dict() for path in (folder, plain))
-    assert set(found) == set(expected)
+    decoded, expected = (loaded(path).state_dict() for path in (folder, plain))
+    assert set(decoded) == set(expected)
     for name, weight in expected.items():
-        assert torch.equal(found[name].to(torch.bfloat16), weight), name
+        assert torch.equal(decoded[name].to(torch.bfloat16), weight), name
 
 
 @pytest.mark.parametrize("kind", KINDS)

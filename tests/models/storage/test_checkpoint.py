@@ -152,9 +152,9 @@ def test_changed_shard_keeps_metadata_and_is_read_by_safetensors(metadata, tmp_p
         for name, tensor in wanted.items()
     ]  # fmt: skip
     write_shard(tmp_path / "out.safetensors", tensors, header)
-    found = load_file(tmp_path / "out.safetensors")
-    assert set(found) == set(wanted)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    again = load_file(tmp_path / "out.safetensors")
+    assert set(again) == set(wanted)
+    assert all(torch.equal(again[name], wanted[name]) for name in wanted)
     raw = (tmp_path / "out.safetensors").read_bytes()
     length = int.from_bytes(raw[:8], "little")
     assert length % 8 == 0

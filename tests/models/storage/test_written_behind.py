@@ -159,9 +159,9 @@ def test_a_shard_has_the_bytes_of_its_tensors_and_the_hash_of_the_file(arrays, t
     raw = (tmp_path / "x.safetensors").read_bytes()
     assert told == hashlib.sha256(raw).hexdigest()
     assert raw.endswith(b"".join(array.tobytes() for array in arrays.values()))
-    found = load_file(tmp_path / "x.safetensors")
-    assert found.keys() == arrays.keys()
-    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    read = load_file(tmp_path / "x.safetensors")
+    assert read.keys() == arrays.keys()
+    assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
 
 @pytest.mark.parametrize("error", [UserError("t20 holds NaN"), KeyboardInterrupt()])
