@@ -157,7 +157,7 @@ def test_a_walk_that_chooses_neurons_equals_a_plain_loop(checkpoint, tmp_path):
     torch.testing.assert_close(logits(loaded(tmp_path / "out")), logits(model), rtol=1e-5, atol=1e-5)
     text = (tmp_path / "out" / "README.md").read_text()
     assert "- expert-merging" in text
-    assert "each kept expert consists of those neurons of its group's experts that do most" in text
+    assert "each kept expert consists of the neurons of its group's experts that contribute most" in text
     assert "goes beyond the paper" in text
 
 
