@@ -59,6 +59,6 @@ def test_vllm_reads_a_checkpoint_that_is_gone_afterwards(bench, checkpoint, numb
     assert (given, all_experts) == (checkpoint, bench.architecture.experts)
     assert cell.gen == original.gen == 100
     expert = 3 * HIDDEN * WIDTH + HIDDEN  # its projections and its row of the router
-    removed = len(bench.original.architecture.moe_layers) * (EXPERTS - KEPT) * expert
+    removed = len(bench.architecture.moe_layers) * (EXPERTS - KEPT) * expert
     assert original.parameters - cell.parameters == removed
     assert original.bytes - cell.bytes == 4 * removed  # float32
