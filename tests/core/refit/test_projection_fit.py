@@ -61,6 +61,28 @@ def test_a_target_that_cannot_be_reached_is_fitted_as_well_as_by_scipys_least_sq
     assert report.fitted[-1] <= 1.02 * best
 
 
+def test_settings_unless_said_otherwise():
+    """docs/refit.md, "The fit of all projections": rounds of ten, five pairs, 0.1 of the mean diagonal."""
+    assert FitSettings(30) == FitSettings(iterations=30, round=10, history=5, damping=0.1)
+
+
+@pytest.mark.parametrize(("iterations", "round_", "rounds"), [(20, 20, 1), (20, 10, 2), (25, 10, 3)])
+def test_an_iteration_takes_about_one_pass(rng, iterations, round_, rounds):
+    """Two passes at the beginning, one to measure each round; a round ends after 1.25 gradients an iteration."""
+    layer, passes = layer_of(rng), []
+    stream = stream_of(layer, torch.from_numpy(looped(layer, disturbed(rng, layer.experts, 0.2), range(6))))
+
+    def counted():
+        passes.append(None)
+        return stream()
+
+    settings = FitSettings(iterations, round=round_)
+    _, report = fit_projections(counted, layer.experts, silu_unit, range(6), settings)
+    assert len(report.fitted) == 1 + rounds
+    gradients = len(passes) - 2 - rounds
+    assert iterations + 1 <= gradients <= iterations * 5 / 4 + rounds
+
+
 def test_the_report_is_of_what_is_returned(rng):
     layer = layer_of(rng)
     mask = torch.from_numpy(rng.random(len(layer.x)) < 0.7)

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from ream.core.experts import ExpertStack, parts
-from ream.core.refit.refit import RefitSettings, refit
+from ream.core.refit import refit as refit_module
+from ream.core.refit.conjugate_gradients import block_factors, solved_by_sweeps
+from ream.core.refit.refit import RefitReport, RefitSettings, refit
+from ream.core.refit.sums import CompressedExperts, normal_sums
 from ream.core.routing import Routing
 from tests.core.layers import Layer, float64, silu_unit
 from tests.core.refit.refitting import design, layer_of, noise, stream_of
@@ -150,6 +153,53 @@ def test_outputs_at_a_time_change_nothing(rng, outputs):
         errors, wanted = getattr(report, name), getattr(expected, name)
         assert (errors[0], errors[-1]) == pytest.approx((wanted[0], wanted[-1]))
     assert report.ridge == pytest.approx(expected.ridge)
+
+
+def test_outputs_that_took_fewer_sweeps_stay_at_their_last_errors(rng):
+    """The first four outputs have no error, and are done after one sweep."""
+    layer = layer_of(rng)
+    error, fitted = noise(rng, layer), torch.from_numpy(rng.random(200) < 0.8)
+    error[:, :4] = 0.0
+    _, report = refitted(layer, error, fitted, replace(EXACT, outputs=4, tolerance=1e-6))
+    experts, stream = CompressedExperts(layer.experts, silu_unit), stream_of(layer, error, fitted)
+    gram = normal_sums(stream, experts).gram
+    ridge = EXACT.ridge * gram.diagonal(dim1=1, dim2=2).mean(1)
+    _, expected = solved_by_sweeps(stream, experts, slice(4, 8), ridge, block_factors(gram, ridge), 400, 1e-6)
+    assert len(report.fitted) == len(expected.fitted) > 3
+    assert report.fitted == pytest.approx(expected.fitted, rel=1e-12)
+    assert report.held_out == pytest.approx(expected.held_out, rel=1e-12)
+
+
+@pytest.mark.parametrize(("direct", "at_once"), [(29, False), (30, True)])
+def test_the_matrix_is_kept_up_to_the_number_of_columns(rng, monkeypatch, direct, at_once):
+    """K·D = 6 · 5 = 30."""
+    calls = []
+    solved_at_once = refit_module.solved_at_once
+    monkeypatch.setattr(refit_module, "solved_at_once", lambda *given: calls.append(given) or solved_at_once(*given))
+    layer = layer_of(rng, tokens=40)
+    refitted(layer, noise(rng, layer), settings=replace(EXACT, sweeps=1, direct=direct))
+    assert bool(calls) is at_once
+
+
+@pytest.mark.parametrize("direct", [0, 100])
+def test_the_layer_before_is_left_alone(rng, direct):
+    layer = layer_of(rng, dtype=torch.float32)
+    before = {name: tensor.clone() for name, tensor in parts(layer.experts)}
+    down, _ = refitted(layer, noise(rng, layer), settings=RefitSettings(direct=direct))
+    assert not torch.equal(down, before["down"])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in parts(layer.experts))
+
+
+def test_what_is_left_is_the_last_error_by_the_first():
+    report = RefitReport([8.0, 4.0, 2.0], [10.0, 5.0, 15.0], 0.0, [1], 1, 1, 0)
+    assert (report.left, report.left_held_out) == (0.25, 1.5)
+    nothing = replace(report, fitted=[0.0, 0.0], held_out=[0.0, 0.0])
+    assert (nothing.left, nothing.left_held_out) == (1.0, 1.0)
+
+
+def test_settings_unless_said_otherwise():
+    """docs/refit.md, "How it is solved"."""
+    assert RefitSettings() == RefitSettings(ridge=1e-3, sweeps=20, tolerance=1e-5, outputs=None, direct=0)
 
 
 def test_held_out_tokens_are_measured_and_not_fitted(rng):
