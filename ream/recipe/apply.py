@@ -6,14 +6,15 @@ The path of one tensor, from the original's shard to the output's:
    quantised tensors are decoded.
 2. `CompressedLayer._merge` permutes the members' neurons and averages them (core/merging.py), or assembles the chosen
    neurons (core/refit/neuron_choice.py), and then puts the recipe's corrections in place of the projections they refit.
-3. `CompressedLayer._store` packs the expert into the family's tensors and casts or requantises them to the format in
+3. `CompressedLayer._encode` packs the expert into the family's tensors and casts or requantises them to the format in
    which the checkpoint stores them.
-4. `CompressedLayer.share` returns the bytes of one stored tensor. An expert into which nothing is merged skips steps 2
-   and 3 for every tensor without a correction: those bytes are the original's.
+4. `CompressedLayer.stored_bytes` returns the bytes of one stored tensor. An expert into which nothing is merged skips
+   steps 1 to 3 for every tensor without a correction: those bytes are the original's.
 5. `output_tensors` (recipe/output_tensors.py) gives the bytes the name of the expert's new index and their place in a
    shard; `write_shard` (models/storage/shard_writing.py) asks for them when their turn comes.
 
-The sequential walk computes with `CompressedLayer.expert`, which reads step 3 back. Evaluation loads the bytes of
+The sequential walk computes with `CompressedLayer.expert`, which decodes the output of step 3, so that its rounding is
+included; the walk writes nothing, and steps 1 to 5 are done when the output is written. Evaluation loads the bytes of
 step 5 (recipe/state_dict.py).
 """
 
@@ -37,7 +38,7 @@ from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.shard_writing import tensor_bytes
 from ream.recipe.latest import Latest
 
-PLAIN = "BF16"  # dtype of quantised tensors that are written without quantisation
+PLAIN = "BF16"  # dtype for tensors that are quantised in the original and written unquantised
 
 
 class CompressedLayer:
@@ -66,7 +67,8 @@ class CompressedLayer:
             architecture: of the original.
             layer: index of the decoder layer.
             recipe: what becomes of the layer's experts.
-            latest: the last expert, shared with the other layers of a checkpoint; None for a layer by itself.
+            latest: cache of the expert computed last, one for all layers of a checkpoint so that only one expert is in
+                memory; None for a layer by itself.
 
         Raises:
             UserError: the recipe does not fit the layer.
@@ -87,7 +89,7 @@ class CompressedLayer:
 
     def expert(self, position: int) -> Expert:
         """The weights of a kept expert, exactly as they will be read from the written checkpoint."""
-        return self._latest.made.get((self.layer, position), lambda: self._read_back(position))
+        return self._latest.read_back.get((self.layer, position), lambda: self._read_back(position))
 
     def router(self, kind: RouterTensor) -> Tensor:
         """A router's tensor with an entry for each kept expert: the original's entry.
@@ -104,7 +106,7 @@ class CompressedLayer:
         """Whether no other expert is merged into the kept expert at that position."""
         return len(self.recipe.groups.members(position)) == 1
 
-    def passes(self, kind: ExpertTensor, position: int) -> bool:
+    def unchanged(self, kind: ExpertTensor, position: int) -> bool:
         """Whether a kept expert's share of a tensor is the original's: nothing merged into it and not refitted."""
         corrected = position in self.recipe.corrections and not self._corrected.isdisjoint(PARTS[kind.part])
         return self.alone(position) and not corrected
@@ -113,7 +115,7 @@ class CompressedLayer:
         """The name of the tensor that holds an original expert's share."""
         return self.architecture.tensor_name(self.layer, kind, None if kind.stacked else expert)
 
-    def share(self, kind: ExpertTensor, position: int, suffix: str = "") -> bytes | bytearray:
+    def stored_bytes(self, kind: ExpertTensor, position: int, suffix: str = "") -> bytes | bytearray:
         """The stored bytes of a kept expert's share of a tensor.
 
         Args:
@@ -121,8 +123,8 @@ class CompressedLayer:
             position: of the kept expert.
             suffix: which stored part of the tensor, where the checkpoint is quantised.
         """
-        if not self.passes(kind, position):
-            return tensor_bytes(self._stored(position)[kind.name][suffix])
+        if not self.unchanged(kind, position):
+            return tensor_bytes(self._encoded(position)[kind.name][suffix])
         original = self.kept[position]
         row = original if kind.stacked else None
         return self.checkpoint.raw(self.checkpoint.logical[self.name(kind, original)][suffix], row)
@@ -134,11 +136,11 @@ class CompressedLayer:
     def _merged(self, position: int) -> Expert:
         return self._latest.merged.get((self.layer, position), lambda: self._merge(position))
 
-    def _stored(self, position: int) -> dict[str, dict[str, Tensor]]:
-        return self._latest.stored.get((self.layer, position), lambda: self._store(position))
+    def _encoded(self, position: int) -> dict[str, dict[str, Tensor]]:
+        return self._latest.encoded.get((self.layer, position), lambda: self._encode(position))
 
     def _merge(self, position: int) -> Expert:
-        """The mean of a group's aligned members, or their chosen neurons, with the corrections in place."""
+        """The weighted mean of a group's aligned members, or their chosen neurons, with the corrections in place."""
         members = self.recipe.groups.members(position).tolist()
         experts = (read_expert(self.checkpoint, self.architecture, self.layer, member) for member in members)
         weights = self.recipe.weights[members].tolist()
@@ -153,26 +155,26 @@ class CompressedLayer:
             return replace(expert, **{part: tensor.to(getattr(expert, part).dtype) for part, tensor in corrections})
         return expert
 
-    def _store(self, position: int) -> dict[str, dict[str, Tensor]]:
+    def _encode(self, position: int) -> dict[str, dict[str, Tensor]]:
         """The changed tensors of an expert in the checkpoint's format: name in the layout to suffix to tensor."""
         expert, form = self._merged(position), self.checkpoint.form
         stored = {}
         for kind in self.architecture.layout:
-            if self.passes(kind, position):
+            if self.unchanged(kind, position):
                 continue
             name = self.name(kind, self.kept[position])
             stored[kind.name] = requantised(form, name, pack(kind, expert), self.checkpoint.headers_of(name))
         return stored
 
     def _read_back(self, position: int) -> Expert:
-        """The expert whose tensors are `_store`'s, decoded, and the original's where those pass through."""
+        """The expert decoded from the tensors of `_encode`, and from the original's where those are unchanged."""
         original, form = self.kept[position], self.checkpoint.form
         tensors = {}
         for kind in self.architecture.layout:
-            if self.passes(kind, position):
+            if self.unchanged(kind, position):
                 tensors[kind.name] = read_share(self.checkpoint, self.architecture, self.layer, kind, original)
                 continue
-            stored = self._stored(position)[kind.name]
+            stored = self._encoded(position)[kind.name]
             quantised = form is not None and form.key in stored
             parts = {suffix: suffix for suffix in stored}
             tensors[kind.name] = read_logical(form, kind.name, parts, stored.__getitem__) if quantised else stored[""]

@@ -37,12 +37,12 @@ class Latest:
 
     Attributes:
         merged: the expert after merging and corrections.
-        stored: its tensors in the checkpoint's format: name in the layout to suffix to tensor.
-        made: the expert as it is read back from those tensors.
+        encoded: its tensors in the checkpoint's format: name in the layout to suffix to tensor.
+        read_back: the expert as it is read back from those tensors.
     """
 
     def __init__(self) -> None:
         """Start empty."""
         self.merged: Slot[Expert] = Slot()
-        self.stored: Slot[dict[str, dict[str, Tensor]]] = Slot()
-        self.made: Slot[Expert] = Slot()
+        self.encoded: Slot[dict[str, dict[str, Tensor]]] = Slot()
+        self.read_back: Slot[Expert] = Slot()

@@ -98,4 +98,4 @@ def _share_of(
     """A function from a kept expert's position to the bytes of its share of a stored tensor."""
     if plain:
         return lambda position: tensor_bytes(layer.values(kind, position).to(DTYPES[PLAIN]))
-    return lambda position: layer.share(kind, position, suffix)
+    return lambda position: layer.stored_bytes(kind, position, suffix)

@@ -67,13 +67,13 @@ def test_what_passes_through_is_the_originals_bytes(checkpoint, recipe):
         for kind in architecture.layout:
             name = f"model.layers.1.mlp.experts.1.{kind.part}_proj.weight"
             assert layer.name(kind, 1) == name
-            assert layer.passes(kind, 0) is (kind.part not in changed_parts)
-            assert (layer.share(kind, 0) == opened_checkpoint.raw(name)) is (kind.part not in changed_parts)
-            assert not layer.passes(kind, 1)
-            assert layer.share(kind, 1) == tensor_bytes(layer.values(kind, 1)) != opened_checkpoint.raw(name)
+            assert layer.unchanged(kind, 0) is (kind.part not in changed_parts)
+            assert (layer.stored_bytes(kind, 0) == opened_checkpoint.raw(name)) is (kind.part not in changed_parts)
+            assert not layer.unchanged(kind, 1)
+            assert layer.stored_bytes(kind, 1) == tensor_bytes(layer.values(kind, 1)) != opened_checkpoint.raw(name)
         assert layer.alone(0)
     unrefitted = CompressedLayer(opened_checkpoint, architecture, 1, replace(recipe, corrections={1: drawn}))
-    assert all(unrefitted.passes(kind, 0) for kind in architecture.layout)
+    assert all(unrefitted.unchanged(kind, 0) for kind in architecture.layout)
     assert torch.equal(layer.expert(0).down, drawn["down"])
     original = dict(parts(read_expert(opened_checkpoint, architecture, 1, 1)))
     assert all(torch.equal(part, original[name]) for name, part in parts(layer.expert(0)) if name != "down")
