@@ -81,8 +81,27 @@ def test_waiting_matrices_are_bounded_by_bytes():
     assert most_waiting(4, WAITING_BYTES // 2) == 2
     assert most_waiting(4, 10 * WAITING_BYTES) == 1
     assert waiting_bytes(0, 768) == waiting_bytes(4, SMALL - 1) == 0
+    assert waiting_bytes(4, SMALL) == 5 * SMALL * SMALL * 8
     assert waiting_bytes(4, 768) == 5 * 768 * 768 * 8
     assert waiting_bytes(16, 14336) == 14336 * 14336 * 8
+
+
+@pytest.mark.parametrize(("room", "most"), [(2, 2), (1, 1), (0.5, 1)])
+def test_the_bytes_of_waiting_problems_are_limited(monkeypatch, room, most):
+    """Three threads could solve three problems at once; the limit has room for fewer of these matrices."""
+    monkeypatch.setattr("ream.core.assignments.WAITING_BYTES", int(room * 8 * SMALL * SMALL))
+    under_way = []
+
+    def solve(cost):
+        time.sleep(0.005)
+        return np.arange(len(cost))
+
+    with Assignments(3, solve) as solver:
+        futures = []
+        for cost in costs(6):
+            futures.append(solver.submit(cost))
+            under_way.append(sum(not future.done() for future in futures))
+    assert max(under_way) <= most
 
 
 def test_an_error_is_raised_to_the_caller_and_ends_all_threads():

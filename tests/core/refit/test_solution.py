@@ -42,6 +42,15 @@ def test_worse_outputs_keep_their_weights_and_errors_are_measured(rng, broken):
     assert errors.ridge == pytest.approx(1e-9 * float(kept.square().sum()), rel=1e-12)
 
 
+def test_an_output_that_stays_as_it_was_is_not_counted_as_reverted(rng):
+    layer = layer_of(rng, tokens=20)
+    error = noise(rng, layer)
+    experts, ones = CompressedExperts(layer.experts, silu_unit), torch.ones(6, dtype=torch.float64)
+    change, before = torch.zeros(6, 8, 5, dtype=torch.float64), error.square().sum(0)
+    _, errors = measured_solution(stream_of(layer, error), experts, slice(None), change, ones, before, [1.0], [0.0])
+    assert errors.reverted == 0
+
+
 @pytest.mark.parametrize(("ridge", "reverted"), [(1.0, 0), (1.0 + 1e-9, 1)])
 def test_an_output_is_worse_when_the_objective_is_larger_not_the_error_alone(ridge, reverted):
     """One token with f = 1, error 1: the change 1 leaves no error, and adds the ridge to an objective of 1."""
