@@ -1,4 +1,4 @@
-"""What a flow run has started from this process, the flow's own or a Dask worker's, so that all of it can be ended."""
+"""The processes that a flow run has started from this process (the flow's own, or a Dask worker), so that all can be ended."""
 
 import threading
 
@@ -8,16 +8,23 @@ from ream.machine.sharing import SHARED_CORES
 
 
 class Processes:
-    """Of one flow run: the processes of its stages, and the one that they are forks of."""
+    """The processes of a flow run's stages, and the process that they are forks of.
+
+    Attributes:
+        children: the processes of stages.
+    """
 
     def __init__(self) -> None:
+        """Nothing runs yet."""
         self.children = Children()
         self._warm: Warm | None = None
         self._ended = False
         self._lock = threading.Lock()
 
     def environment(self) -> dict[str, str]:
-        """Of a stage's process. The first to ask starts the process of the imports: a run with nothing to do has none.
+        """The variables to set for the process of a stage.
+
+        The first call starts the process of the imports, so that a run with nothing to do does not.
 
         Raises:
             StageError: the run has ended.
@@ -33,7 +40,7 @@ class Processes:
             return SHARED_CORES | self._warm.environment()
 
     def end(self) -> None:
-        """Stop all of them; no more can be started."""
+        """Stop all processes; no more can be started."""
         self.children.stop()
         with self._lock:
             self._ended = True
@@ -46,15 +53,15 @@ _LOCK = threading.Lock()
 
 
 def processes_of(flow_run: str) -> Processes:
-    """What a flow run has in this process; several may run stages in one Dask worker.
+    """The processes of a flow run. Several flow runs may have stages in one Dask worker.
 
     Args:
-        flow_run: its id.
+        flow_run: id of the flow run.
     """
     with _LOCK:
         return _RUNS.setdefault(flow_run, Processes())
 
 
 def end_processes(flow_run: str) -> None:
-    """A flow run has ended: stop what it has in this process. A task that comes late for it is refused."""
+    """Stop the processes of a flow run that has ended, and refuse its tasks that come late."""
     processes_of(flow_run).end()
