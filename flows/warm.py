@@ -1,4 +1,4 @@
-"""Stages without start-up time: every `ream` and `dvc` of a stage is a fork of one process that has imported the libraries.
+"""Stages without start-up time: their `ream` and `dvc` are forks of one process that has imported the libraries.
 
 A stage that loads torch, transformers and lm-eval spends six seconds on imports, with a small model more than on its
 work, and DVC spends half a second of each stage. The flow puts a folder with its own `ream` and `dvc` first in PATH.

@@ -166,7 +166,7 @@ def test_it_ends_with_its_parent(tmp_path):
 
 
 def test_it_ends_when_nothing_is_asked_of_it(tmp_path):
-    program = "import sys, pathlib; from flows import fork_server as server; server.PRELOADED, server.IDLE_SECONDS = (), 0.2; server.serve"
+    program = "import sys, pathlib; from flows import fork_server as s; s.PRELOADED, s.IDLE_SECONDS = (), 0.2; s.serve"
     command = [sys.executable, "-c", f"{program}(pathlib.Path(sys.argv[1]))", str(tmp_path / "socket")]
     with subprocess.Popen(command, env=flow_environment(), stdin=subprocess.PIPE) as process:
         assert process.wait(60) == 0
