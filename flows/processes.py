@@ -1,4 +1,4 @@
-"""The processes that a flow run has started from this one (the flow's own, or a Dask worker), so that all can be ended."""
+"""The processes that a flow run has started from this one (the flow's own, or a Dask worker); they end together."""
 
 import threading
 
