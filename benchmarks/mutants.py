@@ -1,6 +1,6 @@
 """Mutation testing: how many small changes of a module its tests notice.
 
-    pip install -c constraints.txt 'cosmic-ray>=8.4,<9'      # not part of the environment that make sets up
+    pip install -c constraints.txt -e '.[mutation]'      # not part of the environment that make sets up
     python benchmarks/mutants.py ream/core/grouping.py tests/core/test_grouping.py [--count 15] [--seed 14]
 
 Mutants are drawn from those of all cosmic-ray operators, outside of annotations, at most one at a place in the source.
@@ -73,7 +73,7 @@ def mutants(source: str, count: int, seed: int) -> list[Mutant]:
 
 
 def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where annotations begin and end, as (line, column): a change there shows when the module is imported, if at all."""
+    """Where annotations begin and end, as (line, column): a change there shows at import, if at all."""
     nodes = [
         annotation
         for node in ast.walk(ast.parse(source))
