@@ -26,7 +26,7 @@ from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
-from ream.recipe.recipe_file import layer_of, layer_tensors, read_layer
+from ream.recipe.recipe_file import read_layer, recipe_from_tensors, recipe_tensors
 from ream.walk.batches import Batches
 from ream.walk.layer_file import layer_file
 from ream.walk.probes import Probes
@@ -77,7 +77,7 @@ def compress_sequentially(
 
 
 @dataclass(frozen=True)
-class LayerTensors:
+class TokenBuffers:
     """What is kept on the host, or in mapped files, of all tokens while a layer is compressed.
 
     Attributes:
@@ -127,22 +127,22 @@ class SequentialCompressor:
 
     def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
         """Compress one layer; returns its recipe's tensors and, with a refit, the errors before and after it."""
-        tensors = self._room(visit)
+        buffers = self._room(visit)
         with torch.no_grad():
             known = None if self.share is None else self.share.known(visit.index)
-            measured = self._measure(visit, tensors, statistics=known is None)
-            decided = self._decide_together(visit, tensors, measured, known)
+            measured = self._measure(visit, buffers, statistics=known is None)
+            decided = self._decide_together(visit, buffers, measured, known)
             del measured
             visit.block.free()  # before the compressed experts come into memory
             compressed, report = self._compressed_block(visit.index, decided), dict[str, Tensor]()
-            if tensors.targets is not None:
-                decided, compressed, report = self._refit(visit.index, tensors, decided, compressed)
-            self._propagate(tensors, compressed)
-        return layer_tensors(decided) | report
+            if buffers.targets is not None:
+                decided, compressed, report = self._refit(visit.index, buffers, decided, compressed)
+            self._propagate(buffers, compressed)
+        return recipe_tensors(decided) | report
 
-    def _room(self, visit: LayerVisit) -> LayerTensors:
+    def _room(self, visit: LayerVisit) -> TokenBuffers:
         shape, dtype = (self.sequences, *visit.entering.shape[1:]), visit.entering.dtype
-        return LayerTensors(
+        return TokenBuffers(
             inputs=self.state.room("inputs", shape, dtype),
             targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
             leaving=visit.leaving,
@@ -153,7 +153,7 @@ class SequentialCompressor:
         """The micro-batches of the compressed model's stream."""
         return self.state.parts(slice(part.start, min(part.stop, self.sequences)) for part in self.data)
 
-    def _measure(self, visit: LayerVisit, tensors: LayerTensors, statistics: bool) -> dict[str, Tensor] | None:
+    def _measure(self, visit: LayerVisit, buffers: TokenBuffers, statistics: bool) -> dict[str, Tensor] | None:
         """Take all tokens through attention; keep MoE inputs and residuals; return the layer's totals.
 
         The original's stream, if any, goes through the whole original layer here. ``statistics`` is False where the
@@ -169,14 +169,14 @@ class SequentialCompressor:
                 residual, x = visit.layer(entering)
                 assert x is not None
                 if piece.start >= self.sequences:  # the original's own stream
-                    write_back.put(tensors.leaving, piece, residual + visit.block(x))
+                    write_back.put(buffers.leaving, piece, residual + visit.block(x))
                 else:
                     if statistics:
                         totals.update(piece, x, visit.counted[piece])
-                    if layer_target and tensors.targets is not None:
-                        write_back.put(tensors.targets, piece, visit.block(x))
-                    write_back.put(tensors.leaving, piece, residual)
-                    write_back.put(tensors.inputs, piece, x)
+                    if layer_target and buffers.targets is not None:
+                        write_back.put(buffers.targets, piece, visit.block(x))
+                    write_back.put(buffers.leaving, piece, residual)
+                    write_back.put(buffers.inputs, piece, x)
                 if piece.stop % self.walked.rows == 0 or piece.stop == rows:  # a split micro-batch counts once
                     self.progress.update(1)
         visit.layer.check()  # before anything is decided on what it gave
@@ -185,27 +185,29 @@ class SequentialCompressor:
     def _decide_together(
         self,
         visit: LayerVisit,
-        tensors: LayerTensors,
+        buffers: TokenBuffers,
         measured: Mapping[str, Tensor] | None,
         known: Mapping[str, Tensor] | None,
     ) -> LayerRecipe:
         """What becomes of the layer's experts, the same on all ranks; ``known`` is what a killed run has decided."""
         if known is not None:
-            return layer_of(known)
+            return recipe_from_tensors(known)
         assert measured is not None
         if self.share is None:
-            return self._decide(visit, tensors, measured)
+            return self._decide(visit, buffers, measured)
         together = self.share.together(visit.index, measured)
-        return layer_of(self.share.decided(visit.index, lambda: layer_tensors(self._decide(visit, tensors, together))))
+        return recipe_from_tensors(
+            self.share.decided(visit.index, lambda: recipe_tensors(self._decide(visit, buffers, together)))
+        )
 
-    def _decide(self, visit: LayerVisit, tensors: LayerTensors, measured: Mapping[str, Tensor]) -> LayerRecipe:
+    def _decide(self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]) -> LayerRecipe:
         """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
         router_groups = self.decoder.architecture.router_groups
         grouped = group_layer(composition, sums_of(measured), self.kept, self.group_size, router_groups)
         if composition.merging == "neurons":
             return choose_neurons(
-                self.decoder, visit.index, grouped, experts, tensors.inputs, tensors.counted, self._parts
+                self.decoder, visit.index, grouped, experts, buffers.inputs, buffers.counted, self._parts
             )
         permutations = align_groups(
             absorbed(grouped),
@@ -218,7 +220,7 @@ class SequentialCompressor:
         return replace(grouped, permutations=permutations)
 
     def _compressed_block(self, index: int, decided: LayerRecipe) -> MoEBlock:
-        """The MoE block with merged experts, exactly as they will be read from the compressed checkpoint.
+        """The MoE block with merged experts, as they will be read from a checkpoint in the original's format.
 
         Every member is read from the checkpoint a second time, by the code that writes the output.
         """
@@ -226,17 +228,17 @@ class SequentialCompressor:
         return self.decoder.block(index, weights)
 
     def _refit(
-        self, index: int, tensors: LayerTensors, decided: LayerRecipe, compressed: MoEBlock
+        self, index: int, buffers: TokenBuffers, decided: LayerRecipe, compressed: MoEBlock
     ) -> tuple[LayerRecipe, MoEBlock, dict[str, Tensor]]:
         """Refit the merged experts to the target; returns the recipe, the block and the errors (`LayerRefit`)."""
-        options, targets = self.composition.refit, tensors.targets
+        options, targets = self.composition.refit, buffers.targets
         assert options is not None
         assert targets is not None
         for part in self._parts():
             if options.target == "global":
                 original = slice(part.start + self.sequences, part.stop + self.sequences)
-                targets[part] = tensors.leaving[original] - tensors.leaving[part]
-            targets[part] -= compressed(tensors.inputs[part].to(self.decoder.device)).to(targets.device)
+                targets[part] = buffers.leaving[original] - buffers.leaving[part]
+            targets[part] -= compressed(buffers.inputs[part].to(self.decoder.device)).to(targets.device)
         passes = itertools.count(1)
 
         def parts() -> Iterator[slice]:
@@ -246,17 +248,17 @@ class SequentialCompressor:
         def room(name: str, dtype: torch.dtype) -> Tensor:
             return self.state.room(name, tuple(targets.shape), dtype)
 
-        layer_tokens = LayerTokens(tensors.inputs, targets, tensors.counted, parts, room)
+        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room)
         decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)
         self.progress.note("")
         return decided, compressed, errors.tensors()
 
-    def _propagate(self, tensors: LayerTensors, compressed: MoEBlock) -> None:
+    def _propagate(self, buffers: TokenBuffers, compressed: MoEBlock) -> None:
         """Add the compressed block's output to the residuals: the hidden states that enter the next layer."""
         device = self.decoder.device
         with WriteBack(device) as write_back:
-            for part, (x, residual) in prefetched(device, self._parts(), tensors.inputs, tensors.leaving):
-                write_back.put(tensors.leaving, part, residual + compressed(x))
+            for part, (x, residual) in prefetched(device, self._parts(), buffers.inputs, buffers.leaving):
+                write_back.put(buffers.leaving, part, residual + compressed(x))
 
 
 def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:

@@ -1,6 +1,7 @@
 """How a recipe becomes tensors. What is evaluated is what would be written, because both go through `CompressedLayer`.
 
-The path of one tensor, from the original's shard to the output's:
+The path of one tensor of a kept expert, from the original's shard to the output's. A tensor of an absorbed expert has
+no place in the output: its values enter in step 1, when its centroid's tensor is made.
 
 1. `read_expert` (models/expert_weights.py) reads every member of a kept expert's group from the original's shards;
    quantised tensors are decoded.
@@ -8,13 +9,15 @@ The path of one tensor, from the original's shard to the output's:
    neurons (core/refit/neuron_choice.py), and then puts the recipe's corrections in place of the projections they refit.
 3. `CompressedLayer._encode` packs the expert into the family's tensors and casts or requantises them to the format in
    which the checkpoint stores them.
+   With `merge.dtype: bfloat16` a quantised original is written unquantised, from the values of step 2.
 4. `CompressedLayer.stored_bytes` returns the bytes of one stored tensor. An expert into which nothing is merged skips
    steps 1 to 3 for every tensor without a correction: those bytes are the original's.
 5. `output_tensors` (recipe/output_tensors.py) gives the bytes the name of the expert's new index and their place in a
    shard; `write_shard` (models/storage/shard_writing.py) asks for them when their turn comes.
 
 The sequential walk computes with `CompressedLayer.expert`, which decodes the output of step 3, so that its rounding is
-included; the walk writes nothing, and steps 1 to 5 are done when the output is written. Evaluation loads the bytes of
+included (also where the output is written unquantised); the walk writes nothing, and steps 1 to 5 are done when the
+output is written. Evaluation loads the bytes of
 step 5 (recipe/state_dict.py).
 """
 
@@ -67,8 +70,7 @@ class CompressedLayer:
             architecture: of the original.
             layer: index of the decoder layer.
             recipe: what becomes of the layer's experts.
-            latest: cache of the expert computed last, one for all layers of a checkpoint so that only one expert is in
-                memory; None for a layer by itself.
+            latest: cache of the expert computed last, one for all layers of a checkpoint; None for a layer by itself.
 
         Raises:
             UserError: the recipe does not fit the layer.
@@ -88,7 +90,7 @@ class CompressedLayer:
         return len(self.kept)
 
     def expert(self, position: int) -> Expert:
-        """The weights of a kept expert, exactly as they will be read from the written checkpoint."""
+        """The weights of a kept expert, exactly as they will be read from a checkpoint in the original's format."""
         return self._latest.read_back.get((self.layer, position), lambda: self._read_back(position))
 
     def router(self, kind: RouterTensor) -> Tensor:

@@ -33,7 +33,9 @@ class Slot(Generic[T]):
 class Latest:
     """The last kept expert in three forms.
 
-    A whole checkpoint shares one instance, rather than one per layer: an expert of a large model takes 100 MB.
+    The tensors of an expert usually lie next to each other in a shard, so they are made from one merge; of stacked
+    tensors, each has every expert merged for it. A whole checkpoint shares one instance, rather than one per layer: an
+    expert of a large model takes 100 MB.
 
     Attributes:
         merged: the expert after merging and corrections.

@@ -1,4 +1,9 @@
-"""The tensors of the compressed checkpoint: names, shapes, dtypes, and functions that make their bytes when written."""
+"""The tensors of the compressed checkpoint: names, shapes, dtypes, and functions that make their bytes when written.
+
+A logical tensor is one weight of the model. It is stored as one tensor or, quantised, as several: ``logical[name]``
+maps suffixes to stored names, and a stored name is the logical one with the suffix ("" for a plain tensor). A role says
+which layer, kind and expert a logical tensor belongs to; embeddings, attention and norms have none.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,7 +52,7 @@ def output_tensors(
             made: OutputTensor | None = _untouched(checkpoint, name, info, plain)
         else:
             made = _changed(layers[role.layer], role, info, suffix, plain)
-            made = made and replace(made, reads=sources[role.layer])
+            made = made and replace(made, reads=sources[role.layer])  # shards that must be there when it is made
         if made is not None:
             shards.setdefault(info.shard, []).append(made)
     return shards
@@ -75,7 +80,7 @@ def _untouched(checkpoint: Checkpoint, name: str, info: TensorInfo, plain: bool)
 
 
 def _changed(layer: CompressedLayer, role: Role, info: TensorInfo, suffix: str, plain: bool) -> OutputTensor | None:
-    """A stored tensor of an expert or a router under the recipe; None where it belongs to an expert that goes."""
+    """A stored tensor of an expert or a router under the recipe; None for an absorbed or removed expert's."""
     kind = role.kind
     if isinstance(kind, RouterTensor):
         shape = tuple(len(layer) if axis == kind.axis else size for axis, size in enumerate(info.shape))

@@ -64,7 +64,7 @@ def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
     )
 
 
-def layer_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
+def recipe_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
     """A layer's decisions and corrections as named tensors, for a file that `read_layer` reads."""
     import torch
 
@@ -76,8 +76,8 @@ def layer_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
     }
 
 
-def layer_of(tensors: Mapping[str, "Tensor"]) -> LayerRecipe:
-    """The inverse of `layer_tensors` for a layer without corrections."""
+def recipe_from_tensors(tensors: Mapping[str, "Tensor"]) -> LayerRecipe:
+    """The inverse of `recipe_tensors` for a layer without corrections."""
     return unpack_layer({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
@@ -97,7 +97,7 @@ def _is_correction(name: str) -> bool:
 
 
 def read_layer(path: Path) -> LayerRecipe:
-    """Read a layer from a file of its `layer_tensors`; corrections stay in the file, which must not be moved."""
+    """Read a layer from a file of its `recipe_tensors`; corrections stay in the file, which must not be moved."""
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())
         arrays = {name: file.get_tensor(name) for name in names if not _is_correction(name)}

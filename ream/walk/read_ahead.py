@@ -13,7 +13,7 @@ from ream.models.family.architecture import Architecture
 from ream.models.storage.checkpoint import Checkpoint
 
 STEP = 1 << 17  # bytes of a request; Linux reads no more for one request than its read-ahead window
-SHARE = 0.5  # largest fraction of free memory for a layer; beyond it the layer would evict other cached pages
+FREE_FRACTION = 0.5  # largest fraction of free memory for a layer; beyond it the layer would evict other cached pages
 
 
 def read_ahead(checkpoint: Checkpoint, architecture: Architecture, index: int) -> threading.Thread | None:
@@ -34,7 +34,7 @@ def read_ahead(checkpoint: Checkpoint, architecture: Architecture, index: int) -
         return None
     spans = {shard: list(ranges) for shard, ranges in layer_spans(checkpoint, architecture, index).items()}
     free = free_memory()
-    if free is None or sum(end - begin for ranges in spans.values() for begin, end in ranges) > SHARE * free:
+    if free is None or sum(end - begin for ranges in spans.values() for begin, end in ranges) > FREE_FRACTION * free:
         return None
     thread = threading.Thread(target=_request, args=(checkpoint, spans), name=f"read-ahead-{index}", daemon=True)
     thread.start()

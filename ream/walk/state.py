@@ -3,9 +3,11 @@
 A layer is committed by renaming ``progress.json`` into place. Whatever a kill leaves half-written before that is
 written again.
 
-Hidden states that fit in memory are kept there and written when a layer is committed. Larger ones lie in two mapped
-files: one holds the states that enter a layer and stays unchanged while those that leave the layer are written to the
-other. A commit swaps the roles of the files, without writing anything twice.
+Hidden states that fit in memory are kept there, overwritten in place during a layer, and written to
+``hidden-NNN.safetensors`` when the layer is committed. A killed walk starts from that copy, which stays until the next
+commit; before the first commit, tokens are embedded again. Larger hidden states lie in two mapped files: one holds the
+states that enter a layer and stays unchanged while those that leave the layer are written to the other. A commit swaps
+the roles of the files, without writing anything twice.
 """
 
 import hashlib
@@ -146,7 +148,9 @@ class WalkState:
                 mapped.release()
 
     def hidden(self) -> Tensor:
-        """The committed hidden states [n, L, H] that enter `next_layer`. They may be overwritten only if they `fit`.
+        """The committed hidden states [n, L, H] that enter `next_layer`.
+
+        In memory this is a copy, which may be overwritten. Mapped, it is the committed file itself and must not be.
 
         Raises:
             UserError: their file has another size than what was committed.

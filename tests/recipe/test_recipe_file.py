@@ -9,7 +9,7 @@ from safetensors.torch import save_file as save_tensors
 
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
-from ream.recipe.recipe_file import layer_tensors, load_recipe, pack_layer, read_layer, save_recipe, unpack_layer
+from ream.recipe.recipe_file import load_recipe, pack_layer, read_layer, recipe_tensors, save_recipe, unpack_layer
 from tests.compress.walks import corrected, opened, random_recipe
 from tests.models.storage.test_checkpoint import refused
 
@@ -139,7 +139,7 @@ def test_a_layer_file_round_trip(mixed_depth, tmp_path, with_corrections):
     architecture = opened(mixed_depth)[1]
     recipe = random_recipe(architecture, 4)
     layer = (corrected(recipe, architecture) if with_corrections else recipe).layers[2]
-    save_tensors(layer_tensors(layer), tmp_path / "layer")
+    save_tensors(recipe_tensors(layer), tmp_path / "layer")
     again = read_layer(tmp_path / "layer")
     assert np.array_equal(again.saliency, layer.saliency)
     assert list(again.corrections) == list(layer.corrections)

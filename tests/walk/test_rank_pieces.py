@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
 from ream.errors import UserError
-from ream.recipe.recipe_file import layer_of, layer_tensors
+from ream.recipe.recipe_file import recipe_from_tensors, recipe_tensors
 from ream.walk.ranks import Ranks
 from ream.walk.share import Share
 
@@ -126,9 +126,9 @@ def test_the_first_alone_decides_and_all_apply_the_same(together, tmp_path, merg
     def decided(one):
         def decide():
             asked.append(one.rank)
-            return layer_tensors(layer)
+            return recipe_tensors(layer)
 
-        return layer_of(Share(one, np.arange(2), 0, tmp_path).decided(5, decide))
+        return recipe_from_tensors(Share(one, np.arange(2), 0, tmp_path).decided(5, decide))
 
     for found in together(decided):
         assert np.array_equal(found.groups.kept, groups.kept)
