@@ -50,10 +50,10 @@ def verify(folder: Path) -> dict[str, str]:
         for shard in checkpoint.headers:
             _check_hash(folder, shard, contents, _read_shard(checkpoint, shard, progress))
     return {
-        "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, by config and recipe",
+        "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, as config and recipe say",
         "tensors": f"{len(checkpoint.tensors)}, {checkpoint.parameters:,} parameters, all values finite",
-        "shards": f"{len(checkpoint.headers)}, {total / 1e9:.2f} GB, as they were written (SHA-256)",
-        "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, as it was written (SHA-256)",
+        "shards": f"{len(checkpoint.headers)}, {total / 1e9:.2f} GB, unchanged since they were written (SHA-256)",
+        "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, unchanged since it was written (SHA-256)",
     }
 
 
