@@ -76,7 +76,7 @@ def stage(
     ] = None,
     shards: Annotated[
         int | None,
-        typer.Option(help="Statistics only: the number of parts. Run the stage without both options to add them up."),
+        typer.Option(help="Statistics only: the number of parts. Run without --shard and --shards to add them up."),
     ] = None,
     params: ParamsFile = None,
     root: Annotated[Path, typer.Option(help="Folder of the artifacts.")] = Path("artifacts"),
@@ -85,7 +85,7 @@ def stage(
 ) -> None:
     """Run one stage of the graph, as dvc.yaml does.
 
-    The stage reads and writes the artifacts in --root.
+    It reads and writes the artifacts in the folder given by --root.
     """
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"shard": shard, "shards": shards}
