@@ -27,13 +27,13 @@ repro: .venv/installed ## the whole demo graph: compressed models, scores, repor
 	@cat reports/results.md
 	@echo "Results: reports/index.html   metrics: dvc metrics show   compressed model: models/"
 
-flow: .venv/installed ## the same graph as a Prefect flow, WORKERS stages at once (2); watch it at the address it prints
+flow: .venv/installed ## the same graph as a Prefect flow, WORKERS (2) stages at once; watch it at the address that it prints
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows run --workers $(WORKERS)
 
 # Replaces params.yaml by PARAMS; refuses if params.yaml has changes that are in no other file.
 paper: .venv/installed ## the paper's tables and figures; PARAMS (params/paper-demo.yaml) replaces params.yaml
 	@git diff --quiet HEAD -- params.yaml || { for file in params/*.yaml; do cmp -s "$$file" params.yaml && own=no; done; \
-	    test -n "$$own"; } || { echo "params.yaml has changes of your own: commit or undo them, then run this again"; exit 2; }
+	    test -n "$$own"; } || { echo "params.yaml has changes that no other file has: commit or undo them, then run this again"; exit 2; }
 	cp $(PARAMS) params.yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows run --workers $(WORKERS)
 	@echo "Report: reports/index.html   back to the demo: git checkout params.yaml dvc.lock && dvc checkout"
@@ -55,7 +55,7 @@ test-flow: .venv/installed ## the tests with Prefect servers, and those in a bro
 test-gpu: .venv/installed ## the tests that need a GPU
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 0 -m gpu
 
-test-all: .venv/installed ## all tests that need no GPU, with the slow ones
+test-all: .venv/installed ## all tests that need no GPU, including the slow ones
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not gpu'
 
 lint: .venv/installed ## formatting, lint and types

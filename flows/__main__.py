@@ -23,24 +23,32 @@ app = typer.Typer(
 LOOPBACK = frozenset({HOST, "localhost", "::1"})
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set-param", "-S", help="NAME=VALUE to set in params.yaml first; can be repeated."),
+    typer.Option("--set-param", "-S", help="NAME=VALUE to set in params.yaml first; repeatable."),
 ]
 
 
 @app.command()
 def run(
-    targets: Annotated[list[str] | None, typer.Argument(help="Stages or kinds of stages.", show_default="all")] = None,
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Stages, or kinds of stages, to run.", show_default="all")
+    ] = None,
     set_param: Assignments = None,
     workers: Annotated[int, typer.Option(min=1, help="How many stages run at once.")] = 2,
     models: Annotated[
         int | None,
         typer.Option(
-            min=1, help="How many of these may hold the model.", show_default="one a GPU, or as memory allows"
+            min=1,
+            help="How many of these may hold the model in memory.",
+            show_default="one per GPU, or as memory allows",
         ),
     ] = None,
-    shards: Annotated[int, typer.Option(min=1, help="Parts of each source's statistics, which run at once.")] = 1,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Number of parts that run at once for the statistics of a source.")
+    ] = 1,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler whose workers run the stages.")] = None,
-    clones: Annotated[bool, typer.Option(help="With --dask: each worker has its own clone.")] = False,
+    clones: Annotated[
+        bool, typer.Option(help="With --dask: every worker has its own clone of the repository.")
+    ] = False,
 ) -> None:
     """Bring the graph up to date; watch it on the server of PREFECT_API_URL, or on one that is started for this run."""
     root = repository()

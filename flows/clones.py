@@ -65,7 +65,7 @@ def check_remote(root: Path) -> None:
     with opened(root) as repo:
         if not repo.config["core"].get("remote"):
             raise UserError(
-                "clones exchange results through DVC's default remote and there is none; add one that all clones can "
+                "clones exchange results through DVC's default remote, but there is none; add one that all clones can "
                 "reach: dvc remote add --default NAME URL"
             )
 
@@ -151,7 +151,7 @@ def check_clone(root: Path, commit: str) -> None:
     head, changed = _git(root, "rev-parse", "HEAD").strip(), uncommitted(root)
     if head != commit:
         raise StageError(
-            f"the clone {root} is at commit {head[:12]}, the flow at {commit[:12]}; pull there", again=False
+            f"the clone {root} is at commit {head[:12]}, the flow is at {commit[:12]}; pull there", again=False
         )
     if changed:
         raise StageError(

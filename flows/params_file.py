@@ -80,7 +80,7 @@ def _set(tree: Any, parts: list[Any], value: Any, name: str, path: Path) -> None
             raise UserError(f"{path} has no '{name}': there is no '{part}' to change; use a name that the file has")
         tree = tree[key]
     if not isinstance(tree, dict):
-        raise UserError(f"{path} has no '{name}': it goes on below a single value; use a name that the file has")
+        raise UserError(f"{path} has no '{name}': it names a key of a single value; use a name that the file has")
     tree[_key(tree, parts[-1])] = value
 
 

@@ -91,7 +91,7 @@ class Server:
             except httpx.HTTPError:
                 time.sleep(0.2)
         else:
-            raise UserError(f"Prefect's server did not start; {self.log} says why")
+            raise UserError(f"Prefect's server did not start; see {self.log} for the reason")
 
 
 def _free(port: int) -> bool:

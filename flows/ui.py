@@ -32,7 +32,7 @@ def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
 
         from flows.pipeline import pipeline
 
-        say(f"{server.address}: the pipeline is at Deployments, ream/{DEPLOYMENT}; Ctrl-C ends the server")
+        say(f"{server.address}: the pipeline is at Deployments, ream/{DEPLOYMENT}; Ctrl-C stops the server")
         try:
             with _interrupted_until_it_ends():
                 pipeline.serve(
@@ -43,7 +43,7 @@ def serve(root: Path, port: int, say: Callable[[str], None]) -> None:
                     pause_on_shutdown=False,
                 )
         except KeyboardInterrupt:
-            say("the server ends")
+            say("the server stops")
 
 
 @contextmanager

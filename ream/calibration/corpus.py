@@ -153,7 +153,7 @@ def _sequences(path: Path, column: pa.ChunkedArray) -> list[list[int]]:
             ids = values[begin:end]
             if not ids or None in ids or min(ids) < 0:
                 what = "no tokens" if not ids else "an empty value among its tokens" if None in ids else "a negative id"
-                raise UserError(f"{path}, row {len(sequences) + 1}: {what}; leave the row out or correct it")
+                raise UserError(f"{path}, row {len(sequences) + 1}: {what}; correct the row or remove it")
             sequences.append(ids)
     return sequences
 

@@ -124,9 +124,9 @@ def _line_text(line: bytes, column: str, where: str) -> str:
     except UnicodeDecodeError:
         raise UserError(f"{where}: not UTF-8; convert the file") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg}); one object a line is expected") from None
+        raise UserError(f"{where}: not valid JSON ({error.msg}); one object per line is expected") from None
     if not isinstance(value, dict):
-        raise UserError(f"{where}: {type(value).__name__} where one JSON object a line is expected")
+        raise UserError(f"{where}: {type(value).__name__} where one JSON object per line is expected")
     if column not in value:
         raise UserError(f"{where}: no column '{column}'; it has: {', '.join(value)}")
     text = value[column]

@@ -19,7 +19,7 @@ def largest_remainder(ratios: Mapping[str, float], total: int) -> dict[str, int]
     exact = {source: Fraction(str(ratio)) for source, ratio in ratios.items()}
     whole = sum(exact.values())
     if whole <= 0 or min(exact.values()) < 0 or total < 0:
-        raise ValueError(f"ratios {dict(ratios)} of {total}: nothing may be negative, and one ratio must be positive")
+        raise ValueError(f"ratios {dict(ratios)} of {total}: no number may be negative, and one ratio must be positive")
     quotas = {source: ratio / whole * total for source, ratio in exact.items()}
     shares = {source: int(quota) for source, quota in quotas.items()}
     left = total - sum(shares.values())
@@ -48,8 +48,8 @@ def mix_sequences(
         has = len(corpora.get(source, []))
         if has < share:
             raise UserError(
-                f"source '{source}' has {has} sequences and the mix needs {share} of its {total}; "
-                "draw more of it or lower the mix's sequences"
+                f"source '{source}' has {has} sequences, but the mix of {total} needs {share} from it; "
+                "draw more from it or lower the mix's sequences"
             )
         rows += [(source, ids) for ids in corpora.get(source, [])[:share]]
     return rows

@@ -73,7 +73,7 @@ def draw(
     if sequences is not None:
         return Drawn(drawn, read, read - len(drawn))
     raise UserError(
-        f"{len(drawn)} of {read} documents have at least {least} tokens, and {wanted} are needed; "
+        f"{len(drawn)} of {read} documents have at least {least} tokens, but {wanted} are needed; "
         "lower calibration.sequences, calibration.tokens or calibration.fill, or give the source more text"
     )
 

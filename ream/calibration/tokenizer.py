@@ -96,7 +96,7 @@ def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> 
     except (OSError, ValueError, ImportError) as error:
         raise UserError(
             f"model '{folder_or_id}' has no tokenizer that can be loaded: {_line(error)}; put its {FAST} there or, if "
-            "it comes with code of its own, set model.trust_remote_code"
+            "it comes with its own code, set model.trust_remote_code"
         ) from None
 
     def encode(text: str) -> list[int]:

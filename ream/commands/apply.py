@@ -12,18 +12,18 @@ from ream.errors import UserError
 
 def apply(
     model: ModelArgument,
-    recipe: Annotated[Path, typer.Argument(help="A recipe.safetensors.")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe.safetensors of a compression.")],
     out: OutArgument,
     merge_dtype: Annotated[
         str | None,
         typer.Option(help="For quantised models: original or bfloat16 [default: the format of the original]."),
     ] = None,
     shard_size: Annotated[
-        float | None, typer.Option(help="GB up to which shards are filled [default: the original's shards].")
+        float | None, typer.Option(help="Fill shards up to this many GB [default: the original's shards].")
     ] = None,
     keep_shards: KeepShards = None,
 ) -> None:
-    """Write the checkpoint of a recipe from the original model."""
+    """Write a compressed checkpoint from its recipe and the original model."""
     from ream.models.family.architecture import architecture_of
     from ream.models.inspection.manifest import source_of
     from ream.models.storage.checkpoint import Checkpoint
@@ -33,9 +33,11 @@ def apply(
     check_shards(model, keep_shards)
     check_output(out)
     if shard_size is not None and shard_size <= 0:
-        raise UserError(f"--shard-size: {shard_size} is not a size; give GB above 0, or leave it out")
+        raise UserError(f"--shard-size: {shard_size} is not a size; give a number of GB above 0, or leave it out")
     if merge_dtype not in (None, "original", "bfloat16"):
-        raise UserError(f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16")
+        raise UserError(
+            f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
+        )
     loaded = load_recipe(recipe)
     checkpoint = Checkpoint(source_of(model, keep_shards is not False))
     check_recipe(loaded, checkpoint.digest(), model)

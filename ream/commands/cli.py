@@ -34,7 +34,7 @@ for command in COMMANDS:
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end."""
+    """Print the version and exit."""
     if wanted:
         typer.echo(f"ream {__version__}")
         raise typer.Exit
@@ -44,7 +44,7 @@ def print_version(wanted: bool) -> None:
 def common(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Shrink Mixture-of-Experts language models by merging their experts, without training."""
@@ -92,7 +92,7 @@ def usage_error(error: TyperException) -> str:
         if line is not None:
             return line
     message = " ".join(error.format_message().split()).rstrip(".")
-    return f"{message} (--help lists what there is)"
+    return f"{message} (see --help)"
 
 
 if __name__ == "__main__":

@@ -42,7 +42,10 @@ def compress(
     mix: Mix = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Own tokens: Parquet rows {source, input_ids}; all are used unless --mix weighs them."),
+        typer.Option(
+            help="Parquet file of your own tokens, with rows {source, input_ids}; all rows are used unless --mix gives "
+            "ratios."
+        ),
     ] = None,
     group_size: GroupSize = None,
     sequences: Sequences = None,
@@ -54,7 +57,7 @@ def compress(
 ) -> None:
     """Compress a model in one command, without DVC.
 
-    The same command, given again, continues an interrupted run.
+    To resume an interrupted run, give the same command again.
     """
     check_shards(model, keep_shards)
     request = Request(
@@ -115,7 +118,7 @@ def compress_model(
         settings = settings_of(params, *cell, ranks=1 if ranks is None else ranks.size)
         check_settings(workspace, settings)
         if is_finished(request.out, workspace, settings, params, *cell):
-            say(f"{request.out}: was finished before; the interrupted run's files beside it are removed")
+            say(f"{request.out}: already finished; removing the interrupted run's files next to it")
             if ranks is not None:
                 ranks.meet(PREPARED, False)
         else:
@@ -167,7 +170,7 @@ def _run(
         shard_gb=params.merge.shard_gb,
     )
     before = original.manifest.parameters
-    say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a card and the recipe")
+    say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a model card and the recipe")
 
 
 def _options(cell: Cell, ranks: "Ranks | None") -> StageOptions:
@@ -185,7 +188,9 @@ def _draw_text(params: "Params", workspace: Workspace, cell: Cell, say: Callable
     for source in sources_of(params, cell.mix):
         resumed = workspace.has_finished_layers() and workspace.calibration(source).exists()
         if resumed and isinstance(params.sources[source], HubSource):
-            say(f"{source}: as the interrupted run has drawn it")  # the hub may have changed, or be out of reach
+            say(
+                f"{source}: the interrupted run's sequences are used again"
+            )  # the hub may have changed, or be out of reach
         else:
             say(calibration.run(params, workspace, StageOptions(source=source)))
 

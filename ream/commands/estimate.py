@@ -34,7 +34,7 @@ def estimate(
     experts: Experts,
     method: Method = "ream",
     mix: Mix = None,
-    out: Annotated[Path, typer.Option(help="Folder that would be written: its disk must have room.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="Folder that would be written; its disk must have room.")] = Path("."),
     group_size: GroupSize = None,
     sequences: Sequences = None,
     tokens: Tokens = None,
@@ -42,10 +42,10 @@ def estimate(
     settings: Settings = None,
     params: ParamsFile = None,
 ) -> None:
-    """Say what a compression would need before anything runs.
+    """Estimate what a compression would need, before anything runs.
 
-    Sizes, memory, disk, arithmetic and time, from the config and the headers of the shards, or from the config alone
-    where there are no shards. Ends with an error where this machine has no room.
+    Prints sizes, memory, disk, arithmetic and time. They follow from the config and the headers of the shards, or from
+    the config alone if there are no shards. Ends with an error if this machine has too little memory or disk.
     """
     request = Request(
         model=model,

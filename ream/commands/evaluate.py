@@ -21,7 +21,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
     backend: Annotated[str | None, typer.Option(help="hf or vllm [default: from the params file].")] = None,
-    limit: Annotated[int | None, typer.Option(help="Items of each task [default: from the suite].")] = None,
+    limit: Annotated[int | None, typer.Option(help="Items per task [default: from the suite].")] = None,
     allow_code_execution: Annotated[
         bool, typer.Option("--allow-code-execution", help="Run generated code where a task asks for it.")
     ] = False,
@@ -30,7 +30,7 @@ def evaluate(
 ) -> None:
     """Score a model on a suite of tasks.
 
-    Multiple-choice (MC) and generative (GEN) tasks, and held-out loss.
+    A suite has multiple-choice (MC) and generative (GEN) tasks, and held-out loss.
     """
     request = ScoreRequest(
         model=model,

@@ -5,10 +5,10 @@ from ream.commands.output import print_rows
 
 
 def inspect(model: ModelArgument) -> None:
-    """Say what a model is, and what would be compressed.
+    """Describe a model, and what would be compressed.
 
     Reads config.json and the headers of the shards; for a folder without shards, config.json alone. For a family that
-    ream does not know: what an entry for it must contain.
+    ream does not know, it prints what an entry for it must contain.
     """
     from ream.machine.files import read_table
     from ream.models.family.families import FAMILIES, expert_counts, family_of

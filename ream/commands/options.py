@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
-OutArgument = Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")]
-Experts = Annotated[int, typer.Option(min=1, help="K, the experts to keep in every layer.")]
+OutArgument = Annotated[Path, typer.Argument(help="Folder to write; must be empty or not exist yet.")]
+Experts = Annotated[int, typer.Option(min=1, help="K, the number of experts to keep in every layer.")]
 Method = Annotated[str, typer.Option(help="A method of the params file.")]
 Mix = Annotated[
     str | None,
@@ -15,13 +15,13 @@ Mix = Annotated[
 ]
 GroupSize = Annotated[
     int | None,
-    typer.Option(help="C, the most experts a centroid absorbs [default: from the params file, else 16]."),
+    typer.Option(help="C, the most experts that a centroid absorbs [default: from the params file, else 16]."),
 ]
 Sequences = Annotated[
     int | None,
     typer.Option(help="Sequences from each source; for sequential methods, in total [default: from the params file]."),
 ]
-Tokens = Annotated[int | None, typer.Option(help="Tokens of a sequence [default: from the params file].")]
+Tokens = Annotated[int | None, typer.Option(help="Tokens per sequence [default: from the params file].")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: from the params file].")]
 KeepShards = Annotated[
     bool | None,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 DEFAULT_GROUP_SIZE = 16
 # Settings that a compression decides by itself, and how.
 DECIDED = {
-    "model.path": "the argument MODEL gives it",
-    "run": "--method, --experts and --mix give it",
+    "model.path": "the argument MODEL sets it",
+    "run": "--method, --experts and --mix set it",
     "exports": "it belongs to the graph of dvc.yaml",
     "rank": "it belongs to the graph of dvc.yaml",
 }
@@ -98,7 +98,7 @@ def check_shards(model: str, keep_shards: bool | None) -> None:
     """
     if keep_shards is False and Path(model).is_dir():
         raise UserError(
-            f"--drop-shards is for models of the hub; '{model}' is a folder, whose shards stay: leave it out"
+            f"--drop-shards is for models of the hub, but '{model}' is a folder, whose shards are kept; leave it out"
         )
 
 

@@ -56,7 +56,7 @@ def check_settings(workspace: Workspace, settings: dict[str, Any]) -> None:
     if differs := difference(read_json(workspace.request), settings):
         raise UserError(
             f"{workspace.root} holds an interrupted run with other settings: {differs}; "
-            "give the old settings to continue it, or delete that folder to start anew"
+            "give the old settings to resume it, or delete that folder to start over"
         )
 
 

@@ -68,14 +68,15 @@ def stage(
     name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")],
     source: Annotated[str | None, typer.Option(help="Calibration source.")] = None,
     mix: Annotated[str | None, typer.Option(help="Calibration mix.")] = None,
-    method: Annotated[str | None, typer.Option(help="Method.")] = None,
-    experts: Annotated[int | None, typer.Option(help="Experts kept.")] = None,
+    method: Annotated[str | None, typer.Option(help="A method of the params file.")] = None,
+    experts: Annotated[int | None, typer.Option(help="K, the number of experts kept in every layer.")] = None,
     export: Annotated[str | None, typer.Option(help="Export to write.")] = None,
     shard: Annotated[
-        int | None, typer.Option(help="Statistics only: walk this part of the sequences, counted from 0.")
+        int | None, typer.Option(help="Statistics only: process this part of the sequences, numbered from 0.")
     ] = None,
     shards: Annotated[
-        int | None, typer.Option(help="Statistics only: the number of parts; a run without adds them up.")
+        int | None,
+        typer.Option(help="Statistics only: the number of parts. Run without --shard and --shards to add them up."),
     ] = None,
     params: ParamsFile = None,
     root: Annotated[Path, typer.Option(help="Folder of the artifacts.")] = Path("artifacts"),
@@ -84,7 +85,7 @@ def stage(
 ) -> None:
     """Run one stage of the graph, as dvc.yaml does.
 
-    It reads and writes the artifacts of this folder.
+    It reads and writes the artifacts in the folder given by --root.
     """
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"shard": shard, "shards": shards}

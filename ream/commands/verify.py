@@ -9,7 +9,7 @@ from ream.commands.output import print_rows
 
 
 def verify(out: Annotated[Path, typer.Argument(help="A folder that ream has written.")]) -> None:
-    """Check a written model.
+    """Check a model that ream has written.
 
     Checks config, index, recipe, shapes, dtypes, finite values, and the SHA-256 of every file.
     """

@@ -114,16 +114,16 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
     needs = estimated.needs
     return {
         "layers": f"{estimated.layers}{extra}, {estimated.moe_layers} of them with routed experts",
-        "experts": f"{estimated.experts} -> {estimated.work.experts} in each",
+        "experts": f"{estimated.experts} -> {estimated.work.experts} per layer",
         "parameters": f"{estimated.parameters_before:,} -> {estimated.parameters_after:,} ({share:.0%})",
-        "active": f"{estimated.active_before:,} -> {estimated.active_after:,} for a token",
+        "active": f"{estimated.active_before:,} -> {estimated.active_after:,} per token",
         "on disk": f"{_gb(estimated.bytes_before)} -> {_gb(estimated.bytes_after)}",
         "host memory": f"{_gb(estimated.host)} at its peak",
         **{f"  {name}": _gb(size) for name, size in needs.host.items() if size},
         **({"device memory": f"{_gb(estimated.device)} at its peak"} if needs.device else {}),
-        **({f"  {name}, there": _gb(size) for name, size in needs.device.items()}),
-        "disk, while it runs": f"{_gb(needs.disk)} beside the original",
-        "arithmetic": f"{_tera(flops.total)} in all",
+        **({f"  {name}, on the device": _gb(size) for name, size in needs.device.items()}),
+        "disk, while running": f"{_gb(needs.disk)} in addition to the original",
+        "arithmetic": f"{_tera(flops.total)} in total",
         "  attention, dense layers": _tera(flops.layers),
         "  experts, all tokens": f"{_tera(flops.dense)}, for the statistics",
         "  experts, routed tokens": _tera(flops.routed),
@@ -131,7 +131,8 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         "  assignment": f"{flops.assignment:.2g} steps",
         **({"  refit": f"{_tera(flops.refit)} at most, {_tera(flops.solving)} in float64"} if flops.refit else {}),
         "time": f"{duration(estimated.seconds(rates))} or more: the arithmetic at the {rates.compute / GIGA:,.0f} "
-        f"GFLOP/s of {dtype} and {rates.double / GIGA:,.0f} of float64 just measured on {device}; reading comes on top",
+        f"GFLOP/s of {dtype} and {rates.double / GIGA:,.0f} of float64 just measured on {device}; reading the "
+        "shards adds to it",
     }
 
 
@@ -169,9 +170,9 @@ def check_fits(estimated: Estimate, out: Path, resumed: Path | None = None) -> N
     if needs.disk > disk:
         lower = "calibration.sequences" if needs.walking else "the number of experts"
         raise UserError(
-            f"{out.absolute()}: about {_gb(needs.disk)} of disk are needed while it runs and {_gb(disk)} are "
+            f"{out.absolute()}: about {_gb(needs.disk)} of disk is needed while it runs, but {_gb(disk)} is "
             f"free; choose another folder or free space, or lower {lower}"
-            + (", or leave merge.dtype: bfloat16 away" if work.unquantised and estimated.quantised else "")
+            + (", or leave out merge.dtype: bfloat16" if work.unquantised and estimated.quantised else "")
         )
 
 
@@ -182,8 +183,8 @@ def _too_much(what: str, needed: int, free: int, parts: dict[str, int], work: Wo
     if work.dtype == torch.float32:
         advice.append("compute.dtype (bfloat16 takes half)")
     listed = ", ".join(f"{name} {_gb(parts[name])}" for name in large)
-    lower = f"lower {' or '.join(advice)}" if advice else "no setting makes them smaller: use a larger machine"
-    return f"{what}: about {_gb(needed)} are needed ({listed}) and {_gb(free)} are free; {lower}"
+    lower = f"lower {' or '.join(advice)}" if advice else "no setting makes it smaller: use a larger machine"
+    return f"{what}: about {_gb(needed)} is needed ({listed}), but {_gb(free)} is free; {lower}"
 
 
 def billions(parameters: int) -> str:

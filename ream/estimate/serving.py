@@ -49,14 +49,14 @@ KERNELS = (
     Kernel(
         "vLLM's fused top-k softmax (CUDA)",
         lambda experts, groups: experts in FUSED_TOPK,
-        "go through two slower general kernels",
+        "run through two slower general kernels",
         f"{VLLM}/topk_softmax_kernels.cu",
         scores="softmax",
     ),
     Kernel(
         "SGLang's moe_fused_gate",
         lambda experts, groups: experts & (experts - 1) == 0 and experts // groups <= 32,
-        "are refused by the kernel: it wants a power of two, at most 32 to a router group",
+        "are refused by the kernel, which needs a power of two, with at most 32 per router group",
         f"{SGLANG}/00c0d65c552fd89c699b7fab96b6172873769a14/sgl-kernel/csrc/moe/moe_fused_gate.cu",
         scores="sigmoid",
         grouped=True,
@@ -64,13 +64,13 @@ KERNELS = (
     Kernel(
         "FlashInfer's TensorRT-LLM kernels for FP8",
         lambda experts, groups: experts % 4 == 0,
-        "are refused: their router wants a multiple of 4",
+        "are refused, because the router needs a multiple of 4",
         f"{FLASHINFER}/trtllm_fused_moe_kernel_launcher.cu",
     ),
     Kernel(
         f"SGLang's expert parallelism over {GPUS} GPUs",
         lambda experts, groups: experts % GPUS == 0,
-        "are refused: every GPU must have as many",
+        "are refused, because every GPU must have the same number",
         f"{SGLANG}/008d7d0e947e436a572cf8243674adf264dc8836/python/sglang/srt/layers/moe/fused_moe_triton/layer.py",
     ),
 )
@@ -93,7 +93,7 @@ def concerns(model: Architecture, experts: int) -> list[str]:
         possible = [count for count in taken_counts if _can_keep(model, count)]
         nearest = [max((n for n in possible if n < experts), default=0), min(n for n in possible if n > experts)]
         lines.append(
-            f"{experts} experts {kernel.otherwise}: {kernel.name}; nearest that it takes: "
+            f"{kernel.name}: {experts} experts {kernel.otherwise}; nearest supported: "
             + " or ".join(f"{count}" for count in nearest if count)
         )
     return lines

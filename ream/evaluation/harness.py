@@ -216,7 +216,9 @@ def headline(
         if metric in (None, key_metric) and chosen in (None, key_filter):
             value, stderr = float(metrics[key]), metrics.get(f"{key_metric}_stderr,{key_filter}")
             if not 0 <= value <= 1:
-                raise UserError(f"metric '{key}' of task '{name}' is {value}, not a share of 1; choose another metric")
+                raise UserError(
+                    f"metric '{key}' of task '{name}' is {value}, not between 0 and 1; choose another metric"
+                )
             return value, stderr if isinstance(stderr, float) else None, key
     asked = ",".join(part for part in (metric, chosen) if part)
     raise UserError(f"metric '{asked}' of task '{name}' is unknown; it has: {', '.join(keys)}")

@@ -115,7 +115,7 @@ class RankMean:
             ValueError: no sequence was given.
         """
         if not self.count:
-            raise ValueError("no sequence was given, there is no mean rank")
+            raise ValueError("no sequence was given, so there is no mean rank")
         (numerical, numerical_error), (effective, effective_error) = (self._mean(kind) for kind in range(2))
         return Ranks(numerical, numerical_error, effective, effective_error, self.count, self.largest / self.count)
 

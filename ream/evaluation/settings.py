@@ -73,7 +73,7 @@ def check_code_execution(name: str, allowed: bool) -> None:
     if not allowed:
         raise UserError(
             f"task '{name}' executes code that the model writes; leave it out, or set "
-            "evaluation.allow_code_execution: true on a machine that has nothing to lose"
+            "evaluation.allow_code_execution: true on a machine that holds nothing of value"
         )
 
 
@@ -109,8 +109,8 @@ def check_chat(tokenizer: object, chat_tasks: Sequence[str]) -> None:
     """
     if chat_tasks and tokenizer is not None and getattr(tokenizer, "chat_template", None) is None:
         raise UserError(
-            f"the model's tokenizer has no chat template, but the suite puts {', '.join(chat_tasks)} through it; take "
-            "them out of the suite's chat_template"
+            f"the model's tokenizer has no chat template, but the suite needs one for {', '.join(chat_tasks)}; remove "
+            "these tasks from the suite's chat_template"
         )
 
 

@@ -54,7 +54,7 @@ def held_out_windows(
     if len(stream) <= wanted - tokens:
         full = len(stream) // tokens
         raise UserError(
-            f"the held-out text of '{source}' fills {full} windows of {tokens} tokens and {sequences} are wanted; "
+            f"the held-out text of '{source}' fills {full} windows of {tokens} tokens, but {sequences} are needed; "
             "lower the suite's loss_sequences or loss_tokens"
         )
     windows = np.full(wanted, PADDING, dtype=np.int32)

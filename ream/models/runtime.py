@@ -33,7 +33,7 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"compute.device: {name} is asked for, but torch sees no CUDA device; use cpu or auto")
+        raise UserError(f"compute.device: {name} was requested, but torch sees no CUDA device; use cpu or auto")
     return torch.device(name)
 
 

@@ -68,7 +68,7 @@ class Refit(Section):
     ridge: float = Field(1e-3, ge=0, description="λ, the strength of the pull towards the merged weights")
     sweeps: int = Field(20, ge=1, description="largest number of passes over the calibration tokens")
     iterations: int = Field(
-        0, ge=0, description="steps of the fit of all projections, about a pass over the tokens each; 0: no fit"
+        0, ge=0, description="steps of the fit of all projections, each about one pass over the tokens; 0: no fit"
     )
 
     @model_serializer(mode="wrap")
@@ -119,7 +119,9 @@ class Method(Section):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names a term twice: {values}")
         if self.refit is not None and not self.sequential:
-            raise ValueError("refit needs sequential: true: each layer is fitted behind the refitted layers")
+            raise ValueError(
+                "refit needs sequential: true: each layer is fitted on the output of the refitted layers before it"
+            )
         return self
 
     @model_serializer(mode="wrap")

@@ -20,7 +20,7 @@ class Import(Section):
     model: str | None = Field(None, min_length=1, description="the original's hub id or folder")
     method: str | None = Field(None, min_length=1, description="'original' for the original itself")
     experts: int | None = Field(None, ge=1, description="routed experts per layer")
-    mix: dict[str, float] = Field(default={}, description="calibration source to its ratio")
+    mix: dict[str, float] = Field(default={}, description="maps a calibration source to its ratio")
     parameters: int | None = Field(None, ge=1, description="parameters of the model, for the overview")
 
     @property

@@ -12,7 +12,7 @@ class Calibration(Section):
     """The sequences that are drawn from every source."""
 
     sequences: int = Field(ge=1, description="sequences from each source; for sequential methods, in total")
-    tokens: int = Field(ge=8, description="tokens of a sequence")
+    tokens: int = Field(ge=8, description="tokens per sequence")
     fill: float = Field(0.9, gt=0, le=1, description="fraction of a sequence that a document must fill")
     seed: int = Field(0, ge=0)
 
@@ -34,7 +34,9 @@ class HubSource(Section):
     split: str = "train"
     revision: str | None = None
     column: str = "text"
-    where: dict[str, list[str]] = Field(default_factory=dict, description="column to the values of the rows to keep")
+    where: dict[str, list[str]] = Field(
+        default_factory=dict, description="maps a column to the values of the rows to keep"
+    )
     streaming: bool = True
     shuffle_buffer: int = Field(10_000, ge=1)
 

@@ -15,10 +15,10 @@ class Suite(Section):
     loss: list[str] = Field(default=[], description="built-in sources whose held-out loss is measured")
     num_fewshot: dict[str, int] = {}
     metric: dict[str, str] = Field(
-        default={}, description="task to metric; default: acc for MC, the task's first for GEN"
+        default={}, description="maps a task to a metric; default: acc for MC, the task's first for GEN"
     )
     chat_template: list[str] = Field(default=[], description="tasks whose prompts go through the model's chat template")
-    limit: int | None = Field(None, ge=1, description="items of each task; null: all")
+    limit: int | None = Field(None, ge=1, description="items per task; null: all")
     loss_sequences: int = Field(64, ge=1)
     loss_tokens: int = Field(512, ge=8)
 

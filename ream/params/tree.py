@@ -55,7 +55,7 @@ class Params(Section):
         for section in NAMED_ENTRIES:
             for name in getattr(self, section):
                 if not NAME.fullmatch(name):
-                    raise UserError(f"{section}.{name}: a name has letters, digits, '.', '_' and '-' only")
+                    raise UserError(f"{section}.{name}: use letters, digits, '.', '_' and '-' only")
 
     def _check_run(self) -> None:
         """Refuse names in the section run that do not exist, and methods in the list of the other kind."""
@@ -84,7 +84,9 @@ class Params(Section):
             if export.method not in methods:
                 raise unknown(f"exports.{name}: method", export.method, methods, "the run section")
             if export.experts not in self.run.experts:
-                raise UserError(f"exports.{name}: {export.experts} experts is not in run.experts {self.run.experts}")
+                raise UserError(
+                    f"exports.{name}: {export.experts} experts is not in run.experts {self.run.experts}; add it there"
+                )
 
     def method(self, name: str) -> Method:
         """A method by its name.

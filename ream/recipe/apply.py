@@ -197,7 +197,7 @@ def _check_corrections(recipe: LayerRecipe, architecture: Architecture, layer: i
             given, expected = list(tensor.shape), [hidden, width] if part == "down" else [width, hidden]
             if given != expected:
                 raise UserError(
-                    f"recipe, layer {layer}: corrections have shape {given}, the {part} projections {expected}; it "
+                    f"recipe, layer {layer}: corrections have shape {given}, but the {part} projections {expected}; it "
                     "belongs to another model"
                 )
 
@@ -213,11 +213,11 @@ def compressed_layers(checkpoint: Checkpoint, architecture: Architecture, recipe
     decoder = [layer for layer in architecture.moe_layers if layer < architecture.layers]
     if sorted(recipe.layers) not in (list(architecture.moe_layers), decoder):
         raise UserError(
-            f"the recipe is for MoE layers {sorted(recipe.layers)}, the model has {list(architecture.moe_layers)}"
+            f"the recipe is for MoE layers {sorted(recipe.layers)}, but the model has {list(architecture.moe_layers)}"
         )
     counts = {len(layer.groups.kept) for layer in recipe.layers.values()}
     if len(counts) > 1:
-        raise UserError(f"the recipe keeps different numbers of experts, {sorted(counts)}; the config has room for one")
+        raise UserError(f"the recipe keeps different numbers of experts, {sorted(counts)}; a config can hold only one")
     latest = Latest()
     return {
         index: CompressedLayer(checkpoint, architecture, index, layer, latest)

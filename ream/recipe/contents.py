@@ -67,7 +67,8 @@ def read_contents(folder: Path) -> Contents:
     path = folder / CONTENTS
     if not path.exists():
         raise UserError(
-            f"{folder} has no {CONTENTS}, so it is not a finished output of this ream; write it with `ream apply`"
+            f"{folder} has no {CONTENTS}, so it is not a finished output of this version of ream; write it with "
+            "`ream apply`"
         )
     read = read_json(path)
     try:

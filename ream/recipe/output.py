@@ -66,7 +66,7 @@ def check_recipe(recipe: Recipe, digest: str, where: str) -> None:
     """
     if recipe.facts.get("digest") != digest:
         made_from = f"{recipe.facts.get('model')} (digest {str(recipe.facts.get('digest'))[:12]})"
-        raise UserError(f"the recipe was made from {made_from}, {where} is another model (digest {digest[:12]})")
+        raise UserError(f"the recipe was made from {made_from}, but {where} is another model (digest {digest[:12]})")
 
 
 def write_checkpoint(

@@ -50,10 +50,10 @@ def verify(folder: Path) -> dict[str, str]:
         for shard in checkpoint.headers:
             _check_hash(folder, shard, contents, _read_shard(checkpoint, shard, progress))
     return {
-        "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, by config and recipe",
+        "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, as config and recipe say",
         "tensors": f"{len(checkpoint.tensors)}, {checkpoint.parameters:,} parameters, all values finite",
-        "shards": f"{len(checkpoint.headers)}, {total / 1e9:.2f} GB, as they were written (SHA-256)",
-        "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, as it was written (SHA-256)",
+        "shards": f"{len(checkpoint.headers)}, {total / 1e9:.2f} GB, unchanged since they were written (SHA-256)",
+        "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, unchanged since it was written (SHA-256)",
     }
 
 
@@ -72,13 +72,13 @@ def _check_recipe(recipe: Recipe, architecture: Architecture, folder: Path) -> N
     """Check that the recipe is for the model's layers, experts and width."""
     if tuple(sorted(recipe.layers)) != architecture.moe_layers:
         raise UserError(
-            f"{folder / RECIPE} is for layers {sorted(recipe.layers)}, the model's MoE layers are "
+            f"{folder / RECIPE} is for layers {sorted(recipe.layers)}, but the model's MoE layers are "
             f"{list(architecture.moe_layers)}; {AGAIN}"
         )
     for index, layer in recipe.layers.items():
         if len(layer.groups.kept) != architecture.experts:
             raise UserError(
-                f"{folder / RECIPE} keeps {len(layer.groups.kept)} experts in layer {index}, the model has "
+                f"{folder / RECIPE} keeps {len(layer.groups.kept)} experts in layer {index}, but the model has "
                 f"{architecture.experts}; {AGAIN}"
             )
         try:
@@ -97,8 +97,8 @@ def _check_dtypes(checkpoint: Checkpoint, architecture: Architecture) -> None:
             alike = first.setdefault(re.sub(rf"\.{role.expert}\.(?=\D)", ".*.", info.name), info)
             if (info.dtype, info.shape) != (alike.dtype, alike.shape):
                 raise UserError(
-                    f"{checkpoint.folder / info.shard}: {info.name} is {info.dtype} {list(info.shape)}, {alike.name} "
-                    f"is {alike.dtype} {list(alike.shape)}; {AGAIN}"
+                    f"{checkpoint.folder / info.shard}: {info.name} is {info.dtype} {list(info.shape)}, but "
+                    f"{alike.name} is {alike.dtype} {list(alike.shape)}; {AGAIN}"
                 )
 
 
@@ -114,8 +114,8 @@ def _check_tensors(checkpoint: Checkpoint, contents: Contents) -> int:
         raise UserError(f"{folder}: {entries - len(checkpoint.tensors)} tensors are in two shards; {AGAIN}")
     if (len(checkpoint.tensors), checkpoint.parameters) != (contents.tensors, contents.parameters):
         raise UserError(
-            f"{folder} has {len(checkpoint.tensors)} tensors of {checkpoint.parameters:,} parameters, {CONTENTS} says "
-            f"{contents.tensors} of {contents.parameters:,}; {AGAIN}"
+            f"{folder} has {len(checkpoint.tensors)} tensors of {checkpoint.parameters:,} parameters, but {CONTENTS} "
+            f"says {contents.tensors} of {contents.parameters:,}; {AGAIN}"
         )
     surplus = {path.name for path in folder.glob("*.safetensors")} - {*checkpoint.headers, RECIPE}
     if surplus:
@@ -134,7 +134,7 @@ def _check_index(checkpoint: Checkpoint, total: int) -> None:
         raise UserError(f"{path} does not name {min(unnamed)}; {AGAIN}")
     if index.get("metadata", {}).get("total_size", total) != total:
         raise UserError(
-            f"{path} says total_size {index['metadata']['total_size']}, the tensors have {total} bytes; {AGAIN}"
+            f"{path} says total_size {index['metadata']['total_size']}, but the tensors have {total} bytes; {AGAIN}"
         )
 
 
@@ -146,7 +146,7 @@ def _check_hash(folder: Path, name: str, contents: Contents, sha256: str | None)
         raise UserError(f"{folder / name} is missing; {AGAIN}")
     if sha256 != contents.files[name].sha256:
         raise UserError(
-            f"{folder / name} has changed since it was written (SHA-256 {sha256[:12]}, {CONTENTS} says "
+            f"{folder / name} has changed since it was written (SHA-256 {sha256[:12]}, but {CONTENTS} says "
             f"{contents.files[name].sha256[:12]}); fetch it again, or {AGAIN}"
         )
 

@@ -43,4 +43,4 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
             facts = recipe_facts(params, workspace, manifest, mix, method, experts)
             write_grouping(folder / workspace.grouping(mix, method, experts).name, layers, facts)
     kept = ", ".join(map(str, params.run.experts))
-    return f"grouping {mix} {method}: {kept} of {manifest.experts} experts stay; largest group {largest}"
+    return f"grouping {mix} {method}: {kept} of {manifest.experts} experts kept; largest group {largest}"

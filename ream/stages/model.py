@@ -22,7 +22,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """
     if not params.run.rank:
         raise UserError(
-            "run.rank names no mix, and the graph's report needs one; rank.sequences: 0 makes it cost nothing"
+            "run.rank names no mix, but the report needs one; add a mix (with rank.sequences: 0 it costs nothing)"
         )
     manifest = manifest_of(params.model.path, params.model.multi_token)
     check_sizes(params, manifest)

@@ -47,8 +47,8 @@ class Batches:
         """
         if not 0 <= number < shards <= len(self):
             raise UserError(
-                f"shard {number} of {shards}: shards count from 0, and there can be at most as many as there are "
-                f"micro-batches, {len(self)}; lower compute.batch_tokens to get more micro-batches"
+                f"shard {number} of {shards}: shards are numbered from 0, and there can be at most {len(self)}, one "
+                "per micro-batch; lower compute.batch_tokens to get more micro-batches"
             )
         first, last = number * len(self) // shards, (number + 1) * len(self) // shards
         return slice(first * self.rows, min(last * self.rows, len(self.ids)))

@@ -124,7 +124,7 @@ class Ranks:
             return device
         if ":" in device:
             raise UserError(
-                f"compute.device: {device} is one GPU, and there are {self.size} ranks; auto gives each its own"
+                f"compute.device: {device} is one GPU, but there are {self.size} ranks; auto gives every rank its own"
             )
         if self.local_size > torch.cuda.device_count():
             raise UserError(
@@ -206,8 +206,8 @@ class Ranks:
             self._error_known = True
             self._disconnect()  # the other ranks notice by themselves
             raise UserError(
-                "another rank was killed or does not answer, torchrun tells which; the same command goes on where this "
-                "one stood"
+                "another rank was killed or does not answer (torchrun says which); run the same command again to "
+                "resume where this run stopped"
             ) from error
 
 

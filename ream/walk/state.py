@@ -112,7 +112,7 @@ class WalkState:
             differs = difference(progress.get("facts", {}), self.facts)
             raise UserError(
                 f"{self.folder} holds an interrupted run with other settings{differs and f' ({differs})'}; "
-                "restore them to go on, or delete it"
+                "restore them to resume it, or delete the folder"
             )
         (self.folder / "progress.json").unlink()
         for path in (*self.folder.glob("layer-*"), *self.folder.glob("hidden-*"), *self.folder.glob("*.map")):
@@ -161,7 +161,7 @@ class WalkState:
         name = self._map_name(self.next_layer)
         path = self.folder / f"{name}.map"
         if not path.exists() or path.stat().st_size != math.prod(shape) * dtype.itemsize:
-            raise UserError(f"{path} is not what was committed; delete {self.folder} to walk again")
+            raise UserError(f"{path} is not what was committed; delete {self.folder} to start over")
         if self.fits(shape, dtype):
             return MappedTensor(path, shape, dtype).tensor.clone()
         return self.room(name, shape, dtype)  # the file keeps its contents

@@ -105,7 +105,7 @@ def test_many_row_groups_and_further_columns(tmp_path):
         ({"source": ["a"], "input_ids": [[True]]}, r"column 'input_ids' holds list<\w+: bool>"),
         ({"source": pa.array([], pa.string()), "input_ids": pa.array([], pa.list_(pa.int32()))}, r"has no rows"),
         ({"source": ["a", None], "input_ids": [[1], [2]]}, r", row 2: source is empty"),
-        ({"source": ["a", "a"], "input_ids": [[1], []]}, r", row 2: no tokens; leave the row out"),
+        ({"source": ["a", "a"], "input_ids": [[1], []]}, r", row 2: no tokens; correct the row or remove it"),
         ({"source": ["a", "a"], "input_ids": [None, [1]]}, r", row 1: no tokens"),
         ({"source": ["a", "a"], "input_ids": [[1], [2, None]]}, r", row 2: an empty value among its tokens"),
         ({"source": ["a", "a"], "input_ids": [[1], [2, -1]]}, r", row 2: a negative id"),

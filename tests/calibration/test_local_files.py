@@ -87,7 +87,7 @@ def test_empty_files_among_others(tmp_path):
         ),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": \n', r"a\.jsonl, line 3: not valid JSON"),
         ("a.jsonl", b'{"body": "x", "id": 1}\n', r"a\.jsonl, line 1: no column 'text'; it has: body, id"),
-        ("a.json", b'[{"text": "x"}]', r"a\.json, line 1: list where one JSON object a line is expected"),
+        ("a.json", b'[{"text": "x"}]', r"a\.json, line 1: list where one JSON object per line is expected"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', r"a\.jsonl, line 2: column 'text' holds int, not text"),
         ("a.jsonl", b'{"text": "\xff"}\n', r"a\.jsonl, line 1: not UTF-8"),
         ("a.txt", b"abc\xff", r"a\.txt: not UTF-8 at byte 3"),

@@ -39,7 +39,7 @@ def test_shares_add_up_and_are_within_one_of_the_quota():
 
 @pytest.mark.parametrize(("ratios", "total"), [({"a": 0.0}, 3), ({}, 3), ({"a": 1, "b": -0.5}, 3), ({"a": 1}, -1)])
 def test_impossible_ratios(ratios, total):
-    with pytest.raises(ValueError, match="nothing may be negative, and one ratio must be positive"):
+    with pytest.raises(ValueError, match="no number may be negative, and one ratio must be positive"):
         largest_remainder(ratios, total)
 
 
@@ -50,7 +50,7 @@ def test_mix_takes_the_first_of_each_in_key_order():
 
 
 def test_too_few_sequences():
-    with pytest.raises(UserError, match=r"^source 'b' has 2 sequences and the mix needs 3 of its 4;"):
+    with pytest.raises(UserError, match=r"^source 'b' has 2 sequences, but the mix of 4 needs 3 from it;"):
         mix_sequences({"a": [[1]] * 9, "b": [[2]] * 2}, {"a": 0.25, "b": 0.75}, 4)
     with pytest.raises(UserError, match=r"source 'c' is unknown; .*the calibration data has: a, b"):
         mix_sequences({"a": [[1]], "b": [[2]]}, {"a": 0.5, "c": 0.5}, 2)

@@ -38,7 +38,7 @@ def test_fill_is_a_decimal():
 def test_too_few_documents():
     source = iter([document(8), document(9), document(10)])
     with pytest.raises(
-        UserError, match=r"^2 of 3 documents have at least 9 tokens, and 3 are needed; lower calibration\."
+        UserError, match=r"^2 of 3 documents have at least 9 tokens, but 3 are needed; lower calibration\."
     ):
         draw(source, words, Calibration(sequences=3, tokens=10, fill=0.9))
 
@@ -46,7 +46,7 @@ def test_too_few_documents():
 def test_endless_source_of_short_documents_ends():
     read = itertools.count()
     source = (document(1) for _ in read)
-    with pytest.raises(UserError, match=r"^0 of 2000 documents have at least 8 tokens, and 2 are needed"):
+    with pytest.raises(UserError, match=r"^0 of 2000 documents have at least 8 tokens, but 2 are needed"):
         draw(source, words, Calibration(sequences=2, tokens=8, fill=1.0))
     assert next(read) == 2000
 

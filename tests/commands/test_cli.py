@@ -118,7 +118,7 @@ def test_a_wrong_setting_is_one_line(ream, model, params, command, setting, word
 
 
 def test_what_options_decide_is_not_a_setting(ream, model, params):
-    line = "--set: run.experts cannot be set here; --method, --experts and --mix give it"
+    line = "--set: run.experts cannot be set here; --method, --experts and --mix set it"
     one_line(ream(*compress(model, "out", params, "--set", "run.experts=[3]")), line)
     one_line(ream(*compress(model, "out", params, "--set", "rank.sequences=3")), "rank.sequences cannot be set here")
 
@@ -384,8 +384,8 @@ def test_two_runs_at_once(ream, model, params, tmp_path):
 def test_inspect(ream, model):
     code, out, _ = ream("inspect", model)
     assert code == 0
-    assert "4, of them 3 with routed experts" in out
-    assert "8 in each layer, 2 active" in out
+    assert "4, 3 of them with routed experts" in out
+    assert "8 per layer, 2 active" in out
     assert "one tensor for each expert and projection (gate_proj, up_proj, down_proj); F32" in out
     parameters = sum(parameter.numel() for parameter in loaded(model).parameters())
     routed = 3 * 8 * 3 * tiny.WIDTH * tiny.HIDDEN
@@ -410,7 +410,7 @@ def test_without_arguments_the_help_is_shown(ream):
     code, out, err = ream()
     assert code == 2
     assert not err
-    for line in ("Usage: ", "Commands:", "inspect   Say what a model is, and what would be compressed.\n"):
+    for line in ("Usage: ", "Commands:", "inspect   Describe a model, and what would be compressed.\n"):
         assert line in out
 
 
@@ -426,7 +426,7 @@ def test_inspect_a_config_alone(ream, model, tmp_path):
     )
     differs = {name for name in whole if whole[name] != alone.get(name)}
     assert differs == {"model", "read", "shards", "digest"}
-    assert alone["shards"].startswith("none here")
+    assert alone["shards"].startswith("none in this folder")
 
 
 def test_inspect_an_unknown_family(ream, model, tmp_path):
@@ -452,7 +452,8 @@ def test_estimate(ream, model, params):
     before = sum(parameter.numel() for parameter in loaded(model).parameters())
     assert f"{before:,} -> {before - 3 * 4 * (3 * tiny.WIDTH + 1) * tiny.HIDDEN:,}" in out
     assert "GFLOP/s of float32" in out
-    assert "expert parallelism over 8 GPUs; nearest that it takes: 8" in err
+    assert "expert parallelism over 8 GPUs: 4 experts are refused" in err
+    assert "nearest supported: 8" in err
     one_line(ream("estimate", model, "--experts", 1, "--params", params), "keep at least 2")
     one_line(ream("estimate", model, "--experts", 3, "--group-size", 1, "--params", params), "use at least 2")
 
@@ -462,7 +463,7 @@ def test_no_room_for_it(ream, model, params, monkeypatch):
     import ream.estimate.needs as estimate
 
     monkeypatch.setattr(estimate, "free_memory", lambda: 100_000_000)
-    one_line(ream("estimate", model, "--experts", 4, "--params", params), "memory: about 0.", "0.10 GB are free")
+    one_line(ream("estimate", model, "--experts", 4, "--params", params), "memory: about 0.", "0.10 GB is free")
     one_line(ream(*compress(model, "out", params)), "memory: about 0.", "compute.dtype")
     monkeypatch.setattr(estimate, "free_memory", lambda: None)
     monkeypatch.setattr(estimate, "free_disk", lambda folder: 10_000)

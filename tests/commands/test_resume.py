@@ -153,7 +153,7 @@ def test_a_finished_output_of_other_settings_is_not_taken_for_this_run(compress,
     with pytest.raises(UserError, match="experts was 4 and is 5 now"):
         compress(experts=5)
     said = compress()
-    assert said == [f"{tmp_path / 'out'}: was finished before; the interrupted run's files beside it are removed"]
+    assert said == [f"{tmp_path / 'out'}: already finished; removing the interrupted run's files next to it"]
     assert tiny.files(tmp_path / "out") == finished
     assert lying(tmp_path) == ["out", "p"]
     with pytest.raises(UserError, match="out exists and is not empty"):

@@ -195,12 +195,12 @@ def test_refused_with_what_to_lower(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         check_fits(large, tmp_path)
     assert str(caught.value) == (
-        "memory: about 9.01 GB are needed (hidden states 5.00 GB, micro-batch 3.00 GB, libraries 1.00 GB) and 8.00 GB "
-        "are free; lower compute.hidden_memory_gb or compute.batch_tokens or compute.dtype (bfloat16 takes half)"
+        "memory: about 9.01 GB is needed (hidden states 5.00 GB, micro-batch 3.00 GB, libraries 1.00 GB), but 8.00 GB "
+        "is free; lower compute.hidden_memory_gb or compute.batch_tokens or compute.dtype (bfloat16 takes half)"
     )
     monkeypatch.setattr(module, "free_memory", lambda: 10 * 10**9)
     monkeypatch.setattr(module, "free_disk", lambda folder: 10**9 - 4096)
-    with pytest.raises(UserError, match=r"1\.00 GB of disk are needed .* another folder .* lower calibration\.seq"):
+    with pytest.raises(UserError, match=r"1\.00 GB of disk is needed .* another folder .* lower calibration\.seq"):
         check_fits(large, tmp_path / "out")
     with pytest.raises(UserError, match=r"/out: about .* or lower the number of experts$"):
         check_fits(replace(large, needs=replace(large.needs, walking=False)), tmp_path / "out")
@@ -208,7 +208,7 @@ def test_refused_with_what_to_lower(tmp_path, monkeypatch):
     (tmp_path / "begun" / "hidden").write_bytes(bytes(5000))
     check_fits(large, tmp_path / "out", tmp_path / "begun")  # what an interrupted run has written counts
     monkeypatch.setattr(module, "free_device", lambda device: 10**6)
-    with pytest.raises(UserError, match=r"memory of cpu: about 2\.00 GB are needed \(one layer 2\.00 GB\)"):
+    with pytest.raises(UserError, match=r"memory of cpu: about 2\.00 GB is needed \(one layer 2\.00 GB\)"):
         check_fits(replace(large, needs=Needs({}, {"one layer": 2 * 10**9}, 0, walking=False)), tmp_path)
 
 
@@ -221,7 +221,7 @@ def test_a_time_is_the_arithmetic_at_the_measured_rates(tmp_path):
     )
     shown = rows(found, Rates(2e12, 1e12, 1e9))
     assert "2,000 GFLOP/s of float32 and 1,000 of float64" in shown["time"]
-    assert shown["experts"] == "8 -> 4 in each"
+    assert shown["experts"] == "8 -> 4 per layer"
 
 
 def test_rates_of_this_machine():

@@ -38,11 +38,11 @@ def test_no_concern_for_64_of_128(qwen):
 def test_96_of_128_leave_the_fused_top_k(qwen):
     (only,) = concerns(qwen, 96)
     assert "vLLM" in only
-    assert only.endswith("nearest that it takes: 64 or 128")
+    assert only.endswith("nearest supported: 64 or 128")
 
 
 def test_90_of_128_concern_three_kernels(qwen):
-    nearest = {re.findall(r"nearest that it takes: (.*)$", line)[0] for line in concerns(qwen, 90)}
+    nearest = {re.findall(r"nearest supported: (.*)$", line)[0] for line in concerns(qwen, 90)}
     assert nearest == {"64 or 128", "88 or 92", "88 or 96"}
 
 

@@ -206,7 +206,7 @@ def test_a_task_is_put_through_the_chat_template(number_items, evaluation, use):
 
 def test_a_tokenizer_without_a_chat_template_is_refused(number_items, evaluation, model, tokenizer):
     suite = params.Suite(gen=["demo_arithmetic"], chat_template=["demo_arithmetic"])
-    with pytest.raises(UserError, match="no chat template, but the suite puts demo_arithmetic through it"):
+    with pytest.raises(UserError, match="no chat template, but the suite needs one for demo_arithmetic"):
         evaluate_model(model, tokenizer, suite, evaluation, number_items, None)
 
 
@@ -241,7 +241,7 @@ def test_the_headline_is_of_the_metric_and_filter(metric, chosen, expected):
 
 
 def test_a_headline_is_a_share():
-    with pytest.raises(UserError, match=r"'ppl,loose' of task 't' is 9\.0, not a share of 1"):
+    with pytest.raises(UserError, match=r"'ppl,loose' of task 't' is 9\.0, not between 0 and 1"):
         headline("t", METRICS, "ppl", None)
     with pytest.raises(UserError, match="'acc,none' of task 't' is unknown; it has: em,strict"):
         headline("t", METRICS, "acc", "none")

@@ -26,7 +26,7 @@ def test_the_text_may_end_within_the_last_window():
 
 
 def test_too_little_text_says_how_much_there_is():
-    with pytest.raises(UserError, match=r"'general' fills 2 windows of 3 tokens and 4 are wanted"):
+    with pytest.raises(UserError, match=r"'general' fills 2 windows of 3 tokens, but 4 are needed"):
         held_out_windows(codes, None, "general", 4, 3, DOCUMENTS)
 
 

@@ -200,7 +200,7 @@ def test_code_that_is_not_committed_is_refused(cluster, server, folder):
     git(folder, "commit", "-q", "-a", "-m", "another commit")
     code, said = run(folder, server, "model", "--dask", cluster, "--clones")
     assert code == 1
-    assert re.search(r"ERROR .* the clone .*worker-\d is at commit \w+, the flow at \w+; pull there", said)
+    assert re.search(r"ERROR .* the clone .*worker-\d is at commit \w+, the flow is at \w+; pull there", said)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_a_new_mix(path):
     ("values", "message"),
     [
         ({"mixs.balanced.code": 1}, r"has no 'mixs.balanced.code': there is no 'mixs' to change"),
-        ({"mixes.balanced.code.x": 1}, r"has no 'mixes.balanced.code.x': it goes on below a single value"),
+        ({"mixes.balanced.code.x": 1}, r"has no 'mixes.balanced.code.x': it names a key of a single value"),
         ({"mixes.balanced.cod": 1}, r"cod"),
         ({"calibration.tokens": "many"}, r"calibration.tokens"),
         ({"mixes.balanced": {"general": 0, "math": 0, "code": 0}}, r"balanced"),

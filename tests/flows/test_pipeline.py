@@ -172,7 +172,7 @@ def test_shards_end_in_the_same_statistics(by_flow, flow):
         (("evaluat",), "error: target 'evaluat' is unknown; did you mean 'evaluate'?"),
         (("-S", "mixes.wordy.pros=1"), "error: "),
         (("-S", "mixes"), "error: 'mixes' is not NAME=VALUE"),
-        (("--clones",), "error: clones exchange results through DVC's default remote and there is none"),
+        (("--clones",), "error: clones exchange results through DVC's default remote, but there is none"),
     ],
 )
 def test_bad_input_is_one_line(by_flow, flow, arguments, message):

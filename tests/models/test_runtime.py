@@ -24,5 +24,5 @@ def test_devices(monkeypatch, sees_one):
     if sees_one:
         assert device_of("cuda:1") == torch.device("cuda:1")
     else:
-        with pytest.raises(UserError, match="cuda:1 is asked for"):
+        with pytest.raises(UserError, match="cuda:1 was requested"):
             device_of("cuda:1")

@@ -311,7 +311,7 @@ def test_file_that_is_no_table_is_refused(given):
 @pytest.mark.parametrize("name", ["a b", "../up", "", "-x"])
 def test_name_that_makes_no_file_name_is_refused(tree, section, name):
     tree[section][name] = copy.deepcopy(next(iter(tree[section].values())))
-    assert refusal(tree) == f"{section}.{name}: a name has letters, digits, '.', '_' and '-' only"
+    assert refusal(tree) == f"{section}.{name}: use letters, digits, '.', '_' and '-' only"
 
 
 # Methods that do not fit together
@@ -449,7 +449,7 @@ def test_unknown_suite_is_refused(tree):
     [
         ("mix", "only", "exports.best: mix 'only' is unknown; run.mixes has: balanced"),
         ("method", "m-smoe", "exports.best: method 'm-smoe' is unknown; the run section has: ream, reap"),
-        ("experts", 6, "exports.best: 6 experts is not in run.experts [4, 8]"),
+        ("experts", 6, "exports.best: 6 experts is not in run.experts [4, 8]; add it there"),
     ],
 )
 def test_export_outside_the_grid_is_refused(tree, key, value, line):

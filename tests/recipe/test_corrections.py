@@ -198,9 +198,9 @@ def test_corrections_of_another_model_are_refused(checkpoint):
     opened_checkpoint, architecture = opened(checkpoint)
     recipe = random_recipe(architecture, KEPT)
     wrong = [
-        ("down", (7, architecture.width), r"corrections have shape \[7, 8\], the down projections \[16, 8\]"),
+        ("down", (7, architecture.width), r"corrections have shape \[7, 8\], but the down projections \[16, 8\]"),
         ("down", (16, 7), "8 neurons"),
-        ("gate", (8, 7), r"corrections have shape \[8, 7\], the gate projections \[8, 16\]"),
+        ("gate", (8, 7), r"corrections have shape \[8, 7\], but the gate projections \[8, 16\]"),
         ("up", (7, 16), "8 neurons"),
         ("router", (16, 8), "a correction is for 'router', which is not one of down, gate, up"),
     ]

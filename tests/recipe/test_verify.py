@@ -156,7 +156,7 @@ def test_recipe_missing_damaged_or_of_another_model(out, checkpoint, mixed_depth
 def test_a_recipe_that_keeps_another_number_than_it_says(out, checkpoint):
     other = random_recipe(opened(checkpoint)[1], KEPT + 1)
     save_recipe(out / RECIPE, type(other)(other.layers, {**other.facts, "experts": KEPT}))
-    refused(lambda: verify(out), f"{out / RECIPE} keeps {KEPT + 1} experts in layer 0, the model has {KEPT};")
+    refused(lambda: verify(out), f"{out / RECIPE} keeps {KEPT + 1} experts in layer 0, but the model has {KEPT};")
 
 
 def test_a_recipe_whose_groups_do_not_fit(out):

@@ -33,7 +33,7 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
     assert rank(1).placed("cpu", 1) == "cpu"
     with pytest.raises(UserError, match="3 ranks on a machine where torch sees 2 GPUs"):
         rank(0, 3, 3).placed("auto", 1)
-    with pytest.raises(UserError, match="cuda:1 is one GPU, and there are 2 ranks; auto"):
+    with pytest.raises(UserError, match="cuda:1 is one GPU, but there are 2 ranks; auto"):
         rank(0).placed("cuda:1", 1)
 
 

@@ -38,7 +38,9 @@ def split_row(where: str, header: Sequence[str], fields: Sequence[str]) -> dict[
         UserError: the line has more or fewer values than columns.
     """
     if len(fields) != len(header):
-        raise UserError(f"{where}: {len(fields)} values instead of {len(header)}; every column needs one or nothing")
+        raise UserError(
+            f"{where}: {len(fields)} values instead of {len(header)}; give every column a value or leave it empty"
+        )
     return dict(zip(header, fields, strict=True))
 
 
@@ -80,7 +82,7 @@ def given_ratios(where: str, ratios: Mapping[str, float | None], original: bool)
     if len(given) not in (0, len(ratios)) or (given and not sum(given.values())):
         shown = ":".join("" if ratio is None else f"{ratio:g}" for ratio in ratios.values())
         count = {2: "both", 3: "all three"}.get(len(ratios), "all")
-        raise UserError(f"{where}: ratios '{shown}' are not a mix; give {count}, not all zero, or none")
+        raise UserError(f"{where}: ratios '{shown}' are not a mix; give {count}, not all of them zero, or none")
     if original and given:
         raise UserError(f"{where}: the original has no calibration mix; leave its ratios empty")
     return given

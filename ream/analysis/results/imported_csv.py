@@ -27,7 +27,7 @@ def read_csv_rows(name: str, entry: Import, suites: Suites, roles: Sequence[str]
             file, line and column.
     """
     where = f"imports.{name}: {entry.path}"
-    lines = read_lines(where, entry.path, "name a file that is there", "save it as CSV, in UTF-8")
+    lines = read_lines(where, entry.path, "name an existing file", "save it as CSV, in UTF-8")
     if not lines:
         raise UserError(f"{where} is empty; its first line must name the columns")
     header = [column.strip() for column in lines[0]]
@@ -50,7 +50,7 @@ def _check_columns(where: str, header: Sequence[str], suites: Suites, roles: Seq
     allowed = {*DESCRIPTION, *MEANS, *tasks, *(f"{task}{STDERR}" for task in tasks), *(f"{s}{RATIO}" for s in sources)}
     for column in header:
         if column not in allowed:
-            raise unknown(f"{where}: column", column, allowed, "such a file")
+            raise unknown(f"{where}: column", column, allowed, "a CSV file of results")
     shown = [suites.names.get(column, column) for column in header]
     repeated = [column for column in shown if shown.count(column) > 1]
     if repeated:
@@ -80,7 +80,7 @@ def _text(where: str, column: str, cells: Mapping[str, str], otherwise: str | in
     """The value of a column, or else that of the entry."""
     value = cells.get(column) or otherwise
     if value is None:
-        raise UserError(f"{where}: no {column}; give the column a value, or imports.{name} a {column}")
+        raise UserError(f"{where}: no {column}; fill in the column, or set {column} in imports.{name}")
     return str(value)
 
 

@@ -65,7 +65,7 @@ class Suites:
         """
         named = {ROLES.get(source, source): ratio for source, ratio in ratios.items()}
         if len(named) < len(ratios):
-            raise UserError(f"{where}: the mix has two sources of one kind: {', '.join(ratios)}; join them")
+            raise UserError(f"{where}: the mix has two sources of one kind: {', '.join(ratios)}; merge them into one")
         order = [*roles, *(source for source in named if source not in roles)]
         return {source: named[source] for source in order if source in named}
 

@@ -100,7 +100,7 @@ def _row(where: str, fields: Sequence[str]) -> Row:
     cells = split_row(where, HEADER, fields)
     for name in ("model", "method"):
         if not cells[name]:
-            raise UserError(f"{where}: '{name}' is empty; name the {name}")
+            raise UserError(f"{where}: '{name}' is empty; give the {name}")
     experts = read_whole(where, "experts", cells["experts"])
     ratios = {source: read_number(where, f"{source}_ratio", cells[f"{source}_ratio"], 1) for source in SOURCES}
     given = given_ratios(where, ratios, cells["method"] == ORIGINAL)
@@ -113,7 +113,7 @@ def _row(where: str, fields: Sequence[str]) -> Row:
         raise UserError(f"{where}: no value for GEN")
     check_mean(where, "GEN", gen, "its tasks", [score.value for score in scores.values()])
     if (mc is None) != (avg is None):
-        raise UserError(f"{where}: MC and AVG come together; give both or neither")
+        raise UserError(f"{where}: only one of MC and AVG has a value; give both or neither")
     if mc is not None and avg is not None:
         check_mean(where, "AVG", avg, "MC and GEN", [mc, gen])
     return Row(

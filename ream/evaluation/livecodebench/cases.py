@@ -90,7 +90,9 @@ def pickled_string(data: bytes) -> str:
         if opcode.name in STRINGS and not strings:
             strings.append(str(argument))
         elif opcode.name not in AROUND:
-            raise ValueError(f"a pickle of more than one string ({opcode.name} at byte {position}), which is not run")
+            raise ValueError(
+                f"a pickle of more than one string ({opcode.name} at byte {position}), which is not loaded"
+            )
     if not strings:
-        raise ValueError("a pickle of no string")
+        raise ValueError("a pickle without a string")
     return strings[0]

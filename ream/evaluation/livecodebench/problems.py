@@ -47,14 +47,14 @@ def load(
         file_rows = list(_rows(_local(dataset, name, revision), name))
         if len(file_rows) != count:
             raise UserError(
-                f"{name} of {dataset} has {len(file_rows)} problems, that of {release} has {count}; fetch it again"
+                f"{name} of {dataset} has {len(file_rows)} problems, but in {release} it has {count}; fetch it again"
             )
         for row in file_rows:
             day = datetime.fromisoformat(row["contest_date"]).date()
             if not first <= day <= last:
                 raise UserError(
-                    f"problem '{row['question_id']}' is of {day}, the contests of {release} are of {first} to {last}; "
-                    f"fetch {name} again"
+                    f"problem '{row['question_id']}' is dated {day}, but the contests of {release} are from {first} to "
+                    f"{last}; fetch {name} again"
                 )
         rows.extend(file_rows)
     return {"test": Dataset.from_list(rows)}

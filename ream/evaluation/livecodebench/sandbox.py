@@ -156,7 +156,7 @@ def check_machine() -> None:
         trouble, answer = program.answer("1")
     if (trouble, answer) != ("", "1\n"):
         raise UserError(
-            f"LiveCodeBench's programs cannot be executed on this machine: a program of one line ends in '{trouble}'; "
+            f"LiveCodeBench's programs cannot be executed on this machine: a one-line program ends in '{trouble}'; "
             "see the messages above and `ulimit -a`, or leave livecodebench_v6 out"
         )
 

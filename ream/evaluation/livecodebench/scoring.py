@@ -35,7 +35,7 @@ def execute(answers: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]])
     if os.environ.get(ALLOWED) != "1":
         raise UserError(
             "LiveCodeBench executes code that the model writes; set evaluation.allow_code_execution: true on a machine "
-            "that has nothing to lose"
+            "that holds nothing of value"
         )
     jobs = [(answer, doc) for given, doc in zip(answers, docs, strict=True) for answer in given]
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))

@@ -229,13 +229,13 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
     for name, shape in expected.items():
         stored = checkpoint.shape(name)
         if stored != shape:
-            raise UserError(f"{checkpoint.folder}: {name} has shape {list(stored)}, its config says {list(shape)}")
+            raise UserError(f"{checkpoint.folder}: {name} has shape {list(stored)}, but its config says {list(shape)}")
     for name, axis in routers.items():
         stored = checkpoint.shape(name)
         if len(stored) <= axis or stored[axis] != architecture.experts:
             raise UserError(
-                f"{checkpoint.folder}: {name} has shape {list(stored)}, its config says {architecture.experts} experts"
-                + (f" along axis {axis}" if axis else "")
+                f"{checkpoint.folder}: {name} has shape {list(stored)}, but its config says {architecture.experts} "
+                "experts" + (f" along axis {axis}" if axis else "")
             )
     surplus = [name for name in architecture.roles if name not in expected and name not in routers]
     if surplus:

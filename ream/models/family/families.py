@@ -181,8 +181,8 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     counts = expert_counts(config)
     if not counts:
         raise UserError(
-            f"{where}: config.json of model_type '{model_type}' counts no experts, so it is not a Mixture-of-Experts "
-            f"model; supported families: {', '.join(sorted(FAMILIES))}"
+            f"{where}: config.json of model_type '{model_type}' gives no number of experts, so it is not a "
+            f"Mixture-of-Experts model; supported families: {', '.join(sorted(FAMILIES))}"
         )
     raise UserError(
         f"{where}: model_type '{model_type}' is a Mixture-of-Experts model ({counts}) without an entry in "

@@ -58,8 +58,8 @@ def check_kept(model: Sizes, kept: int) -> None:
         least = max(-(-model.top_k // model.router_top_groups), model.router_group_best) * groups
         if reachable < model.top_k or kept // groups < model.router_group_best:
             raise UserError(
-                f"experts: {kept} leaves {kept // groups} in each of the router's {groups} groups, of which a token "
-                f"may use {model.router_top_groups}; keep at least {least}"
+                f"experts: {kept} leaves {kept // groups} in each of the router's {groups} groups, and a token uses "
+                f"only {model.router_top_groups} of these groups; keep at least {least}"
             )
 
 

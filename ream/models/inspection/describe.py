@@ -35,27 +35,27 @@ def described(model: Headers, name: str) -> dict[str, str]:
     size = f"{parts.all.bytes / 1e9:.2f} GB"
     rows = {
         "model": name + (f" @ {model.revision}" if model.revision else ""),
-        "read": "config.json alone; names and sizes are those of transformers' model"
+        "read": "config.json alone; names and sizes are from transformers' model code"
         if model.planned
         else "config.json and the headers of its shards",
         "family": family.model_type,
-        "layers": f"{architecture.layers}, of them {len(moe)} with routed experts",
-        "multi-token layers": f"{extra}, with routed experts, too" if extra else "none" + _uncounted(model),
-        "experts": f"{experts} in each layer, {architecture.top_k} active for each token",
-        "shared experts": f"{shared:,} parameters; never touched" if shared else "none",
+        "layers": f"{architecture.layers}, {len(moe)} of them with routed experts",
+        "multi-token layers": f"{extra}, also with routed experts" if extra else "none" + _uncounted(model),
+        "experts": f"{experts} per layer, {architecture.top_k} active per token",
+        "shared experts": f"{shared:,} parameters; left unchanged" if shared else "none",
         "router": f"{family.scores}, called by the rule '{family.rule}'",
-        "router groups": f"{groups}, of which a token may use {architecture.router_top_groups}"
-        if groups > 1
-        else "none",
+        "router groups": f"{groups}; a token uses at most {architecture.router_top_groups}" if groups > 1 else "none",
         "expert shape": f"hidden {architecture.hidden}, width {architecture.width}",
         "experts on disk": f"{LAYOUTS[architecture.layout]}; {_dtypes(model)}",
         "quantisation": "none" if checkpoint.form is None else type(checkpoint.form).__name__,
         "parameters": f"{parts.all.parameters:,}"
-        + (f", {parts.vision.parameters:,} of them beside the text model" if parts.vision.parameters else ""),
-        "active": f"{parts.active(architecture, experts):,} for each token, including the embedding and the head",
+        + (f", {parts.vision.parameters:,} of them outside the text model" if parts.vision.parameters else ""),
+        "active": f"{parts.active(architecture, experts):,} per token, including the embedding and the head",
         "in experts": f"{parts.experts.parameters:,} ({parts.experts.parameters / parts.all.parameters:.0%}): what can "
         "be compressed",
-        "shards": f"none here; {size} by config.json" if model.planned else f"{len(checkpoint.shards)}, {size}",
+        "shards": f"none in this folder; {size} according to config.json"
+        if model.planned
+        else f"{len(checkpoint.shards)}, {size}",
     }
     return rows if model.planned else rows | {"digest": checkpoint.digest()}
 

@@ -177,5 +177,6 @@ def _check_shards(manifest: Manifest, sizes: Mapping[str, int], folder: Path) ->
     for shard, size in manifest.shards.items():
         if sizes.get(shard) != size:
             raise UserError(
-                f"{folder / shard} is not what the manifest says; run `dvc repro -f model` to read it again"
+                f"{folder / shard} is missing or has changed since the stage model read it; run `dvc repro -f model` "
+                "to read it again"
             )

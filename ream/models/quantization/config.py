@@ -30,11 +30,11 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
     from ream.models.quantization.methods import METHODS  # which imports torch
 
     if any(other != settings[0] for other in settings):
-        raise UserError(f"{where} has two quantization_configs that differ; keep the one that its weights are in")
+        raise UserError(f"{where} has two quantization_configs that differ; keep the one that matches its weights")
     method = str(settings[0].get("quant_method"))
     if method not in METHODS:
         raise UserError(
-            f"{where}: quant_method {method} is not supported, {', '.join(METHODS)} are; "
+            f"{where}: quant_method {method} is not supported; supported are {', '.join(METHODS)}: "
             f"dequantise the checkpoint to bfloat16 first"
         )
     try:

@@ -134,7 +134,7 @@ def from_config(config: Mapping[str, Any]) -> PackQuantized:
     if any(group.get("input_activations") for group in groups):
         raise UserError("compressed-tensors with input_activations; supported is weights only (W4A16, W8A16)")
     if config.get("transform_config") or (config.get("sparsity_config") or {}).get("format", "dense") != "dense":
-        raise UserError("compressed-tensors with transform_config or sparsity_config; supported is neither")
+        raise UserError("compressed-tensors with transform_config or sparsity_config; neither is supported")
     supported: dict[str, tuple[Any, ...]] = {
         "type": ("int", None),
         "num_bits": (4, 8),

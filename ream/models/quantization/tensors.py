@@ -58,7 +58,7 @@ def requantised(form: Format | None, name: str, weight: Tensor, like: Mapping[st
         UserError: the values hold NaN or Inf, or exceed what the original's dtypes can hold.
     """
     if not all_finite(weight):
-        raise UserError(f"{name}: the new weights hold NaN or Inf; nothing is written")
+        raise UserError(f"{name}: the new weights hold NaN or Inf, so nothing is written")
     if form is None or form.key not in like:
         result = {"": weight.to(DTYPES[like[""].dtype])}
     else:

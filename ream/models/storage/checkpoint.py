@@ -98,7 +98,7 @@ class Checkpoint:
         if (self.folder / INDEX).exists():
             weight_map = read_table(self.folder / INDEX).get("weight_map")
             if not isinstance(weight_map, dict):
-                raise UserError(f"{self.folder / INDEX} has no table weight_map; fetch it again")
+                raise UserError(f"{self.folder / INDEX} has no table 'weight_map'; fetch it again")
             return weight_map
         if not self.source.has(SINGLE):
             raise UserError(f"{self.folder} has neither {INDEX} nor {SINGLE}; a safetensors checkpoint is needed")
@@ -117,7 +117,7 @@ class Checkpoint:
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             begin, end = (data + offset for offset in entry["data_offsets"])
             if entry["dtype"] not in STORED:
-                raise UserError(f"{where}: {name} has dtype {entry['dtype']}; readable are {', '.join(STORED)}")
+                raise UserError(f"{where}: {name} has dtype {entry['dtype']}; supported are {', '.join(STORED)}")
             self.tensors[name] = TensorInfo(name, shard, entry["dtype"], tuple(entry["shape"]), begin, end)
             last = max(last, end)
         if size != last:

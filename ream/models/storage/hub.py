@@ -227,7 +227,7 @@ def explained(model: str, what: str) -> Iterator[None]:
         if full:
             advice = "free space, put HF_HOME on a larger disk, or use --drop-shards"
         elif offline():
-            advice = "HF_HUB_OFFLINE is set and the cache lacks it; unset it or give a local folder"
+            advice = "HF_HUB_OFFLINE is set, so only the cache is used; unset HF_HUB_OFFLINE or give a local folder"
         elif isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             advice = "the repository is incomplete; check its files or give another revision"
         else:

@@ -32,7 +32,7 @@ def run_shard(params: Params, workspace: Workspace, options: StageOptions, shard
     from ream.walk.probes import Probes
 
     if options.ranks is not None:
-        raise UserError("--shard and --shards are for processes started one by one; under torchrun leave them out")
+        raise UserError("--shard and --shards are for processes started one by one; leave them out under torchrun")
     original = open_original(workspace, params.model.keep_shards)
     data, facts = read_tokens(params, workspace, original, options.source)
     if is_finished(workspace, options.source, facts):

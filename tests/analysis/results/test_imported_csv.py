@@ -112,10 +112,10 @@ def test_published_rows_come_back_from_their_own_file():
         ("m,reap,8", "m,reap", "line 2: 11 values instead of 12"),
         ("m,reap,8", "m,reap,0", "line 2: experts '0' is not a positive whole number"),
         ("m,reap,8", "m,reap,8.5", "line 2: experts '8.5' is not a positive whole number"),
-        ("m,reap,8", ",reap,8", "line 2: no model; give the column a value, or imports.old a model"),
-        ("m,reap,8", "m,,8", "line 2: no method; give"),
+        ("m,reap,8", ",reap,8", "line 2: no model; fill in the column, or set model in imports.old"),
+        ("m,reap,8", "m,,8", "line 2: no method; fill in the column, or set method in imports.old"),
         ("m,reap,8", "m,original,8", "line 2: the original has no calibration mix; leave its ratios empty"),
-        ("0.3,0.7", "0.3,", "line 2: ratios '0.3:' are not a mix; give both, not all zero, or none"),
+        ("0.3,0.7", "0.3,", "line 2: ratios '0.3:' are not a mix; give both, not all of them zero, or none"),
         ("0.3,0.7", "0,0", "line 2: ratios '0:0' are not a mix"),
         (
             "50,60,40,20.2,55,30.1,42.6",
@@ -132,7 +132,9 @@ def test_an_inconsistent_row_is_refused_with_file_line_and_value(tmp_path, old, 
 
 def test_unknown_columns_are_refused(tmp_path):
     path = write(tmp_path, GOOD, header=HEADER.replace("boolq", "bolq"))
-    assert refusal(path).startswith("line 1: column 'bolq' is unknown; did you mean 'boolq'? such a file has: AVG, GEN")
+    assert refusal(path).startswith(
+        "line 1: column 'bolq' is unknown; did you mean 'boolq'? a CSV file of results has: AVG, GEN"
+    )
     path = write(tmp_path, GOOD, header=HEADER.replace("code_ratio", "laws_ratio"))
     assert "column 'laws_ratio' is unknown; did you mean 'law_ratio'?" in refusal(path)
     path = write(tmp_path, GOOD, header=HEADER.replace("gsm8k", "gpqa_diamond_n_shot"))
@@ -143,11 +145,11 @@ def test_unknown_columns_are_refused(tmp_path):
     path = write(
         tmp_path, "m,reap,8,40,20,1,1", header="model,method,experts,gsm8k,gpqa_diamond,general_ratio,c4_ratio"
     )
-    assert refusal(path) == "line 2: the mix has two sources of one kind: general, c4; join them"
+    assert refusal(path) == "line 2: the mix has two sources of one kind: general, c4; merge them into one"
 
 
 def test_files_without_results_are_refused(tmp_path):
-    assert refusal(tmp_path / "no.csv").startswith("does not exist; name a file that is there")
+    assert refusal(tmp_path / "no.csv").startswith("does not exist; name an existing file")
     assert refusal(write(tmp_path)) == "has no rows; add a row for each model, or remove the entry"
     (tmp_path / "empty.csv").touch()
     assert refusal(tmp_path / "empty.csv") == "is empty; its first line must name the columns"

@@ -174,11 +174,11 @@ def refusal(path, mc=("rte",), gen=(), **changes):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"acc,none": 25.0}, ": metric 'acc,none' of task 'rte' is 25.0, not a share of 1; choose another metric"),
-        ({"acc,none": float("nan")}, ": metric 'acc,none' of task 'rte' is nan, not a share of 1"),
-        ({"acc,none": -0.1}, ": metric 'acc,none' of task 'rte' is -0.1, not a share of 1"),
-        ({"acc,none": "N/A"}, ": metric 'acc,none' of task 'rte' is nan, not a share of 1"),
-        ({"acc,none": True}, ": metric 'acc,none' of task 'rte' is nan, not a share of 1"),
+        ({"acc,none": 25.0}, ": metric 'acc,none' of task 'rte' is 25.0, not between 0 and 1; choose another metric"),
+        ({"acc,none": float("nan")}, ": metric 'acc,none' of task 'rte' is nan, not between 0 and 1"),
+        ({"acc,none": -0.1}, ": metric 'acc,none' of task 'rte' is -0.1, not between 0 and 1"),
+        ({"acc,none": "N/A"}, ": metric 'acc,none' of task 'rte' is nan, not between 0 and 1"),
+        ({"acc,none": True}, ": metric 'acc,none' of task 'rte' is nan, not between 0 and 1"),
         ({"acc_stderr,none": math.nan}, ": the standard error of task 'rte' is nan, not a fraction between 0 and 1"),
         ({"acc_stderr,none": "?"}, ": the standard error of task 'rte' is ?, not a fraction between 0 and 1"),
         ({"acc_stderr,none": -1}, ": the standard error of task 'rte' is -1, not a fraction between 0 and 1"),
@@ -212,4 +212,4 @@ def test_missing_tasks_and_metrics_are_refused(tmp_path):
     assert refusal(path, metrics={"rte": "f1"}) == (
         ": metric 'f1' of task 'rte' is unknown; it has: acc,none, acc_norm,none, em,strict, em,loose"
     )
-    assert "two sources of one kind: general, c4; join them" in refusal(path, mix={"general": 1, "c4": 1})
+    assert "two sources of one kind: general, c4; merge them into one" in refusal(path, mix={"general": 1, "c4": 1})

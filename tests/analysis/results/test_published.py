@@ -105,7 +105,7 @@ def test_a_consistent_row_is_read(tmp_path):
         ("60,45", "nan,45", "line 2: livecodebench 'nan' is not between 0 and 100"),
         ("60,45", ",45", "line 2: no value for livecodebench"),
         ("60,45", "160,45", "line 2: livecodebench '160' is not between 0 and 100"),
-        ("45,35,40", ",35,40", "line 2: MC and AVG come together"),
+        ("45,35,40", ",35,40", "line 2: only one of MC and AVG has a value"),
         ("45,35,40", "45,,40", "line 2: no value for GEN"),
         ("45,35,40", "45,35", "line 2: 14 values instead of 15"),
         ("0.3,0.3,0.3", "0,0,0", "line 2: ratios '0:0:0' are not a mix"),

@@ -34,13 +34,13 @@ def test_rows_are_all_files_in_order_and_their_cases_are_found_again(folder):
 
 
 def test_other_problems_than_the_releases_are_refused(folder):
-    with pytest.raises(UserError, match=r"test2\.jsonl of .* has 1 problems, that of release_v0 has 4"):
+    with pytest.raises(UserError, match=r"test2\.jsonl of .* has 1 problems, but in release_v0 it has 4"):
         loaded(folder, problems=FILES | {"test2.jsonl": 4})
     with pytest.raises(
-        UserError, match="problem '2' is of 2024-03-10, the contests of release_v0 are of 2024-03-09 to"
+        UserError, match="problem '2' is dated 2024-03-10, but the contests of release_v0 are from 2024-03-09 to"
     ):
         loaded(folder, contests=WINDOW | {"last": "2024-03-09"})
-    with pytest.raises(UserError, match="problem 'abc1_a' is of 2024-03-09"):
+    with pytest.raises(UserError, match="problem 'abc1_a' is dated 2024-03-09"):
         loaded(folder, contests=WINDOW | {"first": "2024-03-10"})
 
 

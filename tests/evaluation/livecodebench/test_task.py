@@ -144,7 +144,7 @@ def test_nothing_is_executed_unless_that_is_allowed(problems, hub, evaluation, u
 def test_a_machine_that_can_run_no_program_is_refused_before_anything_is_fetched(hub, use, allowed, monkeypatch):
     lm = use(Solver({}))
     monkeypatch.setattr(sandbox, "Limits", lambda: Limits(memory=1 << 20))  # too little for any interpreter
-    with pytest.raises(UserError, match="cannot be executed on this machine: a program of one line ends in 'error'"):
+    with pytest.raises(UserError, match="cannot be executed on this machine: a one-line program ends in 'error'"):
         Harness(SUITE, allowed, None).score(None, None, None)
     assert (hub, lm.prompts) == ([], [])
 

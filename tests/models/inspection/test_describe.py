@@ -78,16 +78,16 @@ def test_a_known_family(family, tmp_path):
     tiny = TINY[family]
     rows = described(open_headers(str(build(family, tmp_path / "model"))), "it")
     assert rows["family"] == family
-    assert rows["layers"] == f"3, of them {len(tiny.moe_layers)} with routed experts"
+    assert rows["layers"] == f"3, {len(tiny.moe_layers)} of them with routed experts"
     assert rows["multi-token layers"].startswith("1, " if tiny.multi_token else "none")
-    assert rows["router groups"] == ("2, of which a token may use 1" if tiny.groups > 1 else "none")
+    assert rows["router groups"] == ("2; a token uses at most 1" if tiny.groups > 1 else "none")
     assert rows["router"].startswith(FAMILIES[family].scores)
     assert (rows["shared experts"] == "none") == (not FAMILIES[family].shared)
-    assert ("beside the text model" in rows["parameters"]) == (tiny.vision is not None)
+    assert ("outside the text model" in rows["parameters"]) == (tiny.vision is not None)
 
 
 def test_numbers_of_a_config_alone(tmp_path):
     rows = described(open_headers(str(write_config("Mixtral-8x7B", tmp_path))), "mixtral")
     assert rows["parameters"] == "46,702,792,704"  # as the card of Mixtral-8x7B-v0.1 counts: 46.7B
-    assert rows["shards"] == "none here; 93.41 GB by config.json"
+    assert rows["shards"] == "none in this folder; 93.41 GB according to config.json"
     assert "digest" not in rows

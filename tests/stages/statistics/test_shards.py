@@ -76,8 +76,8 @@ def test_a_finished_shard_is_not_walked_again(stage, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shard": 4, "shards": 4}, r"shard 4 of 4: .* as there are micro-batches, 3;"),
-        ({"shard": 0, "shards": 100}, r"shard 0 of 100: .* as there are micro-batches, 3;"),
+        ({"shard": 4, "shards": 4}, r"shard 4 of 4: .* at most 3, one per micro-batch;"),
+        ({"shard": 0, "shards": 100}, r"shard 0 of 100: .* at most 3, one per micro-batch;"),
         ({"shard": -1, "shards": 2}, r"shard -1 of 2"),
         ({"shard": 0}, r"stage statistics takes --source \[--shard --shards\]; given: --source --shard"),
     ],
