@@ -84,8 +84,11 @@ def stage(
 ) -> None:
     """Run one stage of the graph, as dvc.yaml does.
 
-    It reads and writes the artifacts of this folder.
+    It reads and writes the artifacts of this folder. If DVC or the flow runs it, it ends when they do.
     """
+    from ream.machine.starter import end_with_starter
+
+    end_with_starter()
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"shard": shard, "shards": shards}
     line = run_stage(name, given, params_file(params), Workspace(root, reports, models), context.obj)
