@@ -115,6 +115,7 @@ def run_stage(
         UserError: an unknown stage, missing or superfluous options, a stage that cannot run distributed, or what the
             stage refuses.
     """
+    from ream.machine.scratch import remove_abandoned
     from ream.params import load_params
     from ream.workspace.costs import recorded
     from ream.workspace.rank_parts import check_shared
@@ -135,5 +136,6 @@ def run_stage(
         check_shared(params, options.get("method"))
         if not ranks.first:
             return run(params, workspace, StageOptions(**options, ranks=ranks))
+    remove_abandoned(workspace.scratch)
     with recorded(workspace.cost("-".join((name, *map(str, options.values()))))):
         return run(params, workspace, StageOptions(**options, ranks=ranks))
