@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from flows.process_group import signal_group, wait_for_groups
 from ream.machine.progress import EVENTS
+from ream.machine.starter import FLOW
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 10.0
@@ -75,7 +76,7 @@ class Children:
             child = subprocess.Popen(
                 command,
                 cwd=root,
-                env=with_programs({**os.environ, **environment}),
+                env=with_programs({**os.environ, **environment, FLOW: str(os.getpid())}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

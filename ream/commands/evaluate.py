@@ -56,10 +56,10 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
         UserError: the recipe is of another model, or what the stages refuse.
     """
     import json
-    import tempfile
 
     from ream.evaluation.bench import Bench, scoring_settings, summary, versions
     from ream.evaluation.scores import Scores, write_scores
+    from ream.machine.scratch import scratch, without_workspace
     from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import check_recipe
     from ream.recipe.recipe_file import load_recipe
@@ -72,13 +72,20 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     manifest = manifest_of(params.model.path)
     if loaded is not None:
         check_recipe(loaded, manifest.digest, params.model.path)
-    with tempfile.TemporaryDirectory(prefix="ream-evaluate-") as folder:
-        workspace = Workspace(Path(folder))
+    with scratch(without_workspace()) as folder:
+        workspace = Workspace(folder)
         manifest.save(workspace.manifest)
         if _needs_items(params.suites[params.evaluation.suite], Path(params.evaluation.include)):
             say(items.run(params, workspace, StageOptions()))
         original = open_original(workspace)
-        bench = Bench(params, workspace.windows, original.checkpoint, original.architecture, manifest.digest)
+        bench = Bench(
+            params,
+            workspace.windows,
+            original.checkpoint,
+            original.architecture,
+            manifest.digest,
+            workspace.scratch,
+        )
         cell = bench.score(loaded)
     say(summary(cell))
     scores = Scores(cells=[cell], settings=scoring_settings(params), versions=versions())

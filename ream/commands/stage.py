@@ -85,8 +85,11 @@ def stage(
 ) -> None:
     """Run one stage of the graph, as dvc.yaml does.
 
-    It reads and writes the artifacts in the folder given by --root.
+    It reads and writes the artifacts in the folder given by --root. If DVC or the flow runs it, it ends when they do.
     """
+    from ream.machine.starter import end_with_starter
+
+    end_with_starter()
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"shard": shard, "shards": shards}
     line = run_stage(name, given, params_file(params), Workspace(root, reports, models), context.obj)
@@ -113,6 +116,7 @@ def run_stage(
         UserError: an unknown stage, missing or superfluous options, a stage that cannot run distributed, or what the
             stage refuses.
     """
+    from ream.machine.scratch import remove_abandoned
     from ream.params import load_params
     from ream.workspace.costs import recorded
     from ream.workspace.rank_parts import check_shared
@@ -133,5 +137,6 @@ def run_stage(
         check_shared(params, options.get("method"))
         if not ranks.first:
             return run(params, workspace, StageOptions(**options, ranks=ranks))
+    remove_abandoned(workspace.scratch)
     with recorded(workspace.cost("-".join((name, *map(str, options.values()))))):
         return run(params, workspace, StageOptions(**options, ranks=ranks))

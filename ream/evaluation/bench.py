@@ -1,6 +1,5 @@
 """Scoring the original and compressed models on one suite, with everything shared between them loaded once."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -21,7 +20,13 @@ class Bench:
     """A suite's tasks and held-out windows, and the original model: loaded once for all models that are scored."""
 
     def __init__(
-        self, params: Params, windows: Path, checkpoint: Checkpoint, architecture: Architecture, digest: str
+        self,
+        params: Params,
+        windows: Path,
+        checkpoint: Checkpoint,
+        architecture: Architecture,
+        digest: str,
+        scratch: Path,
     ) -> None:
         """Load the suite of ``params.evaluation``.
 
@@ -31,6 +36,7 @@ class Bench:
             checkpoint: the original.
             architecture: the original's.
             digest: identity of the original's weights, under which finished tasks are stored.
+            scratch: folder of temporary files, in which checkpoints are written for vLLM.
 
         Raises:
             UserError: see `Harness` and `read_windows`.
@@ -42,6 +48,7 @@ class Bench:
         from ream.models.runtime import runtime
 
         self.params, self.checkpoint, self.architecture, self.digest = params, checkpoint, architecture, digest
+        self.scratch = scratch
         self.device, self.dtype = runtime(*params.compute.placement)
         suite = params.suites[params.evaluation.suite]
         stored = read_windows(windows) if suite.loss else {}
@@ -103,14 +110,15 @@ class Bench:
     @contextmanager
     def _checkpoint(self, recipe: Recipe | None) -> Iterator[Path]:
         """The model as a folder of files: the original's, or one that is removed when the block exits."""
+        from ream.machine.scratch import scratch
         from ream.recipe.output import write_checkpoint
 
         if recipe is None:
             yield self.checkpoint.source.whole()
             return
-        with tempfile.TemporaryDirectory(prefix="ream-vllm-") as folder:
-            write_checkpoint(self.checkpoint, self.architecture, recipe, Path(folder) / "model")
-            yield Path(folder) / "model"
+        with scratch(self.scratch) as folder:
+            write_checkpoint(self.checkpoint, self.architecture, recipe, folder / "model")
+            yield folder / "model"
 
 
 def scoring_settings(params: Params) -> dict[str, Any]:

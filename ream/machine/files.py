@@ -67,8 +67,14 @@ def building(folder: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold a folder for this process alone, by a lock file in it; the folder is made where it is missing.
+
+    The operating system releases the lock when the process ends, however it ends.
+
+    Args:
+        folder: to hold.
+        wait: whether to wait for another process that holds it.
 
     Raises:
         UserError: another process holds it, or it cannot be made.
@@ -80,7 +86,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot be written: {error.strerror}; free space or choose another folder") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise UserError(f"{folder} is in use by another run; wait for it or choose another output") from None
         yield

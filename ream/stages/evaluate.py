@@ -24,7 +24,12 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
 
     original, mix = open_original(workspace), options.mix
     bench = Bench(
-        params, workspace.windows, original.checkpoint, original.architecture, digest=original.manifest.digest
+        params,
+        workspace.windows,
+        original.checkpoint,
+        original.architecture,
+        digest=original.manifest.digest,
+        scratch=workspace.scratch,
     )
     if not mix:
         cells, out = [bench.score(None)], workspace.original_evaluation

@@ -102,6 +102,11 @@ class Workspace:
         """The folder of a stage's unfinished work; not an output of any stage."""
         return self.states / "-".join(names)
 
+    @property
+    def scratch(self) -> Path:
+        """The folder of the temporary files of all runs (`ream.machine.scratch`)."""
+        return self.states / "scratch"
+
     def has_finished_layers(self) -> bool:
         """Whether a walk has finished a layer, or a source's statistics are complete."""
         return any(self.states.glob("*/progress.json")) or any(self.root.glob("statistics/*/facts.json"))

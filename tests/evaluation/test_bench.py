@@ -40,6 +40,7 @@ def bench(checkpoint, number_items, tmp_path, monkeypatch, evaluation):
         original.checkpoint,
         original.architecture,
         original.manifest.digest,
+        workspace.scratch,
     )
 
 
@@ -56,6 +57,8 @@ def test_vllm_reads_a_checkpoint_that_is_gone_afterwards(bench, checkpoint, numb
     cell, original = bench.score(recipe), bench.score(None)
     (folder, kept, tokenizer), (given, all_experts, _) = seen
     assert (kept, tokenizer, folder.exists()) == (KEPT, None, False)
+    assert folder.is_relative_to(bench.scratch)
+    assert [path.name for path in bench.scratch.iterdir()] == ["lock"]
     assert (given, all_experts) == (checkpoint, bench.architecture.experts)
     assert cell.gen == original.gen == 100
     expert = 3 * HIDDEN * WIDTH + HIDDEN  # its projections and its row of the router

@@ -9,6 +9,7 @@ import pytest
 
 from flows import child, process_group
 from flows.child import Children, StageError, failure, latest, run
+from ream.machine.starter import FLOW
 
 INTERRUPTIBLE = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('tidied')"
 STUBBORN = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
@@ -46,6 +47,11 @@ def test_the_environment_is_on_top_of_this_ones(stage, monkeypatch):
     monkeypatch.setenv("OF_THIS", "kept")
     said, _ = stage("import os; print(os.environ['OF_THIS'], os.environ['ADDED'])", ADDED="new")
     assert said == ["kept new"]
+
+
+def test_a_stage_is_told_which_process_is_the_flow(stage):
+    """It ends with that process (`ream.machine.starter`)."""
+    assert stage(f"import os; print(os.environ['{FLOW}'])")[0] == [str(os.getpid())]
 
 
 def test_an_incomplete_event_is_not_read(tmp_path):

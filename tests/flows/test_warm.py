@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from flows.warm import Warm
+from ream.machine.starter import DVC, FLOW
 from tests.flows.blocked import writer_of
 from tests.flows.conftest import flow_environment
 from tests.graphs import ROOT
@@ -124,6 +125,18 @@ def test_a_killed_client_takes_its_fork_with_it(waiting, warm):
     waiting.kill()
     ended(waiting)
     assert gone(warm)
+
+
+def test_a_fork_ends_with_the_flow_that_its_environment_names(go, warm, tmp_path):
+    os.mkfifo(tmp_path / "params.yaml")
+    with subprocess.Popen(["sleep", "600"]) as flow:
+        stage = go("ream", "stage", "model", "--params", "params.yaml", **{FLOW: str(flow.pid), DVC: "model"})
+        writer = writer_of(tmp_path / "params.yaml")
+        assert len(forks(warm)) == 1
+        flow.kill()
+    assert ended(stage)[0] == -signal.SIGTERM
+    assert gone(warm)
+    os.close(writer)
 
 
 def test_a_killed_fork_looks_like_a_killed_program(waiting, warm):

@@ -72,7 +72,8 @@ class Program:
         interpreter = [sys.executable, "-s", "-P", "-X", "utf8"]
         request = {
             "command": [*interpreter, str(HERE / "program.py"), str(code), self.function, str(go), str(report)],
-            "control": control, "passed": [go, report], "memory": self.limits.memory, "output": self.limits.output,
+            "control": control, "passed": [go, report], "folder": str(folder),
+            "memory": self.limits.memory, "output": self.limits.output,
         }  # fmt: skip
         self._process = subprocess.Popen(
             [*interpreter, "-S", str(HERE / "supervisor.py"), json.dumps(request)],
@@ -125,6 +126,8 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Kill the program and everything it started."""
+        with suppress(BrokenPipeError):  # the supervisor has been killed
+            os.write(self._control, b"e")  # the folder is removed here
         os.close(self._control)
         ended = os.pidfd_open(self._process.pid)
         _readable(ended, END)

@@ -2,8 +2,8 @@
 
 This file is started by its path, so it imports nothing of ream. The command has limits of memory and of file size, and
 no network if the kernel lets a user make a network namespace. It ends when ``control`` is closed, which also happens
-when the process that started this one is killed. Everything that the command has started ends with it: as a subreaper,
-this process inherits orphans, even those in sessions of their own.
+when the process that started this one is killed; then this one removes the command's folder. Everything that the
+command has started ends with it: as a subreaper, this process inherits orphans, even those in sessions of their own.
 
 This keeps programs with mistakes in check. It is not a security boundary: the command can read all files of the user.
 """
@@ -47,13 +47,16 @@ def kill_children() -> None:
             return
 
 
-def supervise(command: list[str], control: int, passed: list[int], memory: int, output: int) -> None:
-    """Run a command until it ends or ``control`` is closed; its standard error is dropped.
+def supervise(command: list[str], control: int, passed: list[int], folder: str, memory: int, output: int) -> None:
+    """Run a command until it ends or ``control`` is written to or closed; its standard error is dropped.
+
+    Then wait for either. If ``control`` is closed and nothing was written to it, remove the command's folder.
 
     Args:
         command: path of a program and its arguments.
-        control: file descriptor of a pipe.
+        control: file descriptor of a pipe, whose other end only the process that started this one has.
         passed: file descriptors that the command inherits.
+        folder: folder of the command.
         memory: limit of the address space of each process, in bytes.
         output: limit of the size of each file, in bytes.
     """
@@ -68,6 +71,10 @@ def supervise(command: list[str], control: int, passed: list[int], memory: int, 
         poll.register(descriptor, select.POLLIN | select.POLLHUP)
     poll.poll()
     kill_children()
+    if not os.read(control, 1):
+        import shutil  # not needed as a rule, and slower to import than everything else here
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -206,6 +206,7 @@ with Program({DAEMON!r} + "\\nimport os; print(os.getpid())") as program:
         assert all(map(alive, started))
         process.send_signal(signal.SIGKILL)
     assert gone(started)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_program_has_a_folder_of_its_own_and_no_environment_of_ours(monkeypatch):
