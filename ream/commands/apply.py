@@ -23,7 +23,7 @@ def apply(
     ] = None,
     keep_shards: KeepShards = None,
 ) -> None:
-    """Write a compressed checkpoint from its recipe and the original model."""
+    """Write a checkpoint from its recipe and the original."""
     from ream.models.family.architecture import architecture_of
     from ream.models.inspection.manifest import source_of
     from ream.models.storage.checkpoint import Checkpoint
