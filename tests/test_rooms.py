@@ -17,6 +17,7 @@ ROOMS = {
     "ream": set(),  # the version
     "errors": set(),
     "machine": {"errors"},
+    "code": {"errors", "machine"},
     "core": set(),
     "params": {"errors", "core"},
     "models.stored_dtypes": set(),
