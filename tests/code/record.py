@@ -1,0 +1,103 @@
+"""Runs stages and records what of ream they really execute: a program, `python -m tests.code.record PLAN`.
+
+PLAN is a JSON file: {"params": a params file, "root": the folder of the artifacts, "stages": [[stage, options], …]}. A
+child is forked for each kind of stage, so that the modules in it are those which this kind imports. The libraries are
+imported before, which saves their time, and nothing of ream is. The last line printed is JSON: for each kind of stage
+its modules, code and files.
+"""
+
+import importlib
+import inspect
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = f"{ROOT / 'ream'}{os.sep}"
+LIBRARIES = (
+    "jaxtyping", "jinja2", "matplotlib.figure", "numpy", "pyarrow.parquet", "pydantic", "safetensors.torch",
+    "scipy.cluster.hierarchy", "scipy.optimize", "tokenizers", "tqdm", "typer",
+    "transformers.models.qwen3_moe.modeling_qwen3_moe", "yaml",
+)  # fmt: skip
+AT_ONCE = {"<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"}
+
+
+def recorded(plan, runs):
+    """What the runs of a stage execute: names of modules, [file, line, name] of functions, and files read."""
+    codes, files = set(), set()
+
+    def called(frame, event, argument):
+        code = frame.f_code
+        # Bodies of modules and classes, and comprehensions outside of functions, run when the module is imported.
+        name = code.co_filename  # that of a template is no Python file
+        if event != "call" or not name.startswith(PACKAGE) or not name.endswith(".py"):
+            return
+        if not code.co_flags & inspect.CO_OPTIMIZED:
+            return
+        back = frame.f_back
+        if code.co_name in AT_ONCE and back is not None and not back.f_code.co_flags & inspect.CO_OPTIMIZED:
+            return
+        codes.add((name, code.co_firstlineno, code.co_qualname))
+
+    def opened(event, arguments):
+        if event == "open" and str(arguments[0]).startswith(PACKAGE) and "__pycache__" not in str(arguments[0]):
+            files.add(str(arguments[0]))
+
+    sys.addaudithook(opened)
+    threading.settrace(called)
+    sys.settrace(called)
+    from ream.commands.stage import run_stage
+    from ream.workspace.layout import Workspace
+
+    root = Path(plan["root"])
+    workspace = Workspace(root / "artifacts", root / "reports", root / "models")
+    for name, options in runs:
+        run_stage(name, options, Path(plan["params"]), workspace)
+    sys.settrace(None)
+    return {
+        "modules": sorted(name for name in sys.modules if name.partition(".")[0] == "ream"),
+        "codes": sorted(codes),
+        "files": sorted(path for path in files if not path.endswith(".py")),
+    }
+
+
+def in_child(plan, runs):
+    """What `recorded` returns, from a child."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        try:
+            with os.fdopen(writing, "w") as pipe:
+                json.dump(recorded(plan, runs), pipe)
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        result = pipe.read()
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"stage {runs[0][0]} failed")
+    return json.loads(result)
+
+
+def main():
+    """Run the plan."""
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    import torch
+
+    torch.set_num_threads(1)
+    assert "ream" not in sys.modules
+    plan = json.loads(Path(sys.argv[1]).read_text())
+    by_kind = {}
+    for name, options in plan["stages"]:
+        by_kind.setdefault(name, []).append((name, options))
+    print(json.dumps({kind: in_child(plan, runs) for kind, runs in by_kind.items()}))
+
+
+if __name__ == "__main__":
+    main()
