@@ -131,7 +131,8 @@ class Linker:
         elif name == "*":
             self._follow(links, module, [], set())
         else:
-            links.modules |= {each for each in (module, f"{module}.{name}") if self.sources.has(each)}
+            named = (module, f"{module}.{name}") if name else (module,)
+            links.modules |= {each for each in named if self.sources.has(each)}
 
     def _add_files(self, links: Links, name: str, module: Module) -> None:
         """Add the files that a module may read, with the units that they name; Python files are run as programs."""

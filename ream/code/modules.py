@@ -156,8 +156,8 @@ def _unit(reader: Reader, bindings: dict[str, set[str]]) -> Unit:
     chains = reader.scopes.loads
     uses = {f"{module}:{'.'.join(rest)}" for module, *rest in reader.scopes.uses}
     attributes = {part for chain in chains for part in chain} | {part for use in uses for part in use.split(".")}
-    targets = {target.replace(":", ".") for name, *_ in chains for target in bindings.get(name, ())}
-    targets |= {use.replace(":", ".") for use in uses}
+    targets = {f"{target}.{'.'.join(rest)}" for name, *rest in chains for target in bindings.get(name, ())} | uses
+    libraries = [target.replace(":.", ".").replace(":", ".") for target in targets]
     return Unit(
         digest=_hash("".join(reader.text)),
         docs=_hash(*reader.docs) if reader.docs else "",
@@ -165,7 +165,7 @@ def _unit(reader: Reader, bindings: dict[str, set[str]]) -> Unit:
         uses=tuple(sorted(uses)),
         imports=tuple(sorted(f"{module}:{name}" for module, name in reader.imports)),
         reads_docs=bool(attributes & {"__doc__", "getdoc"}),
-        reads_files="__file__" in attributes or any(target.startswith(READING_FILES) for target in targets),
+        reads_files="__file__" in attributes or any(library.startswith(READING_FILES) for library in libraries),
         runs=bool(reader.text),
     )
 

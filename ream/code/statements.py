@@ -115,6 +115,8 @@ def plain_targets(statement: ast.stmt) -> list[str] | None:
         target = targets.pop()
         if isinstance(target, ast.Tuple | ast.List):
             targets += target.elts
+        elif isinstance(target, ast.Starred):
+            targets.append(target.value)
         elif isinstance(target, ast.Name):
             bound.append(target.id)
         else:

@@ -8,7 +8,7 @@ from ream.code.code import Code
 def write(folder, files):
     """Write a package ``p`` from paths in it to their text, and return its folder."""
     package = folder / "p"
-    for path, text in {"__init__.py": ""} | files:
+    for path, text in ({"__init__.py": ""} | files).items():
         (package / path).parent.mkdir(parents=True, exist_ok=True)
         (package / path).write_text(dedent(text))
     return package

@@ -13,7 +13,7 @@ from tests.code.packages import fingerprint
 
 ROOT = Path(__file__).parents[2]
 
-START = '''
+START = """
 import dataclasses, functools, math
 from typing import TYPE_CHECKING
 LIMIT = 3
@@ -35,7 +35,7 @@ class Point(Base):
 def run(x):
     total = scale(x) + LIMIT + math.floor(Point().length())
     return f"{total:>{LIMIT}} units"
-'''
+"""
 SAME = {
     "comment": ("LIMIT = 3", "LIMIT = 3  # units\n\n"),
     "layout": ("return factor * x", "return (\n        factor *  x)"),
@@ -132,8 +132,8 @@ def test_the_text_does_not_depend_on_the_version_of_python():
     reader = Reader("p")
     reader.statements(ast.parse('def f(x, *, y=-1):\n    return f"a" "b" f"{x!r:>{y}}" "c"').body)
     assert "".join(reader.text) == (
-        "FunctionDef(f,[][UnaryOp(op=USub()operand==1,)]x,*y,{Return(value="
-        "f('ab',FormattedValue(value=x,conversion=114,format_spec=f('>',FormattedValue(value=y,conversion=-1,)'')),'c')"
+        "FunctionDef(f,[][][UnaryOp(op=USub()operand==1,)]x,*y,{Return(value="
+        "f('ab',FormattedValue(value=x,conversion=114,format_spec=f('>',FormattedValue(value=y,conversion=-1,)''))'c')"
         ")})"
     )
 

@@ -26,7 +26,7 @@ def test_helpers_of_other_modules(tmp_path):
 
 def test_relative_and_renamed_imports(tmp_path):
     files = {
-        "q/main.py": "from .a import f as g\nfrom ..b import h\nfrom . import c as d\ndef run(): return g(), h(), d.i()",
+        "q/main.py": "from .a import f as g\nfrom ..b import h\nfrom . import c as d\ndef run(): g(), h(), d.i()",
         "q/a.py": "def f(): pass",
         "q/c.py": "def i(): pass",
         "b.py": "def h(): pass",
@@ -184,7 +184,7 @@ NEVER = {
     "function": "def unused(): return f()",
     "lambda": "UNUSED = lambda: f()",
     "class": "class Unused:\n    def method(self): return f()",
-    "field": "from dataclasses import dataclass, field\n@dataclass\nclass Unused:\n    x: int = field(default_factory=f)",
+    "field": "import dataclasses as d\n@d.dataclass\nclass Unused:\n    x: int = d.field(default_factory=f)",
     "call of a library": "import re\nUNUSED = re.compile('a')",
     "type": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    f()",
 }
@@ -258,7 +258,7 @@ READERS = {
         TEMPLATES | {"p/r/task.yaml", "p.r.scores.score"},
     ),
     "by a loader": ("import jinja2\ndef run(): return jinja2.PackageLoader('p.q')", TEMPLATES),
-    "inside of a function": ("def run():\n    from jinja2 import PackageLoader\n    return PackageLoader('p.q')", TEMPLATES),
+    "inside of a function": ("def run():\n    from jinja2 import PackageLoader as P\n    return P('p.q')", TEMPLATES),
     "a program": (
         "from pathlib import Path\ndef run(): return Path(__file__).with_name('script.py')",
         TEMPLATES | {"p.q.script.helper", "p.q.script.<import>"},

@@ -40,7 +40,14 @@ def plan_of(folder, checkpoint, one_shot, sequential, suite):
     runs += [("saliency", mix)]
     runs += [(stage, mix | {"method": method}) for stage in ("grouping", "alignment") for method in one_shot]
     runs += [("sequential", mix | {"method": method, "experts": 4}) for method in sequential]
-    runs += [("items", {}), ("evaluate", {}), ("evaluate", mix), ("rank", mix), ("merge", {"export": "small"}), ("report", {})]
+    runs += [
+        ("items", {}),
+        ("evaluate", {}),
+        ("evaluate", mix),
+        ("rank", mix),
+        ("merge", {"export": "small"}),
+        ("report", {}),
+    ]
     assert {name for name, _ in runs} == set(STAGES)
     plan = folder / "plan.json"
     plan.write_text(json.dumps({"params": str(params), "root": str(folder), "stages": runs}))
