@@ -11,6 +11,8 @@ from ream.code.modules import ON_IMPORT, Unit
 from ream.code.sources import Sources
 from ream.errors import UserError
 
+Cut = tuple[str, str]  # "module:unit" and another such unit, to which its names do not lead
+
 
 class Code:
     """The code of a package. Every module is parsed once, when the first fingerprint reaches it."""
@@ -27,16 +29,19 @@ class Code:
         self._links: dict[Place, Links] = {}
         self._hashes: dict[tuple[Place, bool], str] = {}
 
-    def fingerprint(self, roots: Sequence[str]) -> Fingerprint:
+    def fingerprint(self, roots: Sequence[str], cuts: Iterable[Cut] = ()) -> Fingerprint:
         """The code that can be executed from some units on.
 
         Args:
             roots: "module:unit", or "module" for all units of a module.
+            cuts: from which unit to which other the search does not go on. The other counts if it is reached otherwise.
 
         Raises:
-            UserError: there is no such module or unit, or a module that is reached is not Python.
+            UserError: there is no such module or unit, a cut is not between a unit and one that it names, or a module
+                that is reached is not Python.
         """
-        reached, modules = self._reached(place for root in roots for place in self._places(root))
+        ends = {self._cut(*cut) for cut in cuts}
+        reached, modules = self._reached({place for root in roots for place in self._places(root)}, ends)
         links = [self._linked(place) for place in reached]
         docs = any(self._unit(place).reads_docs for place in reached)
         hashes = {f"{place[0]}.{place[1]}": self._hash(place, docs) for place in reached if self._says(place)}
@@ -59,8 +64,15 @@ class Code:
             raise UserError(f"{root} is not in the package {self.sources.name}; a root is module:unit or module")
         return {(module, unit)} if unit else self._linker.whole(module).units
 
-    def _reached(self, start: Iterable[Place]) -> tuple[set[Place], set[str]]:
-        """All units that some lead to, and the modules that are imported for them."""
+    def _cut(self, start: str, end: str) -> tuple[Place, Place]:
+        """The two units of a cut."""
+        (first, *_), (second, *_) = self._places(start), self._places(end)
+        if second not in self._linked(first).units:
+            raise UserError(f"{start} does not lead to {end}; name a unit that it uses")
+        return first, second
+
+    def _reached(self, start: Iterable[Place], ends: set[tuple[Place, Place]]) -> tuple[set[Place], set[str]]:
+        """All units that some lead to, but for the pairs in ``ends``, and the modules that are imported for them."""
         reached: set[Place] = set()
         modules: set[str] = set()
         todo = list(start)
@@ -70,7 +82,7 @@ class Code:
                 continue
             reached.add(place)
             links = self._linked(place)
-            todo += links.units
+            todo += [unit for unit in links.units if (place, unit) not in ends]
             for imported in {place[0], *links.modules} - modules:
                 for module in accumulate(imported.split("."), "{}.{}".format):  # with the packages around it
                     modules.add(module)

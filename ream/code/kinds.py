@@ -1,8 +1,15 @@
-"""Where each kind of stage starts: its own module, and what `ream stage` executes around it."""
+"""Where each kind of stage starts, and what of the settings counts for it.
 
+`ream stage` checks the whole params file, but a stage reads few sections of it. The code of the others decides nothing
+but whether the file is refused, and would make every stage depend on all of `ream.params`.
+"""
+
+from ream.code.code import Cut
+
+RUN_STAGE = "ream.commands.stage:run_stage"
 # `ream stage` imports the stage's module by its name, the one dynamic import of ream, and gives it the workspace and,
 # under torchrun, the ranks. Their methods run without being named, so that these classes are roots, too.
-AROUND = ("ream.commands.stage:run_stage", "ream.workspace.layout:Workspace")
+AROUND = (RUN_STAGE, "ream.workspace.layout:Workspace")
 RANKS = "ream.walk.ranks:Ranks"
 FURTHER = {
     "statistics": (RANKS,),
@@ -11,7 +18,57 @@ FURTHER = {
     "evaluate": ("ream.evaluation.demo_scoring",),
 }
 
+PARAMS = "ream.params.tree:Params"
+# Sections of the settings to the classes that their fields in PARAMS name.
+SECTIONS = {
+    "model": ("ream.params.model:Model",),
+    "compute": ("ream.params.model:Compute",),
+    "calibration": ("ream.params.sources:Calibration",),
+    "sources": ("ream.params.sources:Source",),
+    "statistics": ("ream.params.methods:Statistics",),
+    "mixes": (),
+    "grouping": ("ream.params.methods:Grouping",),
+    "methods": ("ream.params.methods:Method",),
+    "suites": ("ream.params.suites:Suite",),
+    "evaluation": ("ream.params.suites:Evaluation",),
+    "run": ("ream.params.run:Run",),
+    "rank": ("ream.params.suites:Rank",),
+    "report": ("ream.params.report:Report",),
+    "merge": ("ream.params.model:Merge",),
+    "exports": ("ream.params.run:Export",),
+    "imports": ("ream.params.report:Import",),
+}
+# The sections that each kind of stage reads.
+READ = {
+    "model": {"model", "grouping", "methods", "run"},
+    "calibration": {"model", "calibration", "sources", "rank"},
+    "statistics": {"model", "compute", "calibration", "statistics"},
+    "saliency": {"mixes"},
+    "grouping": {"calibration", "mixes", "grouping", "methods", "run"},
+    "alignment": {"model", "compute", "statistics", "mixes", "methods", "run"},
+    "sequential": {"model", "compute", "calibration", "statistics", "mixes", "grouping", "methods"},
+    "items": {"model", "suites", "evaluation"},
+    "evaluate": {"model", "compute", "suites", "evaluation", "run", "merge"},
+    "rank": {"model", "compute", "run"},
+    "merge": {"model", "merge", "exports"},
+    "report": {"model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports"},
+}
+WORDING = ("ream.params.reading:parse_params", "ream.params.reading:_first")  # of an error; names all sections
+# The file of the task LiveCodeBench, whose folder PINNED names, names functions for lm-eval, which evaluate alone runs.
+PINNED = "ream.evaluation.pinned:PINNED"
+LIVECODEBENCH = ("problems:load", "prompt:text", "scoring:execute", "scoring:pass_at_1")
+FOR_LM_EVAL = tuple((PINNED, f"ream.evaluation.livecodebench.{unit}") for unit in LIVECODEBENCH)
+CUTS = {"items": FOR_LM_EVAL, "report": FOR_LM_EVAL}
+FOR_RANKS = (RUN_STAGE, "ream.workspace.rank_parts:check_shared")  # runs under torchrun alone
+
 
 def roots_of(stage: str) -> tuple[str, ...]:
-    """The roots of a stage for `ream.code.code.Code.fingerprint`."""
+    """The roots of a kind of stage for `ream.code.code.Code.fingerprint`."""
     return (f"ream.stages.{stage}:run", *AROUND, *FURTHER.get(stage, ()))
+
+
+def cuts_of(stage: str) -> tuple[Cut, ...]:
+    """What `ream.code.code.Code.fingerprint` does not follow for a kind of stage."""
+    sections = [(PARAMS, unit) for section in SECTIONS if section not in READ[stage] for unit in SECTIONS[section]]
+    ranks = () if RANKS in roots_of(stage) else (FOR_RANKS,)
+    return (WORDING, *sections, *ranks, *CUTS.get(stage, ()))

@@ -2,8 +2,8 @@
 
 PLAN is a JSON file: {"params": a params file, "root": the folder of the artifacts, "stages": [[stage, options], …]}. A
 child is forked for each kind of stage, so that the modules in it are those which this kind imports. The libraries are
-imported before, which saves their time, and nothing of ream is. The last line printed is JSON: for each kind of stage
-its modules, code and files.
+imported before, which saves their time, and nothing of ream is. The last line printed is JSON: what `recorded` returns
+for each kind of stage.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = f"{ROOT / 'ream'}{os.sep}"
+SETTINGS = f"{PACKAGE}params{os.sep}"
 LIBRARIES = (
     "jaxtyping", "jinja2", "matplotlib.figure", "numpy", "pyarrow.parquet", "pydantic", "safetensors.torch",
     "scipy.cluster.hierarchy", "scipy.optimize", "tokenizers", "tqdm", "typer",
@@ -24,33 +25,71 @@ LIBRARIES = (
 AT_ONCE = {"<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"}
 
 
+class Settings:
+    """Watches what is read of the settings.
+
+    Attributes:
+        checking: whether the params file is being read and checked.
+        sections: sections that were read apart from that.
+    """
+
+    def __init__(self):
+        """Watch the settings from now on."""
+        from ream import params
+
+        self.checking, self.sections = False, set()
+        load, read = params.load_params, params.Params.__getattribute__
+
+        def loading(path):
+            self.checking = True
+            settings = load(path)
+            self.checking = False
+            return settings
+
+        def reading(settings, name):
+            if not self.checking and name in params.Params.model_fields:
+                self.sections.add(name)
+            return read(settings, name)
+
+        params.load_params, params.Params.__getattribute__ = loading, reading
+
+
 def recorded(plan, runs):
-    """What the runs of a stage execute: names of modules, [file, line, name] of functions, and files read."""
-    codes, files = set(), set()
+    """What the runs of a kind of stage read and execute.
+
+    Returns:
+        modules: names of all modules of ream.
+        codes: [file, line, name] of functions that were called.
+        checks: those that were called while the params file was read, or ream.params imported.
+        sections: sections of the settings that were read after that.
+        files: files of the package that were opened, apart from Python files.
+    """
+    codes, checks, files = set(), set(), set()
+    settings = None
 
     def called(frame, event, argument):
         code = frame.f_code
+        file = code.co_filename  # that of a template's code is no Python file
         # Bodies of modules and classes, and comprehensions outside of functions, run when the module is imported.
-        name = code.co_filename  # that of a template is no Python file
-        if event != "call" or not name.startswith(PACKAGE) or not name.endswith(".py"):
-            return
-        if not code.co_flags & inspect.CO_OPTIMIZED:
+        if not file.startswith(PACKAGE) or not file.endswith(".py") or not code.co_flags & inspect.CO_OPTIMIZED:
             return
         back = frame.f_back
         if code.co_name in AT_ONCE and back is not None and not back.f_code.co_flags & inspect.CO_OPTIMIZED:
             return
-        codes.add((name, code.co_firstlineno, code.co_qualname))
+        checked = file.startswith(SETTINGS) if settings is None else settings.checking
+        (checks if checked else codes).add((file, code.co_firstlineno, code.co_qualname))
 
     def opened(event, arguments):
         if event == "open" and str(arguments[0]).startswith(PACKAGE) and "__pycache__" not in str(arguments[0]):
             files.add(str(arguments[0]))
 
     sys.addaudithook(opened)
-    threading.settrace(called)
+    threading.settrace(called)  # "call" alone, because no local trace function is returned
     sys.settrace(called)
     from ream.commands.stage import run_stage
     from ream.workspace.layout import Workspace
 
+    settings = Settings()
     root = Path(plan["root"])
     workspace = Workspace(root / "artifacts", root / "reports", root / "models")
     for name, options in runs:
@@ -59,6 +98,8 @@ def recorded(plan, runs):
     return {
         "modules": sorted(name for name in sys.modules if name.partition(".")[0] == "ream"),
         "codes": sorted(codes),
+        "checks": sorted(checks),
+        "sections": sorted(settings.sections),
         "files": sorted(path for path in files if not path.endswith(".py")),
     }
 
