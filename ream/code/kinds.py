@@ -49,7 +49,7 @@ READ = {
     "sequential": {"model", "compute", "calibration", "statistics", "mixes", "grouping", "methods"},
     "items": {"model", "suites", "evaluation"},
     "evaluate": {"model", "compute", "suites", "evaluation", "run", "merge"},
-    "rank": {"model", "compute", "run"},
+    "rank": {"model", "compute", "run", "rank"},
     "merge": {"model", "merge", "exports"},
     "report": {"model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports"},
 }

@@ -1,7 +1,5 @@
 """The libraries that numbers depend on, and their installed versions."""
 
-import importlib.metadata
-import platform
 from collections.abc import Iterable
 from functools import cache
 
@@ -40,6 +38,9 @@ def versions(imported: Iterable[str]) -> dict[str, str | None]:
 
 @cache
 def _version(distribution: str) -> str | None:
+    import importlib.metadata
+    import platform
+
     if distribution == "python":
         return platform.python_version()
     try:

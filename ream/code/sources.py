@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -26,14 +27,13 @@ class Sources:
         """
         self.package, self.name = package, package.name
         self._cache = cache
-        self._paths: dict[str, Path | None] = {}
         self._modules: dict[str, Module] = {}
         self._kept: dict[str, dict[str, Any]] = {}
         self._parsed = False
 
     def has(self, module: str) -> bool:
         """Whether there is a module or a package of that dotted name."""
-        return self._path(module) is not None
+        return module in self._files
 
     def module(self, name: str) -> Module:
         """A module by its dotted name; a folder without __init__.py is an empty one.
@@ -42,16 +42,20 @@ class Sources:
             UserError: its source is not Python.
         """
         if name not in self._modules:
-            path = self._path(name)
-            source = b"" if path is None or path.is_dir() else path.read_bytes()
-            around = name if path is None or path.is_dir() or path.stem == "__init__" else name.rpartition(".")[0]
-            self._modules[name] = self._parse(source, around, path)
+            path = self._files[name]
+            if path.endswith(".py"):
+                with open(path, "rb") as file:
+                    source = file.read()
+                around = name if path.endswith(f"{os.sep}__init__.py") else name.rpartition(".")[0]
+                self._modules[name] = self._parse(source, around, path)
+            else:
+                self._modules[name] = parse(b"", name)
         return self._modules[name]
 
     def folder(self, module: str) -> Path:
         """The folder of a module's file."""
-        path = self._path(module)
-        return self.package if path is None else path if path.is_dir() else path.parent
+        path = Path(self._files[module])
+        return path.parent if path.suffix == ".py" else path
 
     def save(self) -> None:
         """Write the cache, if there is one and a module was parsed that it does not have.
@@ -68,16 +72,19 @@ class Sources:
             temporary.write_text(json.dumps({"made_by": _own_digest(), "modules": modules}), encoding="utf-8")
         self._parsed = False
 
-    def _path(self, module: str) -> Path | None:
-        """The file of a module, or the folder of a package that has no __init__.py; None if there is neither."""
-        if module not in self._paths:
-            inside = self.package.parent.joinpath(*module.split("."))
-            tried = (inside / "__init__.py", inside.with_name(f"{inside.name}.py"))
-            found = next((path for path in tried if path.is_file()), inside if inside.is_dir() else None)
-            self._paths[module] = found if module.partition(".")[0] == self.name else None
-        return self._paths[module]
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """Dotted names of modules to their files, and of packages without an __init__.py to their folders."""
+        files = {}
+        start = len(str(self.package.parent)) + 1
+        for folder, _, names in os.walk(self.package):
+            around = folder[start:].replace(os.sep, ".")
+            modules = {name.removesuffix(".py"): f"{folder}{os.sep}{name}" for name in names if name.endswith(".py")}
+            files[around] = modules.pop("__init__", folder)
+            files |= {f"{around}.{name}": path for name, path in modules.items() if f"{around}.{name}" not in files}
+        return files
 
-    def _parse(self, source: bytes, around: str, path: Path | None) -> Module:
+    def _parse(self, source: bytes, around: str, path: str) -> Module:
         """The units of a source; those of the cache where it has them."""
         key = hashlib.sha256(f"{around}\0".encode() + source).hexdigest()
         if key in self._stored:
