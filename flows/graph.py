@@ -13,7 +13,7 @@ from ream.errors import UserError, unknown
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-MODEL_STAGES = frozenset({"statistics", "sequential", "sequential-extra", "evaluate", "evaluate-original", "rank"})
+MODEL_STAGES = frozenset({"statistics", "sequential", "evaluate", "rank"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Stage:
 
     @property
     def kind(self) -> str:
+        """What the stage does: the X of `ream stage X`, or else its group."""
+        before, found, after = self.command.partition(" stage ")
+        return after.split()[0] if found and before.endswith("ream") else self.group
+
+    @property
+    def group(self) -> str:
         """The part of the name before "@", which all stages of a matrix share."""
         return self.name.partition("@")[0]
 
@@ -88,7 +94,8 @@ def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Sta
 
     Args:
         stages: all stages by name, in running order.
-        targets: names of stages (``evaluate@balanced``) or of kinds (``evaluate``, the whole matrix).
+        targets: names of stages (``evaluate@balanced-ream-16``), of matrices (``evaluate-sequential``), or of what
+            stages do (``evaluate``, all of them).
 
     Raises:
         UserError: a target is unknown.
@@ -97,9 +104,9 @@ def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Sta
         return dict(stages)
     wanted: set[str] = set()
     for target in targets:
-        pending = [name for name, stage in stages.items() if target in (name, stage.kind)]
+        pending = [name for name, stage in stages.items() if target in (name, stage.group, stage.kind)]
         if not pending:
-            kinds = {stage.kind for stage in stages.values()}
+            kinds = {kind for stage in stages.values() for kind in (stage.group, stage.kind)}
             raise unknown("target", target, stages if "@" in target else kinds, "dvc.yaml")
         while pending:
             name = pending.pop()

@@ -22,7 +22,7 @@ def rows_of(kind: str, path: Path) -> Iterable[Row]:
         kind: the kind of the stage, such as ``evaluate``.
         path: the output, a file or a folder.
     """
-    summarise = ROWS.get(kind.removesuffix("-extra"))
+    summarise = ROWS.get(kind)
     return () if summarise is None else summarise(path)
 
 
@@ -102,7 +102,6 @@ ROWS: dict[str, Callable[[Path], Iterable[Row]]] = {
     "sequential": recipe_rows,
     "rank": rank_rows,
     "evaluate": evaluation_rows,
-    "evaluate-original": evaluation_rows,
 }
 
 

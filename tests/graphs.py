@@ -16,6 +16,7 @@ from ream.workspace.layout import Workspace
 from tests.tiny import build
 
 ROOT = Path(__file__).parent.parent
+PUBLISHED = str(ROOT / "data" / "published")
 
 
 def environment() -> dict[str, str]:
@@ -43,21 +44,31 @@ def ran(output: str) -> set[str]:
 def build_graph(folder: Path) -> Path:
     """Make a git and DVC repository: dvc.yaml on a tiny model, two local sources, two mixes, methods of both kinds."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "dvc.yaml", folder)
+    for name in ("dvc.yaml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "ream").symlink_to(ROOT / "ream")
     build(folder / "model")
     for source, words in (("prose", "the cat sat on a mat and saw "), ("code", "def f(x): return x + 1; ")):
-        for index in range(12):
-            (folder / f"{source}-{index}.txt").write_text(f"{index} {words * 12}")
+        write_texts(folder, source, words)
+    (folder / "tasks").mkdir(exist_ok=True)
+    (folder / "tasks" / "mine.yaml").write_text("task: mine\n")
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree |= {
         "model": {"path": "model"},
-        "calibration": {"sequences": 6, "tokens": 16},
-        "sources": {name: {"kind": "files", "paths": [f"{name}-*.txt"]} for name in ("prose", "code")},
+        "calibration": {"sequences": 6, "tokens": 16, "seed": 0},
+        "local": {
+            "model": "model",
+            "prose": "texts/prose",
+            "code": "texts/code",
+            "published": PUBLISHED,
+            "tasks": "tasks",
+        },
+        "sources": {name: {"kind": "files", "paths": [f"texts/{name}/*.txt"]} for name in ("prose", "code")},
         "statistics": {"probes": 32},
         "mixes": {"even": {"prose": 0.5, "code": 0.5}, "wordy": {"prose": 0.8, "code": 0.2}},
-        "grouping": {"group_size": 4},
+        "grouping": {"group_size": {4: 4}},
         "suites": {"tiny": {"loss": ["code"], "loss_sequences": 4, "loss_tokens": 16}},
-        "evaluation": {"suite": "tiny"},
+        "evaluation": {"suite": "tiny", "include": "tasks", "allow_code_execution": False, "seed": 0},
         "run": {
             "sources": ["prose", "code"],
             "mixes": ["even", "wordy"],
@@ -68,15 +79,24 @@ def build_graph(folder: Path) -> Path:
             "rank": ["even"],
         },
         "rank": {"sequences": 3},
-        "report": {"published": str(ROOT / "data" / "published")},
+        "report": {"published": PUBLISHED},
         "exports": {"small": {"mix": "even", "method": "reap", "experts": 4}},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     (folder / ".gitignore").write_text("/artifacts\n/reports\n/models\n/.prefect\n")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     dvc(folder, "init", "-q")
+    shutil.copy(ROOT / ".dvcignore", folder)
     (folder / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
     return folder
+
+
+def write_texts(folder: Path, source: str, words: str) -> None:
+    """Write twelve text files for a source of kind files."""
+    texts = folder / "texts" / source
+    texts.mkdir(parents=True, exist_ok=True)
+    for index in range(12):
+        (texts / f"{index}.txt").write_text(f"{index} {words * 12}")
 
 
 def run_all(folder: Path) -> set[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.graphs import ROOT, build_graph, dvc, ran, run_all
+from tests.graphs import PUBLISHED, ROOT, build_graph, dvc, ran, run_all, write_texts
 
 SIZES = {6: 4, 4: 8}  # experts kept, of 8, to C
 METHODS = ("frequency", "ean", "reap", "m-smoe", "hc-smoe")
@@ -15,19 +15,17 @@ def as_in_the_paper(folder: Path) -> None:
     """Write params.yaml: the grid of paper-demo.yaml on the folder's tiny model and text, with a minimal suite."""
     tree = yaml.safe_load((ROOT / "params" / "paper-demo.yaml").read_text())
     tree["model"]["path"] = "model"
-    tree["calibration"] = {"sequences": 6, "tokens": 16}
-    tree["sources"] = {
-        name: {"kind": "files", "paths": [f"{text}-*.txt"]}
-        for name, text in (("general", "prose"), ("math", "sums"), ("code", "code"))
-    }
-    for index in range(12):
-        (folder / f"sums-{index}.txt").write_text(f"{index} plus one is {index + 1}. " * 8)
+    tree["calibration"] = {"sequences": 6, "tokens": 16, "seed": 0}
+    texts = {"general": "prose", "math": "sums", "code": "code"}
+    tree["sources"] = {name: {"kind": "files", "paths": [f"texts/{text}/*.txt"]} for name, text in texts.items()}
+    tree["local"] = {"model": "model", "published": PUBLISHED} | {name: f"texts/{text}" for name, text in texts.items()}
+    write_texts(folder, "sums", "one plus one is two. ")
     tree["statistics"] = {"probes": 32}
     tree["grouping"] = {"group_size": SIZES}
     tree["suites"] = {"demo": {"loss": ["code"], "loss_sequences": 2, "loss_tokens": 16}}
     tree["run"]["experts"] = list(SIZES)
     tree["rank"] = {"sequences": 2}
-    tree["report"]["published"] = str(ROOT / "data" / "published")
+    tree["report"]["published"] = PUBLISHED
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 
 

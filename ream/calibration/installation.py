@@ -1,11 +1,15 @@
 """Text files of the Python installation: its reference documentation and the standard library's sources."""
 
+import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
+import platform
 import re
 import sysconfig
 from email.message import Message
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +33,18 @@ SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages
 TABLE = re.compile(r"encodings[/\\](cp|iso|mac|koi|ptcp|tis|hp_roman|kz)")
 
 Content = Path | str  # a file, or the text itself
+
+
+@cache
+def installed() -> str:
+    """SHA-256 of the versions of Python and of the packages that the built-in text is read from."""
+    versions = {
+        distribution.metadata["Name"]: distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.metadata["Name"] not in UNDOCUMENTED
+    }
+    named = {"python": platform.python_version(), **versions}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
 def documentation_files() -> list[tuple[str, Content]]:

@@ -5,6 +5,8 @@ from fractions import Fraction
 
 from ream.errors import UserError, unknown
 
+TOO_FEW = "too few"  # the fact of a mixture without rows that says which source has too few sequences
+
 
 def largest_remainder(ratios: Mapping[str, float], total: int) -> dict[str, int]:
     """Integer shares of ``total`` in proportion to the ratios, by Hamilton's method; they add up to ``total``.

@@ -152,7 +152,7 @@ def _run(
     from ream.workspace.original import open_original
 
     sweep(workspace.root)
-    options = _options(cell, ranks)
+    options = _options(params, cell, ranks)
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
     say(check_run(params, original, *cell, out, workspace.root, warn))
@@ -173,17 +173,25 @@ def _run(
     say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a model card and the recipe")
 
 
-def _options(cell: Cell, ranks: "Ranks | None") -> StageOptions:
+def _options(params: "Params", cell: Cell, ranks: "Ranks | None") -> StageOptions:
     """Of every stage of a cell: an interrupted run with other settings is refused, finished layers are kept."""
+    from ream.commands.resume import code_of
+
     return StageOptions(
-        mix=cell.mix, method=cell.method, experts=cell.experts, discard_stale=False, keep_state=True, ranks=ranks
+        mix=cell.mix,
+        method=cell.method,
+        experts=cell.experts,
+        discard_stale=False,
+        keep_state=True,
+        code=code_of(params, cell.method),
+        ranks=ranks,
     )
 
 
 def _draw_text(params: "Params", workspace: Workspace, cell: Cell, say: Callable[[str], None]) -> None:
-    """Draw the calibration sequences of every source of the mix."""
+    """Draw the calibration sequences of every source of the mix and, for a sequential method, those of the mix."""
     from ream.params import HubSource
-    from ream.stages import calibration
+    from ream.stages import calibration, mixture
 
     for source in sources_of(params, cell.mix):
         resumed = workspace.has_finished_layers() and workspace.calibration(source).exists()
@@ -193,6 +201,8 @@ def _draw_text(params: "Params", workspace: Workspace, cell: Cell, say: Callable
             )  # the hub may have changed, or be out of reach
         else:
             say(calibration.run(params, workspace, StageOptions(source=source)))
+    if params.method(cell.method).sequential:
+        say(mixture.run(params, workspace, StageOptions(mix=cell.mix)))
 
 
 def _decide(
@@ -220,7 +230,7 @@ def _accompany(params: "Params", workspace: Workspace, cell: Cell, ranks: "Ranks
 
     if not ranks.meet(PREPARED)[0]:
         return
-    options = _options(cell, ranks)
+    options = _options(params, cell, ranks)
     if params.method(cell.method).sequential:
         sequential.run(params, workspace, options)
     else:

@@ -84,7 +84,7 @@ def estimate_model(
     from ream.estimate.serving import concerns
     from ream.models.inspection.headers import open_headers
     from ream.models.runtime import runtime
-    from ream.stages.model import check_sizes
+    from ream.stages.check import check_sizes
 
     params, mix = requested(request, params_path)
     model = open_headers(params.model.path, params.model.multi_token, params.model.trust_remote_code)

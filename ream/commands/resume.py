@@ -8,6 +8,7 @@ from ream import __version__
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 from ream.params import Params
+from ream.workspace.codes import fingerprint_of, identity
 from ream.workspace.layout import Workspace
 
 
@@ -35,7 +36,16 @@ def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int 
         "mixes": {mix: ratios},
         "sources": {source: params.sources[source].model_dump() for source, ratio in ratios.items() if ratio > 0},
         "ream": __version__,
+        "code": code_of(params, method),
     }
+
+
+def code_of(params: Params, method: str) -> str:
+    """The identity of the code that compresses a model by a method (`ream.workspace.codes`)."""
+    stages = (
+        ("sequential",) if params.method(method).sequential else ("statistics", "saliency", "grouping", "alignment")
+    )
+    return identity(fingerprint_of(None, "calibration", "mixture", *stages))
 
 
 def begin(workspace: Workspace, settings: dict[str, Any]) -> None:
@@ -49,7 +59,7 @@ def check_settings(workspace: Workspace, settings: dict[str, Any]) -> None:
     Raises:
         UserError: names the first setting that differs, with its old and new value.
     """
-    from ream.walk.state import difference
+    from ream.machine.differences import difference
 
     if not workspace.request.exists() or not workspace.has_finished_layers():
         return
@@ -76,10 +86,10 @@ def is_finished(
     Raises:
         UserError: the output's recipe is damaged.
     """
+    from ream.machine.differences import difference
     from ream.models.inspection.manifest import manifest_of
     from ream.recipe.contents import RECIPE
     from ream.recipe.recipe_file import load_recipe
-    from ream.walk.state import difference
     from ream.workspace.original import asked_facts
 
     if not (out / RECIPE).is_file() or (workspace.request.exists() and read_json(workspace.request) != settings):

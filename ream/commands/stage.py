@@ -1,7 +1,9 @@
 """`ream stage`: from the name of a stage to its module, and the options that each stage takes."""
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,28 +13,33 @@ import typer
 from ream.commands.options import ParamsFile
 from ream.commands.request import params_file
 from ream.errors import UserError, unknown
+from ream.machine.starter import DVC
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 
 if TYPE_CHECKING:
     from ream.params import Params
     from ream.walk.ranks import Ranks
+    from ream.workspace.held_settings import Entry
 
     Run = Callable[[Params, Workspace, StageOptions], str]
 
 
 @dataclass(frozen=True)
 class StageEntry:
-    """The options of a stage, whose module is ``ream.stages.NAME``.
+    """The options and settings of a stage, whose module is ``ream.stages.NAME``.
 
     Attributes:
         needed: options that must be given.
         optional: options of which all or none are given.
+        settings: the entries of the params file that the stage depends on, the same as in dvc.yaml. {mix} and the like
+            stand for options, {suite} for the suite of the evaluation.
         distributed: whether the ranks of a torchrun can run the stage together.
     """
 
     needed: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     distributed: bool = False
 
     @property
@@ -46,20 +53,68 @@ class StageEntry:
         """Whether a stage can run with exactly these options."""
         return given in ({*self.needed}, {*self.needed, *self.optional})
 
+    def entries(self, params: "Params", options: Mapping[str, Any]) -> "list[Entry]":
+        """The keys that lead to each of the settings; names of entries may contain dots, so they stay in parts."""
+        names = {"suite": params.evaluation.suite, **options}
+        return [tuple(key.format(**names) for key in setting.split(".")) for setting in self.settings]
 
+
+CODE = "code"  # the stage that all others depend on
+CELL = ("mix", "method", "experts")
+GRID = ("run.one_shot", "run.sequential", "run.extra", "run.experts")
+SCORING = ("suites.{suite}", "evaluation", "compute", "merge.dtype")
 STAGES = {
-    "model": StageEntry(),
-    "calibration": StageEntry(("source",)),
-    "statistics": StageEntry(("source",), optional=("shard", "shards"), distributed=True),
-    "saliency": StageEntry(("mix",)),
-    "grouping": StageEntry(("mix", "method")),
-    "alignment": StageEntry(("mix", "method")),
-    "sequential": StageEntry(("mix", "method", "experts"), distributed=True),
-    "items": StageEntry(),
-    "evaluate": StageEntry(optional=("mix",)),  # without a mix, the original
-    "rank": StageEntry(("mix",)),
-    "merge": StageEntry(("export",)),
-    "report": StageEntry(),
+    CODE: StageEntry(),
+    "watch": StageEntry(("local",), settings=("local.{local}",)),
+    "inputs": StageEntry(
+        settings=("model.path", "local", "sources", "run.sources", "evaluation.include", "report.published", "imports")
+    ),
+    "check": StageEntry(
+        settings=("model", "grouping", "methods", "run", "suites.{suite}", "evaluation.allow_code_execution")
+    ),
+    "model": StageEntry(settings=("model",)),
+    "calibration": StageEntry(("source",), settings=("sources.{source}", "calibration", "rank")),
+    "statistics": StageEntry(
+        ("source",),
+        optional=("shard", "shards"),
+        settings=("statistics", "compute", "calibration.seed"),
+        distributed=True,
+    ),
+    "mixture": StageEntry(("mix",), settings=("mixes.{mix}", "calibration.sequences")),
+    "saliency": StageEntry(("mix",), settings=("mixes.{mix}",)),
+    "grouping": StageEntry(
+        CELL, settings=("methods.{method}", "grouping.group_size.{experts}", "mixes.{mix}", "calibration")
+    ),
+    "alignment": StageEntry(CELL, settings=("methods.{method}", "mixes.{mix}", "statistics", "compute")),
+    "sequential": StageEntry(
+        CELL,
+        settings=(
+            "methods.{method}",
+            "grouping.group_size.{experts}",
+            "mixes.{mix}",
+            "calibration",
+            "statistics",
+            "compute",
+        ),
+        distributed=True,
+    ),
+    "items": StageEntry(settings=("suites.{suite}", "evaluation.seed", "evaluation.allow_code_execution")),
+    "evaluate": StageEntry(optional=CELL, settings=SCORING),  # without a cell, the original
+    "rank": StageEntry(("mix",), settings=("compute", "run.sources", *GRID)),
+    "merge": StageEntry(("export",), settings=("exports.{export}", "merge")),
+    "report": StageEntry(
+        settings=(
+            "model",
+            "sources",
+            "calibration",
+            "mixes",
+            "suites.{suite}",
+            "evaluation",
+            "run",
+            "report",
+            "imports",
+        )
+    ),
 }
 
 
@@ -71,6 +126,7 @@ def stage(
     method: Annotated[str | None, typer.Option(help="A method of the params file.")] = None,
     experts: Annotated[int | None, typer.Option(help="K, the number of experts kept in every layer.")] = None,
     export: Annotated[str | None, typer.Option(help="Export to write.")] = None,
+    local: Annotated[str | None, typer.Option(help="Entry of the section local.")] = None,
     shard: Annotated[
         int | None, typer.Option(help="Statistics only: process this part of the sequences, numbered from 0.")
     ] = None,
@@ -91,7 +147,7 @@ def stage(
 
     end_with_starter()
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
-    given |= {"shard": shard, "shards": shards}
+    given |= {"local": local, "shard": shard, "shards": shards}
     line = run_stage(name, given, params_file(params), Workspace(root, reports, models), context.obj)
     if context.obj is None or context.obj.first:
         typer.echo(line)
@@ -118,7 +174,10 @@ def run_stage(
     """
     from ream.machine.scratch import remove_abandoned
     from ream.params import load_params
+    from ream.workspace.codes import checked_code, held_code
     from ream.workspace.costs import recorded
+    from ream.workspace.held_settings import check_written, discarding, held
+    from ream.workspace.outputs import OUTPUTS
     from ream.workspace.rank_parts import check_shared
 
     if name not in STAGES:
@@ -132,11 +191,38 @@ def run_stage(
         able = " and ".join(other for other, each in STAGES.items() if each.distributed)
         raise UserError(f"stage {name} cannot run distributed; only {able} can: run it without torchrun")
     params = load_params(params_path)
+    if DVC in os.environ:
+        wanted = entry.entries(params, options) if name != "check" else _entries_of_all(params)
+        check_written(params_path, wanted)
+    code = "" if name == CODE else checked_code(workspace, name)
+    whole = StageOptions(**options, code=code, ranks=ranks)
     run: Run = importlib.import_module(f"ream.stages.{name}").run
     if ranks is not None:
         check_shared(params, options.get("method"))
         if not ranks.first:
-            return run(params, workspace, StageOptions(**options, ranks=ranks))
+            return run(params, workspace, whole)
     remove_abandoned(workspace.scratch)
-    with recorded(workspace.cost("-".join((name, *map(str, options.values()))))):
-        return run(params, workspace, StageOptions(**options, ranks=ranks))
+    called, shown = "-".join((name, *map(str, options.values()))), _shown_name(name, options)
+    with ExitStack() as around:
+        around.enter_context(recorded(workspace.cost(called)))
+        around.enter_context(discarding(OUTPUTS[name](workspace, whole)))
+        around.enter_context(
+            held(params_path, params, entry.entries(params, options), shown, workspace.ran_with(called))
+        )
+        if code:
+            around.enter_context(held_code(workspace, name, code, shown))
+        return run(params, workspace, whole)
+
+
+def _entries_of_all(params: "Params") -> "list[Entry]":
+    """The entries that any stage depends on and that a params file may leave out where DVC does not read it."""
+    plain = [entry for entry in STAGES.values() if not {*entry.needed, *entry.optional}]
+    entries = [key for entry in plain for key in entry.entries(params, {})]
+    fixed = (s for entry in STAGES.values() for s in entry.settings if "{" not in s)
+    entries += [tuple(setting.split(".")) for setting in fixed]
+    return entries + [("grouping", "group_size", str(experts)) for experts in params.run.experts]
+
+
+def _shown_name(name: str, options: Mapping[str, Any]) -> str:
+    """The stage's name in DVC where DVC runs it, else its kind and options."""
+    return os.environ.get(DVC) or "@".join((name, "-".join(map(str, options.values())))).rstrip("@")

@@ -60,6 +60,21 @@ def score_metric(name: str, metrics: Mapping[str, str], mc: Sequence[str]) -> tu
     return metric or ("acc" if name in mc else None), chosen or None
 
 
+def check_suite(suite: params.Suite, allowed: bool) -> None:
+    """Refuse a suite with a pinned task that executes code written by the model, unless that is allowed.
+
+    Args:
+        suite: its tasks are checked by name, without loading them.
+        allowed: evaluation.allow_code_execution.
+
+    Raises:
+        UserError: see `check_code_execution`.
+    """
+    for task in (*suite.mc, *suite.gen):
+        if task in PINNED and PINNED[task].runs_code:
+            check_code_execution(task, allowed)
+
+
 def check_code_execution(name: str, allowed: bool) -> None:
     """Refuse a task that executes code written by the model unless that is allowed.
 

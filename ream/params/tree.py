@@ -12,13 +12,14 @@ from ream.params.sources import Calibration, Source, check_mix, normalised
 from ream.params.suites import Evaluation, Rank, Suite
 
 # Sections whose keys are names that a person chooses.
-NAMED_ENTRIES = ("sources", "mixes", "methods", "suites", "exports", "imports")
+NAMED_ENTRIES = ("local", "sources", "mixes", "methods", "suites", "exports", "imports")
 
 
 class Params(Section):
     """All settings: the sections of params.yaml."""
 
     model: Model
+    local: dict[str, str] = {}
     compute: Compute = Compute()
     calibration: Calibration
     sources: dict[str, Source]

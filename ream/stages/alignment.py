@@ -1,20 +1,22 @@
 """Stage alignment: how the neurons of absorbed experts map onto their centroid's; completes the recipe."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ream.compress.decide import absorbed
 from ream.core.recipe import LayerRecipe, Recipe
-from ream.machine.files import building, file_digest, read_json
+from ream.errors import UserError
+from ream.machine.files import file_digest
 from ream.machine.memory import trim
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.params import Method, Params
 from ream.recipe.recipe_file import pack_layer, save_recipe, unpack_layer
+from ream.walk.layer_file import layer_file
 from ream.workspace.groupings import read_grouping
 from ream.workspace.layout import Workspace
+from ream.workspace.mixed_statistics import SourceDigests, read_sources
 from ream.workspace.options import StageOptions
 
 if TYPE_CHECKING:
@@ -24,51 +26,52 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
-    """Align the members of every group and write the recipes; a pruning method has nothing to align.
+    """Align the members of every group and write the recipe; a pruning method has nothing to align.
 
     A killed run goes on after its last aligned layer.
 
     Raises:
-        UserError: another run works on the same recipes, or see ``options.discard_stale``.
+        UserError: another run works on the same recipe, the statistics have changed since they were mixed, or see
+            ``options.discard_stale``.
     """
-    mix, method = options.mix, options.method
-    aligned_experts, states = 0, list[Path]()
-    groupings = {experts: read_grouping(workspace.grouping(mix, method, experts)) for experts in params.run.experts}
-    total = sum(len(layers) for layers, _ in groupings.values())
-    with (
-        building(workspace.recipes(mix, method)) as folder,
-        Progress(total, f"alignment {mix}", "layer", delay=QUIET_SECONDS) as progress,
-    ):
-        for experts, (layers, facts) in groupings.items():
-            merged = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
-            if merged:
-                depends = _depends(params, workspace, mix, method, experts)
-                states.append(workspace.state("alignment", mix, method, str(experts)))
-                from ream.walk.state import WalkState, fingerprint  # they import torch, which pruning does without
+    mix, method, experts = options.mix, options.method, options.experts
+    layers, facts = read_grouping(workspace.grouping(mix, method, experts))
+    merged = sum(int((layer.groups.group >= 0).sum()) - len(layer.groups.kept) for layer in layers.values())
+    out = workspace.recipe(mix, method, experts)
+    if not merged:
+        save_recipe(out, Recipe(layers, facts))
+    else:
+        from ream.walk.state import WalkState, fingerprint  # they import torch, which pruning does without
 
-                with WalkState(states[-1], fingerprint(depends), options.discard_stale, depends) as state:
-                    layers = _aligned(params, workspace, options, layers, state, progress)
-            save_recipe(folder / workspace.recipe(mix, method, experts).name, Recipe(layers, facts))
-            aligned_experts += merged
-    if states and not options.keep_state:
-        from ream.walk.state import discard
-
-        for path in states:
-            discard(path)
+        depends = _depends(params, workspace, options)
+        with (
+            WalkState(
+                workspace.state("alignment", mix, method, str(experts)),
+                fingerprint(depends),
+                options.discard_stale,
+                depends,
+            ) as state,
+            Progress(len(layers), f"alignment {mix}", "layer", delay=QUIET_SECONDS) as progress,
+        ):
+            save_recipe(out, Recipe(_aligned(params, workspace, options, layers, state, progress), facts))
+            if not options.keep_state:
+                state.clear()
     terms = " and ".join(params.method(method).alignment) or "nothing"
-    return f"alignment {mix} {method}: {aligned_experts} experts aligned by {terms}"
+    return f"alignment {mix} {method}: {merged} experts aligned by {terms}"
 
 
-def _depends(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> dict[str, Any]:
+def _depends(params: Params, workspace: Workspace, options: StageOptions) -> dict[str, Any]:
     """Everything that the permutations of a grouping depend on."""
-    used = [source for source, ratio in params.mix(mix).items() if ratio > 0]
     return {
-        "grouping": file_digest(workspace.grouping(mix, method, experts)),
-        "composition": params.method(method).model_dump(),
-        "ratios": params.mix(mix),
-        "statistics": {source: read_json(workspace.statistics(source) / "facts.json") for source in used},
+        "grouping": file_digest(workspace.grouping(options.mix, options.method, options.experts)),
+        "composition": params.method(options.method).model_dump(),
+        "ratios": params.mix(options.mix),
+        "statistics": {
+            source: digests.layers for source, digests in read_sources(workspace.saliency(options.mix)).items()
+        },
         "probes": params.statistics.probes,
         "compute": params.compute.model_dump(include={"device", "threads"}),
+        "code": options.code,
     }
 
 
@@ -87,7 +90,8 @@ def _aligned(
     from ream.workspace.original import open_original
 
     original = open_original(workspace, params.model.keep_shards)
-    aligner = _Aligner(params, workspace, original, params.mix(options.mix), params.method(options.method))
+    mix, method, sources = params.mix(options.mix), params.method(options.method), workspace.saliency(options.mix)
+    aligner = _Aligner(params, workspace, original, mix, method, read_sources(sources))
     finished = [index for index in layers if index < state.next_layer]
     progress.skip(len(finished))
     for index, layer in layers.items():
@@ -114,6 +118,7 @@ class _Aligner:
         original: the model.
         ratios: source to its ratio in the mix.
         method: its alignment terms are used.
+        sources: source to the statistics that the grouping was made from.
     """
 
     params: Params
@@ -121,11 +126,15 @@ class _Aligner:
     original: "Original"
     ratios: dict[str, float]
     method: Method
+    sources: dict[str, SourceDigests]
 
     def align(self, index: int, layer: LayerRecipe) -> LayerRecipe:
         """The layer with permutations.
 
         Everything that it reads is freed when it returns, so that two layers are never in memory at once.
+
+        Raises:
+            UserError: the statistics are not those that the grouping was made from.
         """
         import torch
 
@@ -140,7 +149,8 @@ class _Aligner:
         device, _ = runtime(*self.params.compute.placement)
         probes = None
         if "activations" in self.method.alignment:
-            folders = {source: self.workspace.statistics(source) for source in self.ratios}
+            folders = {source: self.workspace.statistics(source) for source in self.sources}
+            self._check(index)
             probes = mixed_probes(folders, self.ratios, self.params.statistics.probes, index).to(device)
         gates = input_gates(checkpoint, architecture, index)
         dtype = torch.float32 if probes is None else probes.dtype
@@ -153,3 +163,10 @@ class _Aligner:
         members, threads = absorbed(layer), free_threads(device)
         permutations = align_groups(members, expert, self.method.alignment, probes, unit, threads)
         return replace(layer, permutations=permutations)
+
+    def _check(self, index: int) -> None:
+        """Refuse statistics of a layer that have changed since the stage saliency read them."""
+        for source, digests in self.sources.items():
+            path = layer_file(self.workspace.statistics(source), index)
+            if file_digest(path) != digests.layers[index]:
+                raise UserError(f"{path} has changed since the stage saliency read it; run `dvc repro` again")

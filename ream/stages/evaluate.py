@@ -1,28 +1,28 @@
-"""Stage evaluate: score the original, or all models of one calibration mix."""
+"""Stage evaluate: score the original, or the model of one recipe."""
+
+import shutil
 
 from ream.evaluation.bench import Bench, scoring_settings, summary, versions
 from ream.evaluation.scores import Scores, write_scores
 from ream.machine.files import file_digest
-from ream.machine.progress import Progress
 from ream.params import Params
-from ream.workspace.layout import Workspace
+from ream.workspace.layout import TASKS, Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.original import open_original
+from ream.workspace.recipes import read_recipe
 
 
 def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
-    """Score the original (no mix), or the recipes of a mix: every method of the run with every number of experts.
+    """Score the original (no mix), or the model of a recipe.
 
-    The models of a mix share one process: importing the libraries takes longer than scoring a small model. Results of
-    finished tasks are kept, and used again when the recipe, settings and versions are the same.
+    A killed run keeps the results of finished tasks and goes on after them, if the recipe, the settings, the code and
+    the versions of the libraries are the same. A run that has ended keeps nothing.
 
     Raises:
-        UserError: see `Harness` and `load_recipe`.
+        UserError: see `Harness` and `read_recipe`.
     """
-    from ream.recipe.output import check_recipe
-    from ream.recipe.recipe_file import load_recipe
-
-    original, mix = open_original(workspace), options.mix
+    mix, method, experts = options.mix, options.method, options.experts
+    original = open_original(workspace)
     bench = Bench(
         params,
         workspace.windows,
@@ -32,17 +32,14 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         scratch=workspace.scratch,
     )
     if not mix:
-        cells, out = [bench.score(None)], workspace.original_evaluation
+        recipe, identity, out = None, "original", workspace.original_evaluation
+        state = workspace.state("evaluate", identity)
     else:
-        cells, out = [], workspace.evaluation(mix)
-        grid = params.run.cells(mix)
-        with Progress(len(grid), f"evaluate {mix}", "model") as progress:
-            for method, experts in grid:
-                path = workspace.recipe(mix, method, experts)
-                recipe = load_recipe(path)
-                check_recipe(recipe, original.manifest.digest, original.manifest.path)
-                state = workspace.state("evaluate", mix, method, str(experts))
-                cells.append(bench.score(recipe, state, file_digest(path)))
-                progress.update()
-    write_scores(out, Scores(cells=cells, settings=scoring_settings(params), versions=versions()))
-    return "; ".join(summary(cell) for cell in cells)
+        out, path = workspace.evaluation(mix, method, experts), workspace.recipe(mix, method, experts)
+        recipe, identity = read_recipe(params, workspace, original.manifest, mix, method, experts), file_digest(path)
+        state = workspace.state("evaluate", mix, method, str(experts))
+    tasks = file_digest(workspace.input(TASKS)) if workspace.input(TASKS).exists() else ""
+    cell = bench.score(recipe, state, f"{identity}/{options.code}/{tasks}")
+    write_scores(out, Scores(cells=[cell], settings=scoring_settings(params), versions=versions()))
+    shutil.rmtree(state, ignore_errors=True)
+    return summary(cell)

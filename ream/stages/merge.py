@@ -15,16 +15,15 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         UserError: there is no such entry, or see `write_checkpoint`.
     """
     from ream.errors import unknown
-    from ream.recipe.output import check_recipe, write_checkpoint
-    from ream.recipe.recipe_file import load_recipe
+    from ream.recipe.output import write_checkpoint
     from ream.workspace.original import open_original
+    from ream.workspace.recipes import read_recipe
 
     if options.export not in params.exports:
         raise unknown("export", options.export, params.exports, "params 'exports'")
     cell, out = params.exports[options.export], workspace.export(options.export)
     original = open_original(workspace, params.model.keep_shards)
-    recipe = load_recipe(workspace.recipe(cell.mix, cell.method, cell.experts))
-    check_recipe(recipe, original.manifest.digest, original.manifest.path)
+    recipe = read_recipe(params, workspace, original.manifest, cell.mix, cell.method, cell.experts)
     if out.exists():  # DVC removes it before the stage; a stage that is run by hand replaces it
         shutil.rmtree(out)
     parameters = write_checkpoint(
@@ -43,11 +42,9 @@ def known_scores(workspace: Workspace, mix: str, method: str, experts: int) -> d
     """Mean held-out loss, MC, GEN and AVG of a cell; None where it has not been evaluated."""
     from ream.evaluation.scores import read_scores
 
-    path = workspace.evaluation(mix)
+    path = workspace.evaluation(mix, method, experts)
     if not path.exists():
         return None
-    for cell in read_scores(path).cells:
-        if (cell.method, cell.experts) == (method, experts):
-            values = {"held-out loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen, "AVG": cell.avg}
-            return {name: round(value, 4) for name, value in values.items() if value is not None}
-    return None
+    cell = read_scores(path).cells[0]
+    values = {"held-out loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen, "AVG": cell.avg}
+    return {name: round(value, 4) for name, value in values.items() if value is not None}

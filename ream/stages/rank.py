@@ -23,11 +23,12 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """Walk the original and every model of the mix through the layers, and write ranks and errors.
 
     Raises:
-        UserError: see `open_original`, `load_recipe` and `Decoder`.
+        UserError: see `open_original`, `read_recipe` and `Decoder`.
     """
     from ream.calibration.corpus import read_corpus
     from ream.calibration.packing import pad
     from ream.walk.batches import batches, check_ids
+    from ream.workspace.recipes import read_recipe
 
     mix = options.mix
     files = [workspace.held_out(source) for source in params.run.sources]
@@ -38,7 +39,10 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     original = open_original(workspace, params.model.keep_shards)
     ids, mask = pad(sequences, pad_id=0)
     check_ids(ids, original.vocabulary)
-    recipes = _recipes(params, workspace, original, mix)
+    recipes = {
+        f"{method} {experts}": read_recipe(params, workspace, original.manifest, mix, method, experts)
+        for method, experts in params.run.cells(mix)
+    }
     ranks, errors = _measured(params, original, batches(ids, mask, params.compute.batch_tokens), recipes, mix)
     cells = [
         RankedCell(method=method, experts=experts, ranks=ranks[name], layers=errors[name])
@@ -48,23 +52,6 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     write_json(workspace.rank(mix), record.model_dump())
     rank = ranks[None].numerical
     return f"rank {mix}: {len(cells)} models on {len(ids)} sequences; mean rank of the original {rank:.1f}"
-
-
-def _recipes(params: Params, workspace: Workspace, original: Original, mix: str) -> dict[str, "Recipe"]:
-    """The recipes of a mix by a name for each, in the order of the run's cells.
-
-    Raises:
-        UserError: a recipe is missing, damaged, or of another model.
-    """
-    from ream.recipe.output import check_recipe
-    from ream.recipe.recipe_file import load_recipe
-
-    recipes = {}
-    for method, experts in params.run.cells(mix):
-        recipe = load_recipe(workspace.recipe(mix, method, experts))
-        check_recipe(recipe, original.manifest.digest, original.manifest.path)
-        recipes[f"{method} {experts}"] = recipe
-    return recipes
 
 
 def _measured(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ream.calibration.corpus import read_corpus
-from ream.calibration.mixing import mix_sequences
+from ream.calibration.mixing import TOO_FEW
 from ream.calibration.packing import pad
 from ream.compress.refit_summary import refit_result
 from ream.errors import UserError
@@ -104,14 +104,14 @@ def _prepared(params: Params, workspace: Workspace, original: Original, options:
     from ream.models.runtime import runtime
     from ream.walk.batches import batches, check_ids
 
-    ratios = params.mix(options.mix)
-    used = [source for source, ratio in ratios.items() if ratio > 0]
-    corpora = {source: read_corpus(workspace.calibration(source)).sequences for source in used}
-    drawn = mix_sequences(corpora, ratios, params.calibration.sequences)
-    ids, mask = pad([sequence for _, sequence in drawn], pad_id=0)
+    drawn = read_corpus(workspace.mixture(options.mix), may_be_empty=True)
+    if TOO_FEW in drawn.facts:
+        raise UserError(f"mix '{options.mix}': {drawn.facts[TOO_FEW]}")
+    ids, mask = pad(drawn.sequences, pad_id=0)
     check_ids(ids, original.vocabulary)
     device, dtype = runtime(*params.compute.placement)
-    facts = recipe_facts(params, workspace, original.manifest, options.mix, options.method, options.experts)
+    mix, method, experts = options.mix, options.method, options.experts
+    facts = recipe_facts(params, original.manifest, mix, method, experts, drawn.facts["calibration"])
     depends = {
         **facts,
         "probes": params.statistics.probes,
@@ -119,6 +119,7 @@ def _prepared(params: Params, workspace: Workspace, original: Original, options:
         "dtype": str(dtype),
         "threads": params.compute.threads,
         "batch_tokens": params.compute.batch_tokens,
+        "code": options.code,
     }
     return _Walk(params, original, options, batches(ids, mask, params.compute.batch_tokens), facts, depends)
 

@@ -24,39 +24,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ream.errors import UserError
+from ream.machine.differences import difference
 from ream.machine.files import locked, read_json, replacing, sweep, write_json
 from ream.walk.layer_file import layer_file
 from ream.walk.mapped import MappedTensor
-
-SHOWN = 40  # characters of a setting's value in a message: enough for most, and a digest keeps the line readable
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
     """SHA-256 of everything that a walk's result depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first setting that differs, by its dotted name and with both values; "" if none differs."""
-    old, new = _flat(json.loads(json.dumps(before))), _flat(json.loads(json.dumps(now)))
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            return f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))} now"
-    return ""
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings by dotted names."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
-
-
-def _shown(value: Any) -> str:
-    """A setting's value, shortened for a message."""
-    text = "not set" if value is None else str(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 class WalkState:

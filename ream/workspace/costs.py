@@ -51,18 +51,18 @@ def _on_device() -> int:
 def cost_of(params: Params, workspace: Workspace, mix: str, method: str, experts: int) -> Usage | None:
     """The usage of making a recipe from the original and the calibration text: sum of seconds, highest peaks.
 
-    One-shot stages are shared: grouping and alignment by all sizes, statistics by all methods and mixes. Each recipe is
-    charged with all of them, as if it had been made alone.
+    Stages are shared: the statistics by all one-shot methods and mixes, the drawing of a mix by all its sequential
+    methods. Each recipe is charged with all of them, as if it had been made alone.
 
     Returns:
         None if a stage has no record on this machine.
     """
     if params.method(method).sequential:
-        stages = [f"sequential-{mix}-{method}-{experts}"]
+        stages = [f"mixture-{mix}", f"sequential-{mix}-{method}-{experts}"]
     else:
         sources = [source for source, ratio in params.mix(mix).items() if ratio > 0]
         stages = [*(f"statistics-{source}" for source in sources), f"saliency-{mix}",
-                  f"grouping-{mix}-{method}", f"alignment-{mix}-{method}"]  # fmt: skip
+                  f"grouping-{mix}-{method}-{experts}", f"alignment-{mix}-{method}-{experts}"]  # fmt: skip
     usages = [usage for stage in stages if (usage := _read(workspace.cost(stage))) is not None]
     return together(usages) if len(usages) == len(stages) else None
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WINDOWS = "windows.safetensors"  # the held-out windows, in the folder of the items
+# What local files are read for, besides the sources (`Workspace.input`).
+MODEL, TASKS, TEXT, REPORT = "model", "tasks", "text", "report"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,42 @@ class Workspace:
         return self.root / "request.json"
 
     @property
+    def codes(self) -> Path:
+        """The folder of the fingerprints of code."""
+        return self.root / "code"
+
+    def code(self, stage: str) -> Path:
+        """The fingerprint of the code that a stage can execute."""
+        return self.codes / f"{stage}.json"
+
+    @property
+    def watched_folder(self) -> Path:
+        """The folder of the contents of the local paths that DVC watches."""
+        return self.root / "watched"
+
+    def watched(self, name: str) -> Path:
+        """The files of one entry of the section local, and their hashes."""
+        return self.watched_folder / f"{name}.json"
+
+    @property
+    def inputs(self) -> Path:
+        """The folder of the local files that each kind of stage reads."""
+        return self.root / "inputs"
+
+    def input(self, name: str) -> Path:
+        """The local files that one use of them reads (MODEL, TASKS, TEXT, REPORT), and their hashes."""
+        return self.inputs / f"{name}.json"
+
+    def source_input(self, source: str) -> Path:
+        """The local files of a calibration source, and their hashes."""
+        return self.inputs / "sources" / f"{source}.json"
+
+    @property
+    def check(self) -> Path:
+        """The sign that the settings fit the model; its content never changes."""
+        return self.root / "check.json"
+
+    @property
     def manifest(self) -> Path:
         """The description of the original model."""
         return self.root / "model" / "manifest.json"
@@ -42,25 +80,21 @@ class Workspace:
         """The folder with one file of statistics per MoE layer."""
         return self.root / "statistics" / source
 
+    def mixture(self, mix: str) -> Path:
+        """The calibration sequences of a mix."""
+        return self.root / "mixtures" / f"{mix}.parquet"
+
     def saliency(self, mix: str) -> Path:
         """The statistics and saliencies of a mix."""
         return self.root / "saliency" / f"{mix}.safetensors"
 
-    def groupings(self, mix: str, method: str) -> Path:
-        """The folder of a method's groupings, one file per number of experts."""
-        return self.root / "grouping" / mix / method
-
     def grouping(self, mix: str, method: str, experts: int) -> Path:
         """The grouping of one cell."""
-        return self.groupings(mix, method) / f"{experts}.json"
-
-    def recipes(self, mix: str, method: str) -> Path:
-        """The folder of a method's recipes, one file per number of experts."""
-        return self.root / "recipes" / mix / method
+        return self.root / "grouping" / mix / method / f"{experts}.json"
 
     def recipe(self, mix: str, method: str, experts: int) -> Path:
         """The recipe of one cell."""
-        return self.recipes(mix, method) / f"{experts}.safetensors"
+        return self.root / "recipes" / mix / method / f"{experts}.safetensors"
 
     @property
     def items(self) -> Path:
@@ -72,9 +106,9 @@ class Workspace:
         """The held-out windows of tokens."""
         return self.items / WINDOWS
 
-    def evaluation(self, mix: str) -> Path:
-        """The scores of all models of a mix."""
-        return self.root / "evaluation" / f"{mix}.json"
+    def evaluation(self, mix: str, method: str, experts: int) -> Path:
+        """The scores of one cell."""
+        return self.root / "evaluation" / mix / method / f"{experts}.json"
 
     @property
     def original_evaluation(self) -> Path:
@@ -92,6 +126,10 @@ class Workspace:
     def cost(self, stage: str) -> Path:
         """Time and memory of a stage's last run on this machine; not an output of any stage."""
         return self.root / "costs" / f"{stage}.json"
+
+    def ran_with(self, stage: str) -> Path:
+        """The settings of a stage's last run on this machine; not an output of any stage."""
+        return self.root / "ran-with" / f"{stage}.json"
 
     @property
     def states(self) -> Path:

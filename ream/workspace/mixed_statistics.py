@@ -1,6 +1,8 @@
-"""The file of a mix's statistics: the sums of every layer and every saliency of its experts."""
+"""The file of a mix's statistics: the sums of every layer, every saliency of its experts, and what they come from."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,31 @@ from ream.core.saliency import SALIENCIES
 from ream.core.sums import Sums
 from ream.machine.files import replacing
 
+KEY = "ream"  # one key, because safetensors writes several of them in an order that changes
 
-def write_mixed(path: Path, mix: str, layers: Mapping[int, Sums]) -> None:
+
+@dataclass(frozen=True)
+class SourceDigests:
+    """What the statistics of a mix have taken from one source.
+
+    Attributes:
+        corpus: SHA-256 of its calibration sequences.
+        layers: layer index to the SHA-256 of the file of its statistics, whose probes the alignment reads.
+    """
+
+    corpus: str
+    layers: dict[int, str]
+
+
+def write_mixed(path: Path, mix: str, layers: Mapping[int, Sums], sources: Mapping[str, SourceDigests]) -> None:
     """Write the sums of a mix and the saliencies of all kinds that follow from them.
 
     Args:
         path: the safetensors file.
         mix: name of the mix, which the metadata hold.
         layers: layer index to the sums of the mix.
+        sources: source to what was read of it. Through this file, what depends on the mix depends on its own sources
+            alone, and not on all that the graph has.
     """
     arrays: dict[str, np.ndarray] = {}
     for index, sums in layers.items():
@@ -26,8 +45,9 @@ def write_mixed(path: Path, mix: str, layers: Mapping[int, Sums]) -> None:
             arrays[f"layers.{index}.{name}"] = np.asarray(array, order="C")  # ascontiguousarray makes [] into [1]
         for kind, saliency in SALIENCIES.items():
             arrays[f"layers.{index}.saliency.{kind}"] = np.ascontiguousarray(saliency(sums))
+    described = json.dumps({"mix": mix, "sources": {source: asdict(digests) for source, digests in sources.items()}})
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"mix": mix})
+        save_file(arrays, temporary, metadata={KEY: described})
 
 
 def read_mixed(path: Path, index: int) -> tuple[Sums, dict[str, np.ndarray]]:
@@ -35,3 +55,13 @@ def read_mixed(path: Path, index: int) -> tuple[Sums, dict[str, np.ndarray]]:
     with safe_open(path, framework="numpy") as file:
         sums = Sums(**{name: np.asarray(file.get_tensor(f"layers.{index}.{name}")) for name in Sums.__annotations__})
         return sums, {kind: file.get_tensor(f"layers.{index}.saliency.{kind}") for kind in SALIENCIES}
+
+
+def read_sources(path: Path) -> dict[str, SourceDigests]:
+    """Source to what the statistics of a mix have taken from it; sources with ratio 0 are not among them."""
+    with safe_open(path, framework="numpy") as file:
+        described = json.loads(file.metadata()[KEY])["sources"]
+    return {
+        source: SourceDigests(entry["corpus"], {int(index): digest for index, digest in entry["layers"].items()})
+        for source, entry in described.items()
+    }

@@ -21,6 +21,8 @@ class StageOptions:
         export: an entry of the section exports.
         shard: index, from 0, of the part of a source's micro-batches to walk; None for all of them.
         shards: the number of such parts.
+        local: an entry of the section local.
+        code: digest of the code that the stage can execute; unfinished work of other code is not continued.
         discard_stale: whether a stage discards the finished layers of an interrupted run that had other settings;
             otherwise it raises a UserError.
         keep_state: whether finished layers stay on disk, so that the stage can run again without computing them.
@@ -34,6 +36,13 @@ class StageOptions:
     export: str = ""
     shard: int | None = None
     shards: int | None = None
+    local: str = ""
+    code: str = ""
     discard_stale: bool = True
     keep_state: bool = False
     ranks: "Ranks | None" = None
+
+    @property
+    def cell(self) -> tuple[str, str, int]:
+        """Mix, method and number of experts: the names of a recipe."""
+        return self.mix, self.method, self.experts

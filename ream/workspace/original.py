@@ -1,10 +1,10 @@
 """Opening the original model that the manifest describes, and the provenance of recipes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ream import __version__
-from ream.machine.files import file_digest
 from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
 from ream.models.inspection.manifest import Manifest, checkpoint_of, load_manifest
 from ream.models.storage.checkpoint import Checkpoint
@@ -46,13 +46,21 @@ def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
 
 
 def recipe_facts(
-    params: Params, workspace: Workspace, manifest: Manifest, mix: str, method: str, experts: int
+    params: Params, manifest: Manifest, mix: str, method: str, experts: int, calibration: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The facts of a recipe, its provenance: model, method, mix, sizes, hashes of the calibration text, and version."""
-    files = {source: workspace.calibration(source) for source, ratio in params.mix(mix).items() if ratio > 0}
+    """The facts of a recipe, its provenance: model, method, mix, sizes, hashes of the calibration text, and version.
+
+    Args:
+        params: all settings.
+        manifest: of the original.
+        mix: name of the mix.
+        method: name of the method.
+        experts: K.
+        calibration: source to the SHA-256 of its calibration sequences.
+    """
     return {
         **asked_facts(params, manifest, mix, method, experts),
-        "calibration": {source: file_digest(path) for source, path in files.items()},
+        "calibration": dict(calibration),
         "ream": __version__,
     }
 

@@ -14,7 +14,7 @@ from tests.tiny import ROOT
         ("saliency", {}, "stage saliency takes --mix; given: none"),
         ("saliency", {"mix": "a", "method": "b"}, "stage saliency takes --mix; given: --mix --method"),
         ("items", {"mix": "a"}, "stage items takes no options; given: --mix"),
-        ("evaluate", {"method": "a"}, "stage evaluate takes [--mix]; given: --method"),
+        ("evaluate", {"method": "a"}, "stage evaluate takes [--mix --method --experts]; given: --method"),
         (
             "statistics",
             {"source": "a", "shards": 2},

@@ -169,7 +169,7 @@ def test_zero_ratio_of_a_source_that_does_not_run_is_allowed(tree):
 # Keys that do not exist
 
 TYPOS = {
-    "modle": ("model", "'the top level' has: calibration, compute, evaluation, exports, grouping, imports, merge"),
+    "modle": ("model", "'the top level' has: calibration, compute, evaluation, exports, grouping, imports, local"),
     "model.pth": (
         "model.path",
         "'model' has: model.keep_shards, model.multi_token, model.path, model.trust_remote_code",

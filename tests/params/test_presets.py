@@ -218,15 +218,17 @@ def test_bytes_of_quantised_originals(headers):
         (
             "qwen3-30b-a3b",
             {
-                "calibration@numina-math", "statistics@c4", "grouping@balanced-hc-smoe", "sequential@balanced-ream-96",
-                "sequential@balanced-ream-64", "evaluate@balanced", "merge@qwen3-30b-a3b-ream-96", "report",
+                "calibration@numina-math", "statistics@c4", "grouping@balanced-hc-smoe-96",
+                "sequential@balanced-ream-96",
+                "sequential@balanced-ream-64", "evaluate@balanced-reap-96", "evaluate-sequential@balanced-ream-64",
+                "merge@qwen3-30b-a3b-ream-96", "report",
             },
         ),
         (
             "paper-qwen3-coder-next",
             {
-                "saliency@code-only", "alignment@general-only-frequency", "sequential@math-only-ream-384", "report",
-                "alignment-extra@code-heavy-ream-one-shot", "rank@code-over-math",
+                "saliency@code-only", "alignment@general-only-frequency-384", "sequential@math-only-ream-384", "report",
+                "alignment-extra@code-heavy-ream-one-shot-384", "rank@code-over-math",
                 "sequential-extra@code-leaning-ream-ungated-384",
             },
         ),

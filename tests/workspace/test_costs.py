@@ -47,16 +47,20 @@ def test_stages_after_each_other_add_their_seconds_and_share_the_highest_peak():
 def test_a_one_shot_recipe_costs_its_statistics_and_all_that_follows(params, tmp_path):
     workspace = Workspace(tmp_path / "w")
     put(
-        workspace, statistics_a=(8, 100), statistics_b=(4, 300), saliency_balanced=(2, 5), grouping_balanced_reap=(1, 5)
+        workspace,
+        statistics_a=(8, 100),
+        statistics_b=(4, 300),
+        saliency_balanced=(2, 5),
+        grouping_balanced_reap_4=(1, 5),
     )
     assert cost_of(params, workspace, "balanced", "reap", 4) is None, "alignment has not run"
-    put(workspace, alignment_balanced_reap=(0.5, 200))
+    put(workspace, alignment_balanced_reap_4=(0.5, 200))
     assert cost_of(params, workspace, "balanced", "reap", 4) == Usage(15.5, 300)
 
 
-def test_a_sequential_recipe_costs_its_own_stage(params, tmp_path):
+def test_a_sequential_recipe_costs_the_drawing_of_its_mix_and_its_own_stage(params, tmp_path):
     workspace = Workspace(tmp_path / "w")
-    put(workspace, sequential_balanced_ream_4=(6, 70))
+    put(workspace, mixture_balanced=(1, 20), sequential_balanced_ream_4=(5, 70))
     assert cost_of(params, workspace, "balanced", "ream", 4) == Usage(6, 70)
     workspace.cost("sequential-balanced-ream-4").write_text("{")
     assert cost_of(params, workspace, "balanced", "ream", 4) is None, "damaged"

@@ -1,6 +1,8 @@
 """Files that stages share: what is written is what is read."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from ream.core.recipe import LayerRecipe
 from ream.core.saliency import SALIENCIES
 from ream.core.sums import Sums
 from ream.workspace.groupings import read_grouping, write_grouping
-from ream.workspace.mixed_statistics import read_mixed, write_mixed
+from ream.workspace.mixed_statistics import SourceDigests, read_mixed, read_sources, write_mixed
 
 
 def test_a_grouping_is_read_as_it_was_written(tmp_path):
@@ -35,7 +37,9 @@ def test_the_statistics_of_a_mix_are_read_as_they_were_written(tmp_path, rng):
         index: Sums(**{name: np.asarray(1 + rng.random(shapes.get(name, 4))) for name in Sums.__annotations__})
         for index in (0, 2)
     }
-    write_mixed(tmp_path / "even.safetensors", "even", layers)
+    sources = {"a": SourceDigests("0a", {0: "00", 2: "02"}), "b": SourceDigests("0b", {0: "10", 2: "12"})}
+    write_mixed(tmp_path / "even.safetensors", "even", layers, sources)
+    assert read_sources(tmp_path / "even.safetensors") == sources
     for index, sums in layers.items():
         stored, saliencies = read_mixed(tmp_path / "even.safetensors", index)
         for name, array in sums.arrays().items():
@@ -44,3 +48,18 @@ def test_the_statistics_of_a_mix_are_read_as_they_were_written(tmp_path, rng):
         assert set(saliencies) == set(SALIENCIES)
         for kind, saliency in SALIENCIES.items():
             assert np.array_equal(saliencies[kind], saliency(sums)), kind
+
+
+def test_the_same_statistics_give_the_same_bytes(tmp_path, rng):
+    """What depends on the file must not run again because the same mix was written by another process."""
+    sums = Sums(**{name: np.asarray(1 + rng.random(4)) for name in Sums.__annotations__})
+    np.savez(tmp_path / "sums.npz", **sums.arrays())
+    script = (
+        "import sys; import numpy as np; from pathlib import Path; from ream.core.sums import Sums; "
+        "from ream.workspace.mixed_statistics import SourceDigests, write_mixed; "
+        "sums = Sums(**np.load(sys.argv[1])); sources = {name: SourceDigests(name, {0: name}) for name in 'abc'}; "
+        "write_mixed(Path(sys.argv[2]), 'even', {0: sums}, sources)"
+    )
+    for number in range(6):
+        subprocess.run([sys.executable, "-c", script, tmp_path / "sums.npz", tmp_path / f"{number}"], check=True)
+    assert len({(tmp_path / f"{number}").read_bytes() for number in range(6)}) == 1

@@ -1,7 +1,7 @@
 """Finding the original model, and the manifest: a small file that stands for the model in the graph."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from ream.errors import UserError
@@ -28,6 +28,8 @@ class Manifest(Sizes):
         dtype: safetensors dtype of its experts.
         shards: file name to size in bytes.
         digest: SHA-256 over the shards (`Checkpoint.digest`).
+        files: for a folder that the graph watches, file name to SHA-256, of shards, config and tokenizer; what depends
+            on the manifest thus depends on their contents.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Manifest(Sizes):
     dtype: str
     shards: dict[str, int]
     digest: str
+    files: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the manifest as JSON, always in the same bytes, for every stage depends on that file."""
@@ -124,7 +127,7 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
     if multi_token == "drop":
         architecture = without_multi_token(architecture)
     return Manifest(
-        **{field.name: getattr(architecture, field.name) for field in fields(Sizes)},
+        **{size.name: getattr(architecture, size.name) for size in fields(Sizes)},
         path=split_revision(path)[0],
         revision=source.commit if isinstance(source, HubShards) else None,
         family=architecture.family.model_type,

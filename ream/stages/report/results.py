@@ -31,7 +31,8 @@ def read_cells(params: Params, workspace: Workspace) -> list[Cell]:
     Raises:
         UserError: an evaluation is missing or damaged.
     """
-    paths = [workspace.original_evaluation, *(workspace.evaluation(mix) for mix in params.run.mixes)]
+    grid = [(mix, *cell) for mix in params.run.mixes for cell in params.run.cells(mix)]
+    paths = [workspace.original_evaluation, *(workspace.evaluation(*cell) for cell in grid)]
     cells = [cell for path in paths for cell in read_scores(path).cells]
     return ordered(cells, params.run.mixes, params.run.methods(), params.run.experts)
 

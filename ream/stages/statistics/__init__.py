@@ -51,16 +51,14 @@ def run_sources(params: Params, workspace: Workspace, sources: Sequence[str], op
     original = open_original(workspace, params.model.keep_shards)
     lines, walked = unfinished(params, workspace, original, sources)
     for source in list(walked):
-        if count := sum_shards(workspace, source, walked[source], original.architecture):
+        if count := sum_shards(workspace, source, walked[source], original.architecture, options):
             lines[source] += f", from {count} shards"
             del walked[source]
     with ExitStack() as opened:
         passes = {}
         for source, tokens in walked.items():
             folder = workspace.state("statistics", source)
-            state = opened.enter_context(
-                open_state(params, folder, tokens.facts, options.discard_stale, walks=len(walked))
-            )
+            state = opened.enter_context(open_state(params, folder, tokens.facts, options, walks=len(walked)))
             passes[source] = tokens.data, Probes(tokens.data, tokens.facts["probes"], tokens.facts["seed"]), state
         if walked:
             collect(params, original, list(passes.values()), f"statistics {' '.join(walked)}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ream.params import Params
 from ream.stages.statistics.sources import store, unfinished
-from ream.stages.statistics.walking import collect
+from ream.stages.statistics.walking import collect, with_code
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.original import open_original
@@ -32,7 +32,7 @@ def run_ranks(
     for source, tokens in walked.items():
         check_batches(f"source {source}", tokens.data, ranks)
     names = {source: f"statistics-{source}" for source in walked}
-    walks = {names[source]: tokens for source, tokens in walked.items()}
+    walks = {names[source]: (data, with_code(facts, options)) for source, (data, facts) in walked.items()}
     with parts_of(params, workspace, walks, options.discard_stale, ranks) as parts:
         due = [part for part in parts.values() if part.share.ahead < original.architecture.depth]
         if due:  # else the ranks were killed after the last layer, and its totals are on disk

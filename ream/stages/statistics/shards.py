@@ -14,7 +14,7 @@ from ream.machine.files import building, read_json, replacing, write_json
 from ream.models.family.architecture import Architecture
 from ream.params import Params
 from ream.stages.statistics.sources import SourceTokens, is_finished, read_tokens, summary
-from ream.stages.statistics.walking import collect, open_state
+from ream.stages.statistics.walking import collect, open_state, with_code
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.original import open_original
@@ -39,13 +39,15 @@ def run_shard(params: Params, workspace: Workspace, options: StageOptions, shard
         return summary(options.source, facts, original)
     rows, title = data.shard(shard, shards), f"statistics {options.source} {shard}/{shards}"
     folder = _folder(workspace, options.source, shard, shards)
-    with open_state(params, folder, _shard_facts(facts, shard, shards), options.discard_stale) as state:
+    with open_state(params, folder, _shard_facts(facts, shard, shards), options) as state:
         probes, part = Probes(data, facts["probes"], facts["seed"], rows), data.part(rows)
         collect(params, original, [(part, probes, state)], title)
     return f"{title}: {int(part.mask.sum()):,} of {facts['tokens']:,} tokens"
 
 
-def sum_shards(workspace: Workspace, source: str, tokens: SourceTokens, architecture: Architecture) -> int:
+def sum_shards(
+    workspace: Workspace, source: str, tokens: SourceTokens, architecture: Architecture, options: StageOptions
+) -> int:
     """Write the statistics of a source as the sum of its shards, if all of them have been walked, and discard these.
 
     Returns:
@@ -55,7 +57,7 @@ def sum_shards(workspace: Workspace, source: str, tokens: SourceTokens, architec
     from ream.walk.state import discard
 
     data, facts = tokens
-    shards = _complete(workspace, source, facts, architecture.depth)
+    shards = _complete(workspace, source, with_code(facts, options), architecture.depth)
     if not shards:
         return 0
     folders = [_folder(workspace, source, shard, shards) for shard in range(shards)]
@@ -79,7 +81,7 @@ def _shard_facts(facts: dict[str, Any], shard: int, shards: int) -> dict[str, An
 
 
 def _complete(workspace: Workspace, source: str, facts: dict[str, Any], depth: int) -> int:
-    """The number of shards, where all shards of a source have been walked with these facts; otherwise 0."""
+    """The number of shards, where all shards of a source have been walked with these facts and code; otherwise 0."""
     from ream.walk.state import fingerprint
 
     for first in sorted(workspace.states.glob(f"statistics-{source}-shard-0-of-*")):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ream.machine.progress import Progress
 from ream.params import Params
+from ream.workspace.options import StageOptions
 from ream.workspace.original import Original
 
 if TYPE_CHECKING:
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
     from ream.walk.state import WalkState
 
 
-def open_state(params: Params, folder: Path, facts: dict[str, Any], discard_stale: bool, walks: int = 1) -> "WalkState":
+def open_state(
+    params: Params, folder: Path, facts: dict[str, Any], options: StageOptions, walks: int = 1
+) -> "WalkState":
     """The state of a walk.
 
     Args:
         params: all settings.
         folder: of the state.
-        facts: everything that a finished layer depends on.
-        discard_stale: see `StageOptions`.
+        facts: everything that a finished layer depends on, but the code.
+        options: with ``code`` and ``discard_stale``.
         walks: number of walks that share the memory for hidden states.
 
     Raises:
@@ -30,7 +33,17 @@ def open_state(params: Params, folder: Path, facts: dict[str, Any], discard_stal
     """
     from ream.walk.state import WalkState, fingerprint
 
-    return WalkState(folder, fingerprint(facts), discard_stale, facts, params.compute.hidden_memory / walks)
+    depends = with_code(facts, options)
+    return WalkState(folder, fingerprint(depends), options.discard_stale, depends, params.compute.hidden_memory / walks)
+
+
+def with_code(facts: dict[str, Any], options: StageOptions) -> dict[str, Any]:
+    """Everything that a finished layer depends on.
+
+    The code is not among the facts that are stored with finished statistics: a change of code that changes none of
+    their numbers changes no byte of them, and nothing that depends on them runs again.
+    """
+    return facts | {"code": options.code}
 
 
 def collect(

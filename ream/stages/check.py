@@ -1,0 +1,48 @@
+"""Stage check: refuse settings that do not fit each other or the model, before any work."""
+
+from ream.compress.decide import absorbed_at_most
+from ream.errors import UserError
+from ream.evaluation.settings import check_suite
+from ream.machine.files import write_json
+from ream.models.family.sizes import Sizes, check_group_size, check_kept
+from ream.models.inspection.manifest import manifest_of
+from ream.params import Params
+from ream.workspace.layout import Workspace
+from ream.workspace.options import StageOptions
+
+
+def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
+    """Check the sizes of the run, the methods and the suite against the model's description.
+
+    What it writes is always the same, so that a new size or method makes no other stage run again. Of the model it
+    reads the config and the headers of the shards.
+
+    Raises:
+        UserError: the model is not a Mixture-of-Experts model or incomplete, the sizes of the run do not fit it, no mix
+            is to be ranked, or a task of the suite runs code that is not allowed.
+    """
+    if not params.run.rank:
+        raise UserError(
+            "run.rank names no mix, but the report needs one; add a mix (with rank.sequences: 0 it costs nothing)"
+        )
+    manifest = manifest_of(params.model.path, params.model.multi_token)
+    check_sizes(params, manifest)
+    check_suite(params.suites[params.evaluation.suite], params.evaluation.allow_code_execution)
+    write_json(workspace.check, {"checked": True})
+    cells = sum(len(params.run.cells(mix)) for mix in params.run.mixes)
+    return f"the settings fit {manifest.path}: {cells} models of {', '.join(map(str, params.run.experts))} experts"
+
+
+def check_sizes(params: Params, model: Sizes) -> None:
+    """Refuse numbers of experts and group sizes of the run that the model does not allow.
+
+    Raises:
+        UserError: K > N, K < k, K is not divisible by the number of router groups, K·C < N − K, or there is no C.
+    """
+    for experts in params.run.experts:
+        check_kept(model, experts)
+        group_size = params.grouping.size_for(experts)
+        for name in params.run.methods():
+            method = params.method(name)
+            if method.grouping == "pseudo-pruning":
+                check_group_size(model, experts, absorbed_at_most(method.composition(), group_size))
