@@ -46,11 +46,7 @@ def carry_out(
         raise StageError(work.problem, again=False)
     for output in work.outputs:
         _remove(Path(output))
-    log(
-        f"Running stage '{work.name}':"
-        if work.commands
-        else f"DVC had the outputs of '{work.name}', so that nothing runs"
-    )
+    log(f"Running stage '{work.name}':" if work.commands else f"DVC had the outputs of '{work.name}'; nothing runs")
     environment = {**environment, DVC_ROOT: work.root, DVC_STAGE: work.name}
     for command in work.commands:
         log(f"> {command}")

@@ -138,7 +138,7 @@ def test_errors_are_dvcs_and_leave_no_entry(desk, tmp_path):
     with pytest.raises(StageError, match=r"^stage late: dvc.yaml does not have it any more$"):
         front.begin("late", print)
     (folder / "dvc.yaml").write_text("stages: [\n")
-    with pytest.raises(StageError, match=r"^stage late: '?dvc.yaml'? is invalid"):
+    with pytest.raises(StageError, match=r"^stage late: .*dvc.yaml.*corrupted"):
         front.begin("late", print)
 
 
@@ -165,7 +165,7 @@ def test_the_environment_and_folder_are_those_of_dvc(desk, tmp_path):
     carry_out(front.begin("s", print), {}, said.append, print, Children())
     ours = {line for line in (folder / "sub" / "env.txt").read_text().split("\n") if line.startswith("DVC_")}
     assert (folder / "sub" / "pwd.txt").read_text() == f"{folder / 'sub'}\n"
-    assert said == ["Running stage 's'", "> env > env.txt; pwd > pwd.txt"]
+    assert said == ["Running stage 's':", "> env > env.txt; pwd > pwd.txt"]
     front.drop("s")
     dvc(folder, "repro")
     assert {line for line in (folder / "sub" / "env.txt").read_text().split("\n") if line.startswith("DVC_")} == ours
