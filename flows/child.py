@@ -19,9 +19,9 @@ from ream.machine.starter import FLOW
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 10.0
+ERRORS = ("ERROR:", "error:", "  (PID ")  # how lines begin that tell of errors; the last names who holds a lock
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
-MODULES = {"ream": "ream.commands.cli", "dvc": "dvc"}
 KILLED = frozenset({128 + signal.SIGKILL, 128 + signal.SIGTERM})
 # Lines that DVC prints around every stage. They only clutter a log that many stages share.
 NOISE = re.compile(
@@ -40,7 +40,7 @@ class StageError(Exception):
 
     Attributes:
         message: the reason, in one line.
-        again: whether the same command may succeed if it is run again: a lock was held, or the process was killed.
+        again: whether the same command may succeed if it is run again, because its process was killed.
     """
 
     def __init__(self, message: str, again: bool) -> None:
@@ -51,13 +51,21 @@ class StageError(Exception):
         return self.message
 
 
+class BusyError(StageError):
+    """A DVC command found a lock held by another process, and gave up before it had changed anything."""
+
+
 class Children:
-    """Child processes that are stopped together."""
+    """Child processes that are stopped together.
+
+    Attributes:
+        stopped: set once `stop` has been called.
+    """
 
     def __init__(self) -> None:
+        self.stopped = threading.Event()
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
-        self._stopped = False
 
     def start(self, command: list[str], root: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
         """Start a command in its own process group, with stdout and stderr in one pipe.
@@ -71,7 +79,7 @@ class Children:
             StageError: `stop` has been called.
         """
         with self._lock:
-            if self._stopped:
+            if self.stopped.is_set():
                 raise StageError("not started: the flow is being stopped", again=False)
             child = subprocess.Popen(
                 command,
@@ -100,7 +108,7 @@ class Children:
         STOP_SECONDS are killed.
         """
         with self._lock:
-            self._stopped = True
+            self.stopped.set()
             running = list(self._running)
         for child in running:
             signal_group(child, signal.SIGINT)
@@ -116,24 +124,14 @@ def with_programs(environment: dict[str, str]) -> dict[str, str]:
     return environment | {"PATH": f"{environment.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"}
 
 
-def reproduce(
-    name: str, root: Path, environment: Mapping[str, str], log: Log, on_progress: OnProgress, children: Children
-) -> None:
-    """Run a stage by `dvc repro --single-item`; arguments and errors are those of `run`."""
-    command = [*program("dvc", environment), "repro", "--single-item", name]
-    run(name, command, root, environment, log, on_progress, children)
-
-
-def program(name: str, environment: Mapping[str, str]) -> list[str]:
-    """The command for `ream` or `dvc`: the one that is first in the environment's PATH (`flows.warm`), else this
-    Python's.
-    """
+def dvc_program(environment: Mapping[str, str]) -> list[str]:
+    """The command for `dvc`: the one that is first in the environment's PATH (`flows.warm`), else this Python's."""
     path = environment.get("PATH")
     if path is not None:
-        first = Path(path.partition(os.pathsep)[0]) / name
+        first = Path(path.partition(os.pathsep)[0]) / "dvc"
         if first.exists():
             return [str(first)]
-    return [sys.executable, "-m", MODULES[name]]
+    return [sys.executable, "-m", "dvc"]
 
 
 def run(
@@ -149,8 +147,8 @@ def run(
 
     Args:
         name: the stage.
-        command: DVC's command for the stage, or the stage's own.
-        root: the repository.
+        command: program and arguments.
+        root: the working directory.
         environment: variables added to those of this process.
         log: called with every line of output.
         on_progress: called with the latest progress event, about once a second.
@@ -174,26 +172,27 @@ def run(
 
 
 def failure(name: str, code: int, errors: list[str]) -> StageError:
-    """The error of a failed stage, from DVC's exit status and its error lines.
+    """The error of a failed stage, from its exit status, or that of DVC, and the error lines.
 
     Args:
         name: the stage.
-        code: DVC's exit status.
-        errors: the lines of output that begin with "ERROR:" or "error:", in order.
+        code: the exit status.
+        errors: the lines of output that begin as ERRORS has it, in order.
     """
     text = " ".join(errors)
     exited = EXITED.search(text)
     status = int(exited.group(1)) if exited else code
+    dvc_errors = [line.removeprefix("ERROR: ") for line in errors if line.startswith("ERROR: ")]
     stage_errors = [line.removeprefix("error: ") for line in errors if line.startswith("error: ")]
     if LOCKED.search(text):
-        return StageError(f"stage {name}: another DVC process held a lock", again=True)
+        return BusyError("\n".join(errors), again=False)
     if status < 0 or status in KILLED:
         number = -status if status < 0 else status - 128
         return StageError(f"stage {name} was killed by {signal.Signals(number).name}", again=True)
     if stage_errors:
         reason = stage_errors[-1]
-    elif errors:
-        reason = errors[-1].removeprefix("ERROR: ")
+    elif dvc_errors:
+        reason = dvc_errors[-1]
     else:
         reason = f"exit status {code}"
     return StageError(f"stage {name}: {reason}", again=False)
@@ -219,7 +218,7 @@ def _follow(child: "subprocess.Popen[str]", events: Path, log: Log, on_progress:
             break
         if not NOISE.match(line):
             log(line)
-        if line.startswith(("ERROR:", "error:")):
+        if line.startswith(ERRORS):
             errors.append(line)
     reader.join()
     event = latest(events)

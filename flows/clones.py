@@ -4,11 +4,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from flows.child import Children, Log, OnProgress, StageError, program, reproduce, run
+from flows.child import LOCKED, BusyError, Children, Log, OnProgress, StageError, dvc_program, run
 from flows.graph import Reason, Stage, opened, outdated
+from flows.lock_file import write_entry
 from flows.settings import repository
+from flows.waiting import locked_repo, until_free
 from ream.errors import UserError
 from ream.machine.files import locked, replacing
 
@@ -70,13 +73,14 @@ def check_remote(root: Path) -> None:
             )
 
 
-def sync_with_remote(root: Path, names: Sequence[str], reasons: dict[str, Reason]) -> dict[str, Reason]:
+def sync_with_remote(root: Path, names: Sequence[str], reasons: dict[str, Reason], log: Log) -> dict[str, Reason]:
     """Before stages run in clones: pull outputs that are missing here, and push outputs that are here.
 
     Args:
         root: the flow's clone.
         names: the stages of this run.
         reasons: the outdated ones among them and why, from `outdated`.
+        log: told which process holds the repository while this one waits for it.
 
     Returns:
         The stages that are still outdated, and why. The remote then has the outputs of all other stages, and of those
@@ -87,11 +91,11 @@ def sync_with_remote(root: Path, names: Sequence[str], reasons: dict[str, Reason
     """
     missing = [name for name, reason in reasons.items() if reason == "outputs"]
     if missing:
-        _dvc(root, "pull", "--force", "--allow-missing", *missing)
-        reasons = outdated(root, names)  # stages whose outputs the remote lacks run again
+        _dvc(root, log, "pull", "--force", "--allow-missing", *missing)
+        reasons = outdated(root, names, log)  # stages whose outputs the remote lacks run again
     present = [name for name in names if reasons.get(name, "needs") == "needs"]
     if reasons and present:
-        result = _dvc(root, "push", *present)
+        result = _dvc(root, log, "push", *present)
         if result.returncode != 0:
             raise UserError(f"results can't be pushed to the DVC remote: {_reason(result)}")
     return reasons
@@ -129,12 +133,19 @@ def reproduce_in_clone(
             if text:
                 with replacing(root / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
-        dvc = program("dvc", environment)
+        dvc = dvc_program(environment)
+
+        def go(*arguments: str) -> None:
+            attempt = partial(run, stage.name, [*dvc, *arguments], root, environment, log, on_progress, children)
+            until_free(attempt, root, log, children.stopped)
+
         wanted = [*stage.needs, stage.name] if snapshot.on_remote else stage.needs
-        if wanted:  # --force, because files of an interrupted stage may be in the way
-            run(stage.name, [*dvc, "pull", "--force", *wanted], root, environment, log, on_progress, children)
-        reproduce(stage.name, root, environment, log, on_progress, children)
-        run(stage.name, [*dvc, "push", stage.name], root, environment, log, on_progress, children)
+        if wanted:  # --force: files of an interrupted stage may be in the way
+            go("pull", "--force", *wanted)
+        with opened(root) as repo, locked_repo(repo, log, children.stopped):
+            pass  # the log says what is waited for; the option waits silently, above all after the stage's command
+        go("--wait-for-lock", "repro", "--single-item", stage.name)
+        go("push", stage.name)
         return lock_entry(root, stage.name)
 
 
@@ -167,42 +178,52 @@ def uncommitted(root: Path) -> list[str]:
 
 def lock_entry(root: Path, name: str) -> str:
     """A stage's entry of dvc.lock, as YAML."""
-    import yaml
+    from dvc.utils.serialize import dumps_yaml, load_yaml  # PyYAML takes 1e-05 for text
 
-    whole = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
-    return yaml.safe_dump(whole["stages"][name], sort_keys=False)
+    return str(dumps_yaml(load_yaml(root / "dvc.lock")["stages"][name]))
 
 
-def merge_entry(root: Path, name: str, entry: str) -> None:
+def merge_entry(root: Path, name: str, entry: str, log: Log) -> None:
     """Put a stage's entry into dvc.lock, as DVC does after it has run the stage.
 
     Args:
         root: the repository.
         name: the stage.
         entry: its entry, as YAML.
+        log: told which process holds the repository while this one waits for it.
     """
-    import yaml
-    from dvc.utils.serialize import modify_yaml
+    from dvc.utils.serialize import loads_yaml
 
-    with opened(root) as repo, repo.lock, modify_yaml(root / "dvc.lock") as whole:
-        whole.setdefault("schema", "2.0")
-        whole.setdefault("stages", {})[name] = yaml.safe_load(entry)
+    with opened(root) as repo, locked_repo(repo, log):
+        write_entry(root / "dvc.lock", name, loads_yaml(entry))
 
 
-def pull(root: Path, names: list[str]) -> None:
+def pull(root: Path, names: list[str], log: Log) -> None:
     """Pull the outputs of stages from the remote.
+
+    Args:
+        root: the repository.
+        names: the stages.
+        log: told which process holds the repository while this one waits for it.
 
     Raises:
         UserError: the remote lacks some of them.
     """
-    result = _dvc(root, "pull", "--force", *names)
+    result = _dvc(root, log, "pull", "--force", *names)
     if result.returncode != 0:
         raise UserError(f"results can't be pulled from the DVC remote: {_reason(result)}")
 
 
-def _dvc(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The result of a DVC command, whether it succeeded or not."""
-    return _run(root, [sys.executable, "-m", "dvc", *arguments])
+def _dvc(root: Path, log: Log, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The result of a DVC command, whether it succeeded or not, once the repository is free."""
+
+    def attempt() -> "subprocess.CompletedProcess[str]":
+        result = _run(root, [sys.executable, "-m", "dvc", *arguments])
+        if result.returncode != 0 and LOCKED.search(result.stderr):
+            raise BusyError(result.stderr, again=False)
+        return result
+
+    return until_free(attempt, root, log)
 
 
 def _git(root: Path, *arguments: str) -> str:

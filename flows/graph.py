@@ -8,11 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from flows.child import Log
+from flows.waiting import locked_repo
 from ream.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+    from dvc.stage import PipelineStage
 
+LOGGER = logging.getLogger(__name__)
 MODEL_STAGES = frozenset({"statistics", "sequential", "evaluate", "rank"})
 
 
@@ -146,44 +150,56 @@ def with_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
     return sharded
 
 
-Reason = Literal["itself", "outputs", "needs"]
+Reason = Literal["itself", "outputs", "needs", "busy"]
 
 
-class BusyError(UserError):
-    """Another DVC process holds the repository's lock."""
-
-
-def outdated(root: Path, names: Sequence[str]) -> dict[str, Reason]:
+def outdated(root: Path, names: Sequence[str], log: Log = LOGGER.warning) -> dict[str, Reason]:
     """The stages that `dvc repro --single-item` would run now, and the reason for each.
 
     Args:
         root: the repository.
         names: the stages to look at.
+        log: told which process holds the repository while this one waits for it.
 
     Returns:
         Name to reason: "itself" if the command or the params differ from dvc.lock; else "outputs" if outputs are
         missing or differ; else "needs" if only files that the stage reads differ. A stage whose reason is "itself" or
-        "outputs" runs whatever the stages that it needs produce.
+        "outputs" runs whatever the stages that it needs produce. "busy" if another process works on the stage's files,
+        so that nobody can tell.
 
     Raises:
-        BusyError: another DVC process holds the repository.
         UserError: see `read_graph`.
     """
-    from dvc.dependency.param import ParamsDependency
+    from dvc.lock import LockError
 
     wanted, reasons = set(names), dict[str, Reason]()
-    with opened(root) as repo, repo.lock:
+    with opened(root) as repo, locked_repo(repo, log):
         for stage in repo.index.stages:
             if stage.name not in wanted:
                 continue
-            params = any(dep.status() for dep in stage.deps if isinstance(dep, ParamsDependency))
-            if params or stage.changed_stage() or stage.always_changed:
-                reasons[stage.name] = "itself"
-            elif stage.changed_outs():
-                reasons[stage.name] = "outputs"
-            elif stage.changed_deps():
-                reasons[stage.name] = "needs"
+            try:
+                reason = _reason(stage)
+            except LockError:
+                reason = "busy"
+            if reason is not None:
+                reasons[stage.name] = reason
     return reasons
+
+
+def _reason(stage: "PipelineStage") -> Reason | None:
+    """Why DVC would run a stage; None if it would not.
+
+    Raises:
+        LockError: another process works on the stage's files.
+    """
+    from dvc.dependency.param import ParamsDependency
+
+    params = any(dep.status() for dep in stage.deps if isinstance(dep, ParamsDependency))
+    if params or stage.changed_stage() or stage.always_changed:
+        return "itself"
+    if stage.changed_outs():
+        return "outputs"
+    return "needs" if stage.changed_deps() else None
 
 
 @contextmanager
@@ -191,21 +207,23 @@ def opened(root: Path) -> "Iterator[Repo]":
     """Open the repository with DVC's Python API for the length of the block.
 
     Raises:
-        BusyError: another DVC process holds the repository.
         UserError: root is not a DVC repository, or DVC cannot read it.
     """
     from dvc.exceptions import DvcException, NotDvcRepoError
-    from dvc.lock import LockError
-    from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # its messages about each stage are meant for its command line
     try:
-        with Repo(str(root)) as repo:
+        with open_repo(root) as repo:
             yield repo
     except NotDvcRepoError:
         raise UserError(f"{root} is not a DVC repository; run this in the folder that has dvc.yaml") from None
-    except LockError:
-        raise BusyError("another DVC process holds the repository; wait for it to end and start again") from None
     except DvcException as error:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())
         raise UserError(f"DVC can't read the graph: {reason}; correct the file (`dvc status` tells more)") from None
+
+
+def open_repo(root: Path) -> "Repo":
+    """The repository in DVC's Python API, without its messages and progress bars, which are meant for a terminal."""
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    return Repo(str(root))

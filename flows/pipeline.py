@@ -1,5 +1,6 @@
 """The flow: every stage of dvc.yaml as a task, which starts as soon as the stages that it needs have ended."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def pipeline(
             workspace; results travel through DVC's default remote.
     """
     root = repository()
+    os.chdir(root)  # for DVC's Python API, which resolves some paths against it
     check_request(root, workers, models, shards, clones)
     if set_params:
         change_params(root / "params.yaml", set_params)
@@ -56,7 +58,7 @@ def pipeline(
     completed = [stage for name, stage in stages.items() if states[name].is_completed()]
     ran = [stage for stage in completed if states[stage.name].name != CACHED]
     if clones and ran:
-        pull(root, [stage.name for stage in ran])
+        pull(root, [stage.name for stage in ran], get_run_logger().info)
     with failures_logged():
         show(root, completed, overview=bool(ran))
     return final_state(states)

@@ -3,6 +3,7 @@
 import threading
 
 from flows.child import Children, StageError
+from flows.desk import Desk
 from flows.warm import Warm
 from ream.machine.sharing import SHARED_CORES
 
@@ -12,11 +13,13 @@ class Processes:
 
     Attributes:
         children: the processes of stages.
+        desk: begins and commits stages; None in processes other than the flow's, and where workers have clones.
     """
 
     def __init__(self) -> None:
         """Nothing runs yet."""
         self.children = Children()
+        self.desk: Desk | None = None
         self._warm: Warm | None = None
         self._ended = False
         self._lock = threading.Lock()
@@ -40,8 +43,10 @@ class Processes:
             return SHARED_CORES | self._warm.environment()
 
     def end(self) -> None:
-        """Stop all processes; no more can be started."""
+        """Stop all processes; no more can be started, and no more stages begun or committed."""
         self.children.stop()
+        if self.desk is not None:
+            self.desk.close()
         with self._lock:
             self._ended = True
             if self._warm is not None:

@@ -1,6 +1,5 @@
-"""The Prefect task that runs one stage: through DVC, as a shard, or in a Dask worker's clone."""
+"""The Prefect task that runs one stage: here, in a Dask worker that shares the workspace, or in a worker's clone."""
 
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,18 @@ from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
 from flows.artifacts import Progress, failures_logged, show_stage
-from flows.child import Event, StageError, program, reproduce, run
+from flows.child import Event, StageError
 from flows.clones import Snapshot, reproduce_in_clone
 from flows.graph import Stage
 from flows.processes import processes_of
 from flows.settings import repository
+from flows.work import Work, carry_out
 
 RETRY_SECONDS = [2.0, 10.0, 30.0]
 
 
 def is_worth_retrying(task: "Task[Any, Any]", run: TaskRun, state: "State[Any]") -> bool:
-    """Whether a failed stage may succeed unchanged: a lock was held or its process was killed. Bad input is not."""
+    """Whether a failed stage may succeed unchanged, because its process was killed."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, StageError) and error.again
 
@@ -35,7 +35,12 @@ def is_worth_retrying(task: "Task[Any, Any]", run: TaskRun, state: "State[Any]")
     retry_condition_fn=is_worth_retrying,
 )
 def run_stage(
-    stage: Stage, root: str, flow_run: str, environment: dict[str, str], snapshot: Snapshot | None = None
+    stage: Stage,
+    root: str,
+    flow_run: str,
+    environment: dict[str, str],
+    work: Work | None = None,
+    snapshot: Snapshot | None = None,
 ) -> str | None:
     """Run one stage and show its figures.
 
@@ -44,8 +49,10 @@ def run_stage(
         root: the repository.
         flow_run: id of the flow run that the stage is part of.
         environment: variables of the stage's process, added to those that all processes of the flow run have.
+        work: what is to be done. In the flow's own process the results are then committed; where the task runs in
+            another one, the schedule commits them.
         snapshot: state of the flow's clone. If given, the stage runs in this process's own clone instead of ``root``,
-            and that clone must match.
+            and that clone must match; DVC does all of the work there.
 
     Returns:
         The stage's entry of dvc.lock if it ran in another clone, else None.
@@ -63,17 +70,14 @@ def run_stage(
 
     processes = processes_of(flow_run)
     environment = processes.environment() | environment
-    children = processes.children
     folder, entry = Path(root), None
     if snapshot is not None:
         folder = repository()
-        entry = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, children)
-    elif stage.part_of is not None:  # DVC does not know shards
-        name, *arguments = shlex.split(stage.command)
-        command = [*program(name, environment), *arguments]
-        run(stage.name, command, folder, environment, logger.info, on_progress, children)
-    else:
-        reproduce(stage.name, folder, environment, logger.info, on_progress, children)
+        entry = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, processes.children)
+    elif work is not None:
+        carry_out(work, environment, logger.info, on_progress, processes.children)
+        if processes.desk is not None and processes.desk.has_begun(stage.name):
+            processes.desk.commit(stage.name, logger.info)
     with failures_logged():
         show_stage(stage, folder, time.monotonic() - started)
     return entry

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from flows import child, process_group
-from flows.child import Children, StageError, failure, latest, run
+from flows.child import BusyError, Children, StageError, failure, latest, run
 from ream.machine.starter import FLOW
 
 INTERRUPTIBLE = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('tidied')"
@@ -74,8 +74,7 @@ def test_an_incomplete_event_is_not_read(tmp_path):
         (255, ["ERROR: failed to run: ream stage s, exited with -9"], "stage s@x was killed by SIGKILL", True),
         (255, ["ERROR: failed to run: ream stage s, exited with 137"], "stage s@x was killed by SIGKILL", True),
         (-15, [], "stage s@x was killed by SIGTERM", True),
-        (255, ["ERROR: Unable to acquire lock. Most likely"], "another DVC process held a lock", True),
-        (255, ["ERROR: '/a/b' is busy, it is being blocked by:"], "another DVC process held a lock", True),
+        (255, ["error: no such file", "  (PID 7): dvc repro"], "stage s@x: no such file", False),
         (3, [], "stage s@x: exit status 3", False),
     ],
 )  # fmt: skip
@@ -84,6 +83,15 @@ def test_what_went_wrong_and_whether_to_try_again(code, lines, message, again):
     assert message in str(error)
     assert "\n" not in str(error)
     assert error.again is again
+
+
+def test_who_held_a_lock_is_known(stage):
+    """DVC names it in a line of its own."""
+    lines = ["ERROR: '/a/b' is busy, it is being blocked by:", "  (PID 7): dvc repro", "", "If there are no"]
+    with pytest.raises(BusyError, match=r"\(PID 7\): dvc repro$") as error:
+        stage(f"import sys; sys.exit(print({chr(10).join(lines)!r}) or 255)")
+    assert not error.value.again
+    assert isinstance(failure("s@x", 255, ["ERROR: Unable to acquire lock. Most likely"]), BusyError)
 
 
 def test_a_failed_process_raises(stage):

@@ -13,6 +13,7 @@ import yaml
 
 from tests.flows.blocked import BlockedModel
 from tests.flows.conftest import flow_environment, ran_by_flow, states
+from tests.flows.light import until
 from tests.graphs import build_graph, dvc, ran
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(600)]
@@ -148,6 +149,20 @@ def test_cancelling_leaves_no_process_lock_or_half_a_file(blocked):
     model.dropped()
     model.repair()
     assert ran(dvc(folder, "repro", "model")) == {"model"}, "the repository is not locked, and DVC runs what is left"
+
+
+def test_a_killed_flow_takes_its_stages_with_it_and_the_next_one_runs_them(blocked, flow):
+    folder, process, model = blocked
+    process.kill()
+    process.communicate(timeout=60)
+    until(lambda: stage_processes(folder) == [])
+    model.dropped()
+    model.repair()
+    assert locks(folder)["write"], "left behind"
+    code, said = flow(folder, "model")
+    assert (code, ran_by_flow(said)) == (0, {"model"}), said
+    assert "waiting" not in said
+    assert locks(folder) in ({}, {"read": {}, "write": {}})
 
 
 def test_shards_end_in_the_same_statistics(by_flow, flow):
