@@ -59,6 +59,7 @@ STAGES = {
     "evaluate": StageEntry(optional=("mix",)),  # without a mix, the original
     "rank": StageEntry(("mix",)),
     "merge": StageEntry(("export",)),
+    "metrics": StageEntry(),
     "report": StageEntry(),
 }
 
@@ -82,6 +83,7 @@ def stage(
     root: Annotated[Path, typer.Option(help="Folder of the artifacts.")] = Path("artifacts"),
     reports: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("reports"),
     models: Annotated[Path, typer.Option(help="Folder of the exported models.")] = Path("models"),
+    metrics: Annotated[Path, typer.Option(help="Folder of the metrics.")] = Path("metrics"),
 ) -> None:
     """Run one stage of the graph, as dvc.yaml does.
 
@@ -92,7 +94,7 @@ def stage(
     end_with_starter()
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"shard": shard, "shards": shards}
-    line = run_stage(name, given, params_file(params), Workspace(root, reports, models), context.obj)
+    line = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
     if context.obj is None or context.obj.first:
         typer.echo(line)
 
@@ -106,7 +108,7 @@ def run_stage(
         name: a key of STAGES.
         given: options of the command line, fields of `StageOptions`; None where an option was not given.
         params_path: the params file.
-        workspace: the folders of the artifacts, reports and models.
+        workspace: the folders of the artifacts, reports, models and metrics.
         ranks: of torchrun; the first records.
 
     Returns:
