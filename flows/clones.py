@@ -8,11 +8,13 @@ from pathlib import Path
 
 from flows.child import Children, Log, OnProgress, StageError, program, reproduce, run
 from flows.graph import Reason, Stage, opened, outdated
+from flows.reproduced import Reproduced, left_by
 from flows.settings import repository
 from ream.errors import UserError
 from ream.machine.files import locked, replacing
 
-TRAVELS = ("params.yaml", "dvc.lock")  # these are sent with the stage; all other files must be as committed
+# Sent with the stage or back from it; all other tracked files must be as committed.
+TRAVELS = ("params.yaml", "dvc.lock", "metrics")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def reproduce_in_clone(
     log: Log,
     on_progress: OnProgress,
     children: Children,
-) -> str:
+) -> Reproduced:
     """Run a stage in this process's own clone.
 
     Args:
@@ -114,9 +116,6 @@ def reproduce_in_clone(
         log: called with every line of output.
         on_progress: called with progress events.
         children: the child processes of the flow run.
-
-    Returns:
-        The stage's entry of dvc.lock, as YAML.
 
     Raises:
         StageError: the clone is at another commit or has changes, files cannot be pulled from the remote or pushed to
@@ -135,7 +134,7 @@ def reproduce_in_clone(
             run(stage.name, [*dvc, "pull", "--force", *wanted], root, environment, log, on_progress, children)
         reproduce(stage.name, root, environment, log, on_progress, children)
         run(stage.name, [*dvc, "push", stage.name], root, environment, log, on_progress, children)
-        return lock_entry(root, stage.name)
+        return left_by(stage, root)
 
 
 def check_clone(root: Path, commit: str) -> None:
@@ -161,32 +160,9 @@ def check_clone(root: Path, commit: str) -> None:
 
 def uncommitted(root: Path) -> list[str]:
     """Tracked files that differ from the commit, except those that are sent with a stage."""
-    lines = _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
-    return [line[3:] for line in lines if line[3:] not in TRAVELS]
-
-
-def lock_entry(root: Path, name: str) -> str:
-    """A stage's entry of dvc.lock, as YAML."""
-    import yaml
-
-    whole = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
-    return yaml.safe_dump(whole["stages"][name], sort_keys=False)
-
-
-def merge_entry(root: Path, name: str, entry: str) -> None:
-    """Put a stage's entry into dvc.lock, as DVC does after it has run the stage.
-
-    Args:
-        root: the repository.
-        name: the stage.
-        entry: its entry, as YAML.
-    """
-    import yaml
-    from dvc.utils.serialize import modify_yaml
-
-    with opened(root) as repo, repo.lock, modify_yaml(root / "dvc.lock") as whole:
-        whole.setdefault("schema", "2.0")
-        whole.setdefault("stages", {})[name] = yaml.safe_load(entry)
+    others = [f":(exclude){path}" for path in TRAVELS]
+    lines = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *others).splitlines()
+    return [line[3:] for line in lines]
 
 
 def pull(root: Path, names: list[str]) -> None:

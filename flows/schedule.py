@@ -13,9 +13,10 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from flows.clones import Snapshot, merge_entry, sync_with_remote, take_snapshot
+from flows.clones import Snapshot, sync_with_remote, take_snapshot
 from flows.flow_run import end_everywhere, flow_run_id, on_dask
 from flows.graph import BusyError, Stage, outdated
+from flows.reproduced import take_over
 from flows.resources import Devices
 from flows.stage_task import run_stage
 
@@ -76,7 +77,7 @@ class Schedule:
         if on_dask() and (state.is_failed() or state.is_crashed()):  # its own log is at the worker and the server only
             get_run_logger().error(failure_reason(state))
         if self._clones and state.is_completed() and name not in self._cached:
-            merge_entry(self._root, name, future.result())
+            take_over(self._root, self._stages[name], future.result())
         self._devices.give_back(self._running.pop(name))
 
     def _startable(self) -> list[Stage]:

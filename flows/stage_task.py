@@ -16,6 +16,7 @@ from flows.child import Event, StageError, program, reproduce, run
 from flows.clones import Snapshot, reproduce_in_clone
 from flows.graph import Stage
 from flows.processes import processes_of
+from flows.reproduced import Reproduced
 from flows.settings import repository
 
 RETRY_SECONDS = [2.0, 10.0, 30.0]
@@ -36,7 +37,7 @@ def is_worth_retrying(task: "Task[Any, Any]", run: TaskRun, state: "State[Any]")
 )
 def run_stage(
     stage: Stage, root: str, flow_run: str, environment: dict[str, str], snapshot: Snapshot | None = None
-) -> str | None:
+) -> Reproduced | None:
     """Run one stage and show its figures.
 
     Args:
@@ -48,7 +49,7 @@ def run_stage(
             and that clone must match.
 
     Returns:
-        The stage's entry of dvc.lock if it ran in another clone, else None.
+        What the stage has left in another clone if it ran in one, else None.
 
     Raises:
         StageError: the stage failed.
@@ -64,10 +65,10 @@ def run_stage(
     processes = processes_of(flow_run)
     environment = processes.environment() | environment
     children = processes.children
-    folder, entry = Path(root), None
+    folder, reproduced = Path(root), None
     if snapshot is not None:
         folder = repository()
-        entry = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, children)
+        reproduced = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, children)
     elif stage.part_of is not None:  # DVC does not know shards
         name, *arguments = shlex.split(stage.command)
         command = [*program(name, environment), *arguments]
@@ -76,4 +77,4 @@ def run_stage(
         reproduce(stage.name, folder, environment, logger.info, on_progress, children)
     with failures_logged():
         show_stage(stage, folder, time.monotonic() - started)
-    return entry
+    return reproduced
