@@ -95,6 +95,25 @@ def ui(port: Annotated[int, typer.Option(help="Port of the server; only this mac
 
 
 @app.command()
+def graph(
+    into: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Page to put it into, between the two marks there."),
+    ] = None,
+) -> None:
+    """Draw the kinds of stages of dvc.yaml as a Mermaid diagram."""
+    from flows.diagram import diagram, put_into
+
+    made = diagram(repository())
+    if into is None:
+        typer.echo(made)
+        return
+    text = put_into(into.read_text(encoding="utf-8"), made, str(into))
+    with replacing(into) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@app.command()
 def tidy(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Params files.", show_default="params.yaml and params/*.yaml")
