@@ -49,17 +49,28 @@ def git(folder: Path, *arguments: str) -> str:
     return result.stdout
 
 
-def build_views(folder: Path) -> Path:
-    """The repository, after a run that was committed."""
+def build_views(folder: Path, needed: str | None = None) -> Path:
+    """The repository, after a run that was committed.
+
+    Args:
+        folder: where to make it.
+        needed: a file in a folder that git ignores, without which the stage fails.
+    """
     folder.mkdir(parents=True)
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     stage = graph["stages"]["metrics"]
     stage |= {"cmd": f"{sys.executable} -c 'from tests.views import write; write()'", "params": ["mixes", "run"]}
     del stage["deps"]
+    ignored = (ROOT / ".gitignore").read_text()
+    if needed is not None:
+        stage["cmd"] = f"ls {needed} && {stage['cmd']}"
+        ignored += f"/{Path(needed).parent}\n"
+        (folder / needed).parent.mkdir()
+        (folder / needed).touch()
     tree = {"stages": {"metrics": stage}, "plots": graph["plots"]}
     (folder / "dvc.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     shutil.copy(ROOT / "params.yaml", folder)
-    shutil.copy(ROOT / ".gitignore", folder)
+    (folder / ".gitignore").write_text(ignored)
     git(folder, "init", "-q", "-b", "main")
     dvc(folder, "init", "-q")
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc")
