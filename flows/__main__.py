@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from flows.server import Server
 from flows.settings import HOST, PORT, check_server, prepare, repository
 from ream.commands.cli import main
 from ream.errors import UserError
+from ream.machine.files import replacing
 
 app = typer.Typer(
     help="Run the graph of dvc.yaml with Prefect.",
@@ -90,6 +92,47 @@ def ui(port: Annotated[int, typer.Option(help="Port of the server; only this mac
     from flows.ui import serve
 
     serve(root, port, typer.echo)
+
+
+@app.command()
+def graph(
+    into: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Page to put it into, between the two marks there."),
+    ] = None,
+) -> None:
+    """Draw the kinds of stages of dvc.yaml as a Mermaid diagram."""
+    from flows.diagram import diagram, put_into
+
+    made = diagram(repository())
+    if into is None:
+        typer.echo(made)
+        return
+    text = put_into(into.read_text(encoding="utf-8"), made, str(into))
+    with replacing(into) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def tidy(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Params files.", show_default="params.yaml and params/*.yaml")
+    ] = None,
+) -> None:
+    """Rewrite params files so that `dvc exp run -S` and `run -S` change one line of them and keep all comments."""
+    from flows import params_form
+
+    root = repository()
+    for path in files or [root / "params.yaml", *sorted((root / "params").glob("*.yaml"))]:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist; name a params file, or none for all of the repository") from None
+        tidied = params_form.tidy(text, str(path))
+        if tidied != text:
+            with replacing(path) as temporary:
+                temporary.write_text(tidied, encoding="utf-8")
+        typer.echo(f"{path}: {'in form' if tidied == text else 'rewritten'}")
 
 
 def check_dask(address: str) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from flows.child import LOCKED, BusyError, Children, Log, OnProgress, StageError, dvc_program, run
 from flows.graph import Reason, Stage, opened, outdated
-from flows.lock_file import write_entry
+from flows.reproduced import Reproduced, left_by
 from flows.settings import repository
 from flows.waiting import locked_repo, until_free
 from ream.errors import UserError
 from ream.machine.files import locked, replacing
 
-TRAVELS = ("params.yaml", "dvc.lock")  # these are sent with the stage; all other files must be as committed
+# Sent with the stage or back from it; all other tracked files must be as committed.
+TRAVELS = ("params.yaml", "dvc.lock", "metrics")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def reproduce_in_clone(
     log: Log,
     on_progress: OnProgress,
     children: Children,
-) -> str:
+) -> Reproduced:
     """Run a stage in this process's own clone.
 
     Args:
@@ -118,9 +119,6 @@ def reproduce_in_clone(
         log: called with every line of output.
         on_progress: called with progress events.
         children: the child processes of the flow run.
-
-    Returns:
-        The stage's entry of dvc.lock, as YAML.
 
     Raises:
         StageError: the clone is at another commit or has changes, files cannot be pulled from the remote or pushed to
@@ -146,7 +144,7 @@ def reproduce_in_clone(
             pass  # the log says what is waited for; the option waits silently, above all after the stage's command
         go("--wait-for-lock", "repro", "--single-item", stage.name)
         go("push", stage.name)
-        return lock_entry(root, stage.name)
+        return left_by(stage, root)
 
 
 def check_clone(root: Path, commit: str) -> None:
@@ -172,30 +170,9 @@ def check_clone(root: Path, commit: str) -> None:
 
 def uncommitted(root: Path) -> list[str]:
     """Tracked files that differ from the commit, except those that are sent with a stage."""
-    lines = _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
-    return [line[3:] for line in lines if line[3:] not in TRAVELS]
-
-
-def lock_entry(root: Path, name: str) -> str:
-    """A stage's entry of dvc.lock, as YAML."""
-    from dvc.utils.serialize import dumps_yaml, load_yaml  # PyYAML takes 1e-05 for text
-
-    return str(dumps_yaml(load_yaml(root / "dvc.lock")["stages"][name]))
-
-
-def merge_entry(root: Path, name: str, entry: str, log: Log) -> None:
-    """Put a stage's entry into dvc.lock, as DVC does after it has run the stage.
-
-    Args:
-        root: the repository.
-        name: the stage.
-        entry: its entry, as YAML.
-        log: told which process holds the repository while this one waits for it.
-    """
-    from dvc.utils.serialize import loads_yaml
-
-    with opened(root) as repo, locked_repo(repo, log):
-        write_entry(root / "dvc.lock", name, loads_yaml(entry))
+    others = [f":(exclude){path}" for path in TRAVELS]
+    lines = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *others).splitlines()
+    return [line[3:] for line in lines]
 
 
 def pull(root: Path, names: list[str], log: Log) -> None:

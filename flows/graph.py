@@ -29,6 +29,7 @@ class Stage:
         command: the shell command that it runs.
         needs: names of the stages whose outputs it reads.
         outputs: paths of its outputs, relative to the repository.
+        kept_by_git: those of the outputs that are not in DVC's cache (``cache: false``).
         part_of: name of the stage that this is a shard of; None for a stage of dvc.yaml. DVC does not know shards.
     """
 
@@ -36,6 +37,7 @@ class Stage:
     command: str
     needs: tuple[str, ...]
     outputs: tuple[str, ...]
+    kept_by_git: tuple[str, ...] = ()
     part_of: str | None = None
 
     @property
@@ -88,6 +90,7 @@ def _read_graph(root: Path, contents: tuple[bytes | None, ...]) -> dict[str, Sta
                 command=str(stage.cmd),
                 needs=tuple(sorted(needed.name for needed in graph.successors(stage))),
                 outputs=tuple(out.def_path for out in stage.outs),
+                kept_by_git=tuple(out.def_path for out in stage.outs if not out.use_cache),
             )
             for stage in order
         }

@@ -1,7 +1,6 @@
 """New values for params.yaml, in a file whose comments and order stay."""
 
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def parse_assignments(texts: list[str]) -> dict[str, Any]:
 
 
 def change_params(path: Path, values: Mapping[str, Any]) -> None:
-    """Write new values into a params file; its comments and order stay. Nothing is written unless all are valid.
+    """Write new values into a params file as DVC does (`flows.params_form`). Nothing is written unless all are valid.
 
     Entries that take over a changed entry by a YAML merge (``<<``) keep the values that they had.
 
@@ -37,28 +36,26 @@ def change_params(path: Path, values: Mapping[str, Any]) -> None:
         values: new values by dotted name.
 
     Raises:
-        UserError: the file has no such name, or would not be valid with the new values.
+        UserError: the file is not YAML or has no such name, or would not be valid with the new values.
     """
-    from ruamel.yaml import YAML
+    from dvc.utils.serialize import ParseError, dumps_yaml, parse_yaml, parse_yaml_for_update
 
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 120
     text = path.read_text(encoding="utf-8")
-    tree, wanted = yaml.load(text), YAML(typ="safe").load(text)
+    try:
+        tree, wanted = parse_yaml_for_update(text, path), parse_yaml(text, path)
+    except ParseError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{path} is not valid YAML: {reason}; correct it first") from None
     for name, value in values.items():
         for root in (tree, wanted):
             _set(root, name.split("."), value, name, path)
     parse_params(wanted, str(path))
-    stream = StringIO()
-    yaml.dump(tree, stream)
-    written = YAML(typ="safe").load(stream.getvalue())
+    written = parse_yaml(dumps_yaml(tree), path)
     if written != wanted:  # other entries take over a changed one: write their former values into them
         for parts, value in _differences(written, wanted):
             _set(tree, parts, value, ".".join(map(str, parts)), path)
-        stream = StringIO()
-        yaml.dump(tree, stream)
     with replacing(path) as temporary:
-        temporary.write_text(stream.getvalue(), encoding="utf-8")
+        temporary.write_text(dumps_yaml(tree), encoding="utf-8")
 
 
 def _set(tree: Any, parts: list[Any], value: Any, name: str, path: Path) -> None:

@@ -14,11 +14,12 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.child import Log, StageError
-from flows.clones import Snapshot, merge_entry, sync_with_remote, take_snapshot
+from flows.clones import Snapshot, sync_with_remote, take_snapshot
 from flows.desk import Desk
 from flows.flow_run import end_everywhere, flow_run_id, on_dask
 from flows.graph import Stage, outdated
 from flows.processes import processes_of
+from flows.reproduced import take_over
 from flows.resources import Devices
 from flows.stage_task import run_stage
 from flows.work import Work
@@ -152,7 +153,7 @@ class Schedule:
         if on_dask() and (state.is_failed() or state.is_crashed()):  # its own log is at the worker and the server only
             get_run_logger().error(failure_reason(state))
         if self._desk is None and state.is_completed():
-            merge_entry(self._root, stage.name, future.result(), self._log)
+            take_over(self._root, stage, future.result(), self._log)
         if self._desk is not None and self._desk.has_begun(stage.name):
             if state.is_completed():
                 committing = self._helpers.submit(self._desk.commit, stage.name, self._log)

@@ -15,6 +15,7 @@ from flows.child import Event, StageError
 from flows.clones import Snapshot, reproduce_in_clone
 from flows.graph import Stage
 from flows.processes import processes_of
+from flows.reproduced import Reproduced
 from flows.settings import repository
 from flows.work import Work, carry_out
 
@@ -41,7 +42,7 @@ def run_stage(
     environment: dict[str, str],
     work: Work | None = None,
     snapshot: Snapshot | None = None,
-) -> str | None:
+) -> Reproduced | None:
     """Run one stage and show its figures.
 
     Args:
@@ -55,7 +56,7 @@ def run_stage(
             and that clone must match; DVC does all of the work there.
 
     Returns:
-        The stage's entry of dvc.lock if it ran in another clone, else None.
+        What the stage has left in another clone if it ran in one, else None.
 
     Raises:
         StageError: the stage failed.
@@ -70,14 +71,14 @@ def run_stage(
 
     processes = processes_of(flow_run)
     environment = processes.environment() | environment
-    folder, entry = Path(root), None
+    folder, reproduced = Path(root), None
     if snapshot is not None:
         folder = repository()
-        entry = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, processes.children)
+        reproduced = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, processes.children)
     elif work is not None:
         carry_out(work, environment, logger.info, on_progress, processes.children)
         if processes.desk is not None and processes.desk.has_begun(stage.name):
             processes.desk.commit(stage.name, logger.info)
     with failures_logged():
         show_stage(stage, folder, time.monotonic() - started)
-    return entry
+    return reproduced

@@ -169,8 +169,8 @@ EDITS = (
         "`watch@model`, `inputs`"),
     Edit("a task file", appended("tasks/mine.yaml", "# more\n"), frozenset({"watch@tasks", "inputs"} | SCORED),
         "`watch@tasks`, `inputs`, every `evaluate`"),
-    Edit("a published table", appended("published/parameters.csv", "another-model,4,1000\n"), frozenset({"watch@published", "inputs", "report"}),
-        "`watch@published`, `inputs`, `report`"),
+    Edit("a published table", appended("published/parameters.csv", "another-model,4,1000\n"),
+        frozenset({"watch@published", "inputs", "report"}), "`watch@published`, `inputs`, `report`"),
     Edit("a new import", all_of(
         appended("earlier.csv", "model,method,experts,boolq\nmodel,reap,4,51.5\n"),
         put("local.earlier", "earlier.csv"), put("imports.earlier", {"path": "earlier.csv"}),

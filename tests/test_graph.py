@@ -10,7 +10,8 @@ import yaml
 from ream.analysis.contents import tables_of
 from ream.commands.stage import STAGES
 from ream.params import Params, load_params, parse_params
-from ream.stages.report.results import collect_results, read_cells
+from ream.stages.report.results import collect_results
+from ream.workspace.cells import read_cells
 from ream.workspace.layout import Workspace
 from tests.graphs import ROOT, build_graph, dvc, ran, run_all
 
@@ -33,23 +34,28 @@ def of_mix(mix: str) -> set[str]:
 @pytest.mark.timeout(600)
 def test_a_change_runs_exactly_what_depends_on_it(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(graph)
-    shared = {"model", "items", "evaluate-original", "report", "merge@small", "rank@even"}
+    shared = {"model", "items", "evaluate-original", "metrics", "report", "merge@small", "rank@even"}
     shared |= {f"{stage}@{source}" for stage in ("calibration", "statistics") for source in ("prose", "code")}
     assert run_all(graph) == shared | of_mix("even") | of_mix("wordy")
     assert ran(dvc(graph, "repro")) == set(), "nothing has changed"
     before = (graph / "artifacts/recipes/wordy/reap/4.safetensors").read_bytes()
     params = (graph / "params.yaml").read_text()
     (graph / "params.yaml").write_text(params.replace("prose: 0.8", "prose: 0.1"))
-    assert ran(dvc(graph, "repro")) == of_mix("wordy") | {"report"}, "and no statistics, nothing of another mix"
+    assert ran(dvc(graph, "repro")) == of_mix("wordy") | {"metrics", "report"}, (
+        "and no statistics, nothing of another mix"
+    )
     assert (graph / "artifacts/recipes/wordy/reap/4.safetensors").read_bytes() != before
     (graph / "params.yaml").write_text(params)
     assert ran(dvc(graph, "repro")) == set(), "going back is taken from DVC's cache"
     assert (graph / "artifacts/recipes/wordy/reap/4.safetensors").read_bytes() == before
-    scores = json.loads(dvc(graph, "metrics", "show", "--json"))[""]["data"]["reports/metrics.json"]["data"]
-    assert scores["wordy"]["reap"]["4"]["mean_loss"] != scores["even"]["reap"]["4"]["mean_loss"]
-    assert scores["original"]["mean_loss"] > 0
-    assert "frequency" in scores["wordy"]
-    assert "frequency" not in scores["even"]
+    scores = json.loads(dvc(graph, "metrics", "show", "metrics", "--json"))[""]["data"]
+    losses = {name.removeprefix("metrics/"): file["data"].get("loss") for name, file in scores.items()}
+    assert losses["models/wordy/4-reap.json"] != losses["models/even/4-reap.json"]
+    best = scores["metrics/headline.json"]["data"]
+    assert losses["models/original.json"] == best["loss"] > 0
+    assert best["loss@4"] == min(loss for name, loss in losses.items() if "/4-" in name)
+    assert "models/wordy/4-frequency.json" in losses
+    assert "models/even/4-frequency.json" not in losses
     assert (graph / "models/small/config.json").exists()
     assert "wordy" in (graph / "reports/index.html").read_text()
     earlier_results_stand_beside_ours(graph)

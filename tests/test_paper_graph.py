@@ -35,7 +35,7 @@ def test_a_changed_ratio_runs_its_mix_and_the_report(tmp_path: Path, monkeypatch
     folder = build_graph(tmp_path / "graph")
     as_in_the_paper(folder)
     monkeypatch.chdir(folder)
-    assert len(run_all(folder)) == 241
+    assert len(run_all(folder)) == 242
     assert ran(dvc(folder, "repro")) == set(), "nothing is left to do"
     before = (folder / "reports" / "results.csv").read_text().splitlines()
     assert len(before) == 1 + 1 + 13 * 12 + 3 * 12
@@ -44,7 +44,7 @@ def test_a_changed_ratio_runs_its_mix_and_the_report(tmp_path: Path, monkeypatch
     changed = params.replace(mix.format(0.1, 0.8), mix.format(0.3, 0.6))
     assert changed != params
     (folder / "params.yaml").write_text(changed)
-    expected = {"saliency@math-heavy", "evaluate@math-heavy", "rank@math-heavy", "report"}
+    expected = {"saliency@math-heavy", "evaluate@math-heavy", "rank@math-heavy", "metrics", "report"}
     expected |= {f"{stage}@math-heavy-{method}" for stage in ("grouping", "alignment") for method in METHODS}
     expected |= {f"sequential@math-heavy-ream-{experts}" for experts in SIZES}
     assert ran(dvc(folder, "repro")) == expected

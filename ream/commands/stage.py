@@ -102,6 +102,7 @@ STAGES = {
     "evaluate": StageEntry(optional=CELL, settings=SCORING),  # without a cell, the original
     "rank": StageEntry(("mix",), settings=("compute", "run.sources", *GRID)),
     "merge": StageEntry(("export",), settings=("exports.{export}", "merge")),
+    "metrics": StageEntry(settings=("run",)),
     "report": StageEntry(
         settings=(
             "model",
@@ -138,6 +139,7 @@ def stage(
     root: Annotated[Path, typer.Option(help="Folder of the artifacts.")] = Path("artifacts"),
     reports: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("reports"),
     models: Annotated[Path, typer.Option(help="Folder of the exported models.")] = Path("models"),
+    metrics: Annotated[Path, typer.Option(help="Folder of the metrics.")] = Path("metrics"),
 ) -> None:
     """Run one stage of the graph, as dvc.yaml does.
 
@@ -148,7 +150,7 @@ def stage(
     end_with_starter()
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"local": local, "shard": shard, "shards": shards}
-    line = run_stage(name, given, params_file(params), Workspace(root, reports, models), context.obj)
+    line = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
     if context.obj is None or context.obj.first:
         typer.echo(line)
 
@@ -162,7 +164,7 @@ def run_stage(
         name: a key of STAGES.
         given: options of the command line, fields of `StageOptions`; None where an option was not given.
         params_path: the params file.
-        workspace: the folders of the artifacts, reports and models.
+        workspace: the folders of the artifacts, reports, models and metrics.
         ranks: of torchrun; the first records.
 
     Returns:

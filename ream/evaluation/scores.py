@@ -106,6 +106,15 @@ def mean_loss(losses: Mapping[str, Mapping[str, float]]) -> float | None:
     return sum(loss["loss"] for loss in losses.values()) / len(losses) if losses else None
 
 
+def ordered(cells: Sequence[Cell], mixes: Sequence[str], methods: Sequence[str], sizes: Sequence[int]) -> list[Cell]:
+    """The original, then cells by mix, size and method in the order of the params file; other cells are left out."""
+    place = {(mix, method, size): (mixes.index(mix), sizes.index(size), methods.index(method))
+             for mix in mixes for method in methods for size in sizes}  # fmt: skip
+    grid = [cell for cell in cells if (cell.mix, cell.method, cell.experts) in place]
+    original = [cell for cell in cells if cell.method is None]
+    return original + sorted(grid, key=lambda cell: place[str(cell.mix), str(cell.method), cell.experts])
+
+
 def write_scores(path: str | Path, scores: Scores) -> None:
     """Write a file of results as JSON, atomically."""
     write_json(path, scores.model_dump())

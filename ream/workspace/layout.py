@@ -16,11 +16,13 @@ class Workspace:
         root: folder of the artifacts (``artifacts`` in the graph).
         reports: folder of the tables, figures and the page.
         models: folder of the exported checkpoints.
+        metrics: folder of DVC's metrics and of the data of its plots, which git keeps.
     """
 
     root: Path
     reports: Path = Path("reports")
     models: Path = Path("models")
+    metrics: Path = Path("metrics")
 
     @property
     def request(self) -> Path:
@@ -122,6 +124,21 @@ class Workspace:
     def export(self, name: str) -> Path:
         """The checkpoint of an export."""
         return self.models / name
+
+    @property
+    def headline(self) -> Path:
+        """The headline metrics."""
+        return self.metrics / "headline.json"
+
+    @property
+    def all_metrics(self) -> Path:
+        """The folder with a file of metrics for every model."""
+        return self.metrics / "models"
+
+    @property
+    def plots(self) -> Path:
+        """The data of DVC's plots."""
+        return self.metrics / "plots.csv"
 
     def cost(self, stage: str) -> Path:
         """Time and memory of a stage's last run on this machine; not an output of any stage."""

@@ -27,5 +27,6 @@ OUTPUTS: dict[str, Callable[[Workspace, StageOptions], list[Path]]] = {
     ],
     "rank": lambda workspace, options: [workspace.rank(options.mix)],
     "merge": lambda workspace, options: [workspace.export(options.export)],
+    "metrics": lambda workspace, _: [workspace.all_metrics, workspace.plots, workspace.headline],
     "report": lambda workspace, _: [workspace.reports],
 }  # fmt: skip

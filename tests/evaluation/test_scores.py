@@ -7,6 +7,7 @@ from ream.evaluation.scores import (
     SourceLoss,
     TaskScore,
     mean_loss,
+    ordered,
     read_scores,
     suite_means,
     write_scores,
@@ -60,3 +61,16 @@ def test_another_file_is_refused(tmp_path, content, reason):
 def test_scores_are_percentages():
     with pytest.raises(ValueError, match="value"):
         TaskScore(value=150.0, items=1, num_fewshot=0, version="1", metric="acc,none")
+
+
+def test_cells_come_by_mix_size_and_method_after_the_original():
+    def cell(mix, method, experts):
+        return Cell(mix=mix, method=method, experts=experts, parameters=1)
+
+    grid = [(mix, method, experts) for experts in (2, 4) for method in ("ream", "reap") for mix in ("code", "even")]
+    cells = [cell(*key) for key in (*grid, ("other", "ream", 4), (None, None, 8))]
+    placed = ordered(cells, ["even", "code"], ["reap", "ream"], [4, 2])
+    assert [(one.mix, one.method, one.experts) for one in placed] == [
+        (None, None, 8), ("even", "reap", 4), ("even", "ream", 4), ("even", "reap", 2), ("even", "ream", 2),
+        ("code", "reap", 4), ("code", "ream", 4), ("code", "reap", 2), ("code", "ream", 2),
+    ]  # fmt: skip

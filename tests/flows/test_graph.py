@@ -21,7 +21,7 @@ def stages(folder):
 
 def test_every_stage_comes_after_what_it_needs(stages):
     order = list(stages)
-    assert len(order) == 22
+    assert len(order) == 23
     for name, stage in stages.items():
         assert all(order.index(need) < order.index(name) for need in stage.needs)
     assert stages["evaluate@even"].needs == ("alignment@even-reap", "items", "model", "sequential@even-ream-4")

@@ -40,7 +40,7 @@ def by_flow(built, server, tmp_path_factory):
 def outputs(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for name in ("artifacts", "reports", "models")
+        for name in ("artifacts", "metrics", "reports", "models")
         for path in sorted((folder / name).rglob("*"))
         if path.is_file() and not {".state", "costs"} & set(path.parts)
     }
@@ -58,8 +58,8 @@ def locks(folder):
 
 def test_the_flow_and_dvc_leave_the_same(by_flow, built, flow):
     folder, said = by_flow
-    assert "22 stages ran, 0 cached" in said
-    assert len(ran_by_flow(said)) == 22
+    assert "23 stages ran, 0 cached" in said
+    assert len(ran_by_flow(said)) == 23
     assert set(states(said).values()) == {"Completed"}
     by_dvc = built
     dvc(by_dvc, "repro")
@@ -71,7 +71,7 @@ def test_the_flow_and_dvc_leave_the_same(by_flow, built, flow):
     code, said = flow(by_dvc)
     assert code == 0
     assert ran_by_flow(said) == set()
-    assert "0 stages ran, 22 cached" in said
+    assert "0 stages ran, 23 cached" in said
 
 
 def test_a_changed_ratio_runs_its_mix_alone(by_flow, flow):

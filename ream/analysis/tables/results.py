@@ -1,22 +1,12 @@
-"""The results as one table: every evaluated model with its losses and scores, as Markdown, CSV and metrics."""
+"""The results as one table: every evaluated model with its losses and scores, as Markdown and CSV."""
 
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
 
 from ream.analysis.tables.pipes import pipe_table
 from ream.analysis.tables.table import UNKNOWN
 from ream.evaluation.scores import Cell
-
-
-def ordered(cells: Sequence[Cell], mixes: Sequence[str], methods: Sequence[str], sizes: Sequence[int]) -> list[Cell]:
-    """The original, then cells by mix, size and method in the order of the params file; other cells are left out."""
-    place = {(mix, method, size): (mixes.index(mix), sizes.index(size), methods.index(method))
-             for mix in mixes for method in methods for size in sizes}  # fmt: skip
-    grid = [cell for cell in cells if (cell.mix, cell.method, cell.experts) in place]
-    original = [cell for cell in cells if cell.method is None]
-    return original + sorted(grid, key=lambda cell: place[str(cell.mix), str(cell.method), cell.experts])
 
 
 def markdown(cells: Sequence[Cell], command: str) -> str:
@@ -43,7 +33,7 @@ def markdown(cells: Sequence[Cell], command: str) -> str:
 
 
 def flat_csv(cells: Sequence[Cell]) -> str:
-    """All cells as CSV, a row per model, for dvc plots and for people's own tools."""
+    """All cells as CSV, a row per model, for people's own tools."""
     sources = _sources(cells)
     tasks = list(dict.fromkeys(task for cell in cells for task in cell.tasks))
     text = io.StringIO()
@@ -62,19 +52,6 @@ def flat_csv(cells: Sequence[Cell]) -> str:
             ]
         )  # fmt: skip
     return text.getvalue()
-
-
-def metrics(cells: Sequence[Cell]) -> dict[str, Any]:
-    """All cells as a tree for dvc metrics: mix, method, experts, score."""
-    tree: dict[str, Any] = {}
-    for cell in cells:
-        values = {"mean_loss": cell.mean_loss, "mc": cell.mc, "gen": cell.gen, "avg": cell.avg}
-        leaf = {name: round(value, 4) for name, value in values.items() if value is not None}
-        if cell.method is None:
-            tree["original"] = leaf
-        else:
-            tree.setdefault(str(cell.mix), {}).setdefault(cell.method, {})[str(cell.experts)] = leaf
-    return tree
 
 
 def label(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""Stage report: all scores as tables, figures, metrics and a page."""
+"""Stage report: all scores as tables, figures and a page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,18 +10,19 @@ from ream.analysis.html.captions import caption
 from ream.analysis.html.drawings import Drawing, drawing
 from ream.analysis.html.page import page
 from ream.analysis.tables.formats import RENDERERS
-from ream.analysis.tables.results import flat_csv, markdown, metrics
+from ream.analysis.tables.results import flat_csv, markdown
 from ream.analysis.tables.table import Table
-from ream.machine.files import building, replacing, write_json
+from ream.machine.files import building, replacing
 from ream.params import Params
 from ream.stages.report.contents import page_contents
-from ream.stages.report.results import collect_results, read_cells
+from ream.stages.report.results import collect_results
+from ream.workspace.cells import read_cells
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 
 
 def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
-    """Write the page, the tables, the figures and DVC's metrics from the evaluations of the run's grid.
+    """Write the page, the tables and the figures from the evaluations of the run's grid.
 
     Raises:
         UserError: an evaluation, a published table or an imported file is missing or damaged, or a mix draws on two
@@ -32,7 +33,6 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     tables, figures = tables_of(results), figures_of(results)
     _write_text(out / "results.md", markdown(cells, "dvc repro"))
     _write_text(out / "results.csv", flat_csv(cells))
-    write_json(out / "metrics.json", metrics(cells))
     for suffix in ("png", "svg"):
         save(overview(cells), out / f"overview.{suffix}")
     _write_tables(tables, out / "tables")

@@ -18,7 +18,7 @@ from ream.params import Params
 from ream.recipe.recipe_file import load_recipe
 from ream.workspace.layout import Workspace
 
-FILES = ("results.csv", "results.md", "metrics.json")
+FILES = ("results.csv", "results.md")
 
 
 def page_contents(

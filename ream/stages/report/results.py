@@ -13,28 +13,15 @@ from ream.analysis.results.imported import imported_rows
 from ream.analysis.results.published import load_parameters, load_published
 from ream.analysis.results.rows import ORIGINAL, Row
 from ream.analysis.tables.cost import Cost
-from ream.analysis.tables.results import ordered
 from ream.errors import UserError
 from ream.evaluation.rank_records import read_ranks
-from ream.evaluation.scores import Cell, read_scores
+from ream.evaluation.scores import Cell
 from ream.params import Params
 from ream.recipe.recipe_file import load_recipe
 from ream.workspace.costs import cost_of
 from ream.workspace.layout import Workspace
 
 CellKey = tuple[str | None, str | None, int]  # mix, method, experts; the original has neither mix nor method
-
-
-def read_cells(params: Params, workspace: Workspace) -> list[Cell]:
-    """The scores of the original and of all models of the grid, in the order of the params file.
-
-    Raises:
-        UserError: an evaluation is missing or damaged.
-    """
-    grid = [(mix, *cell) for mix in params.run.mixes for cell in params.run.cells(mix)]
-    paths = [workspace.original_evaluation, *(workspace.evaluation(*cell) for cell in grid)]
-    cells = [cell for path in paths for cell in read_scores(path).cells]
-    return ordered(cells, params.run.mixes, params.run.methods(), params.run.experts)
 
 
 def collect_results(params: Params, workspace: Workspace, cells: Sequence[Cell]) -> Results:

@@ -1,6 +1,6 @@
-"""The table of results as Markdown, CSV and metrics."""
+"""The table of results as Markdown and CSV."""
 
-from ream.analysis.tables.results import flat_csv, label, markdown, metrics, ordered
+from ream.analysis.tables.results import flat_csv, markdown
 from ream.evaluation.scores import Cell, SourceLoss, TaskScore
 
 
@@ -42,20 +42,3 @@ def test_csv_by_hand():
         "even ream 4,even,ream,4,2000000,2.25,2.25,50.0,,,\n"
         "code reap 4,code,reap,4,2000000,,,,,,\n"
     )
-
-
-def test_metrics_by_hand():
-    assert metrics(CELLS) == {
-        "original": {"mean_loss": 1.5, "mc": 70.0, "gen": 60.04, "avg": 65.02},
-        "even": {"ream": {"4": {"mean_loss": 2.25, "mc": 50.0}}},
-        "code": {"reap": {"4": {}}},
-    }
-
-
-def test_cells_come_by_mix_size_and_method_after_the_original():
-    grid = [(mix, method, experts) for experts in (2, 4) for method in ("ream", "reap") for mix in ("code", "even")]
-    cells = [cell(*key) for key in (*grid, ("other", "ream", 4))] + CELLS[:1]
-    assert [label(one) for one in ordered(cells, ["even", "code"], ["reap", "ream"], [4, 2])] == [
-        "original 8", "even reap 4", "even ream 4", "even reap 2", "even ream 2", "code reap 4", "code ream 4",
-        "code reap 2", "code ream 2",
-    ]  # fmt: skip
