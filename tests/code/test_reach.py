@@ -234,10 +234,35 @@ def test_a_whole_module_and_one_that_is_not_there(tmp_path):
             fingerprint(tmp_path, files, root)
 
 
-def test_what_is_not_python(tmp_path):
-    code = Code(write(tmp_path, {"main.py": "def run(:\n"}))
-    with pytest.raises(UserError, match=r"main\.py: line 1 is not Python"):
+@pytest.mark.parametrize("text", ["def run(:", "\0"])
+def test_what_is_not_python(text, tmp_path):
+    code = Code(write(tmp_path, {"main.py": text}))
+    with pytest.raises(UserError, match=r"main\.py.* is not Python"):
         code.fingerprint(["p.main:run"])
+
+
+def test_a_module_beside_a_folder_of_its_name(tmp_path):
+    files = {
+        "main.py": "from p import a, b\ndef run(): a.f(), b.f()",
+        "a.py": "def f(): pass", "a/page.html": "",
+        "b.py": "def f(): return 'not this one'", "b/__init__.py": "from p.b.c import f", "b/c.py": "def f(): pass",
+    }  # fmt: skip
+    assert units(tmp_path, files) == {"main.run", "a.f", "b.c.f"}
+
+
+def test_cuts(tmp_path):
+    files = {"main.py": "def run(): f(), g()\ndef f(): h()\ndef g(): h()\ndef h(): pass"}
+    code = Code(write(tmp_path, files))
+
+    def names(*cuts):
+        cut = code.fingerprint(["p.main:run"], [(f"p.main:{one}", f"p.main:{other}") for one, other in cuts])
+        return {unit.removeprefix("p.main.") for unit in cut.units}
+
+    assert names() == names(("f", "h")) == {"run", "f", "g", "h"}
+    assert names(("run", "f")) == {"run", "g", "h"}
+    assert names(("f", "h"), ("g", "h")) == {"run", "f", "g"}
+    with pytest.raises(UserError, match=r"p\.main:run does not lead to p\.main:h"):
+        names(("run", "h"))
 
 
 FILES = {

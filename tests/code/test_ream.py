@@ -114,7 +114,9 @@ def test_what_all_stages_execute_is_in_their_fingerprints(code, checkpoint, tmp_
     assert recorded["merge"]["files"]
     assert {kind: missed(code, kind, ran) for kind, ran in recorded.items()} == {kind: set() for kind in STAGES}
     unread = {kind: READ[kind] - set(ran["sections"]) for kind, ran in recorded.items()}
-    assert {kind: sections for kind, sections in unread.items() if sections} == {"rank": {"rank"}}, "if none is held out"
+    assert {kind: sections for kind, sections in unread.items() if sections} == {"rank": {"rank"}}, (
+        "if none is held out"
+    )
 
 
 def test_what_ran_and_is_not_reached_is_noticed(code):
