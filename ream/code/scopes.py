@@ -66,13 +66,12 @@ class Scopes:
         self._open.append(Scope(kind))
 
     def leave(self) -> None:
-        """Close the innermost scope; what it does not bind comes from the scopes around it, classes excepted.
+        """Close the innermost scope; what it does not bind comes from the scope around it.
 
-        A statement of a class takes a name from outside until the class binds it. Which of both is not followed: its
-        names are taken to come from outside, too.
+        A statement of a class takes a name from outside until the class binds it, and a method always does. So all
+        names that are loaded in a class are taken to come from outside, too.
         """
-        scope = self._open.pop()
-        around = next(each for each in reversed(self._open) if each.kind != "class")
+        scope, around = self._open.pop(), self._open[-1]
         for chain in scope.loads:
             name = chain[0]
             if name in scope.of_module:

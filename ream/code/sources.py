@@ -80,8 +80,9 @@ class Sources:
         for folder, _, names in os.walk(self.package):
             around = folder[start:].replace(os.sep, ".")
             modules = {name.removesuffix(".py"): f"{folder}{os.sep}{name}" for name in names if name.endswith(".py")}
-            files[around] = modules.pop("__init__", folder)
-            files |= {f"{around}.{name}": path for name, path in modules.items() if f"{around}.{name}" not in files}
+            if "__init__" in modules or around not in files:  # a module comes before a folder without one
+                files[around] = modules.pop("__init__", folder)
+            files |= {f"{around}.{name}": path for name, path in modules.items()}
         return files
 
     def _parse(self, source: bytes, around: str, path: str) -> Module:
@@ -94,6 +95,8 @@ class Sources:
             module = parse(source, around)
         except SyntaxError as error:
             raise UserError(f"{path}: line {error.lineno} is not Python ({error.msg}); correct it") from None
+        except ValueError as error:  # of a null byte, in some versions of Python
+            raise UserError(f"{path} is not Python ({error}); correct it") from None
         if self._cache is not None:
             self._kept[key], self._parsed = asdict(module), True
         return module

@@ -115,3 +115,18 @@ def test_modules_out_of_use_leave_a_full_cache(cached, tmp_path, monkeypatch):
     (package / "a.py").write_text("def f(): return 4")
     run()
     assert len(json.loads(file.read_text())["modules"]) == 3
+
+
+def test_the_cache_tells_apart_equal_sources_in_two_packages(tmp_path):
+    text = "from .a import f\ndef run(): f()"
+    files = {
+        f"{package}/{module}.py": source
+        for package in "qr"
+        for module, source in (("main", text), ("a", "def f(): pass"))
+    }
+    package, cache = write(tmp_path, files), tmp_path / "cache"
+    for _ in range(2):
+        code = Code(package, cache)
+        for name in "qr":
+            assert code.fingerprint([f"p.{name}.main:run"]).units == (f"p.{name}.a.f", f"p.{name}.main.run")
+        code.save()

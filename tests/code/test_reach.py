@@ -111,6 +111,30 @@ def test_a_name_of_a_function_hides_that_of_the_module(tmp_path):
     assert units(tmp_path, {"main.py": text}) == {f"main.{name}" for name in ("run", "first", "kept", "seen_by_method")}
 
 
+SCOPES = {
+    "global inside of a function that binds the name": (
+        "def run():\n    f = 1\n    def inner():\n        global f\n        return f\n    return inner", {"f"}
+    ),
+    "first loop of a comprehension": ("def run(): return [f for f in f]", {"f"}),
+    "second loop": ("def run(g): return [f for f in g for g in f]", set()),
+    "class that binds a name of the module": ("class run:\n    f = f\n", {"f"}),
+    "import that an inner function sets": (
+        "def run():\n    from p.a import g\n    def inner():\n        nonlocal g\n        g = g()\n    inner()", {"a.g"}
+    ),
+    "block for type checkers": (
+        "import typing\ndef run():\n    if typing.TYPE_CHECKING:\n        h()\n    else:\n        f()", {"f"}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SCOPES)
+def test_where_a_name_comes_from(case, tmp_path):
+    text, expected = SCOPES[case]
+    files = {"main.py": f"{text}\ndef f(): pass\ndef h(): pass", "a.py": "def g(): pass"}
+    found = units(tmp_path, files) - {"main.run"}
+    assert found == {name if "." in name else f"main.{name}" for name in expected}
+
+
 def test_what_a_match_and_a_walrus_bind(tmp_path):
     text = """
     def a(): pass
@@ -198,6 +222,11 @@ def test_what_does_not_run_when_a_module_is_imported(statement, tmp_path):
     assert "p.b" in found.modules
 
 
+def test_a_name_that_is_added_to(tmp_path):
+    files = {"main.py": "import p.a\ndef run(): pass", "a.py": "X = 1\nX += 2\ndef unused(): pass"}
+    assert units(tmp_path, files) == {"main.run", "a.X", "a.<import>"}
+
+
 def test_packages_around_a_module_are_imported(tmp_path):
     files = {
         "__init__.py": "from p.start import begin\nbegin()",
@@ -213,7 +242,8 @@ def test_packages_around_a_module_are_imported(tmp_path):
 def test_names_that_statements_bind_stand_for_what_runs_on_import(tmp_path):
     files = {
         "main.py": "from p.a import table, fast\ndef run(): return table, fast",
-        "a.py": "try:\n    from p.b import fast\nexcept ImportError:\n    fast = None\nfor table in (1, 2): pass",
+        "a.py": "try:\n    from p.b import fast\nexcept ImportError:\n    fast = None\n"
+        "for table in (1, 2): pass\ndef unused(): pass",
         "b.py": "def fast(): pass",
     }
     assert units(tmp_path, files) == {"main.run", "a.<import>", "b.fast"}
@@ -234,10 +264,35 @@ def test_a_whole_module_and_one_that_is_not_there(tmp_path):
             fingerprint(tmp_path, files, root)
 
 
-def test_what_is_not_python(tmp_path):
-    code = Code(write(tmp_path, {"main.py": "def run(:\n"}))
-    with pytest.raises(UserError, match=r"main\.py: line 1 is not Python"):
+@pytest.mark.parametrize("text", ["def run(:", "\0"])
+def test_what_is_not_python(text, tmp_path):
+    code = Code(write(tmp_path, {"main.py": text}))
+    with pytest.raises(UserError, match=r"main\.py.* is not Python"):
         code.fingerprint(["p.main:run"])
+
+
+def test_a_module_beside_a_folder_of_its_name(tmp_path):
+    files = {
+        "main.py": "from p import a, b\ndef run(): a.f(), b.f()",
+        "a.py": "def f(): pass", "a/page.html": "",
+        "b.py": "def f(): return 'not this one'", "b/__init__.py": "from p.b.c import f", "b/c.py": "def f(): pass",
+    }  # fmt: skip
+    assert units(tmp_path, files) == {"main.run", "a.f", "b.c.f"}
+
+
+def test_cuts(tmp_path):
+    files = {"main.py": "def run(): f(), g()\ndef f(): h()\ndef g(): h()\ndef h(): pass"}
+    code = Code(write(tmp_path, files))
+
+    def names(*cuts):
+        cut = code.fingerprint(["p.main:run"], [(f"p.main:{one}", f"p.main:{other}") for one, other in cuts])
+        return {unit.removeprefix("p.main.") for unit in cut.units}
+
+    assert names() == names(("f", "h")) == {"run", "f", "g", "h"}
+    assert names(("run", "f")) == {"run", "g", "h"}
+    assert names(("f", "h"), ("g", "h")) == {"run", "f", "g"}
+    with pytest.raises(UserError, match=r"p\.main:run does not lead to p\.main:h"):
+        names(("run", "h"))
 
 
 FILES = {
@@ -277,6 +332,14 @@ def test_files_of_the_package(reader, tmp_path):
     text, expected = READERS[reader]
     found = fingerprint(tmp_path, FILES | {"q/reading.py": text}, "p.q.reading:run").units
     assert set(found) - {"p.q.reading.run", "p.q.reading.HERE", "p.q.reading.PACKAGE"} == expected
+
+
+def test_modules_on_the_way_to_what_a_file_names_are_imported(tmp_path):
+    files = {"again.py": "from p.r.scores import score", "r/task.yaml": "run: !function p.again.score"}
+    text = "from pathlib import Path\ndef run(): return Path(__file__).parents[1] / 'r'"
+    found = fingerprint(tmp_path, FILES | files | {"q/reading.py": text}, "p.q.reading:run")
+    assert "p.r.scores.score" in found.units
+    assert {"p.again", "p.r.scores"} <= set(found.modules)
 
 
 def test_the_bytes_of_files_count(tmp_path):
