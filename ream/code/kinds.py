@@ -1,15 +1,15 @@
 """Where each kind of stage starts, and what of the settings counts for it.
 
 `ream stage` checks the whole params file, but a stage reads few sections of it. The code of the others decides nothing
-but whether the file is refused, and would make every stage depend on all of `ream.params`.
+but whether the file is refused, and would make every stage depend on all of `ream.params`. The rest of what it does
+around a stage (options, records, locks, names of artifacts) changes no result and is no reason to run one again.
 """
 
 from ream.code.code import Cut
 
-RUN_STAGE = "ream.commands.stage:run_stage"
-# `ream stage` imports the stage's module by its name, the one dynamic import of ream, and gives it the workspace and,
-# under torchrun, the ranks. Their methods run without being named, so that these classes are roots, too.
-AROUND = (RUN_STAGE, "ream.workspace.layout:Workspace")
+# `ream stage` reads the settings and imports the stage's module by its name, the one dynamic import of ream. The stage
+# gets options and, under torchrun, the ranks; their methods run without being named, so these classes are roots, too.
+AROUND = ("ream.params.reading:load_params", "ream.workspace.options:StageOptions")
 RANKS = "ream.walk.ranks:Ranks"
 FURTHER = {
     "statistics": (RANKS,),
@@ -22,6 +22,7 @@ PARAMS = "ream.params.tree:Params"
 # Sections of the settings to the classes that their fields in PARAMS name.
 SECTIONS = {
     "model": ("ream.params.model:Model",),
+    "local": (),
     "compute": ("ream.params.model:Compute",),
     "calibration": ("ream.params.sources:Calibration",),
     "sources": ("ream.params.sources:Source",),
@@ -40,17 +41,22 @@ SECTIONS = {
 }
 # The sections that each kind of stage reads.
 READ = {
-    "model": {"model", "grouping", "methods", "run"},
+    "watch": {"local"},
+    "inputs": {"model", "local", "sources", "run", "evaluation", "report", "imports"},
+    "check": {"model", "grouping", "methods", "run", "suites", "evaluation"},
+    "model": {"model"},
     "calibration": {"model", "calibration", "sources", "rank"},
     "statistics": {"model", "compute", "calibration", "statistics"},
+    "mixture": {"calibration", "mixes"},
     "saliency": {"mixes"},
-    "grouping": {"calibration", "mixes", "grouping", "methods", "run"},
-    "alignment": {"model", "compute", "statistics", "mixes", "methods", "run"},
+    "grouping": {"calibration", "mixes", "grouping", "methods"},
+    "alignment": {"model", "compute", "statistics", "mixes", "methods"},
     "sequential": {"model", "compute", "calibration", "statistics", "mixes", "grouping", "methods"},
     "items": {"model", "suites", "evaluation"},
-    "evaluate": {"model", "compute", "suites", "evaluation", "run", "merge"},
+    "evaluate": {"model", "compute", "suites", "evaluation", "merge"},
     "rank": {"model", "compute", "run", "rank"},
     "merge": {"model", "merge", "exports"},
+    "metrics": {"run"},
     "report": {"model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports"},
 }
 WORDING = ("ream.params.reading:parse_params", "ream.params.reading:_first")  # of an error; names all sections
@@ -58,8 +64,18 @@ WORDING = ("ream.params.reading:parse_params", "ream.params.reading:_first")  # 
 PINNED = "ream.evaluation.pinned:PINNED"
 LIVECODEBENCH = ("problems:load", "prompt:text", "scoring:execute", "scoring:pass_at_1")
 FOR_LM_EVAL = tuple((PINNED, f"ream.evaluation.livecodebench.{unit}") for unit in LIVECODEBENCH)
-CUTS = {"items": FOR_LM_EVAL, "report": FOR_LM_EVAL}
-FOR_RANKS = (RUN_STAGE, "ream.workspace.rank_parts:check_shared")  # runs under torchrun alone
+# A recipe that was made with other settings is refused, and these settings decide nothing else in these stages.
+COMPARING = (("ream.workspace.recipes:read_recipe", "ream.workspace.original:asked_facts"),)
+CUTS: dict[str, tuple[Cut, ...]] = {
+    "inputs": FOR_LM_EVAL,
+    "check": FOR_LM_EVAL,
+    "items": FOR_LM_EVAL,
+    "report": FOR_LM_EVAL,
+    "metrics": FOR_LM_EVAL,
+    "evaluate": COMPARING,
+    "rank": COMPARING,
+    "merge": COMPARING,
+}
 
 
 def roots_of(stage: str) -> tuple[str, ...]:
@@ -70,5 +86,4 @@ def roots_of(stage: str) -> tuple[str, ...]:
 def cuts_of(stage: str) -> tuple[Cut, ...]:
     """What `ream.code.code.Code.fingerprint` does not follow for a kind of stage."""
     sections = [(PARAMS, unit) for section in SECTIONS if section not in READ[stage] for unit in SECTIONS[section]]
-    ranks = () if RANKS in roots_of(stage) else (FOR_RANKS,)
-    return (WORDING, *sections, *ranks, *CUTS.get(stage, ()))
+    return (WORDING, *sections, *CUTS.get(stage, ()))

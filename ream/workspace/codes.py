@@ -12,7 +12,7 @@ import ream
 from ream.calibration.installation import installed
 from ream.code.code import Code
 from ream.code.fingerprint import explain
-from ream.code.kinds import roots_of
+from ream.code.kinds import cuts_of, roots_of
 from ream.errors import UserError
 from ream.machine.files import read_json
 from ream.workspace.held_settings import ChangedError
@@ -26,10 +26,10 @@ NAMED = 3  # changes that a message names
 
 
 def fingerprints(workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """Kind of stage to the fingerprint of the code that it can execute now (`Fingerprint.as_json`)."""
+    """Kind of stage to the fingerprint of the code that it can execute now: units and libraries."""
     code = _code(workspace)
     found = {kind: _described(code, (kind,)) for kind in KINDS}
-    code.sources.save()
+    code.save()
     return found
 
 
@@ -42,16 +42,19 @@ def fingerprint_of(workspace: Workspace | None, *kinds: str) -> dict[str, Any]:
     """
     code = _code(workspace)
     found = _described(code, kinds)
-    code.sources.save()
+    code.save()
     return found
 
 
 def _described(code: Code, kinds: Sequence[str]) -> dict[str, Any]:
     """The fingerprint of some kinds of stages as plain values."""
-    described = code.fingerprint(sorted({root for kind in kinds for root in roots_of(kind)})).as_json()
-    if "inputs" in kinds:  # it records what the built-in text is read from
-        described["libraries"]["all packages"] = installed()
-    return described
+    prints = {kind: code.fingerprint(roots_of(kind), cuts_of(kind)).as_json() for kind in kinds}
+    if "inputs" in prints:  # it records what the built-in text is read from
+        prints["inputs"]["libraries"]["all packages"] = installed()
+    return {
+        part: {name: value for described in prints.values() for name, value in described[part].items()}
+        for part in ("libraries", "units")
+    }
 
 
 def _code(workspace: Workspace | None) -> Code:

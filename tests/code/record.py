@@ -86,14 +86,16 @@ def recorded(plan, runs):
     sys.addaudithook(opened)
     threading.settrace(called)  # "call" alone, because no local trace function is returned
     sys.settrace(called)
-    from ream.commands.stage import run_stage
+    from ream import params
     from ream.workspace.layout import Workspace
+    from ream.workspace.options import StageOptions
 
     settings = Settings()
     root = Path(plan["root"])
-    workspace = Workspace(root / "artifacts", root / "reports", root / "models")
-    for name, options in runs:
-        run_stage(name, options, Path(plan["params"]), workspace)
+    workspace = Workspace(root / "artifacts", root / "reports", root / "models", root / "metrics")
+    for name, options in runs:  # what `ream stage` does, but for what changes no result
+        stage = importlib.import_module(f"ream.stages.{name}")
+        stage.run(params.load_params(Path(plan["params"])), workspace, StageOptions(**options))
     sys.settrace(None)
     return {
         "modules": sorted(name for name in sys.modules if name.partition(".")[0] == "ream"),
