@@ -1,11 +1,11 @@
 """Stages without start-up time: their `ream` and `dvc` are forks of one process that has imported the libraries.
 
 A stage that loads torch, transformers and lm-eval spends six seconds on imports, with a small model more than on its
-work, and DVC spends half a second of each stage. The flow puts a folder with its own `ream` and `dvc` first in PATH.
-They hand their arguments, folder, environment and standard streams to the process of the imports
-(`flows.fork_server`), which forks, and exit with the status of the fork. Where that process is not there (yet), the
-real programs run. The commands of dvc.yaml stay as they are. On the demo this takes 23% off the wall time of `make
-flow` (benchmarks/RESULTS.md, "Starting").
+work. The `dvc` that workers with clones of their own run takes half a second to start. The flow puts a folder with its
+own `ream` and `dvc` first in PATH. They hand their arguments, folder, environment and standard streams to the process
+of the imports (`flows.fork_server`), which forks, and exit with the status of the fork. Where that process is not there
+(yet), the real programs run. The commands of dvc.yaml stay as they are. On the demo this takes 23% off the wall time of
+`make flow` (benchmarks/RESULTS.md, "Starting").
 """
 
 import contextlib
