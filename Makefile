@@ -23,7 +23,8 @@ help:
 	@touch $@
 
 repro: .venv/installed ## the whole demo graph: compressed models, scores, report
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ream stage code
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.warmed dvc repro
 	@cat reports/results.md
 	@echo "Results: reports/index.html   metrics: dvc metrics show   compressed model: models/"
 

@@ -18,6 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from flows.source_files import Stamps, sources
+
 IDLE_SECONDS = 900.0  # without a stage, as on a Dask worker whose flow was killed: the next stage starts a new process
 LENGTH = 8  # bytes that hold the length of a request
 # What stages import; what only a few of them need comes last.
@@ -62,9 +64,12 @@ PRELOADED = (
 def serve(address: Path) -> None:
     """Import everything, then fork for every request.
 
+    A fork runs the code that was imported. Once a source file of ream has changed, forks become the real program.
+
     Args:
         address: of the socket to listen at.
     """
+    imported = sources()
     for module in PRELOADED:
         importlib.import_module(module)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
@@ -72,20 +77,21 @@ def serve(address: Path) -> None:
         listener.bind(f"{address}.new")
         listener.listen(64)
         os.rename(f"{address}.new", address)  # a client finds a socket that listens, or none
-        Server(listener, sys.stdin.fileno()).run(IDLE_SECONDS)
+        Server(listener, sys.stdin.fileno(), imported).run(IDLE_SECONDS)
 
 
 class Server:
     """Forks for requests, passes signals on, and tells each client how its fork ended."""
 
-    def __init__(self, listener: socket.socket, parent: int) -> None:
+    def __init__(self, listener: socket.socket, parent: int, imported: Stamps) -> None:
         """Take over a socket.
 
         Args:
             listener: the socket at which clients ask.
             parent: file descriptor of a pipe that closes when the process that started this one ends.
+            imported: the `sources` that this process has imported.
         """
-        self._listener, self._parent = listener, parent
+        self._listener, self._parent, self._imported = listener, parent, imported
         self._children: dict[int, tuple[int, socket.socket]] = {}  # pidfd to (pid, client)
         self._clients: dict[int, int] = {}  # file descriptor of a client to pidfd
         self._poll = select.poll()
@@ -132,7 +138,7 @@ class Server:
             client.close()
             for _, other in self._children.values():
                 other.close()
-            child(program, arguments, folder, environment, streams)
+            child(program, arguments, folder, environment, streams, self._imported)
         for stream in streams:
             os.close(stream)
         descriptor = os.pidfd_open(pid)
@@ -193,7 +199,14 @@ def receive(client: socket.socket) -> tuple[Any, list[int]] | None:
     return None
 
 
-def child(program: str, arguments: list[str], folder: str, environment: dict[str, str], streams: list[int]) -> None:
+def child(
+    program: str,
+    arguments: list[str],
+    folder: str,
+    environment: dict[str, str],
+    streams: list[int],
+    imported: Stamps,
+) -> None:
     """Run the program in a fork, with the folder, environment and streams of the client; never returns."""
     code = 1
     try:
@@ -206,6 +219,8 @@ def child(program: str, arguments: list[str], folder: str, environment: dict[str
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        if program == "ream" and sources() != imported:
+            os.execv(sys.executable, [sys.executable, "-m", "ream.commands.cli", *arguments])
         sys.argv = [program, *arguments]
         sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115

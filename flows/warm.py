@@ -5,7 +5,7 @@ work. The `dvc` that workers with clones of their own run takes half a second to
 own `ream` and `dvc` first in PATH. They hand their arguments, folder, environment and standard streams to the process
 of the imports (`flows.fork_server`), which forks, and exit with the status of the fork. Where that process is not there
 (yet), the real programs run. The commands of dvc.yaml stay as they are. On the demo this takes 23% off the wall time of
-`make flow` (benchmarks/RESULTS.md, "Starting").
+`make flow` (benchmarks/RESULTS.md, "Starting"). `make repro` runs `dvc repro` in the same way (`flows.warmed`).
 """
 
 import contextlib
@@ -31,6 +31,7 @@ try:
     server = socket.socket(socket.AF_UNIX)
     server.connect({address!r})
 except OSError:
+    open({wanted!r}, "w").close()
     real = {{"ream": [{python!r}, "-m", "ream.commands.cli"], "dvc": [{python!r}, "-m", "dvc"]}}[program]
     os.execv(real[0], [*real, *sys.argv[1:]])
 request = json.dumps([program, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
@@ -59,30 +60,42 @@ class Warm:
     Attributes:
         address: of the socket at which it takes requests; exists once it does.
         path: folder with the `ream` and `dvc` that ask it for a fork; comes first in the PATH of stages.
+        wanted: exists once one of these has not found the process.
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], at_once: bool = True) -> None:
         """Start the process; it takes requests when it has imported everything (`ready`).
 
         Args:
             environment: variables for the imports, beside those of this process. Libraries read some only once.
+            at_once: start now; otherwise `start` does.
         """
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="ream-warm-")
         folder = Path(self._folder.name)
         self.address = folder / "socket"
         self.path = folder / "bin"
         self.path.mkdir()
-        text = CLIENT.format(python=sys.executable, address=str(self.address), length=LENGTH)
+        self.wanted = folder / "wanted"
+        text = CLIENT.format(python=sys.executable, address=str(self.address), wanted=str(self.wanted), length=LENGTH)
         for program in ("ream", "dvc"):
             (self.path / program).write_text(text)
             (self.path / program).chmod(0o755)
-        with open(folder / "log", "w") as log:
+        if at_once:
+            self.start()
+
+    def start(self) -> None:
+        """Start the process unless it has been started."""
+        if self._process is not None:
+            return
+        with open(self.path.parent / "log", "w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flows.fork_server", str(self.address)],
                 stdin=subprocess.PIPE,  # nothing is written to it: it is closed when this process ends
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **environment},
+                env={**os.environ, **self._environment},
                 start_new_session=True,
             )
 
@@ -96,6 +109,9 @@ class Warm:
 
     def close(self) -> None:
         """End the process and all its forks; what is left after END_SECONDS is killed."""
+        if self._process is None:
+            self._folder.cleanup()
+            return
         self._process.terminate()
         try:
             self._process.wait(END_SECONDS)
@@ -108,7 +124,7 @@ class Warm:
 
     def alive(self) -> bool:
         """Whether the process runs; it ends by itself after IDLE_SECONDS without a fork."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def environment(self) -> dict[str, str]:
         """The variables to set for the processes of stages."""
@@ -117,7 +133,7 @@ class Warm:
     def ready(self, seconds: float = START_SECONDS) -> bool:
         """Wait until the process takes requests; returns whether it does within that time."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and self._process.poll() is None:
+        while time.monotonic() < end and self.alive():
             with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
                 probe.connect(str(self.address))
                 return True

@@ -72,6 +72,7 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "items": FOR_LM_EVAL,
     "report": FOR_LM_EVAL,
     "metrics": FOR_LM_EVAL,
+    "alignment": (("ream.stages.alignment:_Aligner", "ream.workspace.layout:Workspace"),),  # names of artifacts
     "evaluate": COMPARING,
     "rank": COMPARING,
     "merge": COMPARING,

@@ -59,7 +59,7 @@ def files(path):
 
 def test_each_use_has_its_own_files(tmp_path, settings):
     workspace = run(tmp_path, settings)
-    assert files(workspace.input(MODEL)) == ["model/config.json", "model/model.safetensors", "model/tokenizer.json"]
+    assert files(workspace.input(MODEL)) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert files(workspace.source_input("a")) == ["texts/a.txt"]
     assert files(workspace.source_input("b")) == ["tokens.parquet"]
     assert files(workspace.source_input("c")) == files(workspace.source_input("d")) == []

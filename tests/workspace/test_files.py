@@ -52,7 +52,8 @@ def test_the_statistics_of_a_mix_are_read_as_they_were_written(tmp_path, rng):
 
 def test_the_same_statistics_give_the_same_bytes(tmp_path, rng):
     """What depends on the file must not run again because the same mix was written by another process."""
-    sums = Sums(**{name: np.asarray(1 + rng.random(4)) for name in Sums.__annotations__})
+    shapes = {"tokens": (), "output_sum": (4, 3), "gated_output_sum": (4, 3), "logit_gram": (4, 4)}
+    sums = Sums(**{name: np.asarray(1 + rng.random(shapes.get(name, 4))) for name in Sums.__annotations__})
     np.savez(tmp_path / "sums.npz", **sums.arrays())
     script = (
         "import sys; import numpy as np; from pathlib import Path; from ream.core.sums import Sums; "
