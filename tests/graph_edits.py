@@ -129,7 +129,7 @@ SOURCES = stages(("calibration", "statistics"), ("prose", "code"))
 MIXES = stages(("mixture", "saliency"), BOTH)
 CELLS = cells(BOTH, SIZES, ["reap"], ["ream"]) | extra(SIZES)
 SCORED = {name for name in CELLS if name.startswith("evaluate")} | {"evaluate-original"}
-AFTER = {"rank@even", "merge@small", "report"}
+AFTER = {"rank@even", "merge@small", "metrics", "report"}
 ALL = (
     {"code", "inputs", "check", "model", "items", "evaluate-original"}
     | stages(["watch"], ("model", "prose", "code", "published", "tasks"))
@@ -152,7 +152,7 @@ EDITS = (
         name for name in CELLS if name.split("@")[0] in ("grouping", "grouping-extra", "sequential")
     }), "`code`, every `saliency`, `grouping` and `sequential`; what follows, if their results differ"),
     Edit("the report's code", code(
-        "analysis/tables/results.py", "return original + sorted(", "return original + list[Cell]() + sorted("
+        "analysis/html/page.py", "def page(report: Report) -> str:", "def page(report: Report, more: str = '') -> str:"
     ), frozenset({"code", "report"}), "`code`, `report`"),
     Edit("a progress bar's code", code(
         "machine/progress.py", "QUIET_SECONDS = 3", "QUIET_SECONDS = 4"
@@ -185,56 +185,58 @@ EDITS = (
         frozenset({"rank@even", "report"} | stages(["calibration"], ("prose", "code"))),
         "every `calibration`, whose calibration text stays the same; every `rank`, `report`"),
     Edit("`evaluation.batch_size`", put("evaluation.batch_size", 8),
-        frozenset(SCORED | {"report"} | stages(["merge"], ("small", "second"))),
-        "every `evaluate`; `merge`, for the scores in the card, and `report`"),
+        frozenset(SCORED | {"metrics", "report"} | stages(["merge"], ("small", "second"))),
+        "every `evaluate`; `merge`, for the scores in the card, and `metrics` and `report`"),
     Edit("a ratio of a mix", put("mixes.wordy", {"prose": 0.7, "code": 0.3}),
-        frozenset({"mixture@wordy", "saliency@wordy", "merge@second", "report"} | extra(SIZES)
+        frozenset({"mixture@wordy", "saliency@wordy", "merge@second", "metrics", "report"} | extra(SIZES)
                   | cells(["wordy"], SIZES, ["reap"], ["ream"])),
         "that mix's `mixture`, `saliency`, `grouping`, `alignment`, `sequential`, `evaluate`, `merge` and `rank`; "
-        "`report`"),
+        "`metrics` and `report`"),
     Edit("a new size", all_of(put("run.experts", [4, 6]), put("grouping.group_size", {4: 4, 6: 4})),
-        frozenset({"check", "rank@even", "report"} | cells(BOTH, [6], ["reap"], ["ream"]) | extra([6])),
-        "`check`; `grouping`, `alignment`, `sequential` and `evaluate` of that size; every `rank`, `report`"),
+        frozenset({"check", "rank@even", "metrics", "report"} | cells(BOTH, [6], ["reap"], ["ream"]) | extra([6])),
+        "`check`; `grouping`, `alignment`, `sequential` and `evaluate` of that size; every `rank`, `metrics`, `report`"),
     Edit("C of a size", put("grouping.group_size", {4: 4, 6: 5}),
         frozenset({"check", "rank@even", "report"} | cells(BOTH, [6], ["reap"], ["ream"]) | extra([6])),
         "`check`; `grouping`, `alignment`, `sequential` and `evaluate` of that size; every `rank`, `report`"),
     Edit("a new one-shot method", put("run.one_shot", ["reap", "ean"]),
-        frozenset({"check", "rank@even", "report"} | cells(BOTH, [4, 6], ["ean"], [])),
-        "`check`; its `grouping`, `alignment` and `evaluate`; every `rank`, `report`"),
+        frozenset({"check", "rank@even", "metrics", "report"} | cells(BOTH, [4, 6], ["ean"], [])),
+        "`check`; its `grouping`, `alignment` and `evaluate`; every `rank`, `metrics` and `report`"),
     Edit("a method's entry", put("methods.ean", {"saliency": "frequency", "grouping": "pruning"}),
-        frozenset({"check", "rank@even", "report"} | cells(BOTH, [4, 6], ["ean"], [])),
-        "`check`; that method's `grouping`, `alignment` and `evaluate` (or `sequential`); every `rank`, `report`"),
+        frozenset({"check", "rank@even", "metrics", "report"} | cells(BOTH, [4, 6], ["ean"], [])),
+        "`check`; that method's `grouping` and `alignment` or `sequential`, and `evaluate`; every `rank`, `metrics`, "
+        "`report`"),
     Edit("a new mix", put("run.mixes", ["even", "wordy", "third"]),
-        frozenset({"check", "report"} | stages(("mixture", "saliency"), ["third"])
+        frozenset({"check", "metrics", "report"} | stages(("mixture", "saliency"), ["third"])
                   | cells(["third"], [4, 6], ["reap", "ean"], ["ream"])),
-        "`check`; its `mixture`, `saliency` and cells; `report`"),
+        "`check`; its `mixture`, `saliency` and cells; `metrics` and `report`"),
     Edit("a new source", all_of(
         lambda folder: write_texts(folder, "talk", "what a day to go to sea in a boat "),
         put("local.talk", "texts/talk"), put("sources.talk", {"kind": "files", "paths": ["texts/talk/*.txt"]}),
         put("run.sources", ["prose", "code", "talk"]),
-    ), frozenset({"watch@talk", "inputs", "check", "rank@even", "report"}
+    ), frozenset({"watch@talk", "inputs", "check", "rank@even", "metrics", "report"}
                  | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE)),
         "`watch` of its files, `inputs`, `check`, its `calibration` and `statistics`; every `mixture` and `saliency`, "
-        "whose results stay the same; every `rank`, `report`"),
+        "whose results stay the same; every `rank`, `metrics` and `report`"),
     Edit("a source's text", lambda folder: write_texts(folder, "talk", "what a night to stay at home in bed "),
         frozenset({"watch@talk", "inputs", "rank@even", "report"}
                   | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE)),
         "`watch` of its files, `inputs`, its `calibration` and `statistics`, every `mixture` and `saliency`; what "
         "follows, in the mixes that draw on it; every `rank`, `report`"),
     Edit("a suite's settings", put("suites.tiny", {"loss": ["code"], "loss_sequences": 3, "loss_tokens": 16}),
-        frozenset({"check", "items", "evaluate-original", "report"} | stages(["merge"], ("small", "second"))
+        frozenset({"check", "items", "evaluate-original", "metrics", "report"} | stages(["merge"], ("small", "second"))
                   | {name for name in LAST if name.startswith("evaluate")}),
-        "`check`, `items`, every `evaluate`; `merge`, for the scores in the card, and `report`"),
+        "`check`, `items`, every `evaluate`; `merge`, for the scores in the card, and `metrics` and `report`"),
     Edit("a library's version", all_of(version("scipy", "99.0"), appended("constraints.txt", "# another scipy\n")),
         frozenset({"code", "report"}
                   | {name for name in LAST if name.startswith(("grouping", "alignment", "sequential"))}),
         "`code`, and the stages that use it; what follows, if their results differ"),
     Edit("`compute.threads`", put("compute.threads", 2),
-        frozenset({"evaluate-original", "rank@even", "report"} | stages(["statistics"], ("prose", "code", "talk"))
-                  | stages(["saliency"], THREE) | LAST | stages(["merge"], ("small", "second"))),
+        frozenset({"evaluate-original", "rank@even", "metrics", "report"} | stages(["saliency"], THREE)
+                  | stages(["statistics"], ("prose", "code", "talk")) | LAST | stages(["merge"], ("small", "second"))),
         "every stage that runs the model, and what follows"),
     Edit("the model's weights, in place", other_weights,
-        frozenset({"watch@model", "inputs", "check", "model", "items", "evaluate-original", "rank@even", "report"}
+        frozenset({"watch@model", "inputs", "check", "model", "items", "evaluate-original"}
+                  | {"rank@even", "metrics", "report"}
                   | stages(("calibration", "statistics"), ("prose", "code", "talk")) | stages(["saliency"], THREE)
                   | LAST | stages(["merge"], ("small", "second"))),
         "`watch@model`, `inputs`, `check`, `model`, and all that reads it"),

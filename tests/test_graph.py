@@ -8,11 +8,15 @@ import pytest
 import yaml
 
 from ream.analysis.contents import tables_of
-from ream.commands.stage import STAGES
+from ream.commands.stage import STAGES, entries_of_all
 from ream.params import Params, load_params, parse_params
 from ream.stages.report.results import collect_results
 from ream.workspace.cells import read_cells
+from ream.workspace.held_settings import check_written
 from ream.workspace.layout import Workspace
+from ream.workspace.options import StageOptions
+from ream.workspace.outputs import OUTPUTS
+from tests.graph_edits import ALL, extra
 from tests.graphs import ROOT, build_graph, dvc, ran, run_all
 
 
@@ -23,20 +27,20 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def of_mix(mix: str) -> set[str]:
     return {
+        f"mixture@{mix}",
         f"saliency@{mix}",
-        f"grouping@{mix}-reap",
-        f"alignment@{mix}-reap",
+        f"grouping@{mix}-reap-4",
+        f"alignment@{mix}-reap-4",
+        f"evaluate@{mix}-reap-4",
         f"sequential@{mix}-ream-4",
-        f"evaluate@{mix}",
-    } | ({f"{stage}-extra@wordy-frequency" for stage in ("grouping", "alignment")} if mix == "wordy" else set())
+        f"evaluate-sequential@{mix}-ream-4",
+    } | (extra([4]) if mix == "wordy" else set())
 
 
 @pytest.mark.timeout(600)
 def test_a_change_runs_exactly_what_depends_on_it(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(graph)
-    shared = {"model", "items", "evaluate-original", "metrics", "report", "merge@small", "rank@even"}
-    shared |= {f"{stage}@{source}" for stage in ("calibration", "statistics") for source in ("prose", "code")}
-    assert run_all(graph) == shared | of_mix("even") | of_mix("wordy")
+    assert run_all(graph) == ALL
     assert ran(dvc(graph, "repro")) == set(), "nothing has changed"
     before = (graph / "artifacts/recipes/wordy/reap/4.safetensors").read_bytes()
     params = (graph / "params.yaml").read_text()
@@ -73,40 +77,65 @@ def earlier_results_stand_beside_ours(graph: Path) -> None:
     assert any(42.5 in row for row in tables_of(results)[0].rows)
 
 
-def keys(stage: dict) -> list[str]:
-    body = stage.get("do", stage)
-    return body.get("params", [])
+KEYS = {"watch": "{local}", "merge": "{export}"}  # what the key of a foreach stands for
 
 
-def test_params_of_the_graph_exist() -> None:
-    """Every key is in params.yaml, which DVC reads, and in the tree of settings, so that no typo goes unnoticed."""
-    params, tree = load_params(ROOT / "params.yaml"), yaml.safe_load((ROOT / "params.yaml").read_text())
-    entries = {
-        "${item.source}": params.run.sources,
-        "${item.mix}": params.run.mixes,
-        "${item.method}": params.run.methods(),
-        "${key}": list(params.exports),
+def definitions() -> dict[str, dict]:
+    """The stages of dvc.yaml, with {mix} and the like for what DVC puts in."""
+    text = (ROOT / "dvc.yaml").read_text().replace("${evaluation.suite}", "{suite}")
+    stages = yaml.safe_load(re.sub(r"\$\{item\.(\w+)\}", r"{\1}", text))["stages"]
+    return {
+        name: yaml.safe_load(yaml.safe_dump(stage.get("do", stage)).replace("${key}", KEYS.get(name, "")))
+        for name, stage in stages.items()
     }
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    checked = 0
-    for name, stage in stages.items():
-        for key in keys(stage):
-            variable = re.search(r"\$\{.*\}", key)
-            for value in entries[variable[0]] if variable else [""]:
-                target: object = params
-                written = tree
-                for part in (key.replace(variable[0], value) if variable else key).split("."):
-                    fields = target if isinstance(target, dict) else dict(target)
-                    assert part in fields, f"{name}: params '{key}'"
-                    assert part in written, f"{name}: params '{key}'"
-                    target, written = fields[part], written[part]
-                    checked += 1
-    assert checked > 30
+
+
+def kind_of(stage: dict) -> str:
+    return stage["cmd"].split()[2]
+
+
+def test_a_stage_watches_the_settings_that_dvc_records_for_it() -> None:
+    for name, stage in definitions().items():
+        assert sorted(stage.get("params", [])) == sorted(STAGES[kind_of(stage)].settings), name
+
+
+def test_a_stage_discards_the_outputs_that_dvc_records_for_it() -> None:
+    cell = {"source": "{source}", "method": "{method}", "experts": "{experts}", "export": "{export}"}
+    options = StageOptions(**cell, mix="{mix}", local="{local}")
+    for name, stage in definitions().items():
+        listed = [path for key in ("outs", "metrics", "plots") for out in stage.get(key, []) for path in as_paths(out)]
+        of_stage = StageOptions() if name == "evaluate-original" else options
+        written = OUTPUTS[kind_of(stage)](Workspace(Path("artifacts")), of_stage)
+        if name == "report":
+            assert {Path(path).parts[0] for path in listed} == {str(path) for path in written}
+        else:
+            assert sorted(listed) == sorted(map(str, written)), name
+
+
+def as_paths(out: str | dict) -> list[str]:
+    return [out] if isinstance(out, str) else list(out)
+
+
+def test_every_stage_depends_on_its_code() -> None:
+    for name, stage in definitions().items():
+        kind = kind_of(stage)
+        if kind != "code":
+            assert f"artifacts/code/{kind}.json" in stage["deps"], name
+
+
+def test_all_params_files_have_what_dvc_records() -> None:
+    files = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
+    for path in files:
+        params = load_params(path)
+        check_written(path, entries_of_all(params))
+        for name in params.run.methods():
+            check_written(path, [("methods", name)])
+    assert len(files) > 10
 
 
 def test_every_stage_of_the_graph_is_a_module() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    commands = {stage.get("do", stage)["cmd"].split()[2] for stage in stages.values()}
+    commands = {kind_of(stage.get("do", stage)) for stage in stages.values()}
     assert commands == set(STAGES)
     modules = {path.stem for path in (ROOT / "ream" / "stages").iterdir() if not path.name.startswith("__")}
     assert modules == set(STAGES), "and nothing else"

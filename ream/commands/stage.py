@@ -194,7 +194,7 @@ def run_stage(
         raise UserError(f"stage {name} cannot run distributed; only {able} can: run it without torchrun")
     params = load_params(params_path)
     if DVC in os.environ:
-        wanted = entry.entries(params, options) if name != "check" else _entries_of_all(params)
+        wanted = entry.entries(params, options) if name != "check" else entries_of_all(params)
         check_written(params_path, wanted)
     code = "" if name == CODE else checked_code(workspace, name)
     whole = StageOptions(**options, code=code, ranks=ranks)
@@ -216,7 +216,7 @@ def run_stage(
         return run(params, workspace, whole)
 
 
-def _entries_of_all(params: "Params") -> "list[Entry]":
+def entries_of_all(params: "Params") -> "list[Entry]":
     """The entries that any stage depends on and that a params file may leave out where DVC does not read it."""
     plain = [entry for entry in STAGES.values() if not {*entry.needed, *entry.optional}]
     entries = [key for entry in plain for key in entry.entries(params, {})]
