@@ -148,6 +148,7 @@ def test_clustering_imports_only_what_clusters_of_scipy(stage):
         ("items", {"tokenizers"}),
         ("calibration", {"tokenizers", "pyarrow"}),
         ("merge", set()),
+        ("metrics", set()),
         ("report", {"jinja2"}),  # matplotlib where a figure is drawn
     ],
 )
