@@ -3,6 +3,8 @@
 import importlib.metadata
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -130,3 +132,10 @@ def test_the_cache_tells_apart_equal_sources_in_two_packages(tmp_path):
         for name in "qr":
             assert code.fingerprint([f"p.{name}.main:run"]).units == (f"p.{name}.a.f", f"p.{name}.main.run")
         code.save()
+
+
+def test_the_analysis_imports_nothing_but_python_s_own_library():
+    program = "import sys; own = {*sys.modules}; import ream.code.code, ream.code.kinds; print(*({*sys.modules} - own))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    packages = {name.partition(".")[0] for name in done.stdout.split()}
+    assert packages - sys.stdlib_module_names == {"ream"}
