@@ -27,8 +27,14 @@ def diagram(root: Path) -> str:
 
     stages = read_graph(root)
     written = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    kinds = list(dict.fromkeys(name for name in written if any(stage.kind == name for stage in stages.values())))
-    nodes = [f'    {_identifier(kind)}["{_label(kind, written[kind])}"]' for kind in kinds]
+    kind_of = {stage.group: stage.kind for stage in stages.values()}  # several matrices may be of one kind
+    definitions: dict[str, Mapping[str, Any]] = {}
+    for group in (name for name in written if name in kind_of):
+        known = definitions.setdefault(kind_of[group], written[group])
+        if "matrix" not in known and "matrix" in written[group]:
+            definitions[kind_of[group]] = written[group]
+    kinds = list(definitions)
+    nodes = [f'    {_identifier(kind)}["{_label(kind, definitions[kind])}"]' for kind in kinds]
     edges = _needed_kinds(stages)
     place = {kind: index for index, kind in enumerate(kinds)}
     ordered = sorted(edges, key=lambda edge: (place[edge[0]], place[edge[1]]))

@@ -19,7 +19,9 @@ from flows.params_file import change_params
 from flows.resources import models_at_once
 from flows.schedule import CACHED, MODEL_TAG, Schedule
 from flows.settings import repository
+from ream.commands.stage import run_stage
 from ream.errors import UserError
+from ream.workspace.layout import Workspace
 
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # the schedule decides how many stages run at once
 
@@ -51,6 +53,7 @@ def pipeline(
     check_request(root, workers, models, shards, clones)
     if set_params:
         change_params(root / "params.yaml", set_params)
+    compare_code(root)
     stages = with_shards(select(read_graph(root), targets), shards)
     limit = min(workers, models or models_at_once(root))
     set_tag_limit(MODEL_TAG, limit)
@@ -62,6 +65,20 @@ def pipeline(
     with failures_logged():
         show(root, completed, overview=bool(ran))
     return final_state(states)
+
+
+def compare_code(root: Path) -> None:
+    """Bring the fingerprints of the code up to date if there are any: DVC does not see other versions of libraries.
+
+    Args:
+        root: the repository, which must be the working directory.
+
+    Raises:
+        UserError: see `ream.stages.code`.
+    """
+    workspace = Workspace(root / "artifacts")
+    if workspace.codes.exists():
+        run_stage("code", {}, root / "params.yaml", workspace)
 
 
 def check_request(root: Path, workers: int, models: int | None, shards: int, clones: bool) -> None:
