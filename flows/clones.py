@@ -137,7 +137,7 @@ def reproduce_in_clone(
             attempt = partial(run, stage.name, [*dvc, *arguments], root, environment, log, on_progress, children)
             until_free(attempt, root, log, children.stopped)
 
-        wanted = [*stage.needs, stage.name] if snapshot.on_remote else stage.needs
+        wanted = [*stage.reads, stage.name] if snapshot.on_remote else stage.reads
         if wanted:  # --force: files of an interrupted stage may be in the way
             go("pull", "--force", *wanted)
         with opened(root) as repo, locked_repo(repo, log, children.stopped):

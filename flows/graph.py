@@ -31,6 +31,8 @@ class Stage:
         outputs: paths of its outputs, relative to the repository.
         kept_by_git: those of the outputs that are not in DVC's cache (``cache: false``).
         part_of: name of the stage that this is a shard of; None for a stage of dvc.yaml. DVC does not know shards.
+        reads: names of the stages whose outputs a clone must have: those that it needs, and those that it reads through
+            a file that says which.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Stage:
     outputs: tuple[str, ...]
     kept_by_git: tuple[str, ...] = ()
     part_of: str | None = None
+    reads: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -84,7 +87,7 @@ def _read_graph(root: Path, contents: tuple[bytes | None, ...]) -> dict[str, Sta
     with opened(root) as repo:
         graph = repo.index.graph  # edges lead from a stage to the stages that it needs
         order = list(nx.dfs_postorder_nodes(graph))
-        return {
+        stages = {
             stage.name: Stage(
                 name=stage.name,
                 command=str(stage.cmd),
@@ -94,6 +97,19 @@ def _read_graph(root: Path, contents: tuple[bytes | None, ...]) -> dict[str, Sta
             )
             for stage in order
         }
+    return {name: replace(stage, reads=_read_by(stage, stages)) for name, stage in stages.items()}
+
+
+def _read_by(stage: Stage, stages: Mapping[str, Stage]) -> tuple[str, ...]:
+    """The stages whose outputs a stage reads. An alignment reads the statistics that its saliency names."""
+    further = [
+        second
+        for need in stage.needs
+        if stage.kind == "alignment" and stages[need].kind == "saliency"
+        for second in stages[need].needs
+        if stages[second].kind == "statistics"
+    ]
+    return tuple(dict.fromkeys([*stage.needs, *further]))
 
 
 def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Stage]:

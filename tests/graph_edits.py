@@ -194,7 +194,7 @@ EDITS = (
         "`metrics` and `report`"),
     Edit("a new size", all_of(put("run.experts", [4, 6]), put("grouping.group_size", {4: 4, 6: 4})),
         frozenset({"check", "rank@even", "metrics", "report"} | cells(BOTH, [6], ["reap"], ["ream"]) | extra([6])),
-        "`check`; `grouping`, `alignment`, `sequential` and `evaluate` of that size; every `rank`, `metrics`, `report`"),
+        "`check`; `grouping`, `alignment`, `sequential`, `evaluate` of that size; every `rank`, `metrics`, `report`"),
     Edit("C of a size", put("grouping.group_size", {4: 4, 6: 5}),
         frozenset({"check", "rank@even", "report"} | cells(BOTH, [6], ["reap"], ["ream"]) | extra([6])),
         "`check`; `grouping`, `alignment`, `sequential` and `evaluate` of that size; every `rank`, `report`"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ream.errors import UserError
-from ream.machine.files import building, write_json
+from ream.machine.files import building, file_digest, write_json
 from ream.params import Params
 from ream.workspace.codes import PACKAGE, fingerprints
 from ream.workspace.layout import Workspace
@@ -16,9 +16,9 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """Write one file a kind of stage. Comments, docstrings and annotations of functions change none of them.
 
     Raises:
-        UserError: the ream that runs is not the one that DVC watches.
+        UserError: the ream that runs is not the one that DVC watches, nor equal to it.
     """
-    if WATCHED.is_dir() and WATCHED.resolve() != PACKAGE.resolve():
+    if WATCHED.is_dir() and WATCHED.resolve() != PACKAGE.resolve() and _sources(WATCHED) != _sources(PACKAGE):
         raise UserError(
             f"this is the ream of {PACKAGE.resolve()}, but DVC watches {WATCHED.resolve()}; install that one: "
             "pip install -e ."
@@ -29,3 +29,9 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
             write_json(folder / workspace.code(kind).name, fingerprint)
     units = {unit for fingerprint in found.values() for unit in fingerprint["units"]}
     return f"the code of {len(found)} kinds of stages: {len(units)} definitions"
+
+
+def _sources(package: Path) -> dict[Path, str]:
+    """The files of a package and their hashes, without compiled ones and the default settings, a link to params.yaml."""
+    files = (path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path.relative_to(package): file_digest(path) for path in files if path.name != "default.yaml"}

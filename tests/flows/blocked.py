@@ -1,11 +1,10 @@
-"""Files that are named pipes: a process that reads one waits until the test releases it, on any slow machine."""
+"""Processes that wait until a test lets them go on, on any slow machine."""
 
 import errno
+import fcntl
 import os
 import time
 from pathlib import Path
-
-from tests.tiny import build
 
 
 def writer_of(pipe: Path, seconds: float = 90.0) -> int:
@@ -21,33 +20,37 @@ def writer_of(pipe: Path, seconds: float = 90.0) -> int:
         time.sleep(0.05)
 
 
-class BlockedModel:
-    """A model whose config is a pipe, so that the stage `model` is certainly running once `wait` has returned."""
+class BlockedStages:
+    """Keeps every `ream stage` of some repositories from starting its work, so that one is certainly running.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = build(folder)
-        self._pipe = self.path / "config.json"
-        self._config = self._pipe.read_bytes()
-        self._pipe.unlink()
-        os.mkfifo(self._pipe)
-        self._writer = -1
+    A stage first removes what killed ones have left, and waits for other processes that do so: here, for the test.
+    """
 
-    def wait(self) -> None:
-        """Wait until a process reads the config."""
-        self._writer = writer_of(self._pipe)
+    def __init__(self, *roots: Path) -> None:
+        """Hold the folders of temporary files of the repositories."""
+        self._files = []
+        for root in roots:
+            scratch = root / "artifacts" / ".state" / "scratch"
+            (scratch / "run-killed").mkdir(parents=True)
+            file = open(scratch / "lock", "w")  # noqa: SIM115 - until `release`
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._files.append(file)
 
-    def dropped(self) -> None:
-        """Close the pipe after the process that was waiting has gone."""
-        os.close(self._writer)
+    def wait(self, seconds: float = 90.0) -> None:
+        """Wait until a stage waits."""
+        held = {os.fstat(file.fileno()).st_ino for file in self._files}
+        end = time.monotonic() + seconds
+        while not held & waited_for():
+            assert time.monotonic() < end, "no stage has started"
+            time.sleep(0.05)
 
     def release(self) -> None:
-        """Let the waiting process read the config, which is a file from now on."""
-        self.repair()
-        os.write(self._writer, self._config)
-        os.close(self._writer)
+        """Let stages do their work from now on."""
+        for file in self._files:
+            file.close()
 
-    def repair(self) -> None:
-        """Replace the pipe by a file with the config."""
-        new = self.path / "config.new"
-        new.write_bytes(self._config)
-        os.replace(new, self._pipe)
+
+def waited_for() -> set[int]:
+    """Inodes of the files for whose locks processes wait."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return {int(line.split()[6].rpartition(":")[2]) for line in lines if " -> " in line}

@@ -6,6 +6,7 @@ import pytest
 
 from flows.graph import outdated, read_graph, select, with_shards
 from ream.errors import UserError
+from tests.graph_edits import ALL
 from tests.graphs import build_graph, dvc
 
 
@@ -21,24 +22,32 @@ def stages(folder):
 
 def test_every_stage_comes_after_what_it_needs(stages):
     order = list(stages)
-    assert len(order) == 23
+    assert set(order) == ALL
     for name, stage in stages.items():
         assert all(order.index(need) < order.index(name) for need in stage.needs)
-    assert stages["evaluate@even"].needs == ("alignment@even-reap", "items", "model", "sequential@even-ream-4")
+    assert stages["evaluate@even-reap-4"].needs == ("alignment@even-reap-4", "code", "inputs", "items", "model")
+    alignment = stages["alignment@even-reap-4"]
+    assert alignment.needs == ("code", "grouping@even-reap-4", "model", "saliency@even")
+    assert alignment.reads == (*alignment.needs, "statistics@code", "statistics@prose")
     assert stages["statistics@prose"].command == "ream stage statistics --source prose"
     assert stages["report"].outputs[0] == "reports/index.html"
     assert {stage.kind for stage in stages.values() if stage.loads_model} == {
-        "statistics", "sequential", "evaluate", "evaluate-original", "rank"
+        "statistics", "sequential", "evaluate", "rank"
     }  # fmt: skip
 
 
 def test_targets_are_stages_or_kinds_with_all_they_need(stages):
     assert select(stages, []) == stages
     assert list(select(stages, ["saliency@even"])) == [
-        name for name in stages if name.startswith(("model", "calibration", "statistics", "saliency@even"))
+        name
+        for name in stages
+        if name.startswith(("code", "watch", "inputs", "check", "model", "calibration", "statistics", "saliency@even"))
     ]
     kinds = {stage.kind for stage in select(stages, ["calibration", "items"]).values()}
-    assert kinds == {"model", "calibration", "items"}
+    assert kinds == {"code", "watch", "inputs", "check", "model", "calibration", "items"}
+    assert {stage.group for stage in select(stages, ["evaluate"]).values() if stage.kind == "evaluate"} == {
+        "evaluate", "evaluate-extra", "evaluate-original", "evaluate-sequential"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,7 @@ def test_what_is_out_of_date_and_why(tmp_path):
     assert outdated(folder, names) == {"model": "outputs", "calibration@prose": "needs", "calibration@code": "itself"}
     manifest.write_text(text)
     params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("prose-*.txt", "prose-1*.txt"))
+    params.write_text(params.read_text().replace("texts/prose/*.txt", "texts/prose/1*.txt"))
     assert outdated(folder, names) == {"calibration@prose": "itself", "calibration@code": "itself"}
     assert outdated(folder, ["model"]) == {}
 

@@ -15,7 +15,7 @@ def test_groups_of_each_layer(mixed_depth, tmp_path):
         sizes = [list(layer.groups.group).count(position) for position in range(3)]
         assert (row["alone"], row["groups"]) == (sizes.count(1), 3 - sizes.count(1))
         assert (row["largest"], row["removed"]) == (max(sizes), 0)
-    assert rows == list(rows_of("sequential-extra", path)) == list(rows_of("alignment", tmp_path))
+    assert rows == list(rows_of("sequential", path)) == list(rows_of("alignment", tmp_path))
     save_recipe(path, random_recipe(architecture, 3, merge=False))
     assert {row["removed"] for row in rows_of("sequential", path)} == {5}
 
