@@ -148,7 +148,15 @@ def test_results_on_the_remote_or_in_the_flows_clone_are_not_made_again(by_flow,
 def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(cluster, server, folder):
     """Here the workers share the flow's workspace."""
     code, said = run(
-        folder, server, "saliency@even", "--dask", cluster, "--workers", "2", "-S", "sources.code.paths=[texts/code/0.txt]"
+        folder,
+        server,
+        "saliency@even",
+        "--dask",
+        cluster,
+        "--workers",
+        "2",
+        "-S",
+        "sources.code.paths=[texts/code/0.txt]",
     )
     assert code == 1
     last = said.strip().splitlines()[-1]
