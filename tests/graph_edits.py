@@ -172,10 +172,10 @@ EDITS = (
     Edit("a published table", appended("published/parameters.csv", "another-model,4,1000\n"),
         frozenset({"watch@published", "inputs", "report"}), "`watch@published`, `inputs`, `report`"),
     Edit("a new import", all_of(
-        appended("earlier.csv", "model,method,experts,boolq\nmodel,reap,4,51.5\n"),
+        appended("earlier.csv", "model,method,experts,parameters\nmodel,reap,4,1000\n"),
         put("local.earlier", "earlier.csv"), put("imports.earlier", {"path": "earlier.csv"}),
     ), frozenset({"watch@earlier", "inputs", "report"}), "`watch` of its file, `inputs`, `report`"),
-    Edit("an import's file", appended("earlier.csv", "model,ream,4,52.5\n"),
+    Edit("an import's file", appended("earlier.csv", "model,ream,4,1000\n"),
         frozenset({"watch@earlier", "inputs", "report"}), "`watch` of that file, `inputs`, `report`"),
     Edit("a new export", put("exports.second", {"mix": "wordy", "method": "ream", "experts": 4}),
         frozenset({"merge@second"}), "its `merge`"),
