@@ -159,6 +159,7 @@ def test_a_killed_flow_takes_its_stages_with_it_and_the_next_one_runs_them(block
     model.dropped()
     model.repair()
     assert locks(folder)["write"], "left behind"
+    assert locks(folder)["read"]
     code, said = flow(folder, "model")
     assert (code, ran_by_flow(said)) == (0, {"model"}), said
     assert "waiting" not in said
