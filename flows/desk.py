@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.child import Log, StageError
 from flows.lock_file import write_entry
-from flows.waiting import STOPPED, locked_paths, locked_repo, until_free
+from flows.waiting import STOPPED, forget_ended, locked_paths, locked_repo, until_free
 from flows.work import Work
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Desk:
         # One thread, because DVC's connections to its databases belong to threads.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._opened: Repo | None = None
+        self._visited = False
         self._loaded: dict[str, PipelineStage] = {}  # not begun since they were loaded
         self._loaded_from: list[Any] = []
         self._begun: dict[str, tuple[PipelineStage, ExitStack]] = {}
@@ -122,6 +123,9 @@ class Desk:
             raise StageError(STOPPED, again=False)
         try:
             with locked_repo(self._repo, self._log, self._stopped), self._repo.scm_context(quiet=True):
+                if not self._visited:
+                    forget_ended(self._repo)
+                    self._visited = True
                 return job(name)
         except LockError:
             raise

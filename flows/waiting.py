@@ -96,6 +96,24 @@ def locked_paths(stage: "DvcStage", command: str) -> Iterator[None]:
         yield
 
 
+def forget_ended(repo: "Repo") -> None:
+    """Remove processes that have ended from DVC's list of locked paths; to be called while the repository is locked.
+
+    DVC itself does so only where such an entry is in its way, and another process may have got the id by then.
+    """
+    import psutil
+    from dvc.rwlock import _edit_rwlock  # the only function that reads and writes the list under its own lock
+
+    with _edit_rwlock(repo.tmp_dir, repo.fs, repo.config["core"].get("hardlink_lock", False)) as held:
+        for path, writer in list(held["write"].items()):
+            if not psutil.pid_exists(writer["pid"]):
+                del held["write"][path]
+        for path, readers in list(held["read"].items()):
+            held["read"][path] = [reader for reader in readers if psutil.pid_exists(reader["pid"])]
+            if not held["read"][path]:
+                del held["read"][path]
+
+
 def holder(root: Path, message: str) -> str:
     """The process that holds a lock: its id and command line, as far as they are known.
 

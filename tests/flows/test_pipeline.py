@@ -159,6 +159,7 @@ def test_a_killed_flow_takes_its_stages_with_it_and_the_next_one_runs_them(block
     until(lambda: stage_processes(folder) == [])
     stages.release()
     assert locks(folder)["write"], "left behind"
+    assert locks(folder)["read"]
     code, said = flow(folder, "code")
     assert (code, ran_by_flow(said)) == (0, {"code"}), said
     assert "waiting" not in said
