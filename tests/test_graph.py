@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,23 @@ def test_a_change_runs_exactly_what_depends_on_it(graph: Path, monkeypatch: pyte
     assert (graph / "models/small/config.json").exists()
     assert "wordy" in (graph / "reports/index.html").read_text()
     earlier_results_stand_beside_ours(graph)
+
+
+def test_negating_a_saliency_in_the_code_runs_what_can_reach_it(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the graph's own copy of the code; `dvc status` says so beforehand."""
+    (graph / "ream").unlink()
+    shutil.copytree(ROOT / "ream", graph / "ream", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("PYTHONPATH", str(graph))
+    assert ran(dvc(graph, "repro", "saliency@even")) == set(), "a copy is the same code"
+    before = (graph / "artifacts/saliency/even.safetensors").read_bytes()
+    path = graph / "ream" / "core" / "saliency.py"
+    path.write_text(path.read_text().replace("return _mean(sums.weighted", "return -_mean(sums.weighted"))
+    assert "modified:           ream" in dvc(graph, "status", "code")
+    assert ran(dvc(graph, "repro", "saliency@even", "statistics")) == {"code", "saliency@even"}
+    assert (graph / "artifacts/saliency/even.safetensors").read_bytes() != before
+    path.write_text((ROOT / "ream" / "core" / "saliency.py").read_text() + "\n# a comment\n")
+    assert ran(dvc(graph, "repro", "saliency@even")) == {"code"}, "the former result comes from DVC's cache"
+    assert (graph / "artifacts/saliency/even.safetensors").read_bytes() == before
 
 
 def earlier_results_stand_beside_ours(graph: Path) -> None:

@@ -47,8 +47,7 @@ def test_a_command_without_a_stage_imports_nothing(tmp_path):
     assert process.wait(60) == 0
 
 
-def test_the_first_stage_starts_the_imports_and_a_later_one_is_a_fork(tmp_path):
-    """The parent of the second `ream` is the process of the imports, and all of it is gone in the end."""
+def test_the_first_stage_starts_the_imports_which_end_with_the_command(tmp_path):
     script = f"{DVC}=x ream --version; touch asked; sleep 300"
     process = start(tmp_path, "sh", "-c", script)
     end = time.monotonic() + 120
