@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from flows.child import Children, StageError
+from flows.clones import lock_entry, merge_entry
 from flows.desk import Desk
 from flows.graph import outdated, read_graph
 from flows.work import carry_out
@@ -98,6 +99,19 @@ def test_what_is_left_is_what_dvc_repro_leaves(desk, tmp_path):
         assert ran(dvc(ours, "repro")) == set()
         assert [work(front, name) for name in order] == [None] * len(order)
     assert by_us == set(), "the run cache has it all"
+
+
+def test_entries_travel_between_clones_as_they_are(tmp_path):
+    folder = repository(tmp_path / "r", chains(2))
+    dvc(folder, "repro")
+    lock = folder / "dvc.lock"
+    before, names = lock.read_bytes(), list(yaml.safe_load(lock.read_text())["stages"])
+    assert b"a: 1e-05" in before, "which PyYAML takes for text"
+    sent = [(name, lock_entry(folder, name)) for name in names]
+    lock.unlink()
+    for name, entry in sent:
+        merge_entry(folder, name, entry, print)
+    assert lock.read_bytes() == before
 
 
 def test_a_stage_that_always_runs(desk, tmp_path):
