@@ -156,7 +156,8 @@ def read_table(path: str | Path) -> dict[str, Any]:
     """Read a JSON file whose content is an object, such as config.json.
 
     Raises:
-        UserError: see `read_json`, or it is not an object, or nested more than DEEPEST deep, which few programs read.
+        UserError: see `read_json`, or it is not an object, nested more than DEEPEST deep, or has text that UTF-8 cannot
+            encode.
     """
     value = read_json(path)
     if not isinstance(value, dict):
@@ -166,8 +167,14 @@ def read_table(path: str | Path) -> dict[str, Any]:
         items = [item for table in level for item in (table.values() if isinstance(table, dict) else table)]
         level = [item for item in items if isinstance(item, dict | list)]
         if not level:
-            return value
-    raise UserError(f"{path} is nested more than {DEEPEST} levels deep; fetch it again")
+            break
+    else:
+        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; fetch it again")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path} has half of a surrogate pair, which is no character; fetch it again") from None
+    return value
 
 
 def read_json(path: str | Path) -> Any:

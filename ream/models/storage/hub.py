@@ -13,13 +13,14 @@ from pathlib import Path
 
 from ream.errors import UserError
 from ream.models.storage.checkpoint import INDEX
+from ream.models.storage.companions import COPIED, TEMPLATES
 from ream.models.storage.hub_ranges import is_on_hub, remote_header
 from ream.models.storage.shard_names import shard_path
 from ream.models.storage.shard_source import Header, local_header
 
-# Patterns of the files beside the weights: config, index, tokenizer, templates, licence, and a model's own code.
-# `recipe.output` copies the same files; the hub's patterns name what is in a folder, not the folder.
-COMPANIONS = ["*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.py", "LICENSE*", "chat_templates/*"]
+# Patterns of the files beside the weights that are fetched and watched: config, index, tokenizer, templates, licence,
+# and a model's own code; `companions` says which of them are copied. They name what is in a folder, not the folder.
+COMPANIONS = ["*.json", "*.txt", "*.jinja", "*.py", *COPIED, *(f"{folder}/*" for folder in TEMPLATES)]
 # The files that describe a model, together with the headers of its shards.
 DESCRIPTION = ["config.json", INDEX]
 REQUESTS_AT_ONCE = 8

@@ -2,11 +2,12 @@
 
 from functools import lru_cache
 
-from ream.models.storage.shard_header import DIGITS, read_header
+from ream.models.storage.shard_header import read_header
 from ream.models.storage.shard_source import Header
 
 # Bytes of a shard in the first request for its header; most headers are shorter.
 HEADER_BYTES = 100_000
+DIGITS = 20  # of the largest number of 64 bits
 
 
 @lru_cache(maxsize=4096)

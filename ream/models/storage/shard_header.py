@@ -7,6 +7,7 @@ the data. The same checks are made for files on disk and for ranges that the hub
 import json
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, NamedTuple, NoReturn
 
 from ream.errors import UserError
@@ -16,7 +17,6 @@ METADATA = "__metadata__"
 LONGEST = 100_000_000  # bytes of a header that the format allows
 LIMIT = 1 << 63  # above every number that a header may hold
 SHOWN = 200  # characters of a value from a file that a message shows
-DIGITS = 20  # of the largest number of 64 bits
 
 
 class Entry(NamedTuple):
@@ -78,7 +78,7 @@ def entries_of(where: str, raw: bytes, size: int) -> list[Entry]:
     if metadata is not None and not _is_text_table(metadata):
         raise broken(where, size, f"{METADATA} is not an object of strings")
     entries = [_entry(where, name, value) for name, value in header.items()]
-    entries.sort(key=lambda entry: (entry.begin, entry.end))
+    entries.sort(key=itemgetter(3, 4))  # by begin and end
     last = 0
     for entry in entries:
         if entry.begin != last:
@@ -106,12 +106,10 @@ def _parsed(where: str, raw: bytes, size: int) -> dict[str, Any]:
     if not raw.startswith(b"{"):
         raise broken(where, size, "its header does not begin with '{'")
     try:
-        header = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_constant
-        )
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:
         raise broken(where, size, "its header is nested too deeply") from None
-    except ValueError as error:  # of the JSON, its encoding, or one of the functions above
+    except ValueError as error:  # of the JSON, its encoding, a hook, or a number of thousands of digits
         raise broken(where, size, f"its header is not valid JSON ({error})") from None
     assert isinstance(header, dict)  # it begins with {
     return header
@@ -124,13 +122,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise ValueError(f"the name {shown(twice)} is there twice")
     return table
-
-
-def _integer(digits: str) -> int:
-    """A whole number; converting one of very many digits would take quadratic time."""
-    if len(digits) > DIGITS:
-        raise ValueError(f"a number has {len(digits):,} digits")
-    return int(digits)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -175,8 +166,11 @@ def _entry(where: str, name: str, value: object) -> Entry:
 
 def _sizes(value: object) -> list[int] | None:
     """A value that is a list of whole numbers from 0 on, which 63 bits hold; None for any other (true is no number)."""
-    if not isinstance(value, list) or not all(type(item) is int and 0 <= item < LIMIT for item in value):
+    if not isinstance(value, list):
         return None
+    for item in value:
+        if type(item) is not int or not 0 <= item < LIMIT:
+            return None
     return value
 
 
