@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ream.commands.options import KeepShards, ModelArgument, OutArgument
+from ream.commands.output import warn
 from ream.commands.request import check_shards
 from ream.errors import UserError
 
@@ -21,6 +22,9 @@ def apply(
     shard_size: Annotated[
         float | None, typer.Option(help="Fill shards up to this many GB [default: the original's shards].")
     ] = None,
+    copy_code: Annotated[
+        bool, typer.Option(help="Copy the original's own Python modules, too, which whoever trusts the output may run.")
+    ] = False,
     keep_shards: KeepShards = None,
 ) -> None:
     """Write a checkpoint from its recipe and the original."""
@@ -28,6 +32,7 @@ def apply(
     from ream.models.inspection.manifest import source_of
     from ream.models.storage.checkpoint import Checkpoint
     from ream.recipe.output import check_output, check_recipe, write_checkpoint
+    from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
 
     check_shards(model, keep_shards)
@@ -40,6 +45,8 @@ def apply(
         )
     loaded = load_recipe(recipe)
     checkpoint = Checkpoint(source_of(model, keep_shards is not False))
+    for remark in remarks(checkpoint, copy_code, "--copy-code"):
+        warn(remark)
     check_recipe(loaded, checkpoint.digest(), model)
     parameters = write_checkpoint(
         checkpoint,
@@ -48,5 +55,6 @@ def apply(
         out,
         unquantised=merge_dtype == "bfloat16",
         shard_gb=shard_size,
+        trust_remote_code=copy_code,
     )
     typer.echo(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")

@@ -147,6 +147,7 @@ def _run(
     from ream.commands.resume import begin
     from ream.machine.files import sweep
     from ream.recipe.output import write_checkpoint
+    from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import model
     from ream.workspace.original import open_original
@@ -156,6 +157,8 @@ def _run(
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
     say(check_run(params, original, *cell, out, workspace.root, warn))
+    for remark in remarks(original.checkpoint, params.model.trust_remote_code, "--set model.trust_remote_code=true"):
+        warn(remark)
     _draw_text(params, workspace, cell, say)
     begin(workspace, settings)
     if ranks is not None:
@@ -168,6 +171,7 @@ def _run(
         out,
         unquantised=params.merge.dtype != "original",
         shard_gb=params.merge.shard_gb,
+        trust_remote_code=params.model.trust_remote_code,
     )
     before = original.manifest.parameters
     say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a model card and the recipe")

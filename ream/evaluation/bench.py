@@ -117,7 +117,8 @@ class Bench:
             yield self.checkpoint.source.whole()
             return
         with scratch(self.scratch) as folder:
-            write_checkpoint(self.checkpoint, self.architecture, recipe, folder / "model")
+            trust = self.params.model.trust_remote_code
+            write_checkpoint(self.checkpoint, self.architecture, recipe, folder / "model", trust_remote_code=trust)
             yield folder / "model"
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from ream.errors import UserError
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+DEEPEST = 100  # levels of a JSON object
 
 
 @contextmanager
@@ -155,11 +156,24 @@ def read_table(path: str | Path) -> dict[str, Any]:
     """Read a JSON file whose content is an object, such as config.json.
 
     Raises:
-        UserError: it is missing, not JSON, or not an object.
+        UserError: see `read_json`, or it is not an object, nested more than DEEPEST deep, or has text that UTF-8 cannot
+            encode.
     """
     value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__} where an object {{…}} is expected; fetch it again")
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        items = [item for table in level for item in (table.values() if isinstance(table, dict) else table)]
+        level = [item for item in items if isinstance(item, dict | list)]
+        if not level:
+            break
+    else:
+        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; fetch it again")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path} has half of a surrogate pair, which is no character; fetch it again") from None
     return value
 
 
@@ -167,11 +181,18 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: it is missing or not JSON.
+        UserError: it is missing, no regular file, cannot be read, or is not JSON.
     """
+    path = Path(path)
+    if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+        raise UserError(f"{path} is not a regular file; put the file in its place")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise UserError(f"{path} is not valid JSON (it is nested too deeply); write it again") from None
+    except ValueError as error:  # of the JSON, its encoding, or a number of thousands of digits
         raise UserError(f"{path} is not valid JSON ({error}); write it again") from None

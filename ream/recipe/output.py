@@ -16,12 +16,14 @@ from ream.machine.files import claimed, file_digest, sync
 from ream.models.family.architecture import Architecture
 from ream.models.quantization.config import unquantised_config
 from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
-from ream.models.storage.hub import COMPANIONS
+from ream.models.storage.companions import companions
+from ream.models.storage.shard_names import Index, read_index, shard_path
 from ream.models.storage.shard_writing import OutputTensor, write_shard
 from ream.recipe.card import model_card
 from ream.recipe.config import compressed_config
-from ream.recipe.contents import CONTENTS, RECIPE, Written, write_contents
+from ream.recipe.contents import RECIPE, Written, write_contents
 from ream.recipe.multi_token import drops_multi_token
+from ream.recipe.output_companions import config_without_code, copy_companions
 from ream.recipe.output_tensors import output_tensors
 from ream.recipe.parameters import output_parameters
 from ream.recipe.recipe_file import save_recipe
@@ -77,6 +79,7 @@ def write_checkpoint(
     scores: Mapping[str, Any] | None = None,
     unquantised: bool = False,
     shard_gb: float | None = None,
+    trust_remote_code: bool = False,
 ) -> int:
     """Write the compressed model into a new folder; nothing is left at ``out`` unless everything was written.
 
@@ -88,24 +91,29 @@ def write_checkpoint(
         scores: evaluation of this very model, for its card.
         unquantised: write a quantised original's tensors in bfloat16.
         shard_gb: GB (10⁹ bytes) up to which shards are filled; None keeps the original's shards, with fewer tensors.
+        trust_remote_code: whether the original's own code may run; only then is it copied.
 
     Returns:
         The number of parameters of the compressed model.
 
     Raises:
-        UserError: the folder is not empty, the recipe does not fit, a tensor is damaged, or the disk is full.
+        UserError: the folder is not empty, the recipe does not fit, a tensor is damaged, a file beside the weights is a
+            link out of the original, or the disk is full.
     """
     check_output(out)
     shards = _shards(checkpoint, output_tensors(checkpoint, architecture, recipe, unquantised), shard_gb)
     decoded, dropped = unquantised and checkpoint.form is not None, drops_multi_token(architecture, recipe)
     config = _config(checkpoint, architecture, recipe, decoded, dropped)
+    config = config if trust_remote_code else config_without_code(config)
+    beside = companions(checkpoint.folder, not decoded, trust_remote_code)
     parameters = output_parameters(checkpoint, architecture, recipe)
     with _taking_the_place_of(out) as partial:
         written = {}
         for shard, tensors in releasing(shards.tensors, checkpoint.source.drop).items():
-            sha256 = write_shard(partial / shard, tensors, shards.headers[shard])
-            written[shard] = Written((partial / shard).stat().st_size, sha256)
-        _copy_companions(checkpoint.folder, partial)
+            path = shard_path(partial, shard)
+            sha256 = write_shard(path, tensors, shards.headers[shard])
+            written[shard] = Written(path.stat().st_size, sha256)
+        copy_companions(beside, checkpoint.folder, partial, trust_remote_code)
         (partial / "config.json").write_text(config, encoding="utf-8")
         save_recipe(partial / RECIPE, recipe)
         written[RECIPE] = Written((partial / RECIPE).stat().st_size, file_digest(partial / RECIPE))
@@ -118,7 +126,7 @@ def write_checkpoint(
 def _shards(checkpoint: Checkpoint, tensors: dict[str, list[OutputTensor]], shard_gb: float | None) -> Shards:
     """The original's shards, or the same tensors filled into shards of another size."""
     if shard_gb is None:
-        return Shards(tensors, checkpoint.headers, (checkpoint.folder / INDEX).exists())
+        return Shards(tensors, checkpoint.headers, checkpoint.indexed)
     filled = refilled((tensor for shard in tensors.values() for tensor in shard), shard_gb * 1e9)
     header = next(iter(checkpoint.headers.values()))  # for its metadata
     return Shards(filled, dict.fromkeys(filled, header), list(filled) != [SINGLE])
@@ -162,20 +170,6 @@ def _taking_the_place_of(out: Path) -> Iterator[Path]:
         raise UserError(f"{out} cannot be written: {error.strerror}; free space or choose another folder") from error
 
 
-def _copy_companions(source: Path, out: Path) -> None:
-    """Copy what lies beside the weights: tokenizer, templates, licence, but nothing that is written anew."""
-    for pattern in COMPANIONS:
-        for path in sorted(source.glob(pattern)):
-            if path.name in (INDEX, "config.json", CONTENTS):
-                continue
-            copy = out / path.relative_to(source)
-            copy.parent.mkdir(exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, copy)
-            else:
-                shutil.copyfile(path, copy)
-
-
 def _write_contents_and_index(
     checkpoint: Checkpoint, folder: Path, shards: Shards, parameters: int, written: Mapping[str, Written]
 ) -> None:
@@ -200,12 +194,11 @@ def _index(original: Path, weight_map: dict[str, str], size: int, parameters: in
         size: bytes of all tensors.
         parameters: of the output.
     """
-    text = original.read_text(encoding="utf-8") if original.exists() else '{"weight_map": {}}'
-    index = json.loads(text)
-    if index["weight_map"] == weight_map:
-        return text
-    metadata = index.get("metadata", {}) | {"total_size": size}
+    index = read_index(original) if original.exists() else Index({}, {})
+    if index.weight_map == weight_map:
+        return original.read_text(encoding="utf-8")
+    metadata = {**index.metadata, "total_size": size}
     if "total_parameters" in metadata:
         metadata["total_parameters"] = parameters
-    index = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
-    return json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    content = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

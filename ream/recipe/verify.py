@@ -7,12 +7,14 @@ from pathlib import Path
 
 from ream.core.recipe import Recipe, check_layer
 from ream.errors import UserError
-from ream.machine.files import file_digest, read_json
+from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.architecture import Architecture, architecture_of
 from ream.models.family.families import family_of
 from ream.models.storage.checkpoint import INDEX, Checkpoint, TensorInfo
 from ream.models.storage.finite import BLOCK_BYTES
+from ream.models.storage.shard_header import shown
+from ream.models.storage.shard_names import read_index
 from ream.models.stored_dtypes import is_finite
 from ream.recipe.config import compressed_config
 from ream.recipe.contents import CONTENTS, RECIPE, Contents, read_contents
@@ -45,7 +47,7 @@ def verify(folder: Path) -> dict[str, str]:
     total = _check_tensors(checkpoint, contents)
     _check_index(checkpoint, total)
     for name in sorted(contents.files.keys() - checkpoint.headers.keys()):
-        _check_hash(folder, name, contents, file_digest(folder / name) if (folder / name).exists() else None)
+        _check_hash(folder, name, contents, file_digest(folder / name) if (folder / name).is_file() else None)
     with Progress(len(checkpoint.tensors), "verify", "tensor", delay=QUIET_SECONDS) as progress:
         for shard in checkpoint.headers:
             _check_hash(folder, shard, contents, _read_shard(checkpoint, shard, progress))
@@ -128,13 +130,13 @@ def _check_index(checkpoint: Checkpoint, total: int) -> None:
     path = checkpoint.folder / INDEX
     if not path.exists():
         return
-    index = read_json(path)
-    unnamed = checkpoint.tensors.keys() - index["weight_map"].keys()
+    index = read_index(path)
+    unnamed = checkpoint.tensors.keys() - index.weight_map.keys()
     if unnamed:
         raise UserError(f"{path} does not name {min(unnamed)}; {AGAIN}")
-    if index.get("metadata", {}).get("total_size", total) != total:
+    if index.metadata.get("total_size", total) != total:
         raise UserError(
-            f"{path} says total_size {index['metadata']['total_size']}, but the tensors have {total} bytes; {AGAIN}"
+            f"{path} says total_size {shown(index.metadata['total_size'])}, but the tensors have {total} bytes; {AGAIN}"
         )
 
 

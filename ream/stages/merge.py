@@ -34,6 +34,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         known_scores(workspace, cell.mix, cell.method, cell.experts),
         unquantised=params.merge.dtype != "original",
         shard_gb=params.merge.shard_gb,
+        trust_remote_code=params.model.trust_remote_code,
     )
     return f"{out}: {parameters:,} parameters; the original has {original.manifest.parameters:,}"
 

@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from ream.errors import UserError
-from ream.machine.files import building, read_table, replacing
+from ream.machine.files import building, read_json, read_table, replacing
+from tests.models.storage.strangers import within
+from tests.models.storage.test_checkpoint import refused
 
 
 def test_a_folder_takes_the_place_of_what_was_there(tmp_path):
@@ -68,3 +70,48 @@ def test_what_is_no_table_is_refused(text, tmp_path):
     path.write_text(text)
     with pytest.raises(UserError, match=rf"^{re.escape(str(path))} holds a \w+ where an object .* fetch it again$"):
         read_table(path)
+
+
+NO_JSON = {
+    "a number of 100,000 digits": '{"a": ' + "7" * 100_000 + "}",
+    "nested lists": "[" * 1_000_000,
+    "nested objects": '{"a":' * 100_000 + "1" + "}" * 100_000,
+    "cut": '{"a": ',
+    "not UTF-8": b"\xff",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("case", NO_JSON)
+@pytest.mark.parametrize("read", [read_json, read_table])
+def test_what_is_not_json_is_a_line(read, case, tmp_path):
+    path, text = tmp_path / "x.json", NO_JSON[case]
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with within(5):
+        refused(lambda: read(path), str(path), "is not valid JSON")
+
+
+def test_what_is_no_file_is_a_line(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with within(5):
+        for name in ("folder", "pipe"):
+            refused(lambda name=name: read_json(tmp_path / name), name, "is not a regular file")
+        refused(lambda: read_json(tmp_path / "loop"), "loop", "cannot be read")
+        refused(lambda: read_json(tmp_path / "none"), "none", "does not exist")
+
+
+def test_a_table_that_could_not_be_written_again_is_refused(tmp_path):
+    """Writing nests as reading does, in Python and deeper, and UTF-8 has no halves of a surrogate pair."""
+    path = tmp_path / "x.json"
+    for levels, read in ((99, True), (100, False), (900, False)):
+        path.write_text('{"a": ' + "[" * levels + "]" * levels + "}")
+        if read:
+            assert list(read_table(path)) == ["a"]
+        else:
+            refused(lambda: read_table(path), str(path), "nested more than 100 levels deep")
+    path.write_text('{"\\ud83d\\ude00": "\\ud83d"}')
+    refused(lambda: read_table(path), str(path), "half of a surrogate pair")
+    path.write_text('{"a": "\\ud83d\\ude00"}')
+    assert read_table(path) == {"a": "😀"}

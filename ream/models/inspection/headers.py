@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ream.machine.files import read_json
 from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
 from ream.models.inspection.inventory import Inventory, inventory
 from ream.models.inspection.manifest import source_of
 from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
+from ream.models.storage.shard_names import read_index
 from ream.models.storage.shard_source import LocalShards, ShardSource
 
 
@@ -55,10 +55,14 @@ def open_headers(model: str | ShardSource, multi_token: str = "compress", trust_
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder has all the shards that its index names, or any safetensors file where it has no index."""
-    if not (folder / INDEX).exists():
+    """Whether a folder has a model in one file, or all the shards that its index names.
+
+    Raises:
+        UserError: see `read_index`.
+    """
+    if (folder / SINGLE).exists() or not (folder / INDEX).exists():
         return (folder / SINGLE).exists()
-    return all((folder / shard).exists() for shard in set(read_json(folder / INDEX)["weight_map"].values()))
+    return all((folder / shard).exists() for shard in set(read_index(folder / INDEX).weight_map.values()))
 
 
 def headers_of(
@@ -95,5 +99,4 @@ def shapes_of(source: ShardSource) -> dict[str, tuple[int, ...] | None]:
     if has_weights(folder) or not isinstance(source, LocalShards):
         checkpoint = Checkpoint(source)
         return {name: checkpoint.shape(name) for name in checkpoint.logical}
-    names = read_json(folder / INDEX)["weight_map"] if (folder / INDEX).exists() else {}
-    return dict.fromkeys(names)
+    return dict.fromkeys(read_index(folder / INDEX).weight_map if (folder / INDEX).exists() else ())

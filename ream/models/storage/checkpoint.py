@@ -1,9 +1,8 @@
 """Reading a safetensors checkpoint: all headers at once, without torch, and tensors one at a time."""
 
 import hashlib
-import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,9 @@ from ream.errors import UserError
 from ream.machine.files import read_table
 from ream.models.quantization.config import format_of
 from ream.models.quantization.names import logical_names, logical_shape
-from ream.models.storage.shard_source import Header, LocalShards, ShardSource, broken
+from ream.models.storage.shard_header import entries_of
+from ream.models.storage.shard_names import compared, read_index
+from ream.models.storage.shard_source import Header, LocalShards, ShardSource
 from ream.models.stored_dtypes import STORED, is_finite
 
 if TYPE_CHECKING:
@@ -60,9 +61,14 @@ class Checkpoint:
         tensors: the stored tensors by name.
         headers: shard file name to its header, byte for byte.
         shards: shard file name to its size in bytes.
+        indexed: whether an index says which shards there are.
+        remarks: what of the checkpoint may surprise, a line each.
         form: format of quantised tensors; None where config.json says nothing of quantisation.
         logical: the model's tensors, quantised or not: name to suffixes and stored names (`stored_names`).
     """
+
+    indexed: bool = False
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, source: str | Path | ShardSource) -> None:
         """Read and check the headers of all shards.
@@ -71,8 +77,8 @@ class Checkpoint:
             source: a folder, or a source of shards.
 
         Raises:
-            UserError: there are no safetensors files, a dtype or quantisation is not supported, or a shard is missing,
-                truncated, corrupt or not what the index says.
+            UserError: there are no safetensors files, a dtype or quantisation is not supported, the index is not one,
+                or a shard is missing, truncated, corrupt or not what the index says.
         """
         self.source: ShardSource = LocalShards(Path(source)) if isinstance(source, str | Path) else source
         self.folder = self.source.folder
@@ -81,47 +87,38 @@ class Checkpoint:
         self.headers: dict[str, bytes] = {}
         self.shards: dict[str, int] = {}
         self._contents: dict[str, str | None] = {}
+        self._replaced: dict[str, str] = {}  # tensor name to the earlier of two shards that have it
         weight_map = self._weight_map()
         shards = sorted(set(weight_map.values())) if weight_map else [SINGLE]
         for shard, header in zip(shards, self.source.headers(shards), strict=True):
             self._take_header(shard, header)
-        for name, shard in weight_map.items():
-            if name not in self.tensors or self.tensors[name].shard != shard:
-                raise UserError(
-                    f"{self.folder}: {INDEX} places {name} in {shard}, which lacks it; fetch that shard again"
-                )
+        places = {name: info.shard for name, info in self.tensors.items()}
+        self.remarks += tuple(compared(weight_map, places, self._replaced, str(self.folder / INDEX)))
         self.form = format_of(self.config, str(self.folder / "config.json"))
         self.logical = logical_names(self.form, self.tensors)
 
-    def _weight_map(self) -> dict[str, str]:
-        """Tensor name to shard file name, from the index; empty where a single file needs none."""
-        if (self.folder / INDEX).exists():
-            weight_map = read_table(self.folder / INDEX).get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise UserError(f"{self.folder / INDEX} has no table 'weight_map'; fetch it again")
-            return weight_map
-        if not self.source.has(SINGLE):
-            raise UserError(f"{self.folder} has neither {INDEX} nor {SINGLE}; a safetensors checkpoint is needed")
-        return {}
+    def _weight_map(self) -> Mapping[str, str]:
+        """Tensor name to shard file name, from the index; empty where a single file is read."""
+        path = self.folder / INDEX
+        if not path.exists():
+            if not self.source.has(SINGLE):
+                raise UserError(f"{self.folder} has neither {INDEX} nor {SINGLE}; a safetensors checkpoint is needed")
+            return {}
+        weight_map = read_index(path).weight_map
+        if set(weight_map.values()) != {SINGLE} and self.source.has(SINGLE):
+            self.remarks += (f"{self.folder}: {SINGLE} is read, as transformers does, and not the shards of {INDEX}",)
+            return {}
+        self.indexed = True
+        return weight_map
 
     def _take_header(self, shard: str, given: Header) -> None:
-        """Add the tensors of a shard's header."""
-        where, raw, size = self.source.where(shard), given.raw, given.size
-        try:
-            header = json.loads(raw)
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise broken(where, size) from None
-        header.pop("__metadata__", None)
-        self.headers[shard], self.shards[shard], self._contents[shard] = raw, size, given.content
-        last = data = 8 + len(raw)
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            begin, end = (data + offset for offset in entry["data_offsets"])
-            if entry["dtype"] not in STORED:
-                raise UserError(f"{where}: {name} has dtype {entry['dtype']}; supported are {', '.join(STORED)}")
-            self.tensors[name] = TensorInfo(name, shard, entry["dtype"], tuple(entry["shape"]), begin, end)
-            last = max(last, end)
-        if size != last:
-            raise broken(where, size)
+        """Add the tensors of a shard's header; of a tensor in two shards, the later counts, as for transformers."""
+        self.headers[shard], self.shards[shard], self._contents[shard] = given.raw, given.size, given.content
+        data = 8 + len(given.raw)
+        for name, dtype, shape, begin, end in entries_of(self.source.where(shard), given.raw, given.size):
+            if name in self.tensors:
+                self._replaced[name] = self.tensors.pop(name).shard
+            self.tensors[name] = TensorInfo(name, shard, dtype, shape, data + begin, data + end)
 
     def raw(self, name: str, row: int | None = None) -> bytearray:
         """The bytes of a tensor, or of one row along its first axis.
@@ -198,6 +195,8 @@ class Checkpoint:
         if STORED[info.dtype].bytes > 1 and not is_finite(data, info.dtype):
             raise UserError(f"{self.folder}: {name} holds NaN or Inf; fetch {info.shard} again or repair the model")
         shape = info.shape if row is None else info.shape[1:]
+        if not data:  # which frombuffer refuses
+            return torch.empty(shape, dtype=DTYPES[info.dtype])
         return torch.frombuffer(data, dtype=DTYPES[info.dtype]).reshape(shape)
 
     def _info(self, name: str) -> TensorInfo:

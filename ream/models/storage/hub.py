@@ -8,21 +8,21 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 
 from ream.errors import UserError
 from ream.models.storage.checkpoint import INDEX
-from ream.models.storage.shard_source import Header, local_header, read_header
+from ream.models.storage.companions import COPIED, TEMPLATES
+from ream.models.storage.hub_ranges import is_on_hub, remote_header
+from ream.models.storage.shard_names import shard_path
+from ream.models.storage.shard_source import Header, local_header
 
-# Patterns of the files beside the weights: config, index, tokenizer, templates, licence, and a model's own code.
-# `recipe.output` copies the same files; the hub's patterns name what is in a folder, not the folder.
-COMPANIONS = ["*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.py", "LICENSE*", "chat_templates/*"]
+# Patterns of the files beside the weights that are fetched and watched: config, index, tokenizer, templates, licence,
+# and a model's own code; `companions` says which of them are copied. They name what is in a folder, not the folder.
+COMPANIONS = ["*.json", "*.txt", "*.jinja", "*.py", *COPIED, *(f"{folder}/*" for folder in TEMPLATES)]
 # The files that describe a model, together with the headers of its shards.
 DESCRIPTION = ["config.json", INDEX]
-# Bytes of a shard in the first request for its header; most headers are shorter.
-HEADER_BYTES = 100_000
 REQUESTS_AT_ONCE = 8
 # Folder in the hub's cache for shards that are dropped after use: on the same disk, but apart from what other programs
 # share.
@@ -57,23 +57,23 @@ class HubShards:
         self.own = owned / self.commit
 
     def has(self, shard: str) -> bool:
-        """Whether the model has such a shard.
+        """Whether the model has such a shard. Where the hub cannot be asked, an index is enough: then the cache counts.
 
         Raises:
-            UserError: the hub cannot be reached.
+            UserError: the hub cannot be reached, and there is no index.
         """
-        from huggingface_hub.errors import EntryNotFoundError
-
-        if (self.folder / shard).exists():
+        if shard_path(self.folder, shard).exists():
             return True
+        indexed = (self.folder / INDEX).exists()
+        if indexed and offline():
+            return False
         try:
             with explained(self.name, "its shards"):
-                _remote_header(self.name, self.commit, shard)
+                return is_on_hub(self.name, self.commit, shard)
         except UserError as error:
-            if isinstance(error.__cause__, EntryNotFoundError):
+            if indexed and error.__cause__ is not None:  # of the hub or the network, not of the shard itself
                 return False
             raise
-        return True
 
     def headers(self, shards: Sequence[str]) -> list[Header]:
         """The headers of shards, in their order.
@@ -92,7 +92,7 @@ class HubShards:
         """
         for folder in (self.folder, self.own):
             try:
-                return open(folder / shard, "rb")
+                return open(shard_path(folder, shard), "rb")
             except FileNotFoundError:
                 continue
         from huggingface_hub import hf_hub_download
@@ -110,7 +110,7 @@ class HubShards:
         """Remove a shard that was fetched into ream's own folder, and the folder once it is empty."""
         if self.keep or not self.own.exists():
             return
-        (self.own / shard).unlink(missing_ok=True)
+        shard_path(self.own, shard).unlink(missing_ok=True)
         if not any(self.own.rglob("*.safetensors")) and not any(self.own.rglob("*.incomplete")):
             shutil.rmtree(self.own, ignore_errors=True)  # another run may be removing it, too
             for parent in (self.own.parent, self.own.parent.parent):
@@ -123,11 +123,11 @@ class HubShards:
 
     def _header(self, shard: str) -> Header:
         """The header of a shard, from the cache or the hub."""
-        cached = self.folder / shard
+        cached = shard_path(self.folder, shard)
         if cached.is_symlink() and cached.exists():
             header = local_header(cached)
             return Header(header.raw, header.size, Path(os.readlink(cached)).name)  # a blob's file name is its etag
-        return _remote_header(self.name, self.commit, shard)
+        return remote_header(self.name, self.commit, shard)
 
 
 def snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
@@ -145,40 +145,6 @@ def snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
 
     with explained(name if revision is None else f"{name}@{revision}", "its files"):
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
-
-
-@lru_cache(maxsize=4096)  # a commit's files never change, and every stage of a run opens the model
-def _remote_header(name: str, commit: str, shard: str) -> Header:
-    """The header of a shard by range requests, with the hash by which the hub's cache names the file."""
-    from huggingface_hub import hf_hub_url
-
-    url = hf_hub_url(name, shard, revision=commit)
-    start, size, etag = _range(url, 0, HEADER_BYTES)
-
-    def read(begin: int, end: int) -> bytes:
-        return start[begin:end] if end <= len(start) else _range(url, begin, end)[0]
-
-    return Header(read_header(f"{name}@{commit[:12]}/{shard}", size, read), size, etag)
-
-
-def _range(url: str, begin: int, end: int) -> tuple[bytes, int, str]:
-    """The bytes of a file from ``begin`` to ``end`` or the file's end, the size of the whole file, and its etag."""
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
-
-    headers = {**build_hf_headers(), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
-    with http_stream_backoff("GET", url, headers=headers, timeout=60) as response:
-        hf_raise_for_status(response)
-        data = bytearray()
-        skip = 0 if response.status_code == 206 else begin  # a server may answer with the whole file
-        for block in response.iter_bytes(1 << 16):
-            data += block
-            if len(data) >= skip + end - begin:
-                break
-        extent = response.headers.get("Content-Range") or response.headers["Content-Length"]
-        answers = [*response.history, response]
-        linked = [answer.headers["X-Linked-Etag"] for answer in answers if "X-Linked-Etag" in answer.headers]
-        etag = (linked or [response.headers.get("ETag", "")])[0]
-    return bytes(data[skip : skip + end - begin]), int(extent.rpartition("/")[2]), etag.removeprefix("W/").strip('"')
 
 
 def offline() -> bool:

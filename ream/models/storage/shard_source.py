@@ -1,12 +1,14 @@
 """Sources of a checkpoint's shards: a folder, or the hub (`ream.models.storage.hub`), which gives them on demand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
 from ream.errors import UserError
+from ream.models.storage.shard_header import read_header
+from ream.models.storage.shard_names import shard_path
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,13 @@ class LocalShards:
         """The headers of shards, in their order.
 
         Raises:
-            UserError: a shard is missing or truncated.
+            UserError: see `shard_path` and `local_header`.
         """
-        return [local_header(self.folder / shard) for shard in shards]
+        return [local_header(shard_path(self.folder, shard)) for shard in shards]
 
     def open(self, shard: str) -> BufferedReader:
         """A shard to read from."""
-        return open(self.folder / shard, "rb")
+        return open(shard_path(self.folder, shard), "rb")
 
     def where(self, shard: str) -> str:
         """The shard's path."""
@@ -99,37 +101,20 @@ def local_header(path: Path) -> Header:
     """The header of a safetensors file.
 
     Raises:
-        UserError: the file is missing or truncated.
+        UserError: the file is missing, is not a regular file or cannot be read, or see `read_header`.
     """
     if not path.exists():
         raise UserError(f"{path} is missing; fetch that shard again")
-    with open(path, "rb") as file:
+    if not path.is_file():  # opening a pipe would wait for a writer
+        raise UserError(f"{path} is not a regular file; put the shard in its place")
+    try:
+        with open(path, "rb") as file:
 
-        def read(begin: int, end: int) -> bytes:
-            file.seek(begin)
-            return file.read(end - begin)
+            def read(begin: int, end: int) -> bytes:
+                file.seek(begin)
+                return file.read(end - begin)
 
-        size = path.stat().st_size
-        return Header(read_header(str(path), size, read), size)
-
-
-def read_header(where: str, size: int, read: Callable[[int, int], bytes]) -> bytes:
-    """The JSON at the start of a safetensors file.
-
-    Args:
-        where: the file's name, for messages.
-        size: of the file, in bytes.
-        read: reads the file's bytes from one position to another.
-
-    Raises:
-        UserError: the file is shorter than its header says.
-    """
-    length = int.from_bytes(read(0, 8), "little")
-    if length > size - 8:
-        raise broken(where, size)
-    return read(8, 8 + length)
-
-
-def broken(where: str, size: int) -> UserError:
-    """The error for a shard that is truncated or corrupt."""
-    return UserError(f"{where} is truncated or corrupt ({size} bytes); fetch that shard again")
+            size = path.stat().st_size
+            return Header(read_header(str(path), size, read), size)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; fetch that shard again") from error

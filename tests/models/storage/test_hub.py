@@ -26,11 +26,11 @@ def test_a_model_is_described_by_its_headers_alone(hub, checkpoint):
     assert hub.fetched == []
     assert shards_in(hub.cache) == []
     asked = {request.rpartition("/")[2] for request in hub.requests if "/resolve/" in request}
-    assert asked == {"config.json", "model.safetensors.index.json", *local.shards}
+    assert asked == {"config.json", "model.safetensors.index.json", SINGLE, *local.shards}
 
 
 def test_headers_longer_than_the_first_request_and_bodies_beyond_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("ream.models.storage.hub.HEADER_BYTES", 500)
+    monkeypatch.setattr("ream.models.storage.hub_ranges.HEADER_BYTES", 500)
     folder = tiny.build(tmp_path / "model", shard="1GB")
     assert (folder / SINGLE).stat().st_size > 20_000
     with serving(folder, tmp_path / "cache", monkeypatch) as served:
