@@ -100,8 +100,12 @@ FAMILIES: dict[str, Family] = {
             experts_keys=("moe_num_experts",),
             top_k_key="moe_k",
             width_key="moe_intermediate_size",
-            router=(RouterTensor("gate.weight"), RouterTensor("moe_statics.e_score_correction_bias", axis=1)),
+            router=(
+                RouterTensor("gate.weight"),
+                RouterTensor("moe_statics.e_score_correction_bias", axis=1),
+            ),
             renamed={"moe_statics.e_score_correction_bias": "gate.moe_statics.e_score_correction_bias"},
+            tied=True,
             shared=True,
         ),
         Family(
