@@ -184,7 +184,8 @@ class Decoder:
             if name.startswith(prefix) and name not in architecture.roles:
                 yield name[len(prefix) :], self._place(self.checkpoint.read(name), name)
         for router in family.router:
-            yield family.renamed.get(router.name, router.name), self._place(weights.router(router), router.name)
+            module_name = family.renamed.get(router.name, router.name)
+            yield module_name, self._place(weights.router(router), router.name, router.exact)
         hidden, width = architecture.hidden, architecture.width
         stacks = {
             kind: torch.empty(len(weights), *kind.shape(hidden, width), dtype=self.dtype)
@@ -197,11 +198,17 @@ class Decoder:
         for kind in list(stacks):  # the host lets each stack go once the device has it
             yield kind.name, stacks.pop(kind).to(self.device)
 
-    def _place(self, tensor: Tensor, name: str) -> Tensor:
-        """A tensor on the device and, if it holds floats, in the dtype that it is computed with."""
+    def _place(self, tensor: Tensor, name: str, exact: bool = False) -> Tensor:
+        """A tensor on the device and, if it holds floats, in the dtype that it is computed with.
+
+        Args:
+            tensor: of the checkpoint.
+            name: of the tensor.
+            exact: keep it in float32, as all whose names transformers lists for that.
+        """
         if not tensor.is_floating_point():
             return tensor.to(self.device)
-        exact = any(part in name for part in self._precise)
+        exact = exact or any(part in name for part in self._precise)
         return tensor.to(device=self.device, dtype=torch.float32 if exact else self.dtype)
 
 

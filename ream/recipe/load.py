@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ream.core.recipe import Recipe
 from ream.errors import UserError
@@ -12,7 +13,7 @@ from ream.models.family.complete import check_complete
 from ream.models.family.modelling import model_config, set_experts
 from ream.models.family.names import AGAIN, UNNEEDED
 from ream.models.storage.checkpoint import Checkpoint
-from ream.recipe.state_dict import text_state_dict
+from ream.recipe.state_dict import text_name, text_state_dict
 
 
 def load_model(
@@ -30,7 +31,7 @@ def load_model(
         architecture: of the original.
         recipe: what becomes of the experts; None for the original itself.
         device: to put the model on.
-        dtype: of the model's weights.
+        dtype: of the model's weights; tensors of routers that decide in float32 stay so.
         trust_remote_code: let the model's own configuration code run.
 
     Returns:
@@ -59,6 +60,7 @@ def load_model(
         ignore_mismatched_sizes=True,  # they are in the report
     )
     _check_loaded(report, f"{checkpoint.folder}: {model_class.__name__}")
+    _restore_exact(model, architecture, tensors)
     return model.to(device).eval()
 
 
@@ -78,3 +80,17 @@ def _check_loaded(report: Mapping[str, Any], where: str) -> None:
     ):
         if names:
             raise UserError(f"{where} {what} {names[0]} ({len(names)} in all); {AGAIN}")
+
+
+def _restore_exact(model: Any, architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what transformers has rounded of the router tensors that the published code keeps in float32."""
+    family = architecture.family
+    for index in architecture.moe_layers:
+        if index >= architecture.layers:
+            continue
+        block = getattr(model.model.layers[index], family.block)
+        for router in family.router:
+            if router.exact:
+                own = block.state_dict(keep_vars=True)[family.renamed.get(router.name, router.name)]
+                stored = tensors[text_name(family, architecture.tensor_name(index, router))]
+                own.data = stored.to(device=own.device, dtype=torch.float32)

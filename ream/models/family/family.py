@@ -16,10 +16,13 @@ class RouterTensor:
     Attributes:
         name: within the MoE block.
         axis: along which the experts lie.
+        exact: whether it stays in float32 whatever dtype the model computes in, as in the published code. Correction
+            biases do: they can be of the size of 7 and differ by less than bfloat16's step there, 1/32.
     """
 
     name: str
     axis: int = 0
+    exact: bool = False
 
 
 @dataclass(frozen=True)
