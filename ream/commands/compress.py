@@ -146,6 +146,7 @@ def _run(
     from ream.commands.estimate import check_run
     from ream.commands.resume import begin
     from ream.machine.files import sweep
+    from ream.models.family.complete import check_complete
     from ream.recipe.output import write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
@@ -156,6 +157,7 @@ def _run(
     options = _options(params, cell, ranks)
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
+    check_complete(original.checkpoint, original.architecture, params.model.trust_remote_code)
     say(check_run(params, original, *cell, out, workspace.root, warn))
     for remark in remarks(original.checkpoint, params.model.trust_remote_code, "--set model.trust_remote_code=true"):
         warn(remark)

@@ -18,15 +18,15 @@ from ream.errors import UserError
 from ream.models.expert_weights import BlockWeights, OriginalWeights
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
+from ream.models.family.complete import check_against
 from ream.models.family.expert_tensors import pack
 from ream.models.family.modelling import model_config, set_experts
+from ream.models.family.names import UNNEEDED
+from ream.models.family.needed import skeleton
 from ream.models.loaded_layer import Catcher, LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
-
-# Ends of the names of buffers that old checkpoints store and the modelling code computes.
-COMPUTED = ("rotary_emb.inv_freq",)
 
 
 class Decoder:
@@ -60,18 +60,15 @@ class Decoder:
             trust_remote_code: let the model's own code run.
 
         Raises:
-            UserError: transformers refuses a value of config.json.
+            UserError: see `check_complete`.
         """
-        from transformers import AutoModel
-
         self.checkpoint, self.architecture = checkpoint, architecture
         self.device, self.dtype = device, dtype
         family = architecture.family
         self.config: Any = model_config(checkpoint, family, trust_remote_code, architecture.multi_token)
         self.unit = unit_of(family.unit, family.numbers(checkpoint.config))
-        auto: Any = AutoModel  # which has no types
-        with torch.device("meta"):
-            self.skeleton: Any = auto.from_config(self.config, dtype=dtype, trust_remote_code=trust_remote_code).eval()
+        self.skeleton: Any = skeleton(self.config, dtype, trust_remote_code).eval()
+        check_against(checkpoint, architecture, self.skeleton)
         self.skeleton.rotary_emb = type(self.skeleton.rotary_emb)(config=self.config).to(device)
         self._norm_type: Any = type(self.skeleton.norm)
         self.skeleton.norm = nn.Identity()
@@ -173,7 +170,7 @@ class Decoder:
         extra = architecture.family.multi_token if index >= architecture.layers else None
         for name in self.checkpoint.logical:
             rest = name[len(prefix) :]
-            if not name.startswith(prefix) or name.endswith(COMPUTED):
+            if not name.startswith(prefix) or name.endswith(UNNEEDED):
                 continue
             if (block and name.startswith(block)) or (extra and rest in extra.own):
                 continue
@@ -187,7 +184,8 @@ class Decoder:
             if name.startswith(prefix) and name not in architecture.roles:
                 yield name[len(prefix) :], self._place(self.checkpoint.read(name), name)
         for router in family.router:
-            yield family.renamed.get(router.name, router.name), self._place(weights.router(router), router.name)
+            module_name = family.renamed.get(router.name, router.name)
+            yield module_name, self._place(weights.router(router), router.name, router.exact)
         hidden, width = architecture.hidden, architecture.width
         stacks = {
             kind: torch.empty(len(weights), *kind.shape(hidden, width), dtype=self.dtype)
@@ -200,11 +198,17 @@ class Decoder:
         for kind in list(stacks):  # the host lets each stack go once the device has it
             yield kind.name, stacks.pop(kind).to(self.device)
 
-    def _place(self, tensor: Tensor, name: str) -> Tensor:
-        """A tensor on the device and, if it holds floats, in the dtype that it is computed with."""
+    def _place(self, tensor: Tensor, name: str, exact: bool = False) -> Tensor:
+        """A tensor on the device and, if it holds floats, in the dtype that it is computed with.
+
+        Args:
+            tensor: of the checkpoint.
+            name: of the tensor.
+            exact: keep it in float32, as all whose names transformers lists for that.
+        """
         if not tensor.is_floating_point():
             return tensor.to(self.device)
-        exact = any(part in name for part in self._precise)
+        exact = exact or any(part in name for part in self._precise)
         return tensor.to(device=self.device, dtype=torch.float32 if exact else self.dtype)
 
 

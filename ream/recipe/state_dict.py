@@ -8,6 +8,7 @@ from torch import Tensor
 from ream.core.recipe import Recipe
 from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture
+from ream.models.family.family import Family
 from ream.models.quantization.names import logical_names
 from ream.models.quantization.tensors import read_logical
 from ream.models.storage.checkpoint import Checkpoint
@@ -25,14 +26,18 @@ def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: 
         architecture: of the original.
         recipe: what becomes of the experts; None for the original itself.
     """
-    left_out = multi_token_tensors(checkpoint, architecture)
-    prefixes = architecture.family.text_prefixes
+    left_out, prefixes = multi_token_tensors(checkpoint, architecture), tuple(architecture.family.text_prefixes)
     return {
-        prefixes[prefix] + name.removeprefix(prefix): tensor
+        text_name(architecture.family, name): tensor
         for name, tensor in _tensors(checkpoint, architecture, recipe)
-        for prefix in prefixes
-        if name.startswith(prefix) and name not in left_out
+        if name.startswith(prefixes) and name not in left_out
     }
+
+
+def text_name(family: Family, name: str) -> str:
+    """The name in transformers' text-only model of a tensor of the text model on disk."""
+    prefix = next(prefix for prefix in family.text_prefixes if name.startswith(prefix))
+    return family.text_prefixes[prefix] + name.removeprefix(prefix)
 
 
 def _tensors(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> Iterator[tuple[str, Tensor]]:

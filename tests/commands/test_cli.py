@@ -184,9 +184,28 @@ def with_inf_at_the_end(folder):
     rewrite(folder, "lm_head.weight", lambda tensor: tensor[-1, -1].fill_(float("inf")))
 
 
+def renamed(*names):
+    """A change of the first letter of names of tensors, in the headers and in the index."""
+
+    def change(folder):
+        for path in folder.glob("model*"):
+            content = path.read_bytes()
+            for name in names:
+                content = content.replace(f'"{name}"'.encode(), f'"x{name[1:]}"'.encode())
+            path.write_bytes(content)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (renamed("lm_head.weight"), ["missing lm_head.weight (the head)", "tie_word_embeddings"]),
+        (renamed("model.norm.weight"), ["missing model.norm.weight (the final norm)"]),
+        (
+            renamed(*(f"model.layers.{layer}.self_attn.q_norm.weight" for layer in range(4))),
+            ["missing model.layers.0.self_attn.q_norm.weight (layer 0)", "and 1 more"],
+        ),
         (dense, ["'qwen3'", "not a Mixture-of-Experts"]),
         (without_tensors, [FIRST, "missing"]),
         (truncated, ["truncated or corrupt"]),
@@ -200,6 +219,20 @@ def test_bad_models(ream, model, params, tmp_path, damage, words):
     one_line(ream(*compress(folder, "out", params)), *words)
     assert not Path("out").exists()
     assert not Path(".out.ream").exists(), "no work has begun"
+
+
+@pytest.mark.parametrize("command", ["inspect", "estimate", "evaluate", "stage model"])
+def test_every_command_refuses_a_model_without_its_head(ream, model, tmp_path, command):
+    folder = tiny.damaged(model, tmp_path / "bad")
+    renamed("lm_head.weight")(folder)
+    params = tiny.write_params(tmp_path / "params", model=folder)
+    arguments = {
+        "inspect": ["inspect", folder],
+        "estimate": ["estimate", folder, "--experts", "4", "--params", params],
+        "evaluate": ["evaluate", folder, "--params", params],
+        "stage model": ["stage", "model", "--params", params],
+    }[command]
+    one_line(ream(*arguments), str(folder), "missing lm_head.weight (the head)", "fetch it again")
 
 
 def test_bad_output_model_stage_and_recipe(ream, model, params, tmp_path):

@@ -9,6 +9,7 @@ from ream.errors import UserError
 from ream.models.family.families import family_of
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import ExpertTensor, Layout
+from ream.models.family.names import check_names
 from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
 
@@ -88,6 +89,8 @@ class Architecture(Sizes):
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """Read the sizes from the config and the tensor names, and check that every expert is there in the right shape.
 
+    All other tensors are checked by name, as far as names tell (`check_names`).
+
     Raises:
         UserError: the model is not a Mixture-of-Experts model, its family is unknown, config.json lacks a number,
             tensors are missing, or a shape is not what config.json says.
@@ -120,6 +123,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         roles=roles,
     )
     _check_tensors(checkpoint, architecture)
+    check_names(checkpoint, family, layers, moe_layers)
     return architecture
 
 
@@ -128,7 +132,7 @@ def without_multi_token(architecture: Architecture) -> Architecture:
     return replace(
         architecture,
         multi_token=0,
-        dropped=architecture.multi_token,
+        dropped=architecture.multi_token + architecture.dropped,
         moe_layers=tuple(layer for layer in architecture.moe_layers if layer < architecture.layers),
     )
 

@@ -35,7 +35,7 @@ BESIDE = MultiToken(
 )
 
 QWEN: dict[str, Any] = {"experts_keys": ("num_experts", "num_local_experts"), "width_key": "moe_intermediate_size"}
-GATE_AND_BIAS = (RouterTensor("gate.weight"), RouterTensor("gate.e_score_correction_bias"))
+GATE_AND_BIAS = (RouterTensor("gate.weight"), RouterTensor("gate.e_score_correction_bias", exact=True))
 DEEPSEEK_V3: dict[str, Any] = {
     "experts_keys": ("n_routed_experts",),
     "width_key": "moe_intermediate_size",
@@ -100,8 +100,12 @@ FAMILIES: dict[str, Family] = {
             experts_keys=("moe_num_experts",),
             top_k_key="moe_k",
             width_key="moe_intermediate_size",
-            router=(RouterTensor("gate.weight"), RouterTensor("moe_statics.e_score_correction_bias", axis=1)),
+            router=(
+                RouterTensor("gate.weight", exact=True),
+                RouterTensor("moe_statics.e_score_correction_bias", axis=1, exact=True),
+            ),
             renamed={"moe_statics.e_score_correction_bias": "gate.moe_statics.e_score_correction_bias"},
+            tied=True,
             shared=True,
         ),
         Family(
@@ -118,7 +122,7 @@ FAMILIES: dict[str, Family] = {
             experts_keys=("num_local_experts",),
             width_key="intermediate_size",
             layouts=(NUMBERED,),
-            router=(RouterTensor("gate.weight"), RouterTensor("e_score_correction_bias")),
+            router=(RouterTensor("gate.weight"), RouterTensor("e_score_correction_bias", exact=True)),
             scores="sigmoid",
             rule="gate-and-bias",
             moe="block_sparse_moe",

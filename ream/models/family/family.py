@@ -6,6 +6,8 @@ from typing import Any
 
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
 
+HEAD = "lm_head.weight"  # in transformers' text-only models
+
 
 @dataclass(frozen=True)
 class RouterTensor:
@@ -14,10 +16,13 @@ class RouterTensor:
     Attributes:
         name: within the MoE block.
         axis: along which the experts lie.
+        exact: whether it stays in float32 whatever dtype the model computes in, as in the published code. Correction
+            biases do: they can be of the size of 7 and differ by less than bfloat16's step there, 1/32.
     """
 
     name: str
     axis: int = 0
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Family:
         text: config key of the text model's config in a multimodal model's; None for a text model.
         text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
         multi_token: how multi-token layers are named, where checkpoints have such layers.
+        tied: whether the head is the embedding where config.json does not say.
         modelling: model_type of the modelling code in transformers, where it is another one.
         shared: whether there are shared experts, for the documentation; they are never touched.
     """
@@ -113,6 +119,7 @@ class Family:
     text: str | None = None
     text_prefixes: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     multi_token: MultiToken | None = None
+    tied: bool = False
     modelling: str | None = None
     shared: bool = False
 
@@ -120,6 +127,27 @@ class Family:
     def scales_inputs(self) -> bool:
         """Whether the router's score scales an expert's input, not its output (Llama-4)."""
         return self.rule == "scales-inputs"
+
+    @property
+    def head(self) -> str:
+        """Name of the head on disk."""
+        return next(
+            prefix + HEAD.removeprefix(inner) for prefix, inner in self.text_prefixes.items() if HEAD.startswith(inner)
+        )
+
+    @property
+    def wrapped_head(self) -> bool:
+        """Whether the head belongs to the multimodal wrapper, not to the text model inside it."""
+        return self.text is not None and self.head == HEAD
+
+    def ties_head(self, config: Mapping[str, Any]) -> bool:
+        """Whether the head is the embedding: ``tie_word_embeddings`` of config.json, where transformers reads it.
+
+        Transformers reads the flag of the model that has the head: the wrapper's, at the top of config.json, or the
+        text model's. A flag at the other level means nothing.
+        """
+        level = config if self.wrapped_head else self.numbers(config)
+        return bool(level.get("tie_word_embeddings", self.tied))
 
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text model."""

@@ -34,6 +34,7 @@ def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool
         reason = " ".join(str(error).split())
         raise UserError(f"{checkpoint.folder / 'config.json'}: {reason}; correct it, or fetch it again") from error
     config = copy.deepcopy(getattr(config, family.text) if family.text else config)
+    config.tie_word_embeddings = family.ties_head(checkpoint.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     if multi_token:

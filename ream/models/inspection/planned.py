@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
 
 from ream.errors import UserError
 from ream.machine.files import read_table
 from ream.models.family.families import family_of
 from ream.models.family.family import Family
 from ream.models.family.modelling import model_config
+from ream.models.family.needed import NeededTensor, skeleton, text_tensors
 from ream.models.quantization.config import DTYPE_KEYS, KEYS, format_of, left_plain
 from ream.models.quantization.names import Planned, logical_names
 from ream.models.storage.checkpoint import Checkpoint, TensorInfo
@@ -25,8 +25,6 @@ from ream.models.stored_dtypes import STORED
 
 NAMES = {kind.torch: name for name, kind in STORED.items()}
 DEFAULT_DTYPE = "BF16"  # where config.json names none
-# The name and shape of a tensor, and whether it is a matrix that formats quantise.
-PlannedTensor = tuple[str, tuple[int, ...], bool]
 
 
 class PlannedCheckpoint(Checkpoint):
@@ -84,91 +82,20 @@ def stored_dtype(config: dict[str, Any]) -> str:
     return DEFAULT_DTYPE
 
 
-def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> Iterator[PlannedTensor]:
-    """All tensors of the model, by their names on disk."""
-    from transformers import AutoModel
-
-    auto: Any = AutoModel  # which has no types
+def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> Iterator[NeededTensor]:
+    """All tensors of the model, by their names on disk, with those of experts in the family's first layout."""
     numbers, extra = family.numbers(checkpoint.config), family.multi_token
     counts = [int(numbers[key]) for key in extra.count_keys if numbers.get(key)] if extra else []
     config: Any = model_config(checkpoint, family, trust_remote_code, max(counts, default=0))
-    with torch.device("meta"):
-        model: Any = auto.from_config(config, dtype=torch.bfloat16, trust_remote_code=trust_remote_code)
-    vocabulary = tuple(model.embed_tokens.weight.shape)
-    yield family.embedding, vocabulary, False
-    yield family.final_norm, tuple(model.norm.weight.shape), False
-    if not config.tie_word_embeddings:
-        yield _outer("lm_head.weight", family), vocabulary, False
-    layers = numbers["num_hidden_layers"]
-    for index, layer in enumerate(model.layers):
-        if index < layers or extra is None:
-            prefix = family.layer_prefix.format(layer=index)
-        else:
-            prefix = extra.prefix.format(layer=index, index=index - layers)
-            yield from _multi_token(family, prefix, vocabulary)
-        linear = checkpoint.form is not None and checkpoint.form.linear
-        yield from _layer(layer, prefix, family, numbers, quantise_linear=linear)
+    linear = checkpoint.form is not None and checkpoint.form.linear
+    yield from text_tensors(
+        skeleton(config, torch.bfloat16, trust_remote_code), family, numbers, family.layouts[0], quantise_linear=linear
+    )
     if family.text:
         yield from _beside_the_text(checkpoint, trust_remote_code)
 
 
-def _outer(name: str, family: Family) -> str:
-    """The name on disk of a tensor of transformers' text-only model."""
-    return next(
-        prefix + name.removeprefix(inner) for prefix, inner in family.text_prefixes.items() if name.startswith(inner)
-    )
-
-
-def _layer(
-    layer: nn.Module, prefix: str, family: Family, numbers: Any, quantise_linear: bool
-) -> Iterator[PlannedTensor]:
-    """The tensors of a layer, with those of experts in the family's first layout.
-
-    Args:
-        layer: in transformers.
-        prefix: start of the names of its tensors on disk.
-        family: of the model.
-        numbers: the text model's part of config.json.
-        quantise_linear: whether the format quantises weights of Linear modules.
-    """
-    inside = f"{family.block}."
-    stacked = {inside + kind.name for kind in family.module_layout}
-    tensors = layer.state_dict()
-    linear = {f"{name}.weight" for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
-    moe = stacked <= tensors.keys()
-    renamed = {theirs: ours for ours, theirs in family.renamed.items()} if moe else {}
-    routers = {inside + family.renamed.get(router.name, router.name) for router in family.router} if moe else set()
-    for name, tensor in tensors.items():
-        if moe and name in stacked:
-            continue
-        rest = name.removeprefix(inside)
-        stored = f"{family.moe}.{renamed.get(rest, rest)}" if moe and name != rest else name
-        yield prefix + stored, tuple(tensor.shape), quantise_linear and name in linear and name not in routers
-    if not moe:
-        return
-    experts = next(int(numbers[key]) for key in family.experts_keys if key in numbers)
-    for kind in family.layouts[0]:
-        shape, matrix = kind.shape(numbers["hidden_size"], numbers[family.width_key]), not kind.part.endswith("bias")
-        if kind.stacked:
-            yield f"{prefix}{family.moe}.{kind.name}", (experts, *shape), matrix
-        else:
-            for expert in range(experts):
-                yield f"{prefix}{family.moe}.{kind.name.format(expert=expert)}", shape, matrix
-
-
-def _multi_token(family: Family, prefix: str, vocabulary: tuple[int, ...]) -> Iterator[PlannedTensor]:
-    """The tensors that a multi-token layer has beside its decoder layer's."""
-    extra = family.multi_token
-    assert extra is not None
-    hidden, start = vocabulary[1], prefix if extra.inside else ""
-    for norm in (extra.embedding_norm, extra.hidden_norm, extra.output_norm):
-        yield start + norm, (hidden,), False
-    yield start + extra.projection, (hidden, 2 * hidden), False
-    for shared in extra.shared:
-        yield start + shared, vocabulary, False
-
-
-def _beside_the_text(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[PlannedTensor]:
+def _beside_the_text(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[NeededTensor]:
     """The tensors of a multimodal model that its text model lacks, by transformers' names."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
