@@ -11,7 +11,7 @@ from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
 from ream.models.family.modelling import model_config, set_experts
-from ream.models.family.names import AGAIN, UNNEEDED
+from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
 
@@ -61,6 +61,7 @@ def load_model(
     )
     _check_loaded(report, f"{checkpoint.folder}: {model_class.__name__}")
     _restore_exact(model, architecture, tensors)
+    del tensors  # the host needs them no more while the model moves
     return model.to(device).eval()
 
 
@@ -71,11 +72,10 @@ def _check_loaded(report: Mapping[str, Any], where: str) -> None:
         report: what transformers says of its loading.
         where: checkpoint and class, for the message.
     """
-    unexpected = [name for name in sorted(report["unexpected_keys"]) if not name.endswith(UNNEEDED)]
     shapes = sorted(str(entry[0]) for entry in report["mismatched_keys"])
     for names, what in (
         (sorted(report["missing_keys"]), "has no tensor for"),
-        (unexpected, "does not know"),
+        (sorted(report["unexpected_keys"]), "does not know"),
         (shapes, "needs another shape of"),
     ):
         if names:

@@ -9,6 +9,7 @@ from ream.core.recipe import Recipe
 from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture
 from ream.models.family.family import Family
+from ream.models.family.names import UNNEEDED
 from ream.models.quantization.names import logical_names
 from ream.models.quantization.tensors import read_logical
 from ream.models.storage.checkpoint import Checkpoint
@@ -19,7 +20,7 @@ from ream.recipe.output_tensors import output_tensors
 def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> dict[str, Tensor]:
     """The text model's tensors under a recipe, by the names of transformers' text-only model.
 
-    Multi-token layers are left out: transformers' models do not have them.
+    Multi-token layers are left out, for transformers' models do not have them, and tensors that no layer needs.
 
     Args:
         checkpoint: the original.
@@ -30,7 +31,7 @@ def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: 
     return {
         text_name(architecture.family, name): tensor
         for name, tensor in _tensors(checkpoint, architecture, recipe)
-        if name.startswith(prefixes) and name not in left_out
+        if name.startswith(prefixes) and name not in left_out and not name.endswith(UNNEEDED)
     }
 
 
