@@ -34,8 +34,8 @@ def commands(folder: Path) -> dict[str, list[str]]:
             "math",
         ],  # text that is generated; other sources read files of the whole installation
         "saliency": ["--mix", mix],
-        "grouping": ["--mix", mix, "--method", method],
-        "grouping, hierarchical": ["--mix", mix, "--method", clustering],
+        "grouping": ["--mix", mix, "--method", method, "--experts", str(params.run.experts[0])],
+        "grouping, hierarchical": ["--mix", mix, "--method", clustering, "--experts", str(params.run.experts[0])],
         "merge": ["--export", next(iter(params.exports))],
     }
     ream = {

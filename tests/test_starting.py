@@ -91,8 +91,7 @@ def stage(tmp_path_factory):
         file = layer_file(workspace.statistics(source), 0)
         file.parent.mkdir(parents=True)
         save_file(arrays, file)
-        workspace.calibration(source).parent.mkdir(exist_ok=True)
-        workspace.calibration(source).write_bytes(b"only hashed")
+        (file.parent / "facts.json").write_text('{"corpus": "hash"}')
 
     def command(name, *options):
         return ["stage", name, *options, "--params", params, "--root", workspace.root]
@@ -117,7 +116,8 @@ def test_help_of_commands_and_mistyped_ones_import_only_the_command_line():
 
 def test_saliency_and_grouping_import_numpy_alone(stage):
     modules = loaded_by(
-        stage("saliency", "--mix", "balanced"), stage("grouping", "--mix", "balanced", "--method", "reap")
+        stage("saliency", "--mix", "balanced"),
+        stage("grouping", "--mix", "balanced", "--method", "reap", "--experts", "4"),
     )
     assert "ream.compress.decide" in modules
     assert not packages(modules) & HEAVY
@@ -135,7 +135,8 @@ def test_describing_a_model_imports_no_torch(stage, checkpoint, tmp_path):
 
 def test_clustering_imports_only_what_clusters_of_scipy(stage):
     modules = loaded_by(
-        stage("saliency", "--mix", "balanced"), stage("grouping", "--mix", "balanced", "--method", "hc-smoe")
+        stage("saliency", "--mix", "balanced"),
+        stage("grouping", "--mix", "balanced", "--method", "hc-smoe", "--experts", "4"),
     )
     assert packages(modules) & HEAVY == {"scipy"}
     assert "scipy.cluster.hierarchy" in modules

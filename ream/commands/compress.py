@@ -147,14 +147,17 @@ def _run(
     from ream.commands.resume import begin
     from ream.machine.files import sweep
     from ream.models.family.complete import check_complete
+    from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import model
+    from ream.stages.check import check_sizes
     from ream.workspace.original import open_original
 
     sweep(workspace.root)
     options = _options(params, cell, ranks)
+    check_sizes(params, manifest_of(params.model.path, params.model.multi_token))
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
     check_complete(original.checkpoint, original.architecture, params.model.trust_remote_code)

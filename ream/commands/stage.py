@@ -13,7 +13,6 @@ import typer
 from ream.commands.options import ParamsFile
 from ream.commands.request import params_file
 from ream.errors import UserError, unknown
-from ream.machine.starter import DVC
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 
@@ -175,6 +174,7 @@ def run_stage(
             stage refuses.
     """
     from ream.machine.scratch import remove_abandoned
+    from ream.machine.starter import DVC
     from ream.params import load_params
     from ream.workspace.codes import checked_code, held_code
     from ream.workspace.costs import recorded
@@ -227,4 +227,6 @@ def entries_of_all(params: "Params") -> "list[Entry]":
 
 def _shown_name(name: str, options: Mapping[str, Any]) -> str:
     """The stage's name in DVC where DVC runs it, else its kind and options."""
+    from ream.machine.starter import DVC
+
     return os.environ.get(DVC) or "@".join((name, "-".join(map(str, options.values())))).rstrip("@")

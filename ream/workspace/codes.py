@@ -65,7 +65,7 @@ def _code(workspace: Workspace | None) -> Code:
         if path.suffix != ".pyc" and stat.S_ISREG((status := path.stat()).st_mode)
     )
     if _read.get("stamps") != stamps:
-        _read.update(stamps=stamps, code=Code(PACKAGE, None if workspace is None else workspace.state("code")))
+        _read.update(stamps=stamps, code=Code(PACKAGE, None if workspace is None else workspace.parsed))
     code: Code = _read["code"]
     return code
 

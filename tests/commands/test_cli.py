@@ -532,7 +532,7 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
     tree = yaml.safe_load(params.read_text())
     tree["exports"] = {"small": {"mix": "balanced", "method": "reap", "experts": 4}}
     params.write_text(yaml.safe_dump(tree, sort_keys=False))
-    cell = ["--mix", "balanced", "--method", "reap"]
+    cell = ["--mix", "balanced", "--method", "reap", "--experts", 4]
     for stage in (
         ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["statistics", "--source", "a"],
         ["statistics", "--source", "b"], ["saliency", "--mix", "balanced"], ["grouping", *cell], ["alignment", *cell],

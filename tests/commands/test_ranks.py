@@ -273,6 +273,7 @@ def test_an_error_of_the_first_while_it_decides_ends_all(runs, tmp_path):
 
 def test_the_stage_sequential_leaves_the_recipe_alone(runs, whole, tmp_path):
     workspace = prepared(runs, tmp_path / "run", "a", "b")
+    assert runs(tmp_path / "run", *runs.stage("mixture", "--mix", "balanced"), ranks=1).codes == [0]
     cell = ("--mix", "balanced", "--method", "ream", "--experts", 4)
     answer = runs(tmp_path / "run", *runs.stage("sequential", *cell))
     assert answer.codes == [0, 0], answer.said

@@ -59,9 +59,7 @@ def changed_while_it_runs(path, workspace):
 def test_a_mix_changed_while_its_stage_runs_leaves_no_result(tmp_path, monkeypatch):
     path, workspace = write_params(tmp_path), Workspace(tmp_path / "artifacts")
     monkeypatch.setattr(saliency, "run", changed_while_it_runs(path, workspace))
-    with pytest.raises(
-        UserError, match=r"changed while saliency@balanced ran \(mixes.balanced.a 0.5 → 0.9\)"
-    ):
+    with pytest.raises(UserError, match=r"changed while saliency@balanced ran \(mixes.balanced.a 0.5 → 0.9\)"):
         run_stage("saliency", {"mix": "balanced"}, path, workspace)
     assert not workspace.saliency("balanced").exists()
     assert json.loads(workspace.ran_with("saliency-balanced").read_text()) == {"mixes.balanced": {"a": 0.5, "b": 0.5}}
@@ -97,8 +95,6 @@ def test_code_that_changes_while_a_stage_runs_leaves_no_result(tmp_path, monkeyp
         return "done"
 
     monkeypatch.setattr(saliency, "run", run)
-    with pytest.raises(
-        UserError, match="the code of ream changed while saliency@balanced ran"
-    ):
+    with pytest.raises(UserError, match="the code of ream changed while saliency@balanced ran"):
         run_stage("saliency", {"mix": "balanced"}, path, workspace)
     assert not workspace.saliency("balanced").exists()

@@ -28,6 +28,7 @@ def test_the_files_keys_and_their_order(mixed_depth, tmp_path):
     assert list(values) == [
         "path", "revision", "family", "layers", "moe_layers", "experts", "top_k", "hidden", "width", "router_groups",
         "router_top_groups", "router_group_best", "multi_token", "scores", "parameters", "dtype", "shards", "digest",
+        "files",
     ]  # fmt: skip
     assert (tmp_path / "manifest.json").read_text() == json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     assert values["moe_layers"] == [0, 2]
