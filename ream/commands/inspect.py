@@ -1,7 +1,7 @@
 """`ream inspect`: what a model is."""
 
 from ream.commands.options import ModelArgument
-from ream.commands.output import print_rows
+from ream.commands.output import print_rows, warn
 
 
 def inspect(model: ModelArgument) -> None:
@@ -21,4 +21,7 @@ def inspect(model: ModelArgument) -> None:
     if config.get("model_type") not in FAMILIES and expert_counts(config):
         print_rows(unknown_family(config, shapes_of(source)))
     family_of(config, model)
-    print_rows(described(open_headers(source), model))
+    headers = open_headers(source)
+    for remark in headers.checkpoint.remarks:
+        warn(remark)
+    print_rows(described(headers, model))

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from ream.commands.cli import app
+from ream.commands.compress import compress_model
+from ream.commands.request import Request
 from ream.errors import UserError
 from ream.models.storage.checkpoint import INDEX, Checkpoint
 from ream.models.storage.shard_names import check_shard_name
@@ -164,6 +166,35 @@ def test_apply_says_what_it_leaves_out(option, stranger, tmp_path):
     assert (code in done.stderr) == (not option)
     assert f"does not name 1 tensors of its shards, {NORM} first" in done.stderr
     verify(tmp_path / "out")
+
+
+def test_compress_refuses_and_warns_before_any_work(stranger, tmp_path):
+    with_code(stranger)
+    (stranger / "LICENSE").unlink()
+    (stranger / "LICENSE").symlink_to(tmp_path / "victim.safetensors")
+    params, said, warned = tiny.write_params(tmp_path / "p", sequences=4, batch_tokens=48, probes=40), [], []
+    request = Request(str(stranger), tmp_path / "out", 4, "reap", "a=1", settings=("compute.threads=1",))
+    refused(
+        lambda: compress_model(request, params, said.append, warned.append), "LICENSE", "a link out of the checkpoint"
+    )
+    assert not any("sequences" in line for line in said)
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+    (stranger / "LICENSE").unlink()
+    compress_model(request, params, said.append, warned.append)
+    assert [line for line in warned if "tokenization_x.py) is not copied; --set model.trust_remote_code=true" in line]
+
+
+def test_inspect_says_what_is_read(stranger):
+    """The index names each shard; whether it names each tensor makes no difference to what is read."""
+    index = json.loads((stranger / INDEX).read_text())
+    del index["weight_map"][NORM]
+    (stranger / INDEX).write_text(json.dumps(index))
+    done = CliRunner().invoke(app, ["inspect", str(stranger)])
+    assert done.exit_code == 0
+    assert (
+        done.stderr
+        == f"warning: {stranger / INDEX} does not name 1 tensors of its shards, {NORM} first; they are read, too\n"
+    )
 
 
 def test_a_stale_file_beside_the_index_gives_an_output_of_one_file(stranger, checkpoint, tmp_path):
