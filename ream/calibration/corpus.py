@@ -202,12 +202,13 @@ def _unmasked(path: Path, row: int, length: int, mask: list[Any]) -> slice:
     """Where the tokens of a row are between its padding: the only run of 1s of its mask."""
     if len(mask) != length:
         raise _bad_row(path, row, f"{MASK} has length {len(mask)}, but input_ids has length {length}")
-    if not set(mask) <= {0, 1}:
+    tokens = mask.count(1)
+    if tokens + mask.count(0) != length:
         raise _bad_row(path, row, f"{MASK} has a value other than 0 and 1")
-    if 1 not in mask:
+    if not tokens:
         raise _bad_row(path, row, f"{MASK} has no 1, so all is padding")
     begin = mask.index(1)
-    end = begin + sum(mask)
+    end = begin + tokens
     if 0 in mask[begin:end]:
         raise _bad_row(path, row, f"{MASK} has a 0 between 1s, but padding stands only before or behind all tokens")
     return slice(begin, end)
