@@ -1,13 +1,13 @@
 """Parquet files of token sequences: the calibration artifact, and files of tokens that a user made.
 
-The rows are {source: string, input_ids: list<int>}. The key ``ream`` of an artifact's metadata holds the facts about
-its rows as JSON.
+The rows are {source: string, input_ids: list<int>}. A user's file may have a third column, ``attention_mask``, which
+marks padding with 0. The key ``ream`` of an artifact's metadata holds the facts about its rows as JSON.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ream.machine.files import replacing
 
 KEY = b"ream"
 SCHEMA = pa.schema([("source", pa.string()), ("input_ids", pa.list_(pa.int32()))])
+MASK = "attention_mask"
 EXPECTED = "rows of {source: string, input_ids: list of integers} are expected"
 
 
@@ -30,7 +31,7 @@ class Corpus:
 
     Attributes:
         source: for each sequence the name of its source.
-        sequences: token ids of each sequence.
+        sequences: token ids of each sequence, without padding.
         facts: where the sequences come from; {} for a file that ream did not write.
     """
 
@@ -85,7 +86,9 @@ def _table(sources: list[str], sequences: list[list[int]]) -> pa.Table:
 def read_corpus(path: Path, may_be_empty: bool = False) -> Corpus:
     """All rows of a file that `write_corpus` or a user wrote.
 
-    Token ids may have any integer type, and lists may be large or of fixed size. Other columns are ignored.
+    Token ids may have any integer type, and lists may be large or of fixed size. In a file with a column
+    ``attention_mask``, padding is left out: the ids with a 0 (or False), before the tokens, behind them or both.
+    Other columns are ignored.
 
     Args:
         path: file to read.
@@ -93,14 +96,16 @@ def read_corpus(path: Path, may_be_empty: bool = False) -> Corpus:
 
     Raises:
         UserError: the file is missing or not Parquet, a column is missing or has another type, the file has no rows, or
-            a row has no source, no tokens, a null token or a negative one.
+            a row has no source, no tokens, a null token or a negative one, or a mask that has another length than its
+            ids, another value than 0 and 1, no 1, or a 0 between 1s.
     """
     if not path.is_file():
         raise UserError(f"{path} is not a file; name a Parquet file: {EXPECTED}")
     try:
         with pq.ParquetFile(path) as file:
             _check_schema(path, file.schema_arrow)
-            table = file.read(columns=SCHEMA.names)
+            masked = MASK in file.schema_arrow.names
+            table = file.read(columns=[*SCHEMA.names, *([MASK] if masked else [])])
             metadata = file.schema_arrow.metadata or {}
     except pa.ArrowInvalid:
         raise UserError(f"{path} is not a Parquet file; {EXPECTED}") from None
@@ -109,7 +114,8 @@ def read_corpus(path: Path, may_be_empty: bool = False) -> Corpus:
     sources = table.column("source").to_pylist()
     if None in sources:
         raise UserError(f"{path}, row {sources.index(None) + 1}: source is empty; {EXPECTED}")
-    return Corpus(sources, _sequences(path, table.column("input_ids")), _facts(path, metadata.get(KEY)))
+    sequences = _sequences(path, table.column("input_ids"), table.column(MASK) if masked else None)
+    return Corpus(sources, sequences, _facts(path, metadata.get(KEY)))
 
 
 def check_vocabulary(corpus: Corpus, vocabulary_size: int, path: Path) -> None:
@@ -126,6 +132,25 @@ def check_vocabulary(corpus: Corpus, vocabulary_size: int, path: Path) -> None:
             )
 
 
+def check_lengths(corpus: Corpus, positions: int | None, path: Path) -> None:
+    """Refuse rows that are longer than the model's inputs can be.
+
+    Args:
+        corpus: rows of the file.
+        positions: the most tokens of an input; None for a model without a limit.
+        path: the file, for messages.
+
+    Raises:
+        UserError: names the row, its length and the limit.
+    """
+    for row, ids in enumerate(corpus.sequences, start=1):
+        if positions is not None and len(ids) > positions:
+            raise UserError(
+                f"{path}, row {row}: {len(ids)} tokens are more than the model's {positions} positions "
+                "(max_position_embeddings in its config.json); split the row or shorten it"
+            )
+
+
 def _check_schema(path: Path, schema: pa.Schema) -> None:
     for name in SCHEMA.names:
         if name not in schema.names:
@@ -135,27 +160,62 @@ def _check_schema(path: Path, schema: pa.Schema) -> None:
         source = source.value_type
     if not (pa.types.is_string(source) or pa.types.is_large_string(source)):
         raise UserError(f"{path}: column 'source' holds {source}; {EXPECTED}")
-    lists = pa.types.is_list(ids) or pa.types.is_large_list(ids) or pa.types.is_fixed_size_list(ids)
-    if not (lists and pa.types.is_integer(ids.value_type)):
+    if not (_is_list(ids) and pa.types.is_integer(ids.value_type)):
         raise UserError(f"{path}: column 'input_ids' holds {ids}; {EXPECTED}")
+    mask = schema.field(MASK).type if MASK in schema.names else pa.list_(pa.bool_())
+    if not (_is_list(mask) and (pa.types.is_integer(mask.value_type) or pa.types.is_boolean(mask.value_type))):
+        raise UserError(f"{path}: column '{MASK}' holds {mask}; lists of 0 and 1 are expected, 0 for padding")
 
 
-def _sequences(path: Path, column: pa.ChunkedArray) -> list[list[int]]:
-    """The token ids of each row, read without fill_null and to_numpy, which would import pandas."""
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _sequences(path: Path, ids: pa.ChunkedArray, masks: pa.ChunkedArray | None) -> list[list[int]]:
+    """The token ids of each row, without those that its mask calls padding."""
     sequences: list[list[int]] = []
+    mask_of_each: Iterator[list[Any] | None] = repeat(None) if masks is None else _lists(masks)
+    for padded, mask in zip(_lists(ids), mask_of_each, strict=False):
+        row = padded if mask is None or not padded else padded[_unmasked(path, len(sequences) + 1, len(padded), mask)]
+        if not row or None in row or min(row) < 0:
+            what = "no tokens" if not row else "an empty value among its tokens" if None in row else "a negative id"
+            raise _bad_row(path, len(sequences) + 1, what)
+        sequences.append(row)
+    return sequences
+
+
+def _lists(column: pa.ChunkedArray) -> Iterator[list[Any]]:
+    """The list of each row, [] for null, read without fill_null and to_numpy, which would import pandas."""
     for chunk in column.chunks:
         lengths = [length or 0 for length in pc.list_value_length(chunk).to_pylist()]
         flat = chunk.flatten()
+        if pa.types.is_boolean(flat.type):  # one bit each, which DLPack lacks
+            flat = flat.cast(pa.uint8())
         values = flat.to_pylist() if flat.null_count else np.from_dlpack(flat).tolist()
         end = 0
         for length in lengths:
             begin, end = end, end + length
-            ids = values[begin:end]
-            if not ids or None in ids or min(ids) < 0:
-                what = "no tokens" if not ids else "an empty value among its tokens" if None in ids else "a negative id"
-                raise UserError(f"{path}, row {len(sequences) + 1}: {what}; correct the row or remove it")
-            sequences.append(ids)
-    return sequences
+            yield values[begin:end]
+
+
+def _unmasked(path: Path, row: int, length: int, mask: list[Any]) -> slice:
+    """Where the tokens of a row are between its padding: the only run of 1s of its mask."""
+    if len(mask) != length:
+        raise _bad_row(path, row, f"{MASK} has length {len(mask)}, but input_ids has length {length}")
+    tokens = mask.count(1)
+    if tokens + mask.count(0) != length:
+        raise _bad_row(path, row, f"{MASK} has a value other than 0 and 1")
+    if not tokens:
+        raise _bad_row(path, row, f"{MASK} has no 1, so all is padding")
+    begin = mask.index(1)
+    end = begin + tokens
+    if 0 in mask[begin:end]:
+        raise _bad_row(path, row, f"{MASK} has a 0 between 1s, but padding stands only before or behind all tokens")
+    return slice(begin, end)
+
+
+def _bad_row(path: Path, row: int, what: str) -> UserError:
+    return UserError(f"{path}, row {row}: {what}; correct the row or remove it")
 
 
 def _facts(path: Path, data: bytes | None) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def compress(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Parquet file of your own tokens, with rows {source, input_ids}; all rows are used unless --mix gives "
-            "ratios."
+            help="Parquet file of your own tokens, with rows {source, input_ids} and, if rows are padded, "
+            "attention_mask; all rows are used unless --mix gives ratios."
         ),
     ] = None,
     group_size: GroupSize = None,

@@ -50,7 +50,10 @@ class FilesSource(Section):
 
 
 class TokensSource(Section):
-    """Own tokens: a Parquet file with rows {source: str, input_ids: list[int]}, used as they are."""
+    """Own tokens: a Parquet file with rows {source: str, input_ids: list[int]}, used as they are.
+
+    Padding is left out where the rows have an ``attention_mask: list[int]`` as well.
+    """
 
     kind: Literal["tokens"]
     path: str

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
+from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus, write_corpus
 from ream.calibration.document import Document
 from ream.calibration.sampling import Drawn, draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
-from ream.errors import unknown
-from ream.machine.files import file_digest
+from ream.errors import UserError, unknown
+from ream.machine.files import file_digest, read_table
 from ream.machine.progress import QUIET_SECONDS, Progress
+from ream.models.family.families import family_of
 from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.params import Calibration, HubSource, Params, TokensSource
 from ream.workspace.layout import Workspace
@@ -30,10 +31,14 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         UserError: see `write_sequences`; or there is no manifest yet.
     """
     source, model = options.source, folder_of(load_manifest(workspace.manifest))
-    return write_sequences(params, source, model, workspace.calibration(source), workspace.held_out(source))
+    config = read_table(model / "config.json")
+    positions = family_of(config, str(model)).positions(config)
+    return write_sequences(params, source, model, workspace.calibration(source), workspace.held_out(source), positions)
 
 
-def write_sequences(params: Params, source: str, model: Path, out: Path, held_out: Path) -> str:
+def write_sequences(
+    params: Params, source: str, model: Path, out: Path, held_out: Path, positions: int | None = None
+) -> str:
     """Draw the sequences of one source with a model's tokenizer and write them; own tokens are taken as they are.
 
     Args:
@@ -43,20 +48,23 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
         out: the Parquet file of the calibration sequences.
         held_out: the Parquet file of the `rank.sequences` sequences that follow, or as many as the source has; own
             tokens have none.
+        positions: the most tokens of an input of the model; None for no limit.
 
     Returns:
         One line that says what was drawn.
 
     Raises:
-        UserError: the source is unknown or cannot be read, has too little text, or has tokens that the model lacks.
+        UserError: the source is unknown or cannot be read, has too little text, or has tokens that the model lacks; or
+            sequences are longer than the model's inputs can be.
     """
     if source not in params.sources:
         raise unknown("source", source, params.sources, "params 'sources'")
     settings = params.sources[source]
     encoder = load_encoder(str(model), None, params.model.trust_remote_code)
     if isinstance(settings, TokensSource):
-        (rows, facts), further = _own_tokens(settings, encoder), Drawn([], 0, 0)
+        (rows, facts), further = _own_tokens(settings, encoder, positions), Drawn([], 0, 0)
     else:
+        _check_tokens(params.calibration.tokens, positions)
         rows, further, facts = _drawn(source, settings, encoder, params.calibration, params.rank.sequences)
     facts |= {"name": source, "source": settings.model_dump(), "tokenizer": encoder.fingerprint}
     write_corpus(out, rows, facts)
@@ -69,11 +77,21 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
     )
 
 
-def _own_tokens(source: TokensSource, encoder: Encoder) -> tuple[list[Row], dict[str, Any]]:
+def _check_tokens(tokens: int, positions: int | None) -> None:
+    """Refuse to cut text into sequences that are longer than the model's inputs can be."""
+    if positions is not None and tokens > positions:
+        raise UserError(
+            f"calibration.tokens: {tokens} is more than the model's {positions} positions (max_position_embeddings in "
+            f"its config.json); give at most {positions}"
+        )
+
+
+def _own_tokens(source: TokensSource, encoder: Encoder, positions: int | None) -> tuple[list[Row], dict[str, Any]]:
     """The rows of a Parquet file of tokens, and the facts about them."""
     path = Path(source.path)
     corpus = read_corpus(path)
     check_vocabulary(corpus, encoder.vocabulary_size, path)
+    check_lengths(corpus, positions, path)
     corpus = corpus.select(source.source)
     rows = list(zip(corpus.source, corpus.sequences, strict=True))
     tokens = sum(map(len, corpus.sequences))

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ream.calibration import corpus
-from ream.calibration.corpus import check_vocabulary, read_corpus, write_corpus
+from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus, write_corpus
 from ream.errors import UserError
 
 ROWS = [("math", [5, 6, 7]), ("code", [1]), ("math", [0, 2**31 - 1])]
@@ -89,9 +89,71 @@ def test_other_integer_lists(tmp_path, kind):
 
 def test_many_row_groups_and_further_columns(tmp_path):
     ids = [list(range(1, n + 2)) for n in range(100)]
-    table = pa.table({"attention_mask": [1] * 100, "input_ids": ids, "source": ["s"] * 100})
+    table = pa.table({"label": [1] * 100, "input_ids": ids, "source": ["s"] * 100})
     pq.write_table(table, tmp_path / "f.parquet", row_group_size=9)
     assert read_corpus(tmp_path / "f.parquet").sequences == ids
+
+
+MASKS = [pa.list_(pa.int64()), pa.list_(pa.bool_()), pa.large_list(pa.int8()), pa.list_(pa.uint8(), 5)]
+
+
+def masked(path, ids, masks, kind=None, **options):
+    mask = pa.array(masks) if kind is None else pa.array(masks).cast(kind)
+    table = pa.table({"source": ["a"] * len(ids), "input_ids": ids, "attention_mask": mask})
+    pq.write_table(table, path, **options)
+    return path
+
+
+@pytest.mark.parametrize("kind", MASKS, ids=str)
+def test_padding_is_left_out(tmp_path, kind):
+    """On the left, on the right, on both sides, and nowhere; what stands in it is not looked at."""
+    ids = [[-100, 9, 1, 2, 3], [4, 5, 0, 0, 9], [0, 6, None, -1, 9], [0, 7, 0, 8, 0]]
+    masks = [[0, 0, 1, 1, 1], [1, 1, 0, 0, 0], [0, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
+    rows = read_corpus(masked(tmp_path / "f.parquet", ids, masks, kind))
+    assert rows.sequences == [[1, 2, 3], [4, 5], [6], [0, 7, 0, 8, 0]]
+    assert all(type(token) is int for row in rows.sequences for token in row)
+
+
+def test_masks_of_many_row_groups(tmp_path):
+    ids = [[9] * (n % 4) + list(range(n + 1)) + [9] * (n % 3) for n in range(100)]
+    masks = [[0] * (n % 4) + [1] * (n + 1) + [0] * (n % 3) for n in range(100)]
+    path = masked(tmp_path / "f.parquet", ids, masks, row_group_size=9)
+    assert read_corpus(path).sequences == [list(range(n + 1)) for n in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask", "message"),
+    [
+        ([5, 6, 7], [1, 0, 1], "attention_mask has a 0 between 1s, but padding stands only before or behind"),
+        ([5, 6, 7], [True, False, True], "attention_mask has a 0 between 1s"),
+        ([5, 6, 7], [1, 1], "attention_mask has length 2, but input_ids has length 3"),
+        ([5, 6, 7], [1, 1, 1, 0], "attention_mask has length 4, but input_ids has length 3"),
+        ([5, 6, 7], None, "attention_mask has length 0, but input_ids has length 3"),
+        ([5, 6, 7], [0, 0, 0], "attention_mask has no 1, so all is padding"),
+        ([5, 6, 7], [0, 1, 2], "attention_mask has a value other than 0 and 1"),
+        ([5, 6, 7], [0, 1, -1], "attention_mask has a value other than 0 and 1"),
+        ([5, 6, 7], [0, 1, None], "attention_mask has a value other than 0 and 1"),
+        ([5, -6, 7], [1, 1, 0], "a negative id"),
+        ([5, None, 7], [1, 1, 0], "an empty value among its tokens"),
+        ([], [], "no tokens"),
+    ],
+)
+def test_bad_masks(tmp_path, ids, mask, message):
+    good = [type(mask[0])(1)] if mask else [1]
+    path = masked(tmp_path / "f.parquet", [[1], ids], [good, mask])
+    with pytest.raises(UserError, match=rf"f\.parquet, row 2: {message}.*; correct the row or remove it$") as error:
+        read_corpus(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mask", "holds"),
+    [([1], "int64"), ([[1.0]], r"list<\w+: double>"), ([["1"]], r"list<\w+: string>"), ([None], "null")],
+)
+def test_masks_of_another_type(tmp_path, mask, holds):
+    path = masked(tmp_path / "f.parquet", [[1]], mask)
+    with pytest.raises(UserError, match=rf"f\.parquet: column 'attention_mask' holds {holds}; lists of 0 and 1 are"):
+        read_corpus(path)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +198,16 @@ def test_vocabulary():
     check_vocabulary(rows, 11, Path("f.parquet"))
     with pytest.raises(UserError, match=r"^f\.parquet, row 2: token id 10 is outside the model's vocabulary of 10;"):
         check_vocabulary(rows, 10, Path("f.parquet"))
+
+
+def test_lengths():
+    rows = corpus.Corpus(["a", "a"], [[0, 9], [10, 3, 1]], {})
+    check_lengths(rows, 3, Path("f.parquet"))
+    check_lengths(rows, None, Path("f.parquet"))
+    with pytest.raises(
+        UserError, match=r"^f\.parquet, row 2: 3 tokens are more than the model's 2 positions \(max_pos"
+    ):
+        check_lengths(rows, 2, Path("f.parquet"))
 
 
 def test_numpy_rows_are_written(tmp_path):

@@ -149,6 +149,11 @@ class Family:
         level = config if self.wrapped_head else self.numbers(config)
         return bool(level.get("tie_word_embeddings", self.tied))
 
+    def positions(self, config: Mapping[str, Any]) -> int | None:
+        """The most tokens of an input, ``max_position_embeddings``; None where the config has no such number."""
+        positions = self.numbers(config).get("max_position_embeddings")
+        return positions if isinstance(positions, int) and positions > 0 else None
+
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text model."""
         return config[self.text] if self.text else config
