@@ -59,7 +59,10 @@ def build_views(folder: Path, needed: str | None = None) -> Path:
     folder.mkdir(parents=True)
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     stage = graph["stages"]["metrics"]
-    stage |= {"cmd": f"{sys.executable} -c 'from tests.views import write; write()'", "params": ["mixes", "run"]}
+    stage |= {
+        "cmd": f"PYTHONPATH={ROOT} {sys.executable} -c 'from tests.views import write; write()'",
+        "params": ["mixes", "run"],
+    }
     del stage["deps"]
     ignored = (ROOT / ".gitignore").read_text()
     if needed is not None:

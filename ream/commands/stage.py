@@ -189,13 +189,12 @@ def run_stage(
     if not entry.accepts(set(options)):
         shown = " ".join(f"--{option}" for option in options) or "none"
         raise UserError(f"stage {name} takes {entry.usage}; given: {shown}")
-    if ranks is not None and not entry.distributed:
-        able = " and ".join(other for other, each in STAGES.items() if each.distributed)
-        raise UserError(f"stage {name} cannot run distributed; only {able} can: run it without torchrun")
+    if ranks is not None:
+        _check_distributed(name, options)
     params = load_params(params_path)
+    own = entry.entries(params, options)
     if DVC in os.environ:
-        wanted = entry.entries(params, options) if name != "check" else entries_of_all(params)
-        check_written(params_path, wanted)
+        check_written(params_path, entries_of_all(params) if name == "check" else own)
     code = "" if name == CODE else checked_code(workspace, name)
     whole = StageOptions(**options, code=code, ranks=ranks)
     run: Run = importlib.import_module(f"ream.stages.{name}").run
@@ -208,12 +207,19 @@ def run_stage(
     with ExitStack() as around:
         around.enter_context(recorded(workspace.cost(called)))
         around.enter_context(discarding(OUTPUTS[name](workspace, whole)))
-        around.enter_context(
-            held(params_path, params, entry.entries(params, options), shown, workspace.ran_with(called))
-        )
+        around.enter_context(held(params_path, params, own, shown, workspace.ran_with(called)))
         if code:
             around.enter_context(held_code(workspace, name, code, shown))
         return run(params, workspace, whole)
+
+
+def _check_distributed(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse a stage that the ranks of a torchrun cannot run together, before anything is written."""
+    if not STAGES[name].distributed:
+        able = " and ".join(other for other, each in STAGES.items() if each.distributed)
+        raise UserError(f"stage {name} cannot run distributed; only {able} can: run it without torchrun")
+    if "shard" in options:
+        raise UserError("--shard and --shards are for processes started one by one; leave them out under torchrun")
 
 
 def entries_of_all(params: "Params") -> "list[Entry]":

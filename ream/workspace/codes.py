@@ -65,7 +65,8 @@ def _code(workspace: Workspace | None) -> Code:
         if path.suffix != ".pyc" and stat.S_ISREG((status := path.stat()).st_mode)
     )
     if _read.get("stamps") != stamps:
-        _read.update(stamps=stamps, code=Code(PACKAGE, None if workspace is None else workspace.parsed))
+        kept = workspace.parsed if workspace is not None and workspace.root.exists() else None
+        _read.update(stamps=stamps, code=Code(PACKAGE, kept))
     code: Code = _read["code"]
     return code
 

@@ -107,7 +107,7 @@ SERIALIZING = SafetensorError("Error while serializing: I/O error: No space left
         ("ream.walk.state.write_json", None, ".state/sequential-balanced-ream-4/progress.json"),
         ("ream.recipe.recipe_file.save_file", SERIALIZING, ".safetensors"),
         ("ream.recipe.output.write_shard", FULL, "out"),
-        ("ream.recipe.output._copy_companions", FULL, "out"),
+        ("ream.recipe.output.copy_companions", FULL, "out"),
         ("ream.recipe.output.write_contents", FULL, "out"),
         ("ream.recipe.output.sync", FULL, "out"),
     ],

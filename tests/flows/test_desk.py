@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from flows.child import Children, StageError
-from flows.clones import lock_entry, merge_entry
 from flows.desk import Desk
 from flows.graph import outdated, read_graph
+from flows.reproduced import left_by, take_over
 from flows.work import carry_out
 from tests.flows.light import cache, chains, entries, foreign, repository, until
 from tests.graphs import dvc, ran, run
@@ -107,10 +107,11 @@ def test_entries_travel_between_clones_as_they_are(tmp_path):
     lock = folder / "dvc.lock"
     before, names = lock.read_bytes(), list(yaml.safe_load(lock.read_text())["stages"])
     assert b"a: 1e-05" in before, "which PyYAML takes for text"
-    sent = [(name, lock_entry(folder, name)) for name in names]
+    stages = read_graph(folder)
+    sent = [(stages[name], left_by(stages[name], folder)) for name in names]
     lock.unlink()
-    for name, entry in sent:
-        merge_entry(folder, name, entry, print)
+    for stage, left in sent:
+        take_over(folder, stage, left, print)
     assert lock.read_bytes() == before
 
 

@@ -28,7 +28,7 @@ def test_another_clone_takes_over_what_the_stage_left(worker, tmp_path):
     stage = read_graph(worker)["metrics"]
     assert stage.kept_by_git == ("metrics/models", "metrics/plots.csv", "metrics/headline.json")
     dvc(worker, "commit", "--force")
-    take_over(clone, stage, left_by(stage, worker))
+    take_over(clone, stage, left_by(stage, worker), print)
     for path in worker.joinpath("metrics").rglob("*.*"):
         assert (clone / path.relative_to(worker)).read_bytes() == path.read_bytes()
     assert not (clone / "metrics/models/code-heavy/24-ream.json").exists()

@@ -9,7 +9,6 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ream.errors import UserError
 from ream.machine.files import building, read_json, replacing, write_json
 from ream.models.family.architecture import Architecture
 from ream.params import Params
@@ -27,12 +26,10 @@ def run_shard(params: Params, workspace: Workspace, options: StageOptions, shard
     """Walk one shard of a source, unless the statistics of the whole source are finished.
 
     Raises:
-        UserError: shards under torchrun, or no such shard (see `Batches.shard`).
+        UserError: no such shard (see `Batches.shard`).
     """
     from ream.walk.probes import Probes
 
-    if options.ranks is not None:
-        raise UserError("--shard and --shards are for processes started one by one; leave them out under torchrun")
     original = open_original(workspace, params.model.keep_shards)
     data, facts = read_tokens(params, workspace, original, options.source)
     if is_finished(workspace, options.source, facts):
