@@ -19,7 +19,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     A killed run goes on where it stood.
 
     Raises:
-        UserError: shards under torchrun; see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
+        UserError: see `open_original`, `read_corpus`, `Decoder`, `Batches.shard`.
     """
     if options.shard is not None and options.shards is not None:
         return run_shard(params, workspace, options, options.shard, options.shards)
