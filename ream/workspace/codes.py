@@ -4,7 +4,7 @@ import hashlib
 import json
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ream.code.fingerprint import explain
 from ream.code.kinds import cuts_of, roots_of
 from ream.errors import UserError
 from ream.machine.files import read_json
+from ream.machine.scratch import without_workspace
 from ream.workspace.held_settings import ChangedError
 from ream.workspace.layout import Workspace
 from ream.workspace.outputs import OUTPUTS
@@ -29,7 +30,7 @@ def fingerprints(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """Kind of stage to the fingerprint of the code that it can execute now: units and libraries."""
     code = _code(workspace)
     found = {kind: _described(code, (kind,)) for kind in KINDS}
-    code.save()
+    _save(code)
     return found
 
 
@@ -37,13 +38,19 @@ def fingerprint_of(workspace: Workspace | None, *kinds: str) -> dict[str, Any]:
     """The fingerprint of the code that some kinds of stages can execute now.
 
     Args:
-        workspace: keeps what has been parsed; None keeps nothing.
+        workspace: keeps what has been parsed; None and a workspace that does not exist leave that to the user's cache.
         kinds: names of stages.
     """
     code = _code(workspace)
     found = _described(code, kinds)
-    code.save()
+    _save(code)
     return found
+
+
+def _save(code: Code) -> None:
+    """Keep what was parsed, where that is possible: it only saves time."""
+    with suppress(UserError):
+        code.save()
 
 
 def _described(code: Code, kinds: Sequence[str]) -> dict[str, Any]:
@@ -65,8 +72,9 @@ def _code(workspace: Workspace | None) -> Code:
         if path.suffix != ".pyc" and stat.S_ISREG((status := path.stat()).st_mode)
     )
     if _read.get("stamps") != stamps:
-        kept = workspace.parsed if workspace is not None and workspace.root.exists() else None
-        _read.update(stamps=stamps, code=Code(PACKAGE, kept))
+        kept = workspace is not None and workspace.root.exists()
+        folder = workspace.parsed if workspace is not None and kept else without_workspace().parent / "parsed"
+        _read.update(stamps=stamps, code=Code(PACKAGE, folder))
     code: Code = _read["code"]
     return code
 
