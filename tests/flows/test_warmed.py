@@ -41,14 +41,15 @@ def test_a_program_that_does_not_exist_is_one_line(tmp_path):
 
 
 def test_a_command_without_a_stage_imports_nothing(tmp_path):
-    process = start(tmp_path, "sh", "-c", "sleep 3")
+    process = start(tmp_path, "sleep", "3")
     time.sleep(1.5)
     assert imports(process) == []
-    assert process.wait(60) == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_the_first_stage_starts_the_imports_which_end_with_the_command(tmp_path):
-    script = f"{DVC}=x ream --version; touch asked; sleep 300"
+    script = f"{DVC}=x ream --version; touch asked; exec sleep 300"
     process = start(tmp_path, "sh", "-c", script)
     end = time.monotonic() + 120
     while not (tmp_path / "asked").exists() or not imports(process):
@@ -56,13 +57,14 @@ def test_the_first_stage_starts_the_imports_which_end_with_the_command(tmp_path)
         time.sleep(0.1)
     running = [process, *psutil.Process(process.pid).children(recursive=True)]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) != 0
+    process.communicate(timeout=60)
+    assert process.returncode != 0
     assert psutil.wait_procs([each for each in running if each is not process], 20)[1] == []
 
 
 def test_a_keyboard_interrupt_ends_the_command(tmp_path):
     """The terminal sends it to the whole process group."""
-    arguments = [sys.executable, "-m", "flows.warmed", "sh", "-c", "touch started; sleep 300"]
+    arguments = [sys.executable, "-m", "flows.warmed", "sh", "-c", "touch started; exec sleep 300"]
     process = subprocess.Popen(arguments, cwd=tmp_path, env=flow_environment(), start_new_session=True)
     end = time.monotonic() + 60
     while not (tmp_path / "started").exists():
