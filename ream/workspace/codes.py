@@ -96,7 +96,7 @@ def checked_code(workspace: Workspace, kind: str) -> str:
     if record.exists() and (changes := explain(read_json(record), now)):
         raise UserError(
             f"{record} is of other code than what would run now ({_named(changes)}); bring it up to date: "
-            "ream stage code, then dvc repro"
+            "dvc repro --force --single-item code, then dvc repro"
         )
     return identity(now)
 
