@@ -13,15 +13,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import failures_logged, show_overview, show_results
 from flows.clones import check_remote, pull, take_snapshot
+from flows.compared_code import compare_code
 from flows.flow_run import set_tag_limit
 from flows.graph import Stage, read_graph, select, with_shards
 from flows.params_file import change_params
 from flows.resources import models_at_once
 from flows.schedule import CACHED, MODEL_TAG, Schedule
 from flows.settings import repository
-from ream.commands.stage import run_stage
 from ream.errors import UserError
-from ream.workspace.layout import Workspace
 
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # the schedule decides how many stages run at once
 
@@ -65,20 +64,6 @@ def pipeline(
     with failures_logged():
         show(root, completed, overview=bool(ran))
     return final_state(states)
-
-
-def compare_code(root: Path) -> None:
-    """Bring the fingerprints of the code up to date if there are any: DVC does not see other versions of libraries.
-
-    Args:
-        root: the repository, which must be the working directory.
-
-    Raises:
-        UserError: see `ream.stages.code`.
-    """
-    workspace = Workspace(root / "artifacts")
-    if workspace.codes.exists():
-        run_stage("code", {}, root / "params.yaml", workspace)
 
 
 def check_request(root: Path, workers: int, models: int | None, shards: int, clones: bool) -> None:
