@@ -43,7 +43,7 @@ def outputs(folder):
         str(path.relative_to(folder)): path.read_bytes()
         for name in ("artifacts", "metrics", "reports", "models")
         for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and not {".state", "costs"} & set(path.parts)
+        if path.is_file() and not {".state", "costs", "ran-with"} & set(path.parts)
     }
 
 
@@ -59,7 +59,7 @@ def locks(folder):
 
 def test_the_flow_and_dvc_leave_the_same(by_flow, built, flow):
     folder, said = by_flow
-    assert "23 stages ran, 0 cached" in said
+    assert "36 stages ran, 0 cached" in said
     assert ran_by_flow(said) == ALL
     assert set(states(said).values()) == {"Completed"}
     by_dvc = built
@@ -79,7 +79,7 @@ def test_a_changed_ratio_runs_its_mix_alone(by_flow, flow):
     folder, _ = by_flow
     code, said = flow(folder, "saliency", "grouping", "-S", "mixes.wordy.prose=0.3")
     assert code == 0, said
-    assert ran_by_flow(said) == {"saliency@wordy", "grouping@wordy-reap-4"}
+    assert ran_by_flow(said) == {"saliency@wordy", "grouping@wordy-reap-4", "grouping-extra@wordy-frequency-4"}
     assert yaml.safe_load((folder / "params.yaml").read_text())["mixes"]["wordy"]["prose"] == 0.3
     assert ran(dvc(folder, "repro", "saliency", "grouping")) == set()
 
