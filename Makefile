@@ -23,7 +23,7 @@ help:
 	@touch $@
 
 repro: .venv/installed ## the whole demo graph: compressed models, scores, report
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro --quiet --force --single-item code
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.compared_code
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.warmed $(BIN)/python -m flows.quick_dvc repro
 	@cat reports/results.md
 	@echo "Results: reports/index.html   metrics: dvc metrics show   compressed model: models/"

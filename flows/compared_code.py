@@ -1,4 +1,4 @@
-"""The code and libraries that DVC has recorded, compared with those that are there now, before a flow begins."""
+"""The code and libraries that DVC has recorded, compared with those that are there now, before the graph is run."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def compare_code(root: Path) -> None:
     """
     workspace = Workspace(root / "artifacts")
     recorded = {path.stem: read_json(path) for path in workspace.codes.glob("*.json")}
-    if not recorded or recorded == fingerprints(workspace):
+    if not recorded or recorded == fingerprints():
         return
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--force", "--single-item", "code"]
     environment = with_programs(dict(os.environ))
@@ -33,3 +33,10 @@ def compare_code(root: Path) -> None:
     if done.returncode != 0:
         errors = [line for line in (done.stdout + done.stderr).splitlines() if line.lower().startswith("error:")]
         raise UserError(f"stage code: {(errors or ['it failed'])[0].partition(':')[2].strip()}; run `dvc repro code`")
+
+
+if __name__ == "__main__":
+    try:
+        compare_code(Path.cwd())
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -45,7 +45,7 @@ def code_of(params: Params, method: str) -> str:
     stages = (
         ("sequential",) if params.method(method).sequential else ("statistics", "saliency", "grouping", "alignment")
     )
-    return identity(fingerprint_of(None, "calibration", "mixture", *stages))
+    return identity(fingerprint_of("calibration", "mixture", *stages))
 
 
 def begin(workspace: Workspace, settings: dict[str, Any]) -> None:

@@ -209,7 +209,7 @@ def run_stage(
         around.enter_context(discarding(OUTPUTS[name](workspace, whole)))
         around.enter_context(held(params_path, params, own, shown, workspace.ran_with(called)))
         if code:
-            around.enter_context(held_code(workspace, name, code, shown))
+            around.enter_context(held_code(name, code, shown))
         return run(params, workspace, whole)
 
 

@@ -23,7 +23,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
             f"this is the ream of {PACKAGE.resolve()}, but DVC watches {WATCHED.resolve()}; install that one: "
             "pip install -e ."
         )
-    found = fingerprints(workspace)
+    found = fingerprints()
     with building(workspace.codes) as folder:
         for kind, fingerprint in found.items():
             write_json(folder / workspace.code(kind).name, fingerprint)

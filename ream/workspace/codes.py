@@ -3,7 +3,7 @@
 import hashlib
 import json
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,36 +26,17 @@ _read: dict[str, Any] = {}  # what this process has read of the sources
 NAMED = 3  # changes that a message names
 
 
-def fingerprints(workspace: Workspace) -> dict[str, dict[str, Any]]:
+def fingerprints() -> dict[str, dict[str, Any]]:
     """Kind of stage to the fingerprint of the code that it can execute now: units and libraries."""
-    code = _code(workspace)
-    found = {kind: _described(code, (kind,)) for kind in KINDS}
-    _save(code)
-    return found
+    return {kind: fingerprint_of(kind) for kind in KINDS}
 
 
-def fingerprint_of(workspace: Workspace | None, *kinds: str) -> dict[str, Any]:
-    """The fingerprint of the code that some kinds of stages can execute now.
-
-    Args:
-        workspace: keeps what has been parsed; None and a workspace that does not exist leave that to the user's cache.
-        kinds: names of stages.
-    """
-    code = _code(workspace)
-    found = _described(code, kinds)
-    _save(code)
-    return found
-
-
-def _save(code: Code) -> None:
-    """Keep what was parsed, where that is possible: it only saves time."""
-    with suppress(UserError):
-        code.save()
-
-
-def _described(code: Code, kinds: Sequence[str]) -> dict[str, Any]:
-    """The fingerprint of some kinds of stages as plain values."""
+def fingerprint_of(*kinds: str) -> dict[str, Any]:
+    """The fingerprint of the code that some kinds of stages can execute now."""
+    code = _code()
     prints = {kind: code.fingerprint(roots_of(kind), cuts_of(kind)).as_json() for kind in kinds}
+    with suppress(UserError):  # what was parsed is kept where that is possible: it only saves time
+        code.save()
     if "inputs" in prints:  # it records what the built-in text is read from
         prints["inputs"]["libraries"]["all packages"] = installed()
     return {
@@ -64,7 +45,7 @@ def _described(code: Code, kinds: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _code(workspace: Workspace | None) -> Code:
+def _code() -> Code:
     """The sources as they are now; those that this process has read before are read again if a file has changed."""
     stamps = frozenset(
         (str(path), status.st_mtime_ns, status.st_size)
@@ -72,9 +53,7 @@ def _code(workspace: Workspace | None) -> Code:
         if path.suffix != ".pyc" and stat.S_ISREG((status := path.stat()).st_mode)
     )
     if _read.get("stamps") != stamps:
-        kept = workspace is not None and workspace.root.exists()
-        folder = workspace.parsed if workspace is not None and kept else without_workspace().parent / "parsed"
-        _read.update(stamps=stamps, code=Code(PACKAGE, folder))
+        _read.update(stamps=stamps, code=Code(PACKAGE, without_workspace().parent / "parsed"))
     code: Code = _read["code"]
     return code
 
@@ -92,7 +71,7 @@ def checked_code(workspace: Workspace, kind: str) -> str:
     Raises:
         UserError: the code or a library has changed since the stage code ran.
     """
-    now, record = fingerprint_of(workspace, kind), workspace.code(kind)
+    now, record = fingerprint_of(kind), workspace.code(kind)
     if record.exists() and (changes := explain(read_json(record), now)):
         raise UserError(
             f"{record} is of other code than what would run now ({_named(changes)}); bring it up to date: "
@@ -102,11 +81,10 @@ def checked_code(workspace: Workspace, kind: str) -> str:
 
 
 @contextmanager
-def held_code(workspace: Workspace, kind: str, code: str, stage: str) -> Iterator[None]:
+def held_code(kind: str, code: str, stage: str) -> Iterator[None]:
     """Refuse what the block has done if the code has changed meanwhile: nobody knows which code it was done with.
 
     Args:
-        workspace: of the stage.
         kind: of the stage.
         code: identity of the code when the block begins.
         stage: name of the stage, for the message.
@@ -115,7 +93,7 @@ def held_code(workspace: Workspace, kind: str, code: str, stage: str) -> Iterato
         ChangedError: the code has changed.
     """
     yield
-    if identity(fingerprint_of(workspace, kind)) != code:
+    if identity(fingerprint_of(kind)) != code:
         raise ChangedError(f"the code of ream changed while {stage} ran; its result was discarded, run again")
 
 

@@ -158,11 +158,6 @@ class Workspace:
         return self.states / "-".join(names)
 
     @property
-    def parsed(self) -> Path:
-        """The folder of what has been parsed of the code; not an output of any stage."""
-        return self.root / ".parsed"
-
-    @property
     def scratch(self) -> Path:
         """The folder of the temporary files of all runs (`ream.machine.scratch`)."""
         return self.states / "scratch"

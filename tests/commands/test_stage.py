@@ -87,7 +87,7 @@ def test_a_stage_runs_with_the_code_that_is_recorded(tmp_path):
 def test_code_that_changes_while_a_stage_runs_leaves_no_result(tmp_path, monkeypatch):
     path, workspace = write_params(tmp_path), Workspace(tmp_path / "artifacts")
     prints = iter([{"units": {}, "libraries": {}}, {"units": {"a": "b"}, "libraries": {}}])
-    monkeypatch.setattr(codes, "fingerprint_of", lambda workspace, *kinds: next(prints))
+    monkeypatch.setattr(codes, "fingerprint_of", lambda *kinds: next(prints))
 
     def run(params, workspace, options):
         workspace.saliency(options.mix).parent.mkdir(parents=True)
