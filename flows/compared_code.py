@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from flows.child import with_programs
+from ream.commands.output import print_error
 from ream.errors import UserError
 from ream.machine.files import read_json
 from ream.workspace.codes import fingerprints
@@ -39,4 +40,5 @@ if __name__ == "__main__":
     try:
         compare_code(Path.cwd())
     except UserError as error:
-        sys.exit(f"error: {error}")
+        print_error(str(error))
+        sys.exit(2)
