@@ -19,7 +19,7 @@ ROOMS = {
     "machine": {"errors"},
     "code": {"errors", "machine"},
     "core": set(),
-    "params": {"errors", "core"},
+    "params": {"errors", "machine", "core"},
     "models.stored_dtypes": set(),
     "models.dtypes": {"models.stored_dtypes"},
     "models.quantization": {*PLAIN, "models.dtypes", "models.stored_dtypes"},

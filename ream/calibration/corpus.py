@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ream.errors import UserError, unknown
+from ream.machine.documents import parse_json
 from ream.machine.files import replacing
 
 KEY = b"ream"
@@ -221,7 +222,7 @@ def _bad_row(path: Path, row: int, what: str) -> UserError:
 def _facts(path: Path, data: bytes | None) -> dict[str, Any]:
     if data is None:
         return {}
-    try:
-        return dict(json.loads(data))
-    except ValueError:
-        raise UserError(f"{path}: its metadata '{KEY.decode()}' is not JSON; run the calibration stage again") from None
+    facts = parse_json(data, f"{path}: its metadata '{KEY.decode()}'")
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: its metadata '{KEY.decode()}' is not an object; run the calibration stage again")
+    return facts

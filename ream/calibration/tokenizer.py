@@ -1,7 +1,6 @@
 """A model's tokenizer as a function from text to token ids; needs transformers only without a tokenizer.json."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import tokenizers
 
 from ream.errors import UserError
+from ream.machine.documents import parse_json, read_bytes
 
 FAST = "tokenizer.json"
 
@@ -69,11 +69,8 @@ def _tokenizer_json(folder_or_id: str, revision: str | None) -> Path | None:
 
 
 def _light(path: Path) -> Encoder:
-    data = path.read_bytes()
-    try:
-        content = json.loads(data)
-    except ValueError as error:  # tokenizers would raise a bare Exception
-        raise UserError(f"{path} is not JSON ({error}); fetch the file again") from None
+    data = read_bytes(path)
+    content = parse_json(data, str(path))
     if not isinstance(content, dict) or "model" not in content:
         raise UserError(f"{path} is not a tokenizer: it has no 'model'; fetch the file again")
     tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
@@ -122,7 +119,7 @@ def _fingerprint(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     return digest.hexdigest()
 
 

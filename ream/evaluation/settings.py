@@ -11,6 +11,7 @@ from typing import Any
 from ream import params
 from ream.errors import UserError
 from ream.evaluation.pinned import PINNED
+from ream.machine.documents import read_bytes
 
 VERSIONS = ("lm_eval", "torch", "transformers")
 
@@ -142,7 +143,7 @@ def _files(name: str, items: Path | None, include: Path) -> str | None:
 
 
 def _digest(tasks: Path, rows: Path | None = None) -> str:
-    digest = hashlib.sha256(rows.read_bytes() if rows is not None else b"")
+    digest = hashlib.sha256(read_bytes(rows) if rows is not None else b"")
     for path in sorted(path for path in tasks.iterdir() if path.is_file()):
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ream.errors import UserError
+from ream.machine.documents import read_yaml
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,13 +35,10 @@ def data_files(folder: Path) -> Iterator[tuple[Path, Path]]:
         The task file, and the path that it names.
 
     Raises:
-        UserError: a task file is not YAML.
+        UserError: see `read_yaml`.
     """
     for path in sorted(folder.rglob("*.yaml")):
-        try:
-            task = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        task = read_yaml(path, _Loader)
         if not isinstance(task, dict):
             continue
         kwargs = task.get("dataset_kwargs")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ream.core.recipe import Recipe, check_layer
 from ream.errors import UserError
+from ream.machine.documents import read_text
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.architecture import Architecture, architecture_of
@@ -63,7 +64,7 @@ def _check_config(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """Check that config.json counts as many experts as the recipe keeps, under every key that counts them."""
     kept, path = recipe.facts.get("experts"), checkpoint.folder / "config.json"
     family = family_of(checkpoint.config, str(checkpoint.folder))
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if not isinstance(kept, int) or compressed_config(text, family, kept) != text:
         raise UserError(
             f"{path} gives a different number of experts than {RECIPE}, which keeps {kept}; correct it, or {AGAIN}"
