@@ -24,7 +24,7 @@ ROOMS = {
     "models.dtypes": {"models.stored_dtypes"},
     "models.quantization": {*PLAIN, "models.dtypes", "models.stored_dtypes"},
     "models.storage": {*PLAIN, "models.dtypes", "models.stored_dtypes", "models.quantization"},
-    "models.family": {*PLAIN, "core", "models.storage"},
+    "models.family": {*PLAIN, "core", "models.quantization", "models.storage"},
     "models.inspection": {*PLAIN, *MODELS},
     "models": {*PLAIN, *MODELS, "core"},
     "calibration": {*PLAIN, "params"},

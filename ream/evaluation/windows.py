@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save
 from ream.calibration import builtin
 from ream.calibration.document import Document
 from ream.errors import UserError
-from ream.machine.files import read_table, replacing
+from ream.machine.files import replacing
+from ream.models.family.config_json import read_config
 
 PADDING = -1
 Windows = Int32[np.ndarray, "n tokens"]
@@ -89,6 +90,6 @@ def end_token(folder: Path) -> int | None:
     Raises:
         UserError: config.json is missing or not JSON.
     """
-    config = read_table(folder / "config.json")
+    config = read_config(folder / "config.json")
     end: int | list[int] | None = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
     return end[0] if isinstance(end, list) else end

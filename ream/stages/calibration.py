@@ -13,8 +13,9 @@ from ream.calibration.sampling import Drawn, draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import UserError, unknown
-from ream.machine.files import file_digest, read_table
+from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
+from ream.models.family.config_json import read_config
 from ream.models.family.families import family_of
 from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.params import Calibration, HubSource, Params, TokensSource
@@ -31,7 +32,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         UserError: see `write_sequences`; or there is no manifest yet.
     """
     source, model = options.source, folder_of(load_manifest(workspace.manifest))
-    config = read_table(model / "config.json")
+    config = read_config(model / "config.json")
     positions = family_of(config, str(model)).positions(config)
     return write_sequences(params, source, model, workspace.calibration(source), workspace.held_out(source), positions)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.quantization.config_types import Quantization, validated
 from ream.models.quantization.names import Format
 
 KEYS = ("quantization_config", "compression_config")  # the latter is of compressed-tensors' first releases
@@ -27,6 +28,9 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
     settings = [level[key] for level in _levels(config) for key in KEYS if level.get(key)]
     if not settings:
         return None
+    for setting in settings:
+        if not isinstance(setting, dict):
+            raise UserError(f"{where}: its quantization_config is {setting!r:.100}, not an object; fetch it again")
     from ream.models.quantization.methods import METHODS  # which imports torch
 
     if any(other != settings[0] for other in settings):
@@ -37,6 +41,7 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
             f"{where}: quant_method {method} is not supported; supported are {', '.join(METHODS)}: "
             f"dequantise the checkpoint to bfloat16 first"
         )
+    validated(Quantization, settings[0], f"{where}: quantization_config")
     try:
         return METHODS[method](settings[0])
     except UserError as error:

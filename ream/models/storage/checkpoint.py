@@ -23,6 +23,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 # Up to this total, the digest of a local checkpoint is over all bytes of its shards.
 HASHED_BYTES = 2 * 1024**3
+MOST_CONFIG_BYTES = 16 * 1024**2  # of config.json; the largest have 100 KiB
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Checkpoint:
         """
         self.source: ShardSource = LocalShards(Path(source)) if isinstance(source, str | Path) else source
         self.folder = self.source.folder
-        self.config = read_table(self.folder / "config.json")
+        self.config = read_table(self.folder / "config.json", MOST_CONFIG_BYTES)
         self.tensors: dict[str, TensorInfo] = {}
         self.headers: dict[str, bytes] = {}
         self.shards: dict[str, int] = {}
