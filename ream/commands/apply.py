@@ -28,9 +28,9 @@ def apply(
     keep_shards: KeepShards = None,
 ) -> None:
     """Write a checkpoint from its recipe and the original."""
-    from ream.models.family.architecture import architecture_of
+    from ream.models.inspection.admission import admit
     from ream.models.inspection.manifest import source_of
-    from ream.models.storage.checkpoint import Checkpoint
+    from ream.recipe.multi_token import drops_multi_token
     from ream.recipe.output import check_output, check_recipe, write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
@@ -44,13 +44,15 @@ def apply(
             f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
         )
     loaded = load_recipe(recipe)
-    checkpoint = Checkpoint(source_of(model, keep_shards is not False))
+    admitted = admit(source_of(model, keep_shards is not False), against_code=False)
+    checkpoint, dropped = admitted.checkpoint, drops_multi_token(admitted.architecture, loaded)
+    admitted = admit(checkpoint, "drop" if dropped else "compress", against_code=True)
     for remark in remarks(checkpoint, copy_code, "--copy-code"):
         warn(remark)
     check_recipe(loaded, checkpoint.digest(), model)
     parameters = write_checkpoint(
         checkpoint,
-        architecture_of(checkpoint),
+        admitted.architecture,
         loaded,
         out,
         unquantised=merge_dtype == "bfloat16",

@@ -146,8 +146,8 @@ def _run(
     from ream.commands.estimate import check_run
     from ream.commands.resume import begin
     from ream.machine.files import sweep
-    from ream.models.family.complete import check_complete
-    from ream.models.inspection.manifest import manifest_of
+    from ream.models.inspection.admission import admit
+    from ream.models.inspection.manifest import source_of
     from ream.recipe.output import write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
@@ -157,10 +157,15 @@ def _run(
 
     sweep(workspace.root)
     options = _options(params, cell, ranks)
-    check_sizes(params, manifest_of(params.model.path, params.model.multi_token))
+    admitted = admit(
+        source_of(params.model.path),
+        params.model.multi_token,
+        against_code=True,
+        trust_remote_code=params.model.trust_remote_code,
+    )
+    check_sizes(params, admitted.architecture)
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
-    check_complete(original.checkpoint, original.architecture, params.model.trust_remote_code)
     say(check_run(params, original, *cell, out, workspace.root, warn))
     for remark in remarks(original.checkpoint, params.model.trust_remote_code, "--set model.trust_remote_code=true"):
         warn(remark)

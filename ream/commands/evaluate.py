@@ -60,7 +60,8 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     from ream.evaluation.bench import Bench, scoring_settings, summary, versions
     from ream.evaluation.scores import Scores, write_scores
     from ream.machine.scratch import scratch, without_workspace
-    from ream.models.inspection.manifest import manifest_of
+    from ream.models.inspection.admission import admit
+    from ream.models.inspection.manifest import manifest_of, source_of
     from ream.recipe.output import check_recipe
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import items
@@ -69,6 +70,7 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     from ream.workspace.original import open_original
 
     loaded = None if recipe is None else load_recipe(recipe)
+    admit(source_of(params.model.path), "drop", against_code=True, trust_remote_code=params.model.trust_remote_code)
     manifest = manifest_of(params.model.path)
     if loaded is not None:
         check_recipe(loaded, manifest.digest, params.model.path)

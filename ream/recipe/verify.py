@@ -10,8 +10,9 @@ from ream.errors import UserError
 from ream.machine.documents import read_text
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
-from ream.models.family.architecture import Architecture, architecture_of
+from ream.models.family.architecture import Architecture
 from ream.models.family.families import family_of
+from ream.models.inspection.admission import admit
 from ream.models.storage.checkpoint import INDEX, Checkpoint, TensorInfo
 from ream.models.storage.finite import BLOCK_BYTES
 from ream.models.storage.shard_header import shown
@@ -42,7 +43,7 @@ def verify(folder: Path) -> dict[str, str]:
     recipe = load_recipe(folder / RECIPE)
     checkpoint = Checkpoint(folder)
     _check_config(checkpoint, recipe)
-    architecture = architecture_of(checkpoint)
+    architecture = admit(checkpoint, against_code=False).architecture
     _check_recipe(recipe, architecture, folder)
     _check_dtypes(checkpoint, architecture)
     total = _check_tensors(checkpoint, contents)

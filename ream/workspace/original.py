@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ream import __version__
-from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.family.architecture import Architecture
+from ream.models.inspection.admission import admit
 from ream.models.inspection.manifest import Manifest, checkpoint_of, load_manifest
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Params
@@ -38,11 +39,8 @@ def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
         UserError: the model has changed since the manifest was written, or is incomplete.
     """
     manifest = load_manifest(workspace.manifest)
-    checkpoint = checkpoint_of(manifest, keep_shards)
-    architecture = architecture_of(checkpoint)
-    if manifest.multi_token == "drop":
-        architecture = without_multi_token(architecture)
-    return Original(manifest, checkpoint, architecture)
+    admitted = admit(checkpoint_of(manifest, keep_shards), manifest.multi_token, against_code=False)  # Decoder does
+    return Original(manifest, admitted.checkpoint, admitted.architecture)
 
 
 def recipe_facts(

@@ -100,6 +100,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     family = family_of(checkpoint.config, where)
     check_config(checkpoint.config, family, str(checkpoint.folder / "config.json"))
     config = sizes_in(checkpoint.config, family, where)
+    check_stored(checkpoint, family)
     layers = config["num_hidden_layers"]
     layout = _layout(checkpoint.logical, family)
     roles = _roles(checkpoint.logical, family, layout, layers)
@@ -127,7 +128,6 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     check_layers(checkpoint, family, config, moe_layers)
     _check_tensors(checkpoint, architecture)
     check_alike(checkpoint, family, config, moe_layers)
-    check_stored(checkpoint, family)
     return architecture
 
 

@@ -46,13 +46,13 @@ def _after_dense(layer: int, values: Mapping[str, Any], layers: int) -> bool:
 def _interval(layer: int, values: Mapping[str, Any], layers: int) -> bool:
     end = values["moe_layer_end_index"]
     inside = values["moe_layer_start_index"] <= layer <= (layers - 1 if end == -1 else end)
-    return inside and (layer + 1) % values["moe_layer_interval"] == 0
+    return bool(inside and (layer + 1) % values["moe_layer_interval"] == 0)
 
 
 def _listed(layer: int, values: Mapping[str, Any], layers: int) -> bool:
     if values["moe_layers"] is not None:
-        return layer in values["moe_layers"]
-    return (layer + 1) % values["interleave_moe_layer_step"] == 0
+        return bool(layer in values["moe_layers"])
+    return bool((layer + 1) % values["interleave_moe_layer_step"] == 0)
 
 
 def after_dense(default: int) -> SparseRule:

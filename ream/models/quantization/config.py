@@ -38,8 +38,8 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
     method = str(settings[0].get("quant_method"))
     if method not in METHODS:
         raise UserError(
-            f"{where}: quant_method {method} is not supported; supported are {', '.join(METHODS)}: "
-            f"dequantise the checkpoint to bfloat16 first"
+            f"{where}: quantization_config: quant_method {method:.50} is not supported; supported are "
+            f"{', '.join(METHODS)}: dequantise the checkpoint to bfloat16 first"
         )
     validated(Quantization, settings[0], f"{where}: quantization_config")
     try:

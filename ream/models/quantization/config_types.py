@@ -74,10 +74,11 @@ def validated(model: type[Model], table: Mapping[str, Any], where: str) -> Model
         # a value that fits no type of a union has an error for each of them, under the same key and the type's name
         keys, given = [], table
         for part in first["loc"]:
-            if (isinstance(given, dict) and part not in given) or not isinstance(given, dict | list):
+            inside = range(len(given)) if isinstance(given, list) else given
+            if not isinstance(given, dict | list) or part not in inside:
                 break
             keys.append(str(part))
-            given = given[part]  # type: ignore[index]
+            given = given[part]
         value = repr(given)
         value = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
         raise UserError(

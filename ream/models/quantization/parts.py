@@ -33,7 +33,7 @@ def _check(form: Format, name: str, headers: Mapping[str, Header], where: str) -
     try:
         shape = form.shape(headers)
         most, least = form.planned(shape), form.planned((*shape[:-1], shape[-1] - form.slack))
-    except (ValueError, IndexError):  # of unpacking the axes
+    except (ValueError, IndexError):  # of the number of axes
         axes = len(headers[form.key].shape)
         raise UserError(
             f"{where}: {name + form.key} has {axes} axes, which its format does not have; fetch the checkpoint again"

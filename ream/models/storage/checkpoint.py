@@ -96,7 +96,10 @@ class Checkpoint:
         places = {name: info.shard for name, info in self.tensors.items()}
         self.remarks += tuple(compared(weight_map, places, self._replaced, str(self.folder / INDEX)))
         self.form = format_of(self.config, str(self.folder / "config.json"))
-        self.logical = logical_names(self.form, self.tensors)
+        try:
+            self.logical = logical_names(self.form, self.tensors)
+        except UserError as error:
+            raise UserError(f"{self.folder}: {error}") from None
 
     def _weight_map(self) -> Mapping[str, str]:
         """Tensor name to shard file name, from the index; empty where a single file is read."""
@@ -140,9 +143,14 @@ class Checkpoint:
         """The shape of a tensor of the model.
 
         Raises:
-            UserError: the checkpoint has no such tensor.
+            UserError: the checkpoint has no such tensor, or has it quantised in a shape that its format does not have.
         """
-        return logical_shape(self.form, self.headers_of(name))
+        try:
+            return logical_shape(self.form, self.headers_of(name))
+        except ValueError:  # of unpacking the axes
+            raise UserError(
+                f"{self.folder}: {name} is stored with another number of axes than its format has; fetch it again"
+            ) from None
 
     def headers_of(self, name: str) -> dict[str, TensorInfo]:
         """The stored tensors of a tensor of the model, by suffix.
