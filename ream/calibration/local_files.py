@@ -138,8 +138,8 @@ def _open_parquet(path: Path, column: str) -> TextFile:
     try:
         with pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
-    except pa.ArrowInvalid:
-        raise UserError(f"{path}: not a Parquet file; write it again or rename it") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        raise UserError(f"{path}: not a Parquet file, or damaged; write it again or rename it") from None
     if column not in schema.names:
         raise UserError(f"{path}: no column '{column}'; it has: {', '.join(schema.names)}")
     kind = schema.field(column).type
@@ -151,8 +151,12 @@ def _open_parquet(path: Path, column: str) -> TextFile:
     def read(rows: list[int]) -> Iterator[str]:
         with pq.ParquetFile(path) as file:
             for group, members in itertools.groupby(rows, key=lambda row: bisect_right(starts, row) - 1):
-                texts = file.read_row_group(group, columns=[column]).column(0)
-                yield from (texts[row - starts[group]].as_py() or "" for row in members)
+                try:
+                    texts = file.read_row_group(group, columns=[column]).column(0)
+                    found = [texts[row - starts[group]].as_py() or "" for row in members]
+                except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError):
+                    raise UserError(f"{path}: damaged in its row group {group + 1}; write it again") from None
+                yield from found
 
     return TextFile(path, metadata.num_rows, read)
 

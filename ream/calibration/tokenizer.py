@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tokenizers
 
+from ream.calibration.tokenizer_check import check_tokenizer, explained
 from ream.errors import UserError
 from ream.machine.documents import parse_json, read_bytes
 
@@ -73,12 +74,14 @@ def _light(path: Path) -> Encoder:
     content = parse_json(data, str(path))
     if not isinstance(content, dict) or "model" not in content:
         raise UserError(f"{path} is not a tokenizer: it has no 'model'; fetch the file again")
+    check_tokenizer(data.decode("utf-8"), str(path))
     tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
     def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False).ids
+        with explained(str(path)):
+            return tokenizer.encode(text, add_special_tokens=False).ids
 
     return Encoder(encode, max(tokenizer.get_vocab().values()) + 1, hashlib.sha256(data).hexdigest())
 

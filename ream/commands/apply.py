@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ream.commands.options import KeepShards, ModelArgument, OutArgument
-from ream.commands.output import warn
+from ream.commands.output import say, warn
 from ream.commands.request import check_shards
 from ream.errors import UserError
 
@@ -59,4 +59,4 @@ def apply(
         shard_gb=shard_size,
         trust_remote_code=copy_code,
     )
-    typer.echo(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")
+    say(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ream.commands.options import ModelArgument, ParamsFile, Settings
+from ream.commands.output import say
 from ream.commands.request import ScoreRequest, params_file, scoring
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def evaluate(
         allow_code_execution=allow_code_execution,
         settings=tuple(settings or ()),
     )
-    score_model(scoring(request, params_file(params)), recipe, out, typer.echo)
+    score_model(scoring(request, params_file(params)), recipe, out, say)
 
 
 def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Callable[[str], None]) -> None:
@@ -60,17 +61,16 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     from ream.evaluation.bench import Bench, scoring_settings, summary, versions
     from ream.evaluation.scores import Scores, write_scores
     from ream.machine.scratch import scratch, without_workspace
-    from ream.models.inspection.admission import admit
-    from ream.models.inspection.manifest import manifest_of, source_of
+    from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import check_recipe
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import items
     from ream.workspace.layout import Workspace
     from ream.workspace.options import StageOptions
-    from ream.workspace.original import open_original
+    from ream.workspace.original import admitted, open_original
 
     loaded = None if recipe is None else load_recipe(recipe)
-    admit(source_of(params.model.path), "drop", against_code=True, trust_remote_code=params.model.trust_remote_code)
+    admitted(params.model, "drop")
     manifest = manifest_of(params.model.path)
     if loaded is not None:
         check_recipe(loaded, manifest.digest, params.model.path)
@@ -92,7 +92,8 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     say(summary(cell))
     scores = Scores(cells=[cell], settings=scoring_settings(params), versions=versions())
     if out is None:
-        say(json.dumps(scores.model_dump(), indent=1))
+        for line in json.dumps(scores.model_dump(), indent=1).splitlines():
+            say(line)
     else:
         write_scores(out, scores)
         say(f"results: {out}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ream.commands.options import ParamsFile
+from ream.commands.output import say
 from ream.commands.request import params_file
 from ream.errors import UserError, unknown
 from ream.workspace.layout import Workspace
@@ -151,7 +152,7 @@ def stage(
     given |= {"local": local, "shard": shard, "shards": shards}
     line = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
     if context.obj is None or context.obj.first:
-        typer.echo(line)
+        say(line)
 
 
 def run_stage(

@@ -39,11 +39,11 @@ class Bench:
             scratch: folder of temporary files, in which checkpoints are written for vLLM.
 
         Raises:
-            UserError: see `Harness` and `read_windows`.
+            UserError: see `Harness`, `read_windows`, `load_tokenizer` and `check_chat`.
         """
-        from transformers import AutoTokenizer
-
         from ream.evaluation.harness import Harness
+        from ream.evaluation.model_tokenizer import load_tokenizer
+        from ream.evaluation.settings import check_chat
         from ream.evaluation.windows import read_windows
         from ream.models.runtime import runtime
 
@@ -55,9 +55,8 @@ class Bench:
         self.windows = {source: stored[source] for source in suite.loss}
         items = windows.parent
         self.harness = Harness(suite, params.evaluation, items if items.exists() else None)
-        self.tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.folder, trust_remote_code=params.model.trust_remote_code
-        )
+        self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
+        check_chat(self.tokenizer, suite.chat_template)
 
     def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
         """Held-out loss and scores of all tasks for one model.

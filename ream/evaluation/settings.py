@@ -11,8 +11,10 @@ from typing import Any
 from ream import params
 from ream.errors import UserError
 from ream.evaluation.pinned import PINNED
+from ream.machine.bounded import check_bounded
 from ream.machine.documents import read_bytes
 
+CHAT_SECONDS = 10.0  # in which a chat template renders one short message; it takes a thousandth of that
 VERSIONS = ("lm_eval", "torch", "transformers")
 
 
@@ -114,20 +116,30 @@ def check_model(model: object, backend: str) -> None:
 
 
 def check_chat(tokenizer: object, chat_tasks: Sequence[str]) -> None:
-    """Refuse a tokenizer without a chat template if tasks need one.
+    """Refuse a tokenizer without a chat template if tasks need one, and a template that fails or does not end.
 
     Args:
         tokenizer: tokenizer of the model; None, which is not checked, if vLLM reads it from the checkpoint.
         chat_tasks: tasks whose prompts go through the chat template.
 
     Raises:
-        UserError: the tokenizer has no chat template; the message names the tasks.
+        UserError: the tokenizer has no chat template; the message names the tasks. Or the template, which is a program
+            of whoever made the model, fails, or takes too long or too much memory on one short message.
     """
-    if chat_tasks and tokenizer is not None and getattr(tokenizer, "chat_template", None) is None:
+    if not chat_tasks or tokenizer is None:
+        return
+    if getattr(tokenizer, "chat_template", None) is None:
         raise UserError(
             f"the model's tokenizer has no chat template, but the suite needs one for {', '.join(chat_tasks)}; remove "
             "these tasks from the suite's chat_template"
         )
+    render: Any = getattr(tokenizer, "apply_chat_template", None)
+    messages = [{"role": "user", "content": "What is 2 + 2?"}]
+    check_bounded(
+        lambda: render(messages, tokenize=False, add_generation_prompt=True),
+        "the chat template of the model's tokenizer",
+        CHAT_SECONDS,
+    )
 
 
 @cache

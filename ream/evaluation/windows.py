@@ -88,8 +88,12 @@ def end_token(folder: Path) -> int | None:
     """The first end-of-text id in a model's config; None where the config names none.
 
     Raises:
-        UserError: config.json is missing or not JSON.
+        UserError: see `read_config`.
     """
     config = read_config(folder / "config.json")
-    end: int | list[int] | None = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
+    levels = (config, config.get("text_config") or {})
+    ends: list[int | list[int]] = [
+        level["eos_token_id"] for level in levels if level.get("eos_token_id") not in (None, [])
+    ]
+    end: int | list[int] | None = next(iter(ends), None)
     return end[0] if isinstance(end, list) else end

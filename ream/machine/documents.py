@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 MIB = 1024**2
 MOST_BYTES = 256 * MIB  # of a file of text or JSON: the index and the tokenizer of the largest models have 30 MiB
-MOST_YAML_BYTES = MIB  # of a YAML file, which is parsed a thousand times as slowly
+MOST_YAML_BYTES = MIB // 2  # of a YAML file, which is parsed a thousand times as slowly
 DEEPEST = 100  # levels of lists and tables
 LONGEST_NUMBER = 100  # characters of a number in YAML
-MOST_NODES = 100_000  # values of a YAML document, each counted as often as aliases repeat it
+MOST_NODES = 20_000  # values of a YAML document, each counted as often as aliases repeat it
 NO_FILE = "is not a regular file; put the file in its place"
+MANY = f"{{where}} has more than {MOST_NODES:,} values, with those that aliases repeat; write fewer"
 SHOWN = 200  # characters of a parser's message
 
 
@@ -123,9 +124,20 @@ def parse_yaml(text: str, where: str, loader: "type[yaml.SafeLoader] | None" = N
     """
     import yaml
 
+    class Counting(loader or yaml.SafeLoader):  # type: ignore[misc]
+        """Stops at too many values, before they take time."""
+
+        nodes = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.nodes += 1
+            if self.nodes > MOST_NODES:
+                raise UserError(MANY.format(where=where))
+            return super().compose_node(parent, index)
+
     reader: Any = None
     try:
-        reader = (loader or yaml.SafeLoader)(text)
+        reader = Counting(text)
         node = reader.get_single_node()
         if node is None:
             return None
@@ -162,7 +174,7 @@ def _check_node(root: "yaml.Node", where: str) -> None:
         pairs = node.value if isinstance(node, yaml.MappingNode) else [(item,) for item in node.value]
         total = 1 + sum(size(part, depth + 1) for pair in pairs for part in pair)
         if total > MOST_NODES:
-            raise UserError(f"{where} has more than {MOST_NODES:,} values, repeated by aliases or not; write fewer")
+            raise UserError(MANY.format(where=where))
         unfinished.remove(id(node))
         sizes[id(node)] = total
         return total

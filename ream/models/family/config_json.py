@@ -12,7 +12,6 @@ from pydantic import Field
 
 from ream.errors import UserError
 from ream.machine.files import read_table
-from ream.models.family.families import family_of
 from ream.models.family.family import Family
 from ream.models.quantization.config_types import Lenient, Names, validated
 from ream.models.storage.checkpoint import MOST_CONFIG_BYTES
@@ -142,13 +141,13 @@ class Config(TextConfig):
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The content of the config.json of a known family, checked.
+    """The content of a config.json, whose keys have the types and ranges that the known families give them.
 
     Raises:
-        UserError: see `read_table`, `family_of` and `check_config`.
+        UserError: see `read_table` and `check_config`.
     """
     config = read_table(path, MOST_CONFIG_BYTES)
-    check_config(config, family_of(config, str(Path(path).parent)), str(path))
+    validated(Config, config, str(path))
     return config
 
 
