@@ -52,9 +52,10 @@ def test_a_regular_expression_that_its_library_gives_up(content, tmp_path, monke
     """On the probe or, if that does not trigger it, on the text."""
     (tmp_path / "tokenizer.json").write_text(splitting(content, ENDLESS))
     refused(lambda: load_encoder(str(tmp_path), None, False), "tokenizer.json cannot be used: PanicException")
+    text = tokenizer_check.PROBE
     monkeypatch.setattr(tokenizer_check, "PROBE", "x")
     encode = load_encoder(str(tmp_path), None, False).encode
-    refused(lambda: encode("a" * 64), "tokenizer.json cannot be used: ", "regex", "fetch it again")
+    refused(lambda: encode(text), "tokenizer.json cannot be used: ", "Regex", "fetch it again")
 
 
 def test_a_tokenizer_that_takes_too_long(content, tmp_path, monkeypatch):
