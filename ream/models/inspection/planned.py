@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import torch
 
 from ream.errors import UserError
-from ream.models.family.config_json import read_config
+from ream.models.family.config_json import check_config, read_config
+from ream.models.family.config_sizes import sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family
 from ream.models.family.modelling import explained, model_config
@@ -52,6 +53,8 @@ class PlannedCheckpoint(Checkpoint):
         self.headers: dict[str, bytes] = {}
         self.form = format_of(self.config, str(self.folder / "config.json"))
         family, dtype = family_of(self.config, str(self.folder)), stored_dtype(self.config)
+        check_config(self.config, family, str(self.folder / "config.json"))
+        sizes_in(self.config, family, str(self.folder))
         levels = [self.config, family.numbers(self.config)]
         kept = left_plain(next((level[key] for level in levels for key in KEYS if level.get(key)), {}))
         for name, shape, matrix in _tensors(self, family, trust_remote_code):
