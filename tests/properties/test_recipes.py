@@ -114,3 +114,19 @@ def test_values_of_arrays(cases, recipe_path, applied):
     )
     outcomes = run(check, drawn, cases)
     assert min(outcomes.lines, outcomes.results) > cases / 40
+
+
+@cases(60)
+def test_the_list_of_an_outputs_files(cases, recipe_path, applied, tmp_path):
+    """`ream verify` of an output whose ream.json somebody has changed."""
+    applied(recipe_path)
+    out = tmp_path / "out"
+    value, before = json.loads((out / "ream.json").read_text()), tree(tmp_path)
+
+    def check(text):
+        (out / "ream.json").write_text(text, encoding="utf-8", errors="surrogatepass")
+        verify(out)
+
+    outcomes = run(check, json_texts(value), cases)
+    assert outcomes.lines > 0
+    assert tree(tmp_path).keys() == before.keys()

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from ream.errors import UserError
+from ream.machine.bounded import check_bounded
 from ream.models.family.config_json import check_config, read_config
 from ream.models.family.config_sizes import sizes_in
 from ream.models.family.families import family_of
@@ -57,7 +58,11 @@ class PlannedCheckpoint(Checkpoint):
         sizes_in(self.config, family, str(self.folder))
         levels = [self.config, family.numbers(self.config)]
         kept = left_plain(next((level[key] for level in levels for key in KEYS if level.get(key)), {}))
-        for name, shape, matrix in _tensors(self, family, trust_remote_code):
+        needed = list(_tensors(self, family, trust_remote_code))
+        check_bounded(  # its regular expressions are a stranger's
+            lambda: [kept(name) for name, _, _ in needed], f"quantization_config of {self.folder / 'config.json'}"
+        )
+        for name, shape, matrix in needed:
             parts = {"": Planned(dtype, shape)}
             if self.form is not None and matrix and not kept(name.removesuffix(".weight")):
                 parts = self.form.planned(shape)

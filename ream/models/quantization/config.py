@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ream.errors import UserError
-from ream.models.quantization.config_types import Quantization, validated
+from ream.models.quantization.config_types import SHOWN, Quantization, validated
 from ream.models.quantization.names import Format
 
 KEYS = ("quantization_config", "compression_config")  # the latter is of compressed-tensors' first releases
@@ -66,10 +66,13 @@ def left_plain(config: Mapping[str, Any]) -> Callable[[str], bool]:
 
     Args:
         config: the quantization_config. It lists names of modules (whole, or parts of them between dots, so that all
-            modules inside are meant, too) and, after ``re:``, regular expressions.
+            modules inside are meant, too) and, after ``re:``, regular expressions, which may take exponential time.
+
+    Raises:
+        UserError: a regular expression is not one.
     """
     entries = [str(entry) for key in LEFT_OUT for entry in config.get(key) or ()]
-    patterns = [re.compile(entry.removeprefix("re:")) for entry in entries if entry.startswith("re:")]
+    patterns = [_pattern(entry.removeprefix("re:")) for entry in entries if entry.startswith("re:")]
     plain = [entry for entry in entries if not entry.startswith("re:")]
 
     def check(module: str) -> bool:
@@ -77,6 +80,16 @@ def left_plain(config: Mapping[str, Any]) -> Callable[[str], bool]:
         return any(f".{entry}." in dotted for entry in plain) or any(pattern.match(module) for pattern in patterns)
 
     return check
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A compiled regular expression of a quantization_config."""
+    try:
+        return re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(
+            f"quantization_config lists {text[:SHOWN]!r}, which is not a regular expression ({error}); correct it"
+        ) from None
 
 
 def _levels(config: Mapping[str, Any]) -> list[Any]:
