@@ -186,7 +186,7 @@ def _write_contents_and_index(
 
 
 def _index(original: Path, weight_map: dict[str, str], size: int, parameters: int) -> str:
-    """The index of the output; the original's text where it says the same.
+    """The index of the output; the original's text where its names and size are right.
 
     Args:
         original: path of the original's index, which may be missing.
@@ -195,10 +195,10 @@ def _index(original: Path, weight_map: dict[str, str], size: int, parameters: in
         parameters: of the output.
     """
     index = read_index(original) if original.exists() else Index({}, {})
+    if index.weight_map == weight_map and index.metadata.get("total_size", size) == size:
+        return original.read_text(encoding="utf-8")
     metadata = {**index.metadata, "total_size": size}
     if "total_parameters" in metadata:
         metadata["total_parameters"] = parameters
-    if index == Index(weight_map, metadata):
-        return original.read_text(encoding="utf-8")
     content = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
