@@ -14,6 +14,7 @@ from flows.settings import HOST, PORT, check_server, prepare, repository
 from ream.commands.cli import main
 from ream.errors import UserError
 from ream.machine.files import replacing
+from ream.params.agreed import agreed_params
 
 app = typer.Typer(
     help="Run the graph of dvc.yaml with Prefect.",
@@ -61,6 +62,7 @@ def run(
     values = parse_assignments(set_param or [])
     if values:
         change_params(root / "params.yaml", values)
+    agreed_params(root / "params.yaml")
     server = None if os.environ.get("PREFECT_API_URL") else Server(root, light=True)
     if server is not None:
         # Registered before Prefect's own handlers, and so called after them: they still send to the server.

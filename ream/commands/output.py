@@ -18,5 +18,6 @@ def warn(text: str) -> None:
 
 
 def print_error(line: str) -> None:
-    """Print a user's error on stderr, in one line."""
-    print(f"error: {line}", file=sys.stderr)
+    """Print a user's error on stderr, in one line; names from files may have characters that a terminal obeys."""
+    shown = line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    print(f"error: {shown}", file=sys.stderr)

@@ -58,12 +58,12 @@ class StageEntry:
         return [tuple(key.format(**names) for key in setting.split(".")) for setting in self.settings]
 
 
-CODE = "code"  # the stage that all others depend on
 CELL = ("mix", "method", "experts")
 GRID = ("run.one_shot", "run.sequential", "run.extra", "run.experts")
 SCORING = ("suites.{suite}", "evaluation", "compute", "merge.dtype")
 STAGES = {
-    CODE: StageEntry(),
+    "names": StageEntry(settings=("local", "run", "exports")),  # all others depend on it, through the next
+    "code": StageEntry(),
     "watch": StageEntry(("local",), settings=("local.{local}",)),
     "inputs": StageEntry(
         settings=("model.path", "local", "sources", "run.sources", "evaluation.include", "report.published", "imports")
@@ -176,7 +176,8 @@ def run_stage(
     from ream.machine.scratch import remove_abandoned
     from ream.machine.starter import DVC
     from ream.params import load_params
-    from ream.workspace.codes import checked_code, held_code
+    from ream.params.agreed import agreed_params
+    from ream.workspace.codes import WITHOUT, checked_code, held_code
     from ream.workspace.costs import recorded
     from ream.workspace.held_settings import check_written, discarding, held
     from ream.workspace.outputs import OUTPUTS
@@ -191,11 +192,11 @@ def run_stage(
         raise UserError(f"stage {name} takes {entry.usage}; given: {shown}")
     if ranks is not None:
         _check_distributed(name, options)
-    params = load_params(params_path)
+    params = agreed_params(params_path) if name == "names" else load_params(params_path)
     own = entry.entries(params, options)
     if DVC in os.environ:
         check_written(params_path, entries_of_all(params) if name == "check" else own)
-    code = "" if name == CODE else checked_code(workspace, name)
+    code = "" if name in WITHOUT else checked_code(workspace, name)
     whole = StageOptions(**options, code=code, ranks=ranks)
     run: Run = importlib.import_module(f"ream.stages.{name}").run
     if ranks is not None:
