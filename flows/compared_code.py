@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flows.checked_params import check_params
 from flows.child import with_programs
 from ream.commands.output import print_error
 from ream.errors import UserError
 from ream.machine.files import read_json
-from ream.params.agreed import agreed_params
 from ream.workspace.codes import fingerprints
 from ream.workspace.layout import Workspace
 
@@ -26,7 +26,7 @@ def compare_code(root: Path) -> None:
     Raises:
         UserError: params.yaml is not valid, or the stage code fails.
     """
-    agreed_params(root / "params.yaml")
+    check_params(root)
     workspace = Workspace(root / "artifacts")
     recorded = {path.stem: read_json(path) for path in workspace.codes.glob("*.json")}
     if not recorded or not workspace.names.exists() or recorded == fingerprints():

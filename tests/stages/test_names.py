@@ -94,7 +94,8 @@ def attacked(folder, name):
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_what_make_repro_and_every_flow_begin_with_refuses_the_name(name, tmp_path):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for file in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / file, tmp_path)
     attacked(tmp_path, name)
     refused(lambda: compare_code(tmp_path), EVIL)
 

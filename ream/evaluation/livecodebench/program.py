@@ -90,7 +90,7 @@ def wait_for_threads() -> None:
     """
     if executors := sys.modules.get("concurrent.futures.thread"):
         executors._python_exit()  # ends the workers that wait for work; what the interpreter calls, too
-        executors._shutdown = False  # the next test case may use executors
+        executors._shutdown = False  # type: ignore[attr-defined]  # the next test case may use executors
     if threading := sys.modules.get("threading"):
         while others := [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]:
             others[0].join()
