@@ -161,15 +161,21 @@ class Program:
 def kill_all_of(folder: str) -> None:
     """Kill until no process is left whose environment names a program's folder, as that of all its processes does.
 
-    This is for a supervisor that the program has killed, which only works without a PID namespace. A process that was
-    also started with another environment is not found.
+    This is for a program that has killed its supervisor, which it can only without a PID namespace. A process that was
+    started with another environment is not found, and after END seconds those that do not die are left.
     """
-    mark = f"={folder}/".encode()
-    while found := [process for process in os.listdir("/proc") if process.isdigit() and mark in _environment(process)]:
+    end = time.monotonic() + END
+    while (found := processes_of(folder)) and time.monotonic() < end:
         for process in found:
             with suppress(ProcessLookupError):
-                os.kill(int(process), signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
         time.sleep(0.01)
+
+
+def processes_of(folder: str) -> list[int]:
+    """The processes whose environment names a program's folder."""
+    mark = f"={folder}/".encode()
+    return [int(process) for process in os.listdir("/proc") if process.isdigit() and mark in _environment(process)]
 
 
 def _environment(process: str) -> bytes:

@@ -14,6 +14,7 @@ from ream.evaluation.livecodebench import sandbox
 from ream.evaluation.livecodebench.cases import Case
 from ream.evaluation.livecodebench.sandbox import Limits, Program
 from ream.evaluation.livecodebench.scoring import verdict_on
+from ream.evaluation.livecodebench.supervisor import tasks_below
 from tests.tiny import ROOT
 
 LIMITS = Limits(seconds=2, memory=1 << 30, output=1 << 20)
@@ -269,14 +270,12 @@ THREADS = "import threading, time\nfor _ in range(400):\n    threading.Thread(ta
 
 @pytest.mark.parametrize("source", [BOMB, THREADS], ids=["processes", "threads"])
 def test_too_many_processes_or_threads_end_a_program(source, supervised):
-    limits, begin = Limits(seconds=5, memory=1 << 34, processes=32), time.monotonic()
+    limits, begin = Limits(seconds=2, memory=1 << 34, processes=32), time.monotonic()
     with Program(source, "", limits) as program:
-        assert program.answer("")[0] == "error"
+        assert program.answer("")[0] in ("error", "time limit")  # the latter where the kernel refuses a fork
         assert time.monotonic() - begin < 4
-        mark = f"={program._folder.name}/".encode()
-    assert not [
-        process for process in os.listdir("/proc") if process.isdigit() and mark in sandbox._environment(process)
-    ]
+        assert len(list(tasks_below(program._process.pid))) <= 32
+    assert sandbox.processes_of(program._folder.name) == []
 
 
 def test_a_program_may_have_some_threads(supervised):
