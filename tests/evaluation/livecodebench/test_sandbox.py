@@ -248,9 +248,8 @@ def test_whatever_a_program_does_to_those_above_nothing_of_it_lives_on(supervise
     assert not path.exists()
 
 
+@pytest.mark.parametrize("supervised", ["namespace"], indirect=True)
 def test_in_a_namespace_no_process_outside_can_be_signalled(supervised):
-    if supervised == "subreaper":
-        pytest.skip("there is no namespace")
     with subprocess.Popen(["sleep", "60"]) as other:
         source = f"import os\ntry:\n    os.kill({other.pid}, 9)\nexcept ProcessLookupError:\n    print('not there')"
         assert verdict_on(source, "", [Case("", "not there")], LIMITS) == "passed"
