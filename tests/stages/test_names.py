@@ -11,9 +11,7 @@ from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
 
 from flows.compared_code import compare_code
-from ream.errors import UserError
 from ream.params import load_params
-from ream.params.agreed import agreed_params
 from tests.graphs import ROOT, environment
 from tests.models.storage.test_checkpoint import refused
 
@@ -137,26 +135,14 @@ def test_make_repro_and_the_flow_end_with_one_line(command, folder):
     assert not (folder / "PWNED").exists()
 
 
-DIFFERENT = [
-    ("seed: 0", "seed: 010", "section 'calibration'"),
-    ("seed: 0", "seed: 0\n  seed: 1", "DVC cannot read it"),
-    ("seed: 0", "seed: 0o7", "seed"),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "message"), DIFFERENT)
-def test_a_file_that_dvc_reads_otherwise_is_refused(old, new, message, tmp_path):
-    text = (ROOT / "params.yaml").read_text()
-    assert old in text
-    path = tmp_path / "params.yaml"
-    path.write_text(text.replace(old, new, 1))
-    with pytest.raises(UserError, match=message):
-        agreed_params(path)
-
-
-def test_all_params_files_are_read_alike():
-    for path in [ROOT / "params.yaml", *(ROOT / "params").glob("*.yaml")]:
-        agreed_params(path)
+def test_artifacts_of_before_the_stage_are_left_to_dvc_repro(folder):
+    """DVC cannot run the stage code alone where what it depends on is missing."""
+    record = folder / "artifacts" / "code" / "model.json"
+    record.unlink()  # DVC's cache may be linked
+    record.write_text("{}")
+    (folder / "artifacts" / "names.json").unlink()
+    compare_code(folder)
+    assert record.read_text() == "{}"
 
 
 def test_a_new_name_makes_nothing_else_run(folder):
