@@ -17,6 +17,7 @@ This keeps programs with mistakes in check. It is not a security boundary: the c
 import ctypes
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -62,7 +63,7 @@ def be_init(command: list[str], passed: Sequence[int], processes: int) -> None:
         processes: limit of the number of processes and threads, where the kernel counts those of this namespace alone.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getpid() == 1 and tuple(map(int, os.uname().release.split(".")[:2])) >= OWN_COUNT:
+    if os.getpid() == 1 and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= OWN_COUNT:
         _limit(resource.RLIMIT_NPROC, processes)
     silent = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
     child = os.posix_spawn(command[0], command, os.environ, file_actions=silent)
