@@ -61,7 +61,7 @@ class StageEntry:
 CODE = "code"  # the stage that all others depend on
 CELL = ("mix", "method", "experts")
 GRID = ("run.one_shot", "run.sequential", "run.extra", "run.experts")
-SCORING = ("suites.{suite}", "evaluation", "compute", "merge.dtype")
+SCORING = ("suites.{suite}", "evaluation", "compute", "merge.dtype", "model.special_tokens")
 STAGES = {
     CODE: StageEntry(),
     "watch": StageEntry(("local",), settings=("local.{local}",)),
@@ -72,7 +72,9 @@ STAGES = {
         settings=("model", "grouping", "methods", "run", "suites.{suite}", "evaluation.allow_code_execution")
     ),
     "model": StageEntry(settings=("model",)),
-    "calibration": StageEntry(("source",), settings=("sources.{source}", "calibration", "rank")),
+    "calibration": StageEntry(
+        ("source",), settings=("sources.{source}", "calibration", "rank", "model.special_tokens")
+    ),
     "statistics": StageEntry(
         ("source",),
         optional=("shard", "shards"),
@@ -97,7 +99,9 @@ STAGES = {
         ),
         distributed=True,
     ),
-    "items": StageEntry(settings=("suites.{suite}", "evaluation.seed", "evaluation.allow_code_execution")),
+    "items": StageEntry(
+        settings=("suites.{suite}", "evaluation.seed", "evaluation.allow_code_execution", "model.special_tokens")
+    ),
     "evaluate": StageEntry(optional=CELL, settings=SCORING),  # without a cell, the original
     "rank": StageEntry(("mix",), settings=("compute", "run.sources", *GRID)),
     "merge": StageEntry(("export",), settings=("exports.{export}", "merge")),

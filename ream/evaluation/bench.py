@@ -54,7 +54,8 @@ class Bench:
         stored = read_windows(windows) if suite.loss else {}
         self.windows = {source: stored[source] for source in suite.loss}
         items = windows.parent
-        self.harness = Harness(suite, params.evaluation, items if items.exists() else None)
+        items_or_none = items if items.exists() else None
+        self.harness = Harness(suite, params.evaluation, items_or_none, params.model.special_tokens)
         self.tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.folder, trust_remote_code=params.model.trust_remote_code
         )
@@ -128,6 +129,7 @@ def scoring_settings(params: Params) -> dict[str, Any]:
         "suite": params.evaluation.suite,
         "tasks": params.suites[params.evaluation.suite].model_dump(),
         "evaluation": params.evaluation.model_dump(),
+        "special_tokens": params.model.special_tokens,
         "compute": params.compute.model_dump(),
     }
 

@@ -24,13 +24,20 @@ BOOTSTRAP = 1000  # resamples for the standard errors that lm-eval has no formul
 class Harness:
     """The tasks of a suite, found and loaded once for all models that are scored on them."""
 
-    def __init__(self, suite: params.Suite, evaluation: params.Evaluation, items: Path | None) -> None:
+    def __init__(
+        self,
+        suite: params.Suite,
+        evaluation: params.Evaluation,
+        items: Path | None,
+        special_tokens: str = "tokenizer",
+    ) -> None:
         """Find the tasks, and refuse those that cannot run.
 
         Args:
             suite: the suite; its ``mc`` and ``gen`` tasks are run, its ``loss`` belongs to `ream.evaluation.loss`.
             evaluation: how to run it.
             items: folder of the demo tasks' items (stage items); None if the suite has no such tasks.
+            special_tokens: ``tokenizer`` encodes prompts with the tokens that the tokenizer adds, ``none`` without.
 
         Raises:
             UserError: a task is unknown, or executes code without evaluation.allow_code_execution; or the backend is
@@ -44,7 +51,8 @@ class Harness:
             for name in self.names:
                 if tasks.runs_code(name, self._managers[name]):
                     check_code_execution(name, evaluation.allow_code_execution)
-        self.settings = {name: task_settings(name, suite, evaluation, items) for name in self.names}
+        self.settings = {name: task_settings(name, suite, evaluation, items, special_tokens) for name in self.names}
+        self._special_tokens = special_tokens
         self._loaded: dict[str, LoadedTasks] = {}
         self._encodings: Encodings = {}
 
@@ -110,6 +118,7 @@ class Harness:
                 options.batch_size,
                 options.max_length,
                 options.seed,
+                None if self._special_tokens == "tokenizer" else False,
                 self._encodings,
             )
             for name in names:
@@ -148,18 +157,19 @@ def _language_model(
     batch_size: int,
     max_length: int | None,
     seed: int,
+    add_special_tokens: bool | None,
     encodings: Encodings,
 ) -> "LM":
-    """The model as lm-eval asks it."""
+    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``."""
     if backend == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
-        return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed)
+        return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens)
     from ream.evaluation.shared_context import SharedContextLM
 
     assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
     assert tokenizer is not None, "the backend hf takes a tokenizer"
-    return SharedContextLM(model, tokenizer, batch_size, max_length, encodings)
+    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings)
 
 
 def _run(lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], allow_code: bool) -> dict[str, Any]:

@@ -16,7 +16,11 @@ VERSIONS = ("lm_eval", "torch", "transformers")
 
 
 def task_settings(
-    name: str, suite: params.Suite, evaluation: params.Evaluation, items: Path | None = None
+    name: str,
+    suite: params.Suite,
+    evaluation: params.Evaluation,
+    items: Path | None = None,
+    special_tokens: str = "tokenizer",
 ) -> dict[str, Any]:
     """All that a task's score depends on besides the model: the suite's settings, or else the pinned ones.
 
@@ -33,6 +37,7 @@ def task_settings(
         "generation": dict(pinned.generation) if pinned is not None else {},
         "chat_template": name in suite.chat_template,
         "limit": suite.limit,
+        "special_tokens": special_tokens,
         "max_length": evaluation.max_length,
         "backend": evaluation.backend,
         "seed": evaluation.seed,

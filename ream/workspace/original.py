@@ -23,8 +23,7 @@ class Original:
     @property
     def vocabulary(self) -> int:
         """The number of token ids."""
-        size: int = self.architecture.family.numbers(self.checkpoint.config)["vocab_size"]
-        return size
+        return self.architecture.family.vocabulary(self.checkpoint.config)
 
 
 def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
