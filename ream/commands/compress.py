@@ -145,6 +145,7 @@ def _run(
     """Run all stages of a cell and write the checkpoint."""
     from ream.commands.estimate import check_run
     from ream.commands.resume import begin
+    from ream.compress.rarely_routed import recipe_remark
     from ream.machine.files import sweep
     from ream.models.family.complete import check_complete
     from ream.models.inspection.manifest import manifest_of
@@ -169,10 +170,11 @@ def _run(
     if ranks is not None:
         ranks.meet(PREPARED, True)
     _decide(params, workspace, cell, options, say)
+    recipe = load_recipe(workspace.recipe(*cell))
     parameters = write_checkpoint(
         original.checkpoint,
         original.architecture,
-        load_recipe(workspace.recipe(*cell)),
+        recipe,
         out,
         unquantised=params.merge.dtype != "original",
         shard_gb=params.merge.shard_gb,
@@ -180,6 +182,8 @@ def _run(
     )
     before = original.manifest.parameters
     say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a model card and the recipe")
+    if rare := recipe_remark(recipe.layers):
+        warn(rare)
 
 
 def _options(params: "Params", cell: Cell, ranks: "Ranks | None") -> StageOptions:

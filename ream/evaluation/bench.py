@@ -39,14 +39,16 @@ class Bench:
             scratch: folder of temporary files, in which checkpoints are written for vLLM.
 
         Raises:
-            UserError: see `Harness` and `read_windows`.
+            UserError: the model has no tokenizer; or see `Harness` and `read_windows`.
         """
         from transformers import AutoTokenizer
 
+        from ream.calibration.tokenizer import check_tokenizer
         from ream.evaluation.harness import Harness
         from ream.evaluation.windows import read_windows
         from ream.models.runtime import runtime
 
+        check_tokenizer(str(checkpoint.folder))
         self.params, self.checkpoint, self.architecture, self.digest = params, checkpoint, architecture, digest
         self.scratch = scratch
         self.device, self.dtype = runtime(*params.compute.placement)
