@@ -59,6 +59,9 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
 
     from ream.evaluation.bench import Bench, scoring_settings, summary, versions
     from ream.evaluation.scores import Scores, write_scores
+    from ream.evaluation.settings import check_backend
+    from ream.evaluation.suite_checks import check_suite
+    from ream.machine.files import check_replaceable
     from ream.machine.scratch import scratch, without_workspace
     from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import check_recipe
@@ -68,6 +71,11 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     from ream.workspace.options import StageOptions
     from ream.workspace.original import open_original
 
+    if out is not None:
+        check_replaceable(out)
+    suite = params.suites[params.evaluation.suite]
+    check_suite(suite, params.evaluation)
+    check_backend(params.evaluation.backend)
     loaded = None if recipe is None else load_recipe(recipe)
     manifest = manifest_of(params.model.path)
     if loaded is not None:
@@ -75,9 +83,10 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     with scratch(without_workspace()) as folder:
         workspace = Workspace(folder)
         manifest.save(workspace.manifest)
-        if _needs_items(params.suites[params.evaluation.suite], Path(params.evaluation.include)):
+        if _needs_items(suite, Path(params.evaluation.include)):
             say(items.run(params, workspace, StageOptions()))
         original = open_original(workspace)
+        check_suite(suite, params.evaluation, original.limits)
         bench = Bench(
             params,
             workspace.windows,

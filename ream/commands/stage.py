@@ -69,7 +69,15 @@ STAGES = {
         settings=("model.path", "local", "sources", "run.sources", "evaluation.include", "report.published", "imports")
     ),
     "check": StageEntry(
-        settings=("model", "grouping", "methods", "run", "suites.{suite}", "evaluation.allow_code_execution")
+        settings=(
+            "model",
+            "grouping",
+            "methods",
+            "run",
+            "suites.{suite}",
+            "evaluation.allow_code_execution",
+            "evaluation.include",
+        )
     ),
     "model": StageEntry(settings=("model",)),
     "calibration": StageEntry(
@@ -100,7 +108,13 @@ STAGES = {
         distributed=True,
     ),
     "items": StageEntry(
-        settings=("suites.{suite}", "evaluation.seed", "evaluation.allow_code_execution", "model.special_tokens")
+        settings=(
+            "suites.{suite}",
+            "evaluation.seed",
+            "evaluation.allow_code_execution",
+            "evaluation.include",
+            "model.special_tokens",
+        )
     ),
     "evaluate": StageEntry(optional=CELL, settings=SCORING),  # without a cell, the original
     "rank": StageEntry(("mix",), settings=("compute", "run.sources", *GRID)),

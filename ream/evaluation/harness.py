@@ -8,11 +8,12 @@ from ream import params
 from ream.errors import UserError
 from ream.evaluation import tasks
 from ream.evaluation.lm_eval_state import code_execution, quiet, seed_global_streams
-from ream.evaluation.lm_eval_types import Encodings, LoadedTasks, TaskManager
-from ream.evaluation.pinned import PINNED
+from ream.evaluation.lm_eval_types import Encodings, LoadedTasks
+from ream.evaluation.prepared import answer_tokens, prepared
 from ream.evaluation.scores import suite_means
 from ream.evaluation.settings import check_backend, check_chat, check_code_execution, check_model, task_settings
 from ream.evaluation.store import ResultStore
+from ream.evaluation.suite_checks import check_generation
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -56,6 +57,31 @@ class Harness:
         self._loaded: dict[str, LoadedTasks] = {}
         self._encodings: Encodings = {}
 
+    def load(self, progress: ResultStore | None, positions: int | None = None) -> None:
+        """Load the tasks that have no result yet, with their data, so that what cannot run fails before a model runs.
+
+        Args:
+            progress: store of finished results.
+            positions: the most tokens of question and answer together; None for no limit.
+
+        Raises:
+            UserError: a task lacks data, packages or the metric, executes code without being allowed to, or generates
+                more tokens than there are positions.
+        """
+        finished, allowed = self._finished(progress), self.evaluation.allow_code_execution
+        with quiet(), code_execution(allowed):
+            for name in (name for name in self.names if name not in finished):
+                if name not in self._loaded:
+                    self._loaded[name] = prepared(name, self._managers[name], self.settings[name], allowed)
+                for task in self._loaded[name]["tasks"].values():
+                    if task.OUTPUT_TYPE == "generate_until":
+                        check_generation(name, answer_tokens(task), positions)
+
+    def _finished(self, progress: ResultStore | None) -> dict[str, dict[str, Any]]:
+        """The results in the store."""
+        done = {name: progress.read(name, self.settings[name]) for name in self.names} if progress is not None else {}
+        return {name: result for name, result in done.items() if result is not None}
+
     def score(
         self,
         model: "PreTrainedModel | str | Path",
@@ -64,7 +90,7 @@ class Harness:
     ) -> dict[str, Any]:
         """Scores of a model on the tasks of the suite.
 
-        All tasks are loaded before the model runs for the first time, so that a task that cannot run fails early.
+        All tasks are loaded (`load`) before the model runs for the first time.
 
         Args:
             model: a causal language model of transformers; for the backend vllm a checkpoint folder or hub id.
@@ -82,13 +108,10 @@ class Harness:
         """
         check_model(model, self.evaluation.backend)
         check_chat(tokenizer, self.suite.chat_template)
-        results: dict[str, dict[str, Any]] = {}
-        for name in self.names:
-            done = progress.read(name, self.settings[name]) if progress is not None else None
-            if done is not None:
-                results[name] = done
+        results = self._finished(progress)
         missing = [name for name in self.names if name not in results]
         if missing:
+            self.load(progress)
             results |= self._computed(missing, model, tokenizer, progress)
         values = {name: result["value"] for name, result in results.items()}
         return {
@@ -106,11 +129,6 @@ class Harness:
         """Results of the named tasks; a result is stored as soon as its task has finished."""
         options, results = self.evaluation, {}
         with quiet(), code_execution(options.allow_code_execution):
-            for name in names:
-                if name not in self._loaded:
-                    self._loaded[name] = _prepared(
-                        name, self._managers[name], self.settings[name], options.allow_code_execution
-                    )
             lm = _language_model(
                 model,
                 tokenizer,
@@ -126,28 +144,6 @@ class Harness:
                 if progress is not None:
                     progress.write(name, self.settings[name], results[name])
         return results
-
-
-def _prepared(name: str, manager: TaskManager, settings: dict[str, Any], allow_code: bool) -> LoadedTasks:
-    """Load a task, or the tasks of a group, with its data and set it up as ``settings`` say.
-
-    Raises:
-        UserError: the task executes code and that is not allowed, it lacks data or packages, or it has no such metric.
-    """
-    seed_global_streams(settings["seed"])
-    loaded = tasks.load_task(name, manager)
-    for task in loaded["tasks"].values():
-        if getattr(task, "UNSAFE_CODE", False):
-            check_code_execution(name, allow_code)
-        shots = settings["num_fewshot"]
-        task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
-        task.set_fewshot_seed(settings["seed"])
-        if settings["generation"]:
-            task.set_config("generation_kwargs", settings["generation"], update=True)
-        known = [str(metric) for metric in task.aggregation()]
-        if name not in PINNED and settings["metric"] not in (None, *known):
-            raise UserError(f"metric '{settings['metric']}' of task '{name}' is unknown; it has: {', '.join(known)}")
-    return loaded
 
 
 def _language_model(

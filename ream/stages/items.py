@@ -6,7 +6,7 @@ from typing import get_args
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import unknown
 from ream.evaluation.demo.items import TASKS, HeldOut, build_items
-from ream.evaluation.settings import check_suite
+from ream.evaluation.suite_checks import check_suite
 from ream.evaluation.windows import end_token, held_out_windows, write_windows
 from ream.machine.files import building
 from ream.models.family.limits import limits_of
@@ -44,7 +44,7 @@ def write_items(params: Params, out: Path, model: Path) -> str:
             which is not allowed: this stage runs before hours of work, the evaluation after them.
     """
     suite = params.suites[params.evaluation.suite]
-    check_suite(suite, params.evaluation.allow_code_execution)
+    check_suite(suite, params.evaluation)
     for source in suite.loss:
         if source not in SOURCES:
             raise unknown(f"suites.{params.evaluation.suite}.loss: source", source, SOURCES, "the built-in text")

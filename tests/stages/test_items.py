@@ -3,6 +3,7 @@ import json
 import pytest
 
 from ream.errors import UserError
+from ream.evaluation.suite_checks import OFFLINE
 from ream.evaluation.windows import end_token, read_windows
 from ream.params import Params, parse_params
 from ream.stages.items import write_items
@@ -23,6 +24,13 @@ def settings(suite, **model) -> Params:
             "run": {"sources": ["math"], "mixes": [], "one_shot": [], "sequential": [], "experts": [1]},
         }
     )
+
+
+@pytest.fixture(autouse=True)
+def _online(monkeypatch):
+    """The suites name data sets of the hub, which this stage does not read."""
+    for name in OFFLINE:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
