@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ream.commands.ending import GOES_ON
 from ream.commands.options import (
     Device,
     Experts,
@@ -22,7 +23,6 @@ from ream.commands.options import (
 )
 from ream.commands.output import warn
 from ream.commands.request import Cell, Request, check_shards, params_file, requested, sources_of
-from ream.errors import UserError
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 
@@ -84,9 +84,7 @@ def compress_model(
     warn: Callable[[str], None],
     ranks: "Ranks | None" = None,
 ) -> None:
-    """Compress a model and write it; the same request continues an interrupted run.
-
-    Finished work lies in a hidden folder beside the output until the output is complete.
+    """Compress a model and write it; the same request continues an interrupted run, from a folder beside the output.
 
     Args:
         request: what to do.
@@ -125,8 +123,10 @@ def compress_model(
             check_output(request.out)
             try:
                 _run(params, workspace, cell, request.out, settings, say, warn, ranks)
-            except UserError:
-                if not workspace.has_finished_layers():
+            except BaseException as error:
+                if workspace.has_finished_layers():
+                    error.add_note(GOES_ON)
+                else:
                     remove(workspace)
                 raise
         remove(workspace)
@@ -209,9 +209,8 @@ def _draw_text(params: "Params", workspace: Workspace, cell: Cell, say: Callable
     for source in sources_of(params, cell.mix):
         resumed = workspace.has_finished_layers() and workspace.calibration(source).exists()
         if resumed and isinstance(params.sources[source], HubSource):
-            say(
-                f"{source}: the interrupted run's sequences are used again"
-            )  # the hub may have changed, or be out of reach
+            line = f"{source}: the interrupted run's sequences are used again"  # the hub may have changed, or be away
+            say(line)
         else:
             say(calibration.run(params, workspace, StageOptions(source=source)))
     if params.method(cell.method).sequential:

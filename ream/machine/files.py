@@ -7,15 +7,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from ream.errors import UserError
+from ream.machine.unwritten import CANNOT_WRITE, not_written
 
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 DEEPEST = 100  # levels of a JSON object
 
 
@@ -38,37 +38,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an error of its own
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path} cannot be written: {reason}; free space or choose another folder") from error
+        raise not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def check_replaceable(path: Path) -> None:
-    """Refuse a file that `replacing` could not write, before the work whose result it takes; leaves nothing.
-
-    Raises:
-        UserError: it is a folder or no regular file, or it cannot be made.
-    """
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "not a regular file"
-        raise UserError(f"{path} is {kind}; name a file to write")
-    missing = [folder for folder in path.absolute().parents if not folder.exists()]
-    above = missing[-1].parent if missing else path.absolute().parent
-    if not above.is_dir():
-        raise UserError(f"{path} cannot be written: {above} is not a folder; choose another file")
-    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}; choose another file") from None
-    finally:
-        with suppress(OSError):  # nothing was made
-            probe.unlink()
-        for folder in missing:
-            with suppress(OSError):
-                folder.rmdir()
 
 
 @contextmanager
@@ -89,7 +61,7 @@ def building(folder: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in CANNOT_WRITE:  # may come from what the block read
             raise
-        raise UserError(f"{folder} cannot be written: {error.strerror}; free space or choose another folder") from error
+        raise not_written(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from ream.errors import UserError
-from ream.machine.files import building, check_replaceable, read_json, read_table, replacing
+from ream.machine.files import building, read_json, read_table, replacing
+from ream.machine.unwritten import check_replaceable
 from tests.models.storage.strangers import within
 from tests.models.storage.test_checkpoint import refused
 
