@@ -9,7 +9,6 @@ from safetensors import SafetensorError
 
 from ream.errors import UserError
 
-NamedPath = str | bytes | os.PathLike[str]
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -25,7 +24,9 @@ def not_written(path: Path, error: OSError | SafetensorError) -> UserError:
     if not isinstance(error, OSError):
         return UserError(f"{path} cannot be written: {error}; free space or choose another folder")
     failed = error.filename
-    if isinstance(failed, NamedPath) and not _belongs(Path(os.fsdecode(failed)).absolute(), path.absolute()):
+    if isinstance(failed, str | bytes | os.PathLike) and not _belongs(
+        Path(os.fsdecode(failed)).absolute(), path.absolute()
+    ):
         return UserError(f"{os.fsdecode(failed)}: {error.strerror}; {path} was not written: put that file right first")
     return UserError(f"{path} cannot be written: {error.strerror}; free space or choose another folder")
 

@@ -129,6 +129,23 @@ def test_ctrl_c_ends_a_process_with_130(model, params, tmp_path):  # noqa: F811
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_beside_the_shards_is_named_if_it_is_lost(ream, model, params, tmp_path, monkeypatch):  # noqa: F811
+    from ream.recipe import output
+
+    copy, write = tiny.damaged(model, tmp_path / "copy"), output.write_shard
+
+    def losing(*given):
+        (copy / "tokenizer.json").unlink(missing_ok=True)
+        return write(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(output, "write_shard", losing)
+        answer = ream(*compress(copy, "out", params, "--method", "reap"))
+    lost = copy / "tokenizer.json"
+    one_line(answer, f"{lost}: No such file or directory; out was not written: put that file right first")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_lost_shard_of_the_original_is_named_while_the_output_is_written(ream, model, params, tmp_path, monkeypatch):  # noqa: F811
     """Not the output, and no word about free space."""
     from ream.recipe import output

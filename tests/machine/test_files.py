@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 
 from ream.errors import UserError
 from ream.machine.files import building, read_json, read_table, replacing
-from ream.machine.unwritten import check_replaceable
 from tests.models.storage.strangers import within
 from tests.models.storage.test_checkpoint import refused
 
@@ -116,21 +115,3 @@ def test_a_table_that_could_not_be_written_again_is_refused(tmp_path):
     refused(lambda: read_table(path), str(path), "half of a surrogate pair")
     path.write_text('{"a": "\\ud83d\\ude00"}')
     assert read_table(path) == {"a": "😀"}
-
-
-def test_a_file_that_cannot_be_replaced_is_refused_and_leaves_nothing(tmp_path):
-    (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    before = sorted(tmp_path.rglob("*"))
-    for name in ("file", "new", "a/b/new"):
-        check_replaceable(tmp_path / name)
-    for name, what in (
-        ("folder", "folder is a folder; name a file to write"),
-        ("pipe", "pipe is not a regular file; name a file"),
-        ("file/new", "file is not a folder; choose another file"),
-        ("a/" + "n" * 300, "cannot be written: File name too long"),
-    ):
-        with pytest.raises(UserError, match=what):
-            check_replaceable(tmp_path / name)
-    assert sorted(tmp_path.rglob("*")) == before
