@@ -57,7 +57,7 @@ def group_layer(
         means=output_means(method.similarity[0], sums) if clusters else None,
     )
     groups = grouped(method.grouping, experts, kept, absorbed_at_most(method, group_size), router_groups)
-    routed = sums.count if routed_tokens is None else routed_tokens
+    routed = (sums.count if routed_tokens is None else routed_tokens).copy()  # frequency's saliency is the same array
     return LayerRecipe(groups, merge_weights(salient, groups), salient, routed_tokens=routed)
 
 

@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 
 from ream.errors import UserError
 
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # reading never fails so
+CANNOT_WRITE = {*FULL, errno.EACCES, errno.EPERM}
 
 
 def not_written(path: Path, error: OSError | SafetensorError) -> UserError:
@@ -23,10 +24,9 @@ def not_written(path: Path, error: OSError | SafetensorError) -> UserError:
     """
     if not isinstance(error, OSError):
         return UserError(f"{path} cannot be written: {error}; free space or choose another folder")
-    failed = error.filename
-    if isinstance(failed, str | bytes | os.PathLike) and not _belongs(
-        Path(os.fsdecode(failed)).absolute(), path.absolute()
-    ):
+    failed = error.filename  # a copy onto a full disk names the file that it read
+    named = isinstance(failed, str | bytes | os.PathLike) and error.errno not in FULL
+    if named and not _belongs(Path(os.fsdecode(failed)).absolute(), path.absolute()):
         return UserError(f"{os.fsdecode(failed)}: {error.strerror}; {path} was not written: put that file right first")
     return UserError(f"{path} cannot be written: {error.strerror}; free space or choose another folder")
 

@@ -67,7 +67,13 @@ def test_text_needs_a_tokenizer(ream, bare, params):  # noqa: F811
     one_line(ream(*compress(bare, "out", params)), *words)
     loss = ["--set", "suites.none.loss=[math]", "--set", "suites.none.loss_tokens=64"]
     one_line(ream("evaluate", bare, "--params", params, *loss), *words)
-    one_line(ream("evaluate", bare, "--params", params, "--set", "suites.none.mc=[arc_easy]"), *words)
+    tasks = [
+        "--set",
+        "suites.none.gen=[demo_arithmetic]",
+        "--set",
+        f"evaluation.include={tiny.ROOT / 'data' / 'tasks'}",
+    ]
+    one_line(ream("evaluate", bare, "--params", params, *tasks), *words)
 
 
 def test_rows_longer_than_the_models_inputs_are_refused(ream, model, params, tmp_path):  # noqa: F811

@@ -28,6 +28,11 @@ def test_the_output_is_named_where_it_failed_itself(failed):
     assert line == "a/out cannot be written: No space left on device; free space or choose another folder"
 
 
+def test_a_copy_onto_a_full_disk_does_not_blame_what_it_reads():
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "m/LICENSE", None, "a/.out.partial/LICENSE")
+    assert str(not_written(Path("a/out"), error)).startswith("a/out cannot be written: No space left on device; free")
+
+
 def test_what_safetensors_says_is_kept():
     line = str(not_written(Path("out"), SafetensorError("I/O error: No space left (os error 28)")))
     assert line == "out cannot be written: I/O error: No space left (os error 28); free space or choose another folder"
