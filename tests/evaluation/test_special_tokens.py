@@ -1,13 +1,17 @@
 """Calibration text, held-out windows and prompts begin with the same tokens."""
 
 import json
+import sys
+import types
 
 import pytest
 import transformers
 from lm_eval.api.instance import Instance
 
+from ream import params
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError
+from ream.evaluation import harness
 from ream.evaluation.shared_context import SharedContextLM
 
 BOS = 257
@@ -87,3 +91,20 @@ def test_padding_may_lie_beyond_the_embeddings(folder, model):
     ids, mask = lm.tok_batch_encode(["abc", "a"])
     assert mask.tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
     assert ids[1].tolist() == [0, 0, *lm.tok_encode("a")]
+
+
+@pytest.mark.parametrize(("setting", "given"), [("tokenizer", None), ("none", False)])
+def test_vllm_is_told(evaluation, monkeypatch, setting, given):
+    """A stand-in for lm-eval's backend, because vLLM is not installed."""
+    asked = []
+    backend = types.ModuleType("lm_eval.models.vllm_causallms")
+    backend.VLLM = lambda **options: asked.append(options)
+    monkeypatch.setitem(sys.modules, backend.__name__, backend)
+    monkeypatch.setattr(harness, "check_backend", lambda _: None)
+    suite, vllm = params.Suite(gen=["demo_arithmetic"]), evaluation.model_copy(update={"backend": "vllm"})
+    tasks = harness.Harness(suite, vllm, None, setting)
+    monkeypatch.setattr(harness, "_run", lambda *_: {"value": 1.0})
+    monkeypatch.setattr(tasks, "load", lambda _: tasks._loaded.update({"demo_arithmetic": None}))
+    tasks.score("folder", None, None)
+    assert [(options["pretrained"], options["add_bos_token"]) for options in asked] == [("folder", given)]
+    assert tasks.settings["demo_arithmetic"]["special_tokens"] == setting
