@@ -69,7 +69,7 @@ def build_graph(folder: Path) -> Path:
     (folder / "tasks" / "mine.yaml").write_text("task: mine\n")
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree |= {
-        "model": {"path": "model"},
+        "model": {"path": "model", "special_tokens": "tokenizer"},
         "calibration": {"sequences": 6, "tokens": 16, "seed": 0},
         "local": {
             "model": "model",

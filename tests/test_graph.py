@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ream.analysis.contents import tables_of
-from ream.commands.stage import STAGES, entries_of_all
+from ream.commands.stage_entries import STAGES, entries_of_all
 from ream.params import Params, load_params, parse_params
 from ream.stages.report.results import collect_results
 from ream.workspace.cells import read_cells

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
+from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, sums_of
@@ -203,8 +204,9 @@ class SequentialCompressor:
     def _decide(self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]) -> LayerRecipe:
         """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
-        router_groups = self.decoder.architecture.router_groups
-        grouped = group_layer(composition, sums_of(measured), self.kept, self.group_size, router_groups)
+        router_groups, sums = self.decoder.architecture.router_groups, sums_of(measured)
+        check_seen(sums, visit.index)
+        grouped = group_layer(composition, sums, self.kept, self.group_size, router_groups)
         if composition.merging == "neurons":
             return choose_neurons(
                 self.decoder, visit.index, grouped, experts, buffers.inputs, buffers.counted, self._parts

@@ -13,6 +13,7 @@ from typing import Any
 from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.machine.files import claimed, file_digest, sync
+from ream.machine.unwritten import not_written
 from ream.models.family.architecture import Architecture
 from ream.models.quantization.config import unquantised_config
 from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
@@ -167,7 +168,7 @@ def _taking_the_place_of(out: Path) -> Iterator[Path]:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
     except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}; free space or choose another folder") from error
+        raise not_written(out, error) from error
 
 
 def _write_contents_and_index(

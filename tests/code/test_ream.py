@@ -15,7 +15,7 @@ import yaml
 
 from ream.code.code import Code
 from ream.code.kinds import PARAMS, READ, SECTIONS, cuts_of, roots_of
-from ream.commands.stage import STAGES
+from ream.commands.stage_entries import STAGES
 from ream.params import Params, load_params
 from ream.workspace.codes import WITHOUT
 from tests import tiny

@@ -154,6 +154,11 @@ class Family:
         positions = self.numbers(config).get("max_position_embeddings")
         return positions if isinstance(positions, int) and positions > 0 else None
 
+    def vocabulary(self, config: Mapping[str, Any]) -> int:
+        """The number of token ids, ``vocab_size``: an id is legal if and only if it is smaller."""
+        size: int = self.numbers(config)["vocab_size"]
+        return size
+
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text model."""
         return config[self.text] if self.text else config
