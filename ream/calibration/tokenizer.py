@@ -1,7 +1,6 @@
 """A model's tokenizer as a function from text to token ids; needs transformers only without a tokenizer.json."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -10,7 +9,9 @@ from pathlib import Path
 import tokenizers
 
 from ream.calibration.special_tokens import PROBE, SpecialTokens, measured
+from ream.calibration.tokenizer_check import check_tokenizer, explained
 from ream.errors import UserError
+from ream.machine.documents import parse_json, read_bytes
 
 FAST, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 # Patterns of the names that tokenizers' files have; a folder without any has no tokenizer.
@@ -52,13 +53,13 @@ def load_encoder(
     Raises:
         UserError: the model does not exist, has no tokenizer, or its tokenizer cannot be read.
     """
-    check_tokenizer(folder_or_id)
+    check_has_tokenizer(folder_or_id)
     path = _tokenizer_json(folder_or_id, revision)
     encoder = _light(path) if path is not None else _heavy(folder_or_id, revision, trust_remote_code)
     return replace(encoder, special=SpecialTokens()) if special_tokens == "none" else encoder
 
 
-def check_tokenizer(folder_or_id: str) -> None:
+def check_has_tokenizer(folder_or_id: str) -> None:
     """Refuse a folder without any file of a tokenizer, for which transformers would make an empty tokenizer.
 
     Raises:
@@ -104,19 +105,18 @@ def _light(path: Path) -> Encoder:
 
     Transformers 5 does the same: it reads ``add_bos_token`` of tokenizer_config.json only without a tokenizer.json.
     """
-    data = path.read_bytes()
-    try:
-        content = json.loads(data)
-    except ValueError as error:  # tokenizers would raise a bare Exception
-        raise UserError(f"{path} is not JSON ({error}); fetch the file again") from None
+    data = read_bytes(path)
+    content = parse_json(data, str(path))
     if not isinstance(content, dict) or "model" not in content:
         raise UserError(f"{path} is not a tokenizer: it has no 'model'; fetch the file again")
+    check_tokenizer(data.decode("utf-8"), str(path))
     tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
     def plain(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False).ids
+        with explained(str(path)):
+            return tokenizer.encode(text, add_special_tokens=False).ids
 
     special = measured(lambda special: tokenizer.encode(PROBE, add_special_tokens=special).ids)
     return Encoder(plain, special, hashlib.sha256(data).hexdigest())
@@ -160,7 +160,7 @@ def _fingerprint(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     return digest.hexdigest()
 
 

@@ -21,7 +21,7 @@ from ream.commands.options import (
     Settings,
     Tokens,
 )
-from ream.commands.output import warn
+from ream.commands.output import say, warn
 from ream.commands.request import Cell, Request, check_shards, params_file, requested, sources_of
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -74,7 +74,7 @@ def compress(
         keep_shards=keep_shards,
         settings=tuple(settings or ()),
     )
-    compress_model(request, params_file(params), typer.echo, warn, context.obj)
+    compress_model(request, params_file(params), say, warn, context.obj)
 
 
 def compress_model(
@@ -147,21 +147,18 @@ def _run(
     from ream.commands.resume import begin
     from ream.compress.rarely_routed import recipe_remark
     from ream.machine.files import sweep
-    from ream.models.family.complete import check_complete
-    from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import model
     from ream.stages.check import check_sizes
-    from ream.workspace.original import open_original
+    from ream.workspace.original import admitted, open_original
 
     sweep(workspace.root)
     options = _options(params, cell, ranks)
-    check_sizes(params, manifest_of(params.model.path, params.model.multi_token))
+    check_sizes(params, admitted(params.model, params.model.multi_token).architecture)
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
-    check_complete(original.checkpoint, original.architecture, params.model.trust_remote_code)
     say(check_run(params, original, *cell, out, workspace.root, warn))
     for remark in remarks(original.checkpoint, params.model.trust_remote_code, "--set model.trust_remote_code=true"):
         warn(remark)

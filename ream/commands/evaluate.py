@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ream.commands.options import ModelArgument, ParamsFile, Settings
+from ream.commands.output import say
 from ream.commands.request import ScoreRequest, params_file, scoring
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def evaluate(
         allow_code_execution=allow_code_execution,
         settings=tuple(settings or ()),
     )
-    score_model(scoring(request, params_file(params)), recipe, out, typer.echo)
+    score_model(scoring(request, params_file(params)), recipe, out, say)
 
 
 def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Callable[[str], None]) -> None:
@@ -69,7 +70,7 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     from ream.stages import items
     from ream.workspace.layout import Workspace
     from ream.workspace.options import StageOptions
-    from ream.workspace.original import open_original
+    from ream.workspace.original import admitted, open_original
 
     if out is not None:
         check_replaceable(out)
@@ -77,6 +78,7 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     check_suite(suite, evaluation)
     check_backend(evaluation.backend)
     loaded = None if recipe is None else load_recipe(recipe)
+    admitted(params.model, "drop")
     manifest = manifest_of(params.model.path)
     if loaded is not None:
         check_recipe(loaded, manifest.digest, params.model.path)
@@ -93,7 +95,8 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
     say(summary(cell))
     scores = Scores(cells=[cell], settings=scoring_settings(params), versions=versions())
     if out is None:
-        say(json.dumps(scores.model_dump(), indent=1))
+        for line in json.dumps(scores.model_dump(), indent=1).splitlines():
+            say(line)
     else:
         write_scores(out, scores)
         say(f"results: {out}")

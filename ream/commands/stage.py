@@ -11,6 +11,7 @@ import typer
 
 from ream.commands.ending import GOES_ON, noting
 from ream.commands.options import ParamsFile
+from ream.commands.output import say
 from ream.commands.request import params_file
 from ream.commands.stage_entries import STAGES, entries_of_all
 from ream.errors import UserError, unknown
@@ -57,7 +58,7 @@ def stage(
     given |= {"local": local, "shard": shard, "shards": shards}
     line = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
     if context.obj is None or context.obj.first:
-        typer.echo(line)
+        say(line)
 
 
 def run_stage(

@@ -42,16 +42,16 @@ class Bench:
             scratch: folder of temporary files, in which checkpoints are written for vLLM.
 
         Raises:
-            UserError: the model has no tokenizer; or see `Harness` and `read_windows`.
+            UserError: see `Harness`, `read_windows`, `load_tokenizer` and `check_chat`.
         """
-        from transformers import AutoTokenizer
-
-        from ream.calibration.tokenizer import check_tokenizer
+        from ream.calibration.tokenizer import check_has_tokenizer
         from ream.evaluation.harness import Harness
+        from ream.evaluation.model_tokenizer import load_tokenizer
+        from ream.evaluation.settings import check_chat
         from ream.evaluation.windows import read_windows
         from ream.models.runtime import runtime
 
-        check_tokenizer(str(checkpoint.folder))
+        check_has_tokenizer(str(checkpoint.folder))
         self.params, self.checkpoint, self.architecture, self.digest = params, checkpoint, architecture, digest
         self.scratch = scratch
         self.device, self.dtype = runtime(*params.compute.placement)
@@ -61,9 +61,8 @@ class Bench:
         items = windows.parent
         items_or_none = items if items.exists() else None
         self.harness = Harness(suite, params.evaluation, items_or_none, params.model.special_tokens)
-        self.tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.folder, trust_remote_code=params.model.trust_remote_code
-        )
+        self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
+        check_chat(self.tokenizer, suite.chat_template)
 
     def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
         """Held-out loss and scores of all tasks for one model.

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save
 from ream.calibration import builtin
 from ream.calibration.document import Document
 from ream.errors import UserError
-from ream.machine.files import read_table, replacing
+from ream.machine.files import replacing
+from ream.models.family.config_json import read_config
 
 PADDING = -1
 Windows = Int32[np.ndarray, "n tokens"]
@@ -93,8 +94,12 @@ def end_token(folder: Path) -> int | None:
     """The first end-of-text id in a model's config; None where the config names none.
 
     Raises:
-        UserError: config.json is missing or not JSON.
+        UserError: see `read_config`.
     """
-    config = read_table(folder / "config.json")
-    end: int | list[int] | None = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
+    config = read_config(folder / "config.json")
+    levels = (config, config.get("text_config") or {})
+    ends: list[int | list[int]] = [
+        level["eos_token_id"] for level in levels if level.get("eos_token_id") not in (None, [])
+    ]
+    end: int | list[int] | None = next(iter(ends), None)
     return end[0] if isinstance(end, list) else end

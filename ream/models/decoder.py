@@ -20,7 +20,7 @@ from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.complete import check_against
 from ream.models.family.expert_tensors import pack
-from ream.models.family.modelling import model_config, set_experts
+from ream.models.family.modelling import explained, model_config, set_experts
 from ream.models.family.names import UNNEEDED
 from ream.models.family.needed import skeleton
 from ream.models.loaded_layer import Catcher, LoadedLayer
@@ -67,7 +67,8 @@ class Decoder:
         family = architecture.family
         self.config: Any = model_config(checkpoint, family, trust_remote_code, architecture.multi_token)
         self.unit = unit_of(family.unit, family.numbers(checkpoint.config))
-        self.skeleton: Any = skeleton(self.config, dtype, trust_remote_code).eval()
+        with explained(checkpoint.folder / "config.json"):
+            self.skeleton: Any = skeleton(self.config, dtype, trust_remote_code).eval()
         check_against(checkpoint, architecture, self.skeleton)
         self.skeleton.rotary_emb = type(self.skeleton.rotary_emb)(config=self.config).to(device)
         self._norm_type: Any = type(self.skeleton.norm)

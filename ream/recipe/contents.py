@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from ream import __version__
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
@@ -78,10 +80,32 @@ def read_contents(folder: Path) -> Contents:
             "`ream apply`"
         )
     read = read_json(path)
+    if isinstance(read, dict) and read.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{path} is not of format {FORMAT}; write the model again with `ream apply`")
     try:
-        if read.pop("format") != FORMAT:
-            raise UserError(f"{path} is not of format {FORMAT}; write the model again with `ream apply`")
-        files = {name: Written(**entry) for name, entry in read.pop("files").items()}
-        return Contents(**read, files=files)
-    except (KeyError, TypeError, AttributeError):
+        stored = _Stored.model_validate(read)
+    except ValidationError:
         raise UserError(f"{path} is damaged; write the model again with `ream apply`") from None
+    files = {name: Written(file.bytes, file.sha256) for name, file in stored.files.items()}
+    return Contents(stored.ream, stored.tensors, stored.parameters, files)
+
+
+class _Entry(BaseModel):
+    """A file in ream.json."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(max_length=64)
+
+
+class _Stored(BaseModel):
+    """The content of ream.json, whoever wrote it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: str
+    ream: str
+    tensors: int = Field(ge=0)
+    parameters: int = Field(ge=0)
+    files: dict[str, _Entry]

@@ -12,6 +12,7 @@ from typing import Any
 
 from ream.core.recipe import Recipe
 from ream.errors import UserError
+from ream.machine.documents import read_text
 from ream.machine.files import claimed, file_digest, sync
 from ream.machine.unwritten import not_written
 from ream.models.family.architecture import Architecture
@@ -135,7 +136,7 @@ def _shards(checkpoint: Checkpoint, tensors: dict[str, list[OutputTensor]], shar
 
 def _config(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe, decoded: bool, dropped: bool) -> str:
     """config.json of the output."""
-    text = (checkpoint.folder / "config.json").read_text(encoding="utf-8")
+    text = read_text(checkpoint.folder / "config.json")
     kept = len(next(iter(recipe.layers.values())).groups.kept)
     config = compressed_config(text, architecture.family, kept, dropped)
     return unquantised_config(config) if decoded else config
@@ -197,7 +198,7 @@ def _index(original: Path, weight_map: dict[str, str], size: int, parameters: in
     """
     index = read_index(original) if original.exists() else Index({}, {})
     if index.weight_map == weight_map and index.metadata.get("total_size", size) == size:
-        return original.read_text(encoding="utf-8")
+        return read_text(original)
     metadata = {**index.metadata, "total_size": size}
     if "total_parameters" in metadata:
         metadata["total_parameters"] = parameters

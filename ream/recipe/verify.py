@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ream.core.recipe import Recipe, check_layer
 from ream.errors import UserError
+from ream.machine.documents import read_text
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
-from ream.models.family.architecture import Architecture, architecture_of
+from ream.models.family.architecture import Architecture
 from ream.models.family.families import family_of
+from ream.models.inspection.admission import admit
 from ream.models.storage.checkpoint import INDEX, Checkpoint, TensorInfo
 from ream.models.storage.finite import BLOCK_BYTES
 from ream.models.storage.shard_header import shown
@@ -44,7 +46,7 @@ def verify(folder: Path) -> dict[str, str]:
     recipe = load_recipe(recipe_path)
     checkpoint = Checkpoint(folder)
     _check_config(checkpoint, recipe, recipe_path)
-    architecture = architecture_of(checkpoint)
+    architecture = admit(checkpoint, against_code=False).architecture
     _check_recipe(recipe, architecture, recipe_path)
     _check_dtypes(checkpoint, architecture)
     total = _check_tensors(checkpoint, contents)
@@ -69,7 +71,7 @@ def _check_config(checkpoint: Checkpoint, recipe: Recipe, recipe_path: Path) -> 
     """Check that config.json counts as many experts as the recipe keeps, under every key that counts them."""
     kept, path = recipe.facts.get("experts"), checkpoint.folder / "config.json"
     family = family_of(checkpoint.config, str(checkpoint.folder))
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if not isinstance(kept, int) or compressed_config(text, family, kept) != text:
         raise UserError(
             f"{path} gives a different number of experts than {recipe_path}, which keeps {kept}; correct it, or {AGAIN}"

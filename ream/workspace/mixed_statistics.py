@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from ream.core.saliency import SALIENCIES
 from ream.core.sums import Sums
+from ream.machine.documents import parse_json
 from ream.machine.files import replacing
 
 ROUTED = "routed_tokens"
@@ -77,7 +78,7 @@ def read_routed(path: Path, index: int) -> np.ndarray:
 def read_sources(path: Path) -> dict[str, SourceDigests]:
     """Source to what the statistics of a mix have taken from it; sources with ratio 0 are not among them."""
     with safe_open(path, framework="numpy") as file:
-        described = json.loads(file.metadata()[KEY])["sources"]
+        described = parse_json(file.metadata()[KEY], str(path))["sources"]
     return {
         source: SourceDigests(entry["corpus"], {int(index): digest for index, digest in entry["layers"].items()})
         for source, entry in described.items()

@@ -1,6 +1,7 @@
 """The command line: a user's error is one line and exit code 2; compress, apply, own tokens, kill -9 and going on."""
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -106,7 +107,7 @@ def test_bad_options(ream, model, params, options, words):
         ("methods.ream.saliency=reep", ["methods.ream.saliency", "'reap'"]),
         ("threads=1", ["'threads=1' is not SECTION.KEY=VALUE", "did you mean compute.threads=1"]),
         ("compute.threads", ["'compute.threads' is not SECTION.KEY=VALUE", "did you mean compute.threads=VALUE"]),
-        ("compute.threads=[", ["the value of 'compute.threads=[' is not YAML"]),
+        ("compute.threads=[", ["the value of 'compute.threads=[' is not valid YAML"]),
         ("compute.device.x=1", ["compute.device is a value", "compute.device.x does not exist"]),
         ("model.path=x", ["model.path cannot be set here", "MODEL"]),
     ],
@@ -182,7 +183,7 @@ def with_nan(folder):
 
 
 def with_inf_at_the_end(folder):
-    rewrite(folder, "lm_head.weight", lambda tensor: tensor[-1, -1].fill_(float("inf")))
+    rewrite(folder, "lm_head.weight", lambda tensor: tensor.index_fill(0, torch.tensor([len(tensor) - 1]), math.inf))
 
 
 def renamed(*names):

@@ -23,6 +23,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 # Up to this total, the digest of a local checkpoint is over all bytes of its shards.
 HASHED_BYTES = 2 * 1024**3
+MOST_CONFIG_BYTES = 16 * 1024**2  # of config.json; the largest have 100 KiB
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Checkpoint:
         """
         self.source: ShardSource = LocalShards(Path(source)) if isinstance(source, str | Path) else source
         self.folder = self.source.folder
-        self.config = read_table(self.folder / "config.json")
+        self.config = read_table(self.folder / "config.json", MOST_CONFIG_BYTES)
         self.tensors: dict[str, TensorInfo] = {}
         self.headers: dict[str, bytes] = {}
         self.shards: dict[str, int] = {}
@@ -95,7 +96,10 @@ class Checkpoint:
         places = {name: info.shard for name, info in self.tensors.items()}
         self.remarks += tuple(compared(weight_map, places, self._replaced, str(self.folder / INDEX)))
         self.form = format_of(self.config, str(self.folder / "config.json"))
-        self.logical = logical_names(self.form, self.tensors)
+        try:
+            self.logical = logical_names(self.form, self.tensors)
+        except UserError as error:
+            raise UserError(f"{self.folder}: {error}") from None
 
     def _weight_map(self) -> Mapping[str, str]:
         """Tensor name to shard file name, from the index; empty where a single file is read."""
@@ -144,9 +148,14 @@ class Checkpoint:
         """The shape of a tensor of the model.
 
         Raises:
-            UserError: the checkpoint has no such tensor.
+            UserError: the checkpoint has no such tensor, or has it quantised in a shape that its format does not have.
         """
-        return logical_shape(self.form, self.headers_of(name))
+        try:
+            return logical_shape(self.form, self.headers_of(name))
+        except ValueError:  # of unpacking the axes
+            raise UserError(
+                f"{self.folder}: {name} is stored with another number of axes than its format has; fetch it again"
+            ) from None
 
     def headers_of(self, name: str) -> dict[str, TensorInfo]:
         """The stored tensors of a tensor of the model, by suffix.
