@@ -95,6 +95,10 @@ class Family:
         tied: whether the head is the embedding where config.json does not say.
         modelling: model_type of the modelling code in transformers, where it is another one.
         shared: whether there are shared experts, for the documentation; they are never touched.
+        additive: whether a layer's output is a residual plus the MoE block's output; otherwise there is a norm or a
+            factor behind the block.
+        norm: attribute of the final norm in transformers' text model.
+        decoder: path of the module in transformers' text model that has the layers; "" for the model itself.
     """
 
     model_type: str
@@ -126,6 +130,9 @@ class Family:
     tied: bool = False
     modelling: str | None = None
     shared: bool = False
+    additive: bool = True
+    norm: str = "norm"
+    decoder: str = ""
 
     @property
     def scales_inputs(self) -> bool:
