@@ -1,4 +1,4 @@
-"""README.md and docs/ name only what exists: links, files, modules, and options of the commands."""
+"""README.md, SECURITY.md and docs/ name only what exists: links, files, modules, and options of the commands."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ from flows.__main__ import app as flows_app
 from ream.commands.cli import app as ream_app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FOLDERS = ("ream", "flows", "tests", "benchmarks", "data", "docs", "params")
 # Where a path may start, beside the repository and ream/: docs/analysis.md is about one room.
 STARTS = {"docs/analysis.md": [ROOT / "ream" / "analysis"]}
 NO_PATHS = {"benchmarks/kernels/benchmark_moe.py", "ream/pipeline"}  # a file of vLLM, a deployment of Prefect
-OPTIONS_OF_OTHERS = {"--output_path", "--limit", "--no-nanny"}  # of lm-eval and Dask
+OPTIONS_OF_OTHERS = {"--output_path", "--limit", "--no-nanny", "--force"}  # of lm-eval, Dask and DVC
 PROGRAMS = {"ream": ream_app, "flows": flows_app}
 CALL = re.compile(r"(?:^|[\s(`])(?:-m )?(ream|flows) ([a-z]+)\b([^\n]*)")
 OPTION = re.compile(r"(?<![\w-])(--?[A-Za-z][\w-]*)")

@@ -13,7 +13,7 @@ from ream.errors import UserError
 
 def apply(
     model: ModelArgument,
-    recipe: Annotated[Path, typer.Argument(help="The recipe.safetensors of a compression.")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe of a compression: OUT/ream/recipe.safetensors.")],
     out: OutArgument,
     merge_dtype: Annotated[
         str | None,
@@ -34,6 +34,7 @@ def apply(
     from ream.recipe.output import check_output, check_recipe, write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
+    from ream.recipe.room import check_room, checkpoint_bytes
 
     check_shards(model, keep_shards)
     check_output(out)
@@ -50,12 +51,14 @@ def apply(
     for remark in remarks(checkpoint, copy_code, "--copy-code"):
         warn(remark)
     check_recipe(loaded, checkpoint.digest(), model)
+    unquantised = merge_dtype == "bfloat16"
+    check_room(out, checkpoint_bytes(checkpoint, admitted.architecture, loaded, unquantised), "the compressed model")
     parameters = write_checkpoint(
         checkpoint,
         admitted.architecture,
         loaded,
         out,
-        unquantised=merge_dtype == "bfloat16",
+        unquantised=unquantised,
         shard_gb=shard_size,
         trust_remote_code=copy_code,
     )

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ream import params
 from ream.errors import UserError
@@ -14,12 +14,20 @@ from ream.evaluation.pinned import PINNED
 from ream.machine.bounded import check_bounded
 from ream.machine.documents import read_bytes
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MESSAGES = [{"role": "user", "content": "What is 1 + 1?"}]  # by which a chat template is tried
 CHAT_SECONDS = 10.0  # in which a chat template renders one short message; it takes a thousandth of that
 VERSIONS = ("lm_eval", "torch", "transformers")
 
 
 def task_settings(
-    name: str, suite: params.Suite, evaluation: params.Evaluation, items: Path | None = None
+    name: str,
+    suite: params.Suite,
+    evaluation: params.Evaluation,
+    items: Path | None = None,
+    special_tokens: str = "tokenizer",
 ) -> dict[str, Any]:
     """All that a task's score depends on besides the model: the suite's settings, or else the pinned ones.
 
@@ -36,6 +44,7 @@ def task_settings(
         "generation": dict(pinned.generation) if pinned is not None else {},
         "chat_template": name in suite.chat_template,
         "limit": suite.limit,
+        "special_tokens": special_tokens,
         "max_length": evaluation.max_length,
         "backend": evaluation.backend,
         "seed": evaluation.seed,
@@ -61,21 +70,6 @@ def score_metric(name: str, metrics: Mapping[str, str], mc: Sequence[str]) -> tu
     if not metric and pinned is not None:
         metric, chosen = pinned.metric, pinned.filter
     return metric or ("acc" if name in mc else None), chosen or None
-
-
-def check_suite(suite: params.Suite, allowed: bool) -> None:
-    """Refuse a suite with a pinned task that executes code written by the model, unless that is allowed.
-
-    Args:
-        suite: its tasks are checked by name, without loading them.
-        allowed: evaluation.allow_code_execution.
-
-    Raises:
-        UserError: see `check_code_execution`.
-    """
-    for task in (*suite.mc, *suite.gen):
-        if task in PINNED and PINNED[task].runs_code:
-            check_code_execution(task, allowed)
 
 
 def check_code_execution(name: str, allowed: bool) -> None:
@@ -115,7 +109,7 @@ def check_model(model: object, backend: str) -> None:
         raise UserError("evaluation.backend: vllm reads a checkpoint; export the model first, or set the backend to hf")
 
 
-def check_chat(tokenizer: object, chat_tasks: Sequence[str]) -> None:
+def check_chat(tokenizer: "PreTrainedTokenizerBase | None", chat_tasks: Sequence[str]) -> None:
     """Refuse a tokenizer without a chat template if tasks need one, and a template that fails or does not end.
 
     Args:
@@ -128,15 +122,15 @@ def check_chat(tokenizer: object, chat_tasks: Sequence[str]) -> None:
     """
     if not chat_tasks or tokenizer is None:
         return
+    names = ", ".join(chat_tasks)
     if getattr(tokenizer, "chat_template", None) is None:
         raise UserError(
-            f"the model's tokenizer has no chat template, but the suite needs one for {', '.join(chat_tasks)}; remove "
-            "these tasks from the suite's chat_template"
+            f"the model's tokenizer has no chat template, but the suite needs one for {names}; remove these tasks from "
+            "the suite's chat_template"
         )
     render: Any = getattr(tokenizer, "apply_chat_template", None)
-    messages = [{"role": "user", "content": "What is 2 + 2?"}]
     check_bounded(
-        lambda: render(messages, tokenize=False, add_generation_prompt=True),
+        lambda: render(MESSAGES, tokenize=False, add_generation_prompt=True),
         "the chat template of the model's tokenizer",
         CHAT_SECONDS,
     )

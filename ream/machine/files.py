@@ -15,8 +15,7 @@ from safetensors import SafetensorError
 
 from ream.errors import UserError
 from ream.machine.documents import MOST_BYTES, parse_json, read_bytes
-
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+from ream.machine.unwritten import CANNOT_WRITE, not_written
 
 
 @contextmanager
@@ -38,8 +37,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an error of its own
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path} cannot be written: {reason}; free space or choose another folder") from error
+        raise not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,7 +60,7 @@ def building(folder: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in CANNOT_WRITE:  # may come from what the block read
             raise
-        raise UserError(f"{folder} cannot be written: {error.strerror}; free space or choose another folder") from error
+        raise not_written(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

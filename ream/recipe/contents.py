@@ -10,9 +10,11 @@ from ream import __version__
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 
-# Names of ream's own files in an output.
+# Names of ream's own files in an output. The recipe is not beside the shards: where a folder has no index, vLLM and
+# SGLang read every *.safetensors file in it, but none of its subfolders.
 CONTENTS = "ream.json"
-RECIPE = "recipe.safetensors"
+RECIPE = "ream/recipe.safetensors"
+FORMER_RECIPE = "recipe.safetensors"  # where earlier outputs have it
 FORMAT = "ream-output-1"
 
 
@@ -45,6 +47,11 @@ class Contents:
     tensors: int
     parameters: int
     files: dict[str, Written]
+
+
+def recipe_name(folder: Path) -> str:
+    """The name of an output's recipe: RECIPE, or FORMER_RECIPE if only that exists."""
+    return FORMER_RECIPE if not (folder / RECIPE).exists() and (folder / FORMER_RECIPE).exists() else RECIPE
 
 
 def write_contents(folder: Path, tensors: int, parameters: int, files: Mapping[str, Written]) -> None:

@@ -43,14 +43,19 @@ def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
         "assembled": np.array(assembled, dtype=np.int32),
         "neurons": np.array([layer.neurons[position] for position in assembled], dtype=np.int32),
     }
-    return (neurons if assembled else {}) | {
-        "kept": layer.groups.kept.astype(np.int32),
-        "group": layer.groups.group.astype(np.int32),
-        "weights": layer.weights,
-        "saliency": layer.saliency,
-        "absorbed": np.array(absorbed, dtype=np.int32),
-        "permutations": np.array(rows, dtype=index_dtype).reshape(len(rows), width),
-    }
+    routed = {} if layer.routed_tokens is None else {"routed_tokens": layer.routed_tokens}
+    return (
+        (neurons if assembled else {})
+        | routed
+        | {
+            "kept": layer.groups.kept.astype(np.int32),
+            "group": layer.groups.group.astype(np.int32),
+            "weights": layer.weights,
+            "saliency": layer.saliency,
+            "absorbed": np.array(absorbed, dtype=np.int32),
+            "permutations": np.array(rows, dtype=index_dtype).reshape(len(rows), width),
+        }
+    )
 
 
 def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
@@ -63,6 +68,7 @@ def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
         neurons=dict(zip(arrays["assembled"].tolist(), arrays["neurons"].astype(np.int64), strict=True))
         if "assembled" in arrays
         else {},
+        routed_tokens=arrays.get("routed_tokens"),
     )
 
 

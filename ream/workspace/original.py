@@ -6,6 +6,7 @@ from typing import Any
 
 from ream import __version__
 from ream.models.family.architecture import Architecture
+from ream.models.family.limits import Limits
 from ream.models.inspection.admission import Admitted, admit
 from ream.models.inspection.manifest import Manifest, checkpoint_of, load_manifest, source_of
 from ream.models.storage.checkpoint import Checkpoint
@@ -23,10 +24,10 @@ class Original:
     architecture: Architecture
 
     @property
-    def vocabulary(self) -> int:
-        """The number of token ids."""
-        size: int = self.architecture.family.numbers(self.checkpoint.config)["vocab_size"]
-        return size
+    def limits(self) -> Limits:
+        """What the model's inputs can be."""
+        family, config = self.architecture.family, self.checkpoint.config
+        return Limits(family.vocabulary(config), family.positions(config))
 
 
 def admitted(model: Model, multi_token: str) -> Admitted:

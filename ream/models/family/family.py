@@ -95,6 +95,10 @@ class Family:
         tied: whether the head is the embedding where config.json does not say.
         modelling: model_type of the modelling code in transformers, where it is another one.
         shared: whether there are shared experts, for the documentation; they are never touched.
+        additive: whether a layer's output is a residual plus the MoE block's output; otherwise there is a norm or a
+            factor behind the block.
+        norm: attribute of the final norm in transformers' text model.
+        decoder: path of the module in transformers' text model that has the layers; "" for the model itself.
     """
 
     model_type: str
@@ -126,6 +130,9 @@ class Family:
     tied: bool = False
     modelling: str | None = None
     shared: bool = False
+    additive: bool = True
+    norm: str = "norm"
+    decoder: str = ""
 
     @property
     def scales_inputs(self) -> bool:
@@ -169,6 +176,11 @@ class Family:
         """The most tokens of an input, ``max_position_embeddings``; None where the config has no such number."""
         positions = self.numbers(config).get("max_position_embeddings")
         return positions if isinstance(positions, int) and positions > 0 else None
+
+    def vocabulary(self, config: Mapping[str, Any]) -> int:
+        """The number of token ids, ``vocab_size``: an id is legal if and only if it is smaller."""
+        size: int = self.numbers(config)["vocab_size"]
+        return size
 
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text model."""

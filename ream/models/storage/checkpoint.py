@@ -128,15 +128,20 @@ class Checkpoint:
         """The bytes of a tensor, or of one row along its first axis.
 
         Raises:
-            UserError: the checkpoint has no such tensor, or the shard ends early.
+            UserError: the checkpoint has no such tensor, or the shard is gone, cannot be read or ends early.
         """
         info = self._info(name)
         size = info.bytes if row is None else info.bytes // info.shape[0]
-        with self.source.open(info.shard) as file:
-            file.seek(info.begin + (row or 0) * size)
-            data = bytearray(size)
-            if file.readinto(data) != size:
-                raise UserError(f"{self.source.where(info.shard)} ends within {name}; fetch that shard again")
+        data = bytearray(size)
+        try:
+            with self.source.open(info.shard) as file:
+                file.seek(info.begin + (row or 0) * size)
+                read = file.readinto(data)
+        except OSError as error:  # whoever reads a shard may be writing another file, which has not failed
+            where = self.source.where(info.shard)
+            raise UserError(f"{where} cannot be read: {error.strerror}; fetch that shard again") from error
+        if read != size:
+            raise UserError(f"{self.source.where(info.shard)} ends within {name}; fetch that shard again")
         return data
 
     def shape(self, name: str) -> tuple[int, ...]:
