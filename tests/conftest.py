@@ -10,6 +10,9 @@ from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # on tiny tensors, threads only wait for each other; child processes read this, too
+os.environ["DVC_TEST"] = "1"  # otherwise DVC starts a process after each command that reports it
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of child processes would each compile ream anew
+sys.dont_write_bytecode = False
 assert not {"ream.core", "huggingface_hub"} & sys.modules.keys(), "both must be imported after the lines here"
 install_import_hook("ream.core", "beartype.beartype")
 torch.set_num_threads(1)

@@ -18,11 +18,10 @@ from ream.stages import code as stage_code
 from ream.stages.report import results
 from ream.workspace import codes
 from ream.workspace.layout import Workspace
-from tests.graph_edits import ALL, EDITS, Edit
+from tests.graph_edits import ALL, EDITS
 from tests.graphs import PUBLISHED, ROOT, build_graph
 
 DOCS = ROOT / "docs" / "graph.md"
-QUICK = ("a comment, a docstring or an annotation in the code", "a suite that is not run", "a method that is not run")
 
 
 def graph_to_edit(folder: Path) -> Path:
@@ -71,26 +70,16 @@ def repro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[s
     return once
 
 
-def check(edits: tuple[Edit, ...], repro: Callable[[], set[str]]) -> None:
-    assert repro() == ALL
-    assert repro() == set(), "nothing has changed"
-    for edit in edits:
-        edit.make(Path.cwd())
-        assert repro() == edit.runs, edit.what
-        assert repro() == set(), f"{edit.what}: nothing more has changed"
-
-
-@pytest.mark.timeout(300)
-def test_an_edit_runs_exactly_what_depends_on_it(repro: Callable[[], set[str]]) -> None:
-    """A few of the edits, because all take minutes."""
-    check(tuple(edit for edit in EDITS if edit.what in QUICK), repro)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_every_edit_runs_exactly_what_depends_on_it(repro: Callable[[], set[str]]) -> None:
     assert len(EDITS) >= 25
-    check(EDITS, repro)
+    assert repro() == ALL
+    assert repro() == set(), "nothing has changed"
+    for edit in EDITS:
+        edit.make(Path.cwd())
+        assert repro() == edit.runs, edit.what
+        assert repro() == set(), f"{edit.what}: nothing more has changed"
 
 
 def test_the_docs_have_the_edits() -> None:

@@ -34,6 +34,7 @@ def plots(html):
     return {spec["title"]: spec for spec in specs}
 
 
+@pytest.mark.slow
 def test_the_plots_and_what_they_show(plots):
     assert list(plots) == TITLES
     fields = [[plot["spec"]["encoding"][axis]["field"] for axis in ("x", "y", "color")] for plot in plots.values()]

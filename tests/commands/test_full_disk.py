@@ -70,7 +70,7 @@ def leave(folder, room):
         ("ream", 8),
         pytest.param("ream", 0, marks=pytest.mark.slow),
         pytest.param("hc-smoe", 8, marks=pytest.mark.slow),
-        ("hc-smoe", 0),
+        pytest.param("hc-smoe", 0, marks=pytest.mark.slow),
     ],
 )
 def test_a_disk_may_fill_up_at_any_point(compress, tmp_path, small_disk, method, memory, monkeypatch):

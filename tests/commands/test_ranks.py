@@ -73,7 +73,7 @@ def alone(runs, tmp_path_factory):
     return folder, workspace.statistics("a"), tiny.files(workspace.statistics("a"))
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_sums_are_those_of_a_single_process_and_probes_the_same_bytes(runs, alone, tmp_path, ranks):
     _, expected, _ = alone
     workspace = prepared(runs, tmp_path / "run")

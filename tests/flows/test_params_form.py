@@ -75,6 +75,7 @@ def test_a_file_stays_as_it_is_and_a_new_value_changes_its_line(copy, name, writ
         assert added.partition(" #")[2] == removed.partition(" #")[2], "its comment stays"
 
 
+@pytest.mark.slow
 def test_every_number_of_params_yaml_changes_its_line(copy):
     path = copy(ROOT / "params.yaml")
     before, checked = path.read_text(), 0

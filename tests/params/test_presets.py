@@ -34,6 +34,8 @@ MIXES = [  # Table 3, C4 : Math : Code
 ]  # fmt: skip
 ALONE = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
 STUDIES = {path.stem: path for path in sorted((ROOT / "params").glob("paper-*.yaml"))}
+LARGEST = ("Kimi-K2", "Qwen3-Next-80B-A3B", "GLM-4.5-Air")  # which take seconds each
+SLOW = pytest.mark.slow
 SHARED = ("compute", "calibration", "sources", "statistics", "mixes", "methods", "suites", "evaluation")
 
 
@@ -177,7 +179,7 @@ def expert_parameters(config):
     return layers * (3 * width + 1) * hidden + bias
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW) if name in LARGEST else name for name in MODELS])
 def test_a_public_model_comes_out_at_its_published_size(name, headers):
     published = MODELS[name]
     params, model = load_params(PRESETS[published.preset]), headers(name)
@@ -224,13 +226,14 @@ def test_bytes_of_quantised_originals(headers):
                 "merge@qwen3-30b-a3b-ream-96", "report",
             },
         ),
-        (
+        pytest.param(
             "paper-qwen3-coder-next",
             {
                 "saliency@code-only", "alignment@general-only-frequency-384", "sequential@math-only-ream-384", "report",
                 "alignment-extra@code-heavy-ream-one-shot-384", "rank@code-over-math",
                 "sequential-extra@code-leaning-ream-ungated-384",
             },
+            marks=SLOW,
         ),
     ],
 )  # fmt: skip

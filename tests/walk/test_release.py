@@ -129,7 +129,7 @@ def run(ream, model, out, params, *more):  # noqa: F811
     return told
 
 
-@pytest.mark.parametrize("method", ["ream", "hc-smoe"])
+@pytest.mark.parametrize("method", ["ream", pytest.param("hc-smoe", marks=pytest.mark.slow)])
 def test_compress_with_dropped_shards(method, deep, served, tmp_path, ream):  # noqa: F811
     params = tiny.write_params(tmp_path / "params")
     run(ream, deep, tmp_path / "local", params, "--method", method)

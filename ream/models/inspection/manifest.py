@@ -59,7 +59,7 @@ def load_manifest(path: str | Path) -> Manifest:
     try:
         manifest = Manifest(**read_json(path))
     except TypeError:
-        raise UserError(f"{path} is not a manifest of this version; run `dvc repro -f model`") from None
+        raise UserError(f"{path} is not a manifest of this version; run `dvc repro`") from None
     return replace(manifest, moe_layers=tuple(manifest.moe_layers))
 
 
@@ -180,6 +180,6 @@ def _check_shards(manifest: Manifest, sizes: Mapping[str, int], folder: Path) ->
     for shard, size in manifest.shards.items():
         if sizes.get(shard) != size:
             raise UserError(
-                f"{folder / shard} is missing or has changed since the stage model read it; run `dvc repro -f model` "
-                "to read it again"
+                f"{folder / shard} is missing or has changed since the stage model read it; run `dvc repro` to "
+                "read it again"
             )

@@ -42,6 +42,7 @@ def test_a_task_has_its_number_of_items(folder, task):
     assert len(rows(folder, task)) == TASKS[task][1]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(folder, text, tmp_path):
     build_items(tmp_path / "same", 0, text)
     for task in TASKS:

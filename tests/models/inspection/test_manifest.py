@@ -39,7 +39,7 @@ def test_a_changed_or_missing_shard_is_noticed(checkpoint, tmp_path):
     manifest = manifest_of(str(folder))
     shard = sorted(folder.glob("*.safetensors"))[1]
     shard.write_bytes(shard.read_bytes() + b"\0")
-    refused(lambda: folder_of(manifest), shard.name, "dvc repro -f model")
+    refused(lambda: folder_of(manifest), shard.name, "run `dvc repro`")
     shard.unlink()
     refused(lambda: folder_of(manifest), shard.name)
 
