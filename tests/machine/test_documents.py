@@ -122,6 +122,7 @@ ALLOWED = {
     "machine/starter.py": "/proc",
     "machine/differences.py": "what it has just written itself",
     "evaluation/livecodebench/supervisor.py": "/proc and its own arguments; runs without the rest of ream",
+    "evaluation/livecodebench/sandbox.py": "/proc",
     "evaluation/livecodebench/program.py": "its own arguments; runs inside the sandbox",
     "evaluation/livecodebench/checker.py": "what programs print, a wrong answer if it is not JSON",
     "code/links.py": "ream's own sources",
