@@ -8,7 +8,7 @@ PORT ?= 4200
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help repro flow paper ui test test-browser test-flow test-gpu test-all lint format clean
+.PHONY: help repro flow paper ui test test-browser test-flow test-gpu test-serving test-all lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -56,8 +56,13 @@ test-flow: .venv/installed ## the tests with Prefect servers, and those in a bro
 test-gpu: .venv/installed ## the tests that need a GPU
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 0 -m gpu
 
-test-all: .venv/installed ## all tests that need no GPU, including the slow ones
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not gpu'
+# The clients get an environment of their own, .venv-serving; the tests of a client that cannot be installed are skipped.
+test-serving: .venv/installed ## compressed models in vLLM and llama.cpp; builds both first, once
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.serving.install
+	PATH="$(CURDIR)/$(BIN):$$PATH" nice $(BIN)/python -m pytest -n 0 -m serving tests/serving
+
+test-all: .venv/installed ## all tests that need no GPU and no server, including the slow ones
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not gpu and not serving'
 
 lint: .venv/installed ## formatting, lint and types
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure

@@ -153,7 +153,10 @@ TINY = {
 
 
 def build(family: str, folder: Path, seed: int = 0, values: dict | None = None) -> Path:
-    """Write a tiny checkpoint of a family in float32, in the layout of real ones; ``values`` go into its config."""
+    """Write a tiny checkpoint of a family in float32, in the layout of real ones.
+
+    ``values`` go into its (text) config, beside the family's own or instead of them.
+    """
     import transformers
 
     tiny = TINY[family]
@@ -161,7 +164,7 @@ def build(family: str, folder: Path, seed: int = 0, values: dict | None = None) 
     if tiny.vision is None:
         config = config_class(**COMMON | tiny.values | (values or {}))
     else:
-        config = config_class(text_config=COMMON | tiny.values, vision_config=tiny.vision)
+        config = config_class(text_config=COMMON | tiny.values | (values or {}), vision_config=tiny.vision)
     model = getattr(transformers, tiny.model)(config).float()
     randomise(model.state_dict(), seed)
     model.save_pretrained(folder, max_shard_size="40KB")
@@ -220,6 +223,7 @@ def _add_multi_token(folder, family, tiny, seed):
     # Attention of these layers is over all tokens; in the tiny models with linear attention only layer 1 has that.
     attention = f"{decoder}1." if "layer_types" in tiny.values else last
     beside = "qwen" in family
+    hidden = next(tensor.shape[1] for name, tensor in tensors.items() if name.endswith("embed_tokens.weight"))
     extra = {}
     for layer in range(tiny.multi_token):
         prefix = f"mtp.layers.{layer}." if beside else f"model.layers.{LAYERS + layer}."
@@ -231,13 +235,15 @@ def _add_multi_token(folder, family, tiny, seed):
                     extra[prefix + rest] = tensor.clone()
         norms = {"shared_head.norm", "enorm", "hnorm"}
         if not beside:
-            extra |= {f"{prefix}{norm}.weight": torch.ones(HIDDEN) for norm in norms}
-            extra[f"{prefix}eh_proj.weight"] = torch.ones(HIDDEN, 2 * HIDDEN)
+            extra |= {f"{prefix}{norm}.weight": torch.ones(hidden) for norm in norms}
+            extra[f"{prefix}eh_proj.weight"] = torch.ones(hidden, 2 * hidden)
             extra[f"{prefix}embed_tokens.weight"] = tensors["model.embed_tokens.weight"].clone()
             extra[f"{prefix}shared_head.head.weight"] = tensors["lm_head.weight"].clone()
     if beside:
         norms = {"mtp.norm", "mtp.pre_fc_norm_embedding", "mtp.pre_fc_norm_hidden"}
-        extra |= {f"{norm}.weight": torch.ones(HIDDEN) for norm in norms} | {"mtp.fc.weight": torch.ones(16, 32)}
+        extra |= {f"{norm}.weight": torch.ones(hidden) for norm in norms} | {
+            "mtp.fc.weight": torch.ones(hidden, 2 * hidden)
+        }
     randomise(
         {name: tensor for name, tensor in extra.items() if "embed_" not in name and ".head." not in name}, seed + 1
     )
