@@ -29,7 +29,12 @@ def missing(*clients: str) -> str:
 
 def environment() -> dict[str, str]:
     """Variables of a client's process: no network, one thread, and the libraries of llama.cpp as they were built."""
-    own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "LLAMA_CPP_LIB_PATH": str(LIBRARIES)}
+    own = {
+        "HF_HUB_OFFLINE": "1",
+        "GGML_NO_BACKTRACE": "1",
+        "OMP_NUM_THREADS": "1",
+        "LLAMA_CPP_LIB_PATH": str(LIBRARIES),
+    }
     own |= {"VLLM_NO_USAGE_STATS": "1", "PATH": f"{PYTHON.parent}:{LIBRARIES}:{os.environ['PATH']}"}
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | own
 
@@ -37,7 +42,8 @@ def environment() -> dict[str, str]:
 def _end(text):
     """The last line of an error output that says what went wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    by_llama_cpp = [line for line in lines if "error loading model" in line]  # Python's error says less
+    # Python's own error says less where llama.cpp refuses a file or aborts.
+    by_llama_cpp = [line for line in lines if "error loading model" in line or "GGML_ASSERT" in line]
     errors = [line for line in lines if "Error" in line]
     return (by_llama_cpp or errors or lines or ["no message"])[-1]
 

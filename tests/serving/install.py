@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.serving.clients import LIBRARIES, LLAMA_CPP, LLM_COMPRESSOR, MADE, PYTHON, SERVING
 
@@ -21,7 +20,7 @@ QUANTISING = ["llmcompressor==0.14.0.1", "compressed-tensors==0.19.0"]  # beside
 SECONDS = 3600  # for one command
 
 
-class Failed(Exception):
+class InstallationError(Exception):
     """A command failed; the text is the line that says why."""
 
 
@@ -29,7 +28,7 @@ def _run(*command, **variables):
     """Run a command at low priority.
 
     Raises:
-        Failed: it cannot be started, takes longer than SECONDS, or ends with another code than 0.
+        InstallationError: it cannot be started, takes longer than SECONDS, or ends with another code than 0.
     """
     arguments = ["nice", *(str(part) for part in command)]
     try:
@@ -39,9 +38,9 @@ def _run(*command, **variables):
     except subprocess.CalledProcessError as error:
         lines = [line for line in (error.stdout + error.stderr).splitlines() if line.strip()]
         reasons = [line for line in lines if "error" in line.lower()]
-        raise Failed((reasons or lines or [f"exit code {error.returncode}"])[-1].strip()) from None
+        raise InstallationError((reasons or lines or [f"exit code {error.returncode}"])[-1].strip()) from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failed(str(error)) from None
+        raise InstallationError(str(error)) from None
 
 
 def _pip(*arguments, **variables):
@@ -49,8 +48,13 @@ def _pip(*arguments, **variables):
 
 
 def vllm() -> None:
-    """vLLM for CPUs, which brings torch and transformers."""
+    """vLLM for CPUs, which brings torch and transformers.
+
+    It also brings torchvision and others for images and sound, of whose builds the registry has none for a torch
+    without CUDA; transformers imports them if they are there, and fails.
+    """
     _pip(*VLLM)
+    _run(PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec")
 
 
 def llama_cpp() -> None:
@@ -78,7 +82,7 @@ def llama_cpp() -> None:
 
 def llm_compressor() -> None:
     """llm-compressor in a folder of its own: it pins another compressed-tensors than vLLM."""
-    _pip("loguru", "torch==2.13.0", "transformers>=5.17,<5.20")
+    _pip("accelerate", "datasets", "loguru", "nvidia-ml-py", "torch==2.13.0", "transformers>=5.17,<5.20")
     _pip("--no-deps", "--upgrade", "--target", LLM_COMPRESSOR, *QUANTISING)
 
 
@@ -92,7 +96,7 @@ CLIENTS: dict[str, tuple[Callable[[], None], str]] = {
 def install(name: str) -> str:
     """Install a client unless its stamp has this version; one line that says what was done."""
     make, version = CLIENTS[name]
-    stamp: Path = MADE[name]
+    stamp = MADE[name]
     if stamp.exists() and stamp.read_text() == version:
         return f"{name}: {version}"
     stamp.unlink(missing_ok=True)
@@ -100,7 +104,7 @@ def install(name: str) -> str:
         if not PYTHON.exists():
             _run(sys.executable, "-m", "venv", SERVING)
         make()
-    except Failed as error:
+    except InstallationError as error:
         return f"SKIPPED: {name} ({version}) could not be installed here: {error}"
     stamp.write_text(version)
     return f"{name}: {version}, installed"

@@ -27,7 +27,10 @@ def computed(folder, prompts, new_tokens, dtype):
     )
     answers = model.generate([{"prompt_token_ids": prompt} for prompt in prompts], settings, use_tqdm=False)
     scores = [
-        [rank[token].logprob for token, rank in zip(answer.prompt_token_ids[1:], answer.prompt_logprobs[1:], strict=True)]
+        [
+            rank[token].logprob
+            for token, rank in zip(answer.prompt_token_ids[1:], answer.prompt_logprobs[1:], strict=True)
+        ]
         for answer in answers
     ]
     del model
