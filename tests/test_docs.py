@@ -15,7 +15,8 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FOLDERS = ("ream", "flows", "tests", "benchmarks", "data", "docs", "params")
 # Where a path may start, beside the repository and ream/: docs/analysis.md is about one room.
 STARTS = {"docs/analysis.md": [ROOT / "ream" / "analysis"]}
-NO_PATHS = {"benchmarks/kernels/benchmark_moe.py", "ream/pipeline"}  # a file of vLLM, a deployment of Prefect
+# A file of vLLM, a deployment of Prefect, and a script that a page prints.
+NO_PATHS = {"benchmarks/kernels/benchmark_moe.py", "ream/pipeline", "quantise.py"}
 OPTIONS_OF_OTHERS = {"--output_path", "--limit", "--no-nanny", "--force"}  # of lm-eval, Dask and DVC
 PROGRAMS = {"ream": ream_app, "flows": flows_app}
 CALL = re.compile(r"(?:^|[\s(`])(?:-m )?(ream|flows) ([a-z]+)\b([^\n]*)")

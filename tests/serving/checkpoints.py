@@ -15,7 +15,7 @@ COMMON = {
     "intermediate_size": WIDTH, "moe_intermediate_size": WIDTH,
 }  # fmt: skip
 SHARED = {"shared_expert_intermediate_size": WIDTH}
-LINEAR = {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
+LINEAR = {"linear_key_head_dim": 128, "linear_value_head_dim": 128}
 LATENT = {
     "q_lora_rank": 32, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
     "head_dim": 64, "num_key_value_heads": 2,

@@ -5,7 +5,7 @@ To renew the table: python -m tests.serving.serving_table
 
 from tests.models.families import TINY
 from tests.serving.checkpoints import CASES, kept
-from tests.serving.results import AGREES, DIFFERS, RESULTS, VERSIONS, Result
+from tests.serving.results import AGREES, DIFFERS, NOT_RUN, RESULTS, VERSIONS, Result
 from tests.tiny import ROOT
 
 PAGE = ROOT / "docs" / "serving.md"
@@ -14,12 +14,12 @@ BEGIN, END = "<!-- table: python -m tests.serving.serving_table -->\n", "<!-- en
 
 def cell(result: Result) -> str:
     """A client's result in words."""
-    differences = f"{result.original:.0e} and {result.compressed:.0e}"
+    differences = f"{result.original:.1g} and {result.compressed:.1g}"
     if result.kind == AGREES:
         return f"agrees: {differences}"
     if result.kind == DIFFERS:
         return f"both differ: {differences} ({result.why})"
-    return f"neither loads: {result.why}"
+    return f"not run here: {result.why}" if result.kind == NOT_RUN else f"neither loads: {result.why}"
 
 
 def table() -> str:

@@ -2,7 +2,7 @@
 
 from ream.models.family.families import FAMILIES
 from tests.serving.checkpoints import CASES
-from tests.serving.results import AGREES, LIMIT, REFUSED, RESULTS, VERSIONS
+from tests.serving.results import AGREES, LIMIT, NOT_RUN, REFUSED, RESULTS, VERSIONS
 from tests.serving.serving_table import PAGE, page_with, table
 
 
@@ -16,8 +16,9 @@ def test_results_are_what_their_kind_says():
     for result in (result for results in RESULTS.values() for result in results.values()):
         measured = [result.original, result.compressed]
         assert all(0 < value < LIMIT for value in measured) == (result.kind == AGREES)
-        assert (measured == [0, 0]) == (result.kind == REFUSED)
+        assert (measured == [0, 0]) == (result.kind in (REFUSED, NOT_RUN))
         assert bool(result.why) == (result.kind != AGREES)
+        assert bool(result.message) == (result.kind == REFUSED)
 
 
 def test_the_page_has_the_table_of_the_results():
