@@ -66,7 +66,7 @@ class Architecture(Sizes):
 
     def block_prefix(self, layer: int) -> str:
         """Start of the names of the tensors of a layer's MoE block."""
-        return f"{self.layer_prefix(layer)}{self.family.moe}."
+        return self.layer_prefix(layer) + self.family.in_layer("")
 
     def tensor_name(self, layer: int, kind: ExpertTensor | RouterTensor, expert: int | None = None) -> str:
         """Name on disk of a tensor of a MoE block.
@@ -96,7 +96,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
             tensors are missing, or a shape is not what config.json says.
     """
     where = str(checkpoint.folder)
-    family = family_of(checkpoint.config, where)
+    family = family_of(checkpoint.config, where, checkpoint.shapes)
     config = _numbers(checkpoint.config, family, where)
     layers = config["num_hidden_layers"]
     layout = _layout(checkpoint.logical, family)
@@ -104,7 +104,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     moe_layers = tuple(sorted({role.layer for role in roles.values()}))
     if not moe_layers:
         named = " or ".join(possible[0].name for possible in family.layouts)
-        raise UserError(f"{where}: no tensor is named like {family.layer_prefix}{family.moe}.{named}")
+        raise UserError(f"{where}: no tensor is named like {family.layer_prefix}{family.in_layer(named)}")
     groups, top_groups = _router_groups(config, family)
     architecture = Architecture(
         layers=layers,
@@ -180,7 +180,7 @@ def _layout(names: Iterable[str], family: Family) -> Layout:
     """The family's layout that the decoder's tensors have; where none fits, its first, whose tensors are missing."""
     stored = list(names)
     for layout in family.layouts:
-        pattern = _pattern(f"{family.layer_prefix}{family.moe}.", layout[0].name)
+        pattern = _pattern(family.layer_prefix + family.in_layer(""), layout[0].name)
         if any(pattern.fullmatch(name) for name in stored):
             return layout
     return family.layouts[0]
@@ -189,7 +189,9 @@ def _layout(names: Iterable[str], family: Family) -> Layout:
 def _roles(names: Iterable[str], family: Family, layout: Layout, layers: int) -> dict[str, Role]:
     """Tensor name to Role, for the tensors of routed experts and of routers."""
     kinds: list[ExpertTensor | RouterTensor] = [*layout, *family.router]
-    patterns = [(kind, _pattern(f"{prefix}{family.moe}.", kind.name)) for prefix in _prefixes(family) for kind in kinds]
+    patterns = [
+        (kind, _pattern(prefix + family.in_layer(""), kind.name)) for prefix in _prefixes(family) for kind in kinds
+    ]
     roles = {}
     for name in names:
         for kind, pattern in patterns:

@@ -41,7 +41,12 @@ def check_names(checkpoint: Checkpoint, family: Family, layers: int, moe_layers:
     outside = [family.embedding, family.final_norm]
     if not family.ties_head(checkpoint.config):
         outside.append(family.head)
-    missing, surplus = _differences(checkpoint.logical, family, layers, moe_layers)
+    missing: list[str] = []
+    surplus: list[str] = []
+    if (
+        not family.derived
+    ):  # whose layers may be of several kinds; `complete.check_complete` compares them with the model
+        missing, surplus = _differences(checkpoint.logical, family, layers, moe_layers)
     missing = [name for name in outside if name not in checkpoint.logical] + missing
     if missing:
         raise UserError(missing_tensors(checkpoint, family, missing))
@@ -102,7 +107,8 @@ def _differences(
     for layer, rests in inside.items():
         kind = (layer in moe_layers, any(rest.startswith("linear_attn.") for rest in rests))
         alike.setdefault(kind, []).append(layer)
-    missing, surplus = [], []
+    missing: list[str] = []
+    surplus: list[str] = []
     for members in alike.values():
         counts = Counter(rest for layer in members for rest in inside[layer])
         for rest, count in sorted(counts.items()):

@@ -143,6 +143,10 @@ class Checkpoint:
         """
         return logical_shape(self.form, self.headers_of(name))
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all tensors of the model by name."""
+        return {name: self.shape(name) for name in self.logical}
+
     def headers_of(self, name: str) -> dict[str, TensorInfo]:
         """The stored tensors of a tensor of the model, by suffix.
 
