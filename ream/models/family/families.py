@@ -4,7 +4,7 @@ To add a family, write an entry in FAMILIES and, in tests/models/families.py, a 
 families then runs for it. docs/families.md is generated from both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ream.errors import UserError
@@ -169,27 +169,36 @@ def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def family_of(config: Mapping[str, Any], where: str) -> Family:
-    """The family of a config.json.
+def family_of(
+    config: Mapping[str, Any], where: str, shapes: Callable[[], Mapping[str, tuple[int, ...]]] | None = None
+) -> Family:
+    """The family of a config.json: an entry or, for a model_type without one, what is derived from the checkpoint.
+
+    A derivation imports transformers, which takes 6 s, and takes seconds itself; it is done once for a checkpoint.
 
     Args:
         config: content of config.json.
         where: the model, for messages.
+        shapes: gives those of the checkpoint's tensors by name, where they are known.
 
     Raises:
-        UserError: the model is not a Mixture-of-Experts model, or its family has no entry yet.
+        UserError: the model is not a Mixture-of-Experts model, or its family has no entry and cannot be derived.
     """
     model_type = config.get("model_type", "(none)")
     if model_type in FAMILIES:
         return FAMILIES[model_type]
-    counts = expert_counts(config)
-    if not counts:
+    if not expert_counts(config):
         raise UserError(
             f"{where}: config.json of model_type '{model_type}' gives no number of experts, so it is not a "
-            f"Mixture-of-Experts model; supported families: {', '.join(sorted(FAMILIES))}"
+            f"Mixture-of-Experts model; families with an entry: {', '.join(sorted(FAMILIES))}"
         )
-    raise UserError(
-        f"{where}: model_type '{model_type}' is a Mixture-of-Experts model ({counts}) without an entry in "
-        f"ream/models/family/families.py; supported: {', '.join(sorted(FAMILIES))}. `ream inspect` says what "
-        "an entry must contain"
-    )
+    from ream.models.family.derived.derive import derive
+    from ream.models.family.derived.refusal import NotDerivableError
+
+    try:
+        return derive(config, None if shapes is None else shapes())
+    except NotDerivableError as reason:
+        raise UserError(
+            f"{where}: model_type '{model_type}' has no entry in ream/models/family/families.py and cannot be derived: "
+            f"{reason}; families with an entry: {', '.join(sorted(FAMILIES))}"
+        ) from reason

@@ -1,0 +1,211 @@
+"""The proof that a family was understood, on the real weights of a layer of the user's checkpoint, before any work.
+
+Transformers loads the layer's MoE block by its own conversion. Against this block, on random inputs:
+
+(a) the outputs of experts are computed by ream from the tensors on disk;
+(b) the experts on disk change places, with the entries of the router: the block's output must stay;
+(c) the least used expert (of each router group) is left out on disk: the block's output must be that of the whole block
+    whose router never selects this expert.
+
+Where the layer has many experts, the proof is about the first of them, so that it takes seconds and little memory.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ream.core.experts import Expert, expert_outputs, neuron_activations
+from ream.errors import UserError
+from ream.models.family.activations import unit_of
+from ream.models.family.architecture import Architecture
+from ream.models.family.derived.block_tensors import block_tensors
+from ream.models.family.derived.refusal import NotDerivableError
+from ream.models.family.derived.transformers_block import transformers_block
+from ream.models.family.derived.weightless import Parsed, parsed
+from ream.models.family.expert_tensors import unpacked
+from ream.models.family.recorded import recorded
+from ream.models.family.sizes import check_kept
+from ream.models.storage.checkpoint import Checkpoint
+
+TOKENS = 64
+MANY = 16  # experts of a proof, at least, where the layer has more
+CLOSE = 1e-3  # of the largest output, in float32; what is not understood is off by 0.03 and more
+NEVER = -1e4  # a logit with which an expert is never selected
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the proof found; differences are the largest, as fractions of the largest output.
+
+    Attributes:
+        layer: whose weights were used.
+        experts: number of experts that took part.
+        outputs: difference of (a).
+        moved: difference of (b).
+        left_out: difference of (c); None where all experts are needed.
+        seconds: that it took.
+    """
+
+    layer: int
+    experts: int
+    outputs: float
+    moved: float
+    left_out: float | None
+    seconds: float
+
+    def __str__(self) -> str:
+        """A line for people."""
+        without = "" if self.left_out is None else f", {self.left_out:.0e} with one left out"
+        return (
+            f"layer {self.layer}, {self.experts} experts: outputs differ from transformers' by {self.outputs:.0e}, by "
+            f"{self.moved:.0e} with experts in another order{without}; {self.seconds:.1f} s"
+        )
+
+
+def prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
+    """Prove that a derived family was understood.
+
+    Args:
+        checkpoint: whose first MoE layer is read.
+        architecture: of the checkpoint.
+
+    Raises:
+        UserError: an output differs; says which.
+    """
+    began, layer = time.monotonic(), architecture.moe_layers[0]
+    try:
+        outputs, moved, left_out, count = _Bench(checkpoint, architecture, layer).differences()
+    except NotDerivableError as reason:
+        raise _refused(checkpoint, architecture, layer, str(reason)) from reason
+    proof = Proof(layer, count, outputs, moved, left_out, time.monotonic() - began)
+    for value, what in (
+        (outputs, "the outputs of its experts"),
+        (moved, "with its experts in another order, the block's output"),
+        (left_out or 0.0, "with an expert left out, the block's output"),
+    ):
+        if not value < CLOSE:  # NaN, too
+            raise _refused(
+                checkpoint, architecture, layer, f"{what} differs from transformers' by {value:.2g} of the largest"
+            )
+    return proof
+
+
+def _refused(checkpoint: Checkpoint, architecture: Architecture, layer: int, reason: str) -> UserError:
+    """The error of a proof that fails."""
+    return UserError(
+        f"{checkpoint.folder}: model_type '{architecture.family.model_type}' was derived but not understood: in layer "
+        f"{layer}, {reason}; nothing was changed, and this model needs an entry in ream/models/family/families.py"
+    )
+
+
+class _Bench:
+    """The layer's block in transformers, with the inputs on which it is compared."""
+
+    def __init__(self, checkpoint: Checkpoint, architecture: Architecture, layer: int) -> None:
+        self._checkpoint, self._layer = checkpoint, layer
+        self._architecture = replace(architecture, experts=_enough(architecture))
+        self._model = parsed(checkpoint.config).shortened(layer + 1)
+        # All inputs have the same sum, so that a row of equal values gives all of them the same logit.
+        x = torch.randn(TOKENS, architecture.hidden, generator=torch.Generator().manual_seed(0))
+        self._x = x - x.mean(1, keepdim=True) + 0.3
+
+    @torch.no_grad()
+    def differences(self) -> tuple[float, float, float | None, int]:
+        """The differences of (a), (b) and (c), and the number of experts."""
+        family, count = self._architecture.family, self._architecture.experts
+        everyone = list(range(count))
+        block = self._block(everyone)
+        whole = self._output(block)
+        outputs = self._expert_outputs(block.get_submodule(family.experts))
+        moved = _difference(
+            self._output(self._block(self._by_group(everyone, lambda group: [*group[1:], group[0]]))), whole
+        )
+        unused = self._unused(block)
+        kept = [expert for expert in everyone if expert not in unused]
+        if not _keepable(self._architecture, len(kept)):
+            return outputs, moved, None, count
+        expected = self._output(self._silenced(block, unused))
+        return outputs, moved, _difference(self._output(self._block(kept)), expected), count
+
+    def _block(self, experts: Sequence[int]) -> Any:
+        """Transformers' block with these experts, from the tensors that ream would write."""
+        family = self._architecture.family
+        keys = [key for key in family.experts_keys if key in self._model.text.to_dict()]
+        model: Parsed = self._model.changed(**dict.fromkeys(keys, len(experts)))
+        layers = f"{family.decoder}.layers" if family.decoder else "layers"
+        tensors = block_tensors(self._checkpoint, self._architecture, self._layer, experts)
+        return transformers_block(model, f"{layers}.{self._layer}.{family.block}", tensors)
+
+    def _output(self, block: Any) -> Tensor:
+        """The block's output [T, H]."""
+        result = block(self._x[None])
+        output: Tensor = result[0] if self._architecture.family.pair else result
+        return output.reshape(self._x.shape)
+
+    def _expert_outputs(self, experts: Any) -> float:
+        """(a)"""
+        architecture, largest = self._architecture, 0.0
+        unit = unit_of(architecture.family.unit, architecture.family.numbers(self._checkpoint.config))
+        for index in range(architecture.experts):
+            read = {
+                kind.name: self._checkpoint.read(architecture.tensor_name(self._layer, kind), row=index)
+                if kind.stacked
+                else self._checkpoint.read(architecture.tensor_name(self._layer, kind, index))
+                for kind in architecture.layout
+            }
+            expert = Expert(**{field: tensor.float() for field, tensor in unpacked(architecture.layout, read).items()})
+            ours = expert_outputs(neuron_activations(self._x, expert, unit), expert)
+            selected = torch.full((TOKENS, 1), index)
+            largest = max(largest, _difference(ours, experts(self._x, selected, torch.ones(TOKENS, 1))))
+        return largest
+
+    def _by_group(self, experts: Sequence[int], change: Any) -> list[int]:
+        """Experts with the members of every router group changed."""
+        size = len(experts) // self._architecture.router_groups
+        return [member for start in range(0, len(experts), size) for member in change(experts[start : start + size])]
+
+    def _unused(self, block: Any) -> set[int]:
+        """The least used expert of every router group; of equal ones, the last."""
+        family = self._architecture.family
+        _, _, indices, _ = recorded(block, self._x, family.experts, family.router_module)
+        counts = torch.bincount(indices.flatten(), minlength=self._architecture.experts).tolist()
+        everyone = list(range(self._architecture.experts))
+        return set(self._by_group(everyone, lambda group: [min(reversed(group), key=lambda expert: counts[expert])]))
+
+    def _silenced(self, block: Any, experts: set[int]) -> Any:
+        """The block, changed so that its router never selects some experts."""
+        family, tensors = self._architecture.family, block.state_dict(keep_vars=True)
+        for router in family.router:
+            name = family.module_name(family.in_layer(router.name)).removeprefix(f"{family.block}.")
+            entries = tensors[name].data.movedim(router.axis, 0)
+            matrix = router is family.router[0]
+            for expert in experts:
+                entries[expert] = NEVER / float(self._x[0].sum()) if matrix else NEVER
+        return block
+
+
+def _enough(architecture: Architecture) -> int:
+    """The number of experts that take part: all, or as few as the router allows, but many."""
+    groups = architecture.router_groups
+    for count in range(groups, architecture.experts, groups):
+        if count >= MANY and count > 2 * architecture.top_k and _keepable(architecture, count - groups):
+            return count
+    return architecture.experts
+
+
+def _keepable(architecture: Architecture, count: int) -> bool:
+    """Whether the model can have so few experts."""
+    try:
+        check_kept(architecture, count)
+    except UserError:
+        return False
+    return True
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, as a fraction of the largest value."""
+    return float((ours - theirs).abs().max() / theirs.abs().max())
