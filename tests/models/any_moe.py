@@ -50,6 +50,11 @@ SMALL: dict[str, Any] = {
     "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 0, "router_hidden_size": 16,
     "zero_expert_num": 3, "moe_hidden_size": HIDDEN,
 }  # fmt: skip
+TOWER: dict[str, Any] = {
+    "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_heads": 2, "num_hidden_layers": 1,
+    "depth": 1, "patch_size": 4, "image_size": 16, "out_hidden_size": HIDDEN, "num_position_embeddings": 16,
+    "projector_input_dim": 16, "projector_output_dim": 16, "text_hidden_size": HIDDEN,
+}  # fmt: skip
 _ALL_HEADS = {"num_key_value_heads": 4}
 _GRANITE = {"residual_multiplier": 0.5, "embedding_multiplier": 3.0, "intermediate_size": WIDTH}
 # What SMALL cannot say.
@@ -98,14 +103,32 @@ PARTICULAR: dict[str, dict[str, Any]] = {
 
 
 def configuration(model_type: str, **values: Any) -> Any:
-    """A tiny configuration of transformers for a model_type."""
+    """A tiny configuration of transformers for a model_type; ``values`` are the text model's."""
     from transformers import CONFIG_MAPPING
 
     kind: Any = CONFIG_MAPPING[model_type]
+    if "text_config" not in kind.sub_configs:
+        return _small(kind, **values)
+    text = type(kind().text_config)
+    towers = {key: tower for key, tower in kind.sub_configs.items() if key != "text_config"}
+    parts = {key: _tower(type(getattr(kind(), key, None)), tower) for key, tower in towers.items()}
+    return kind(text_config=_small(text, **values).to_dict(), **parts, **PARTICULAR.get(model_type, {}))
+
+
+def _small(kind: Any, **values: Any) -> Any:
+    """A configuration of a text model with those of SMALL's values that it knows."""
     known = {*kind().to_dict(), *kind.attribute_map.values()}
-    return kind(
-        **{key: value for key, value in SMALL.items() if key in known} | PARTICULAR.get(model_type, {}) | values
-    )
+    small = {key: value for key, value in SMALL.items() if key in known}
+    return kind(**small | PARTICULAR.get(kind.model_type, {}) | values)
+
+
+def _tower(own: Any, declared: Any) -> dict[str, Any]:
+    """Values of a vision or audio tower."""
+    kind: Any = own if hasattr(own, "to_dict") else declared
+    if not hasattr(kind, "attribute_map"):
+        return {}
+    known = {*kind().to_dict(), *kind.attribute_map.values()}
+    return {key: value for key, value in TOWER.items() if key in known}
 
 
 def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
