@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from flows.checked_params import check_params
 from flows.params_file import change_params, parse_assignments
 from flows.server import Server
 from flows.settings import HOST, PORT, check_server, prepare, repository
@@ -61,6 +62,7 @@ def run(
     values = parse_assignments(set_param or [])
     if values:
         change_params(root / "params.yaml", values)
+    check_params(root)
     server = None if os.environ.get("PREFECT_API_URL") else Server(root, light=True)
     if server is not None:
         # Registered before Prefect's own handlers, and so called after them: they still send to the server.

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flows.checked_params import check_params
 from flows.child import with_programs
 from ream.commands.output import print_error
 from ream.errors import UserError
@@ -14,19 +15,21 @@ from ream.workspace.layout import Workspace
 
 
 def compare_code(root: Path) -> None:
-    """Run the stage code if it has recorded other code or libraries than there are now.
+    """Check params.yaml, and run the stage code if it has recorded other code or libraries than there are now.
 
-    DVC does not see other versions of libraries, and takes former fingerprints from its run cache unless it is forced.
+    The check comes before any command is formed with a name in that file. DVC does not see other versions of libraries,
+    and takes former fingerprints from its run cache unless it is forced.
 
     Args:
         root: the repository.
 
     Raises:
-        UserError: the stage code fails.
+        UserError: params.yaml is not valid, or the stage code fails.
     """
+    check_params(root)
     workspace = Workspace(root / "artifacts")
     recorded = {path.stem: read_json(path) for path in workspace.codes.glob("*.json")}
-    if not recorded or recorded == fingerprints():
+    if not recorded or not workspace.names.exists() or recorded == fingerprints():
         return
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--force", "--single-item", "code"]
     environment = with_programs(dict(os.environ))

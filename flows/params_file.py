@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.run_settings import check_run_settings
 from ream.errors import UserError
 from ream.machine.files import replacing
-from ream.params import parse_params
+from ream.params import load_params, parse_params
 
 
 def parse_assignments(texts: list[str]) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def change_params(path: Path, values: Mapping[str, Any]) -> None:
         values: new values by dotted name.
 
     Raises:
-        UserError: the file is not YAML or has no such name, or would not be valid with the new values.
+        UserError: the file is not YAML or has no such name, or would not be valid with the new values; or a run cannot
+            change that setting (`flows.run_settings`).
     """
     from dvc.utils.serialize import ParseError, dumps_yaml, parse_yaml, parse_yaml_for_update
 
@@ -49,7 +51,7 @@ def change_params(path: Path, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         for root in (tree, wanted):
             _set(root, name.split("."), value, name, path)
-    parse_params(wanted, str(path))
+    check_run_settings(load_params(path), parse_params(wanted, str(path)), path.parent)
     written = parse_yaml(dumps_yaml(tree), path)
     if written != wanted:  # other entries take over a changed one: write their former values into them
         for parts, value in _differences(written, wanted):

@@ -39,7 +39,8 @@ def pipeline(
     Args:
         targets: stages (``evaluate@balanced``) or kinds of stages (``evaluate``); everything if empty.
         set_params: new values in params.yaml, by dotted name: {"mixes.balanced.code": 0.5}. As with
-            ``dvc exp run -S``, params.yaml keeps them.
+            ``dvc exp run -S``, params.yaml keeps them. What executes code, and paths outside of the workspace, are
+            refused.
         workers: how many stages run at once.
         models: how many of these may hold the model; by default one for each GPU, or, without GPUs, as many as the free
             memory allows.

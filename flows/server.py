@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+from flows.guard import PORT_VARIABLE, origins
 from flows.settings import HOST
 from ream.errors import UserError
 
 START_SECONDS = 180.0
-APPLICATION = "prefect.server.api.server:create_app"
+APPLICATION = "flows.guard:create_app"
+ABOVE = Path(__file__).parent.parent  # the folder from which `flows` is imported
 SERVICE = "PREFECT_SERVER_SERVICES_{}_ENABLED"
 NOT_NEEDED = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "TRIGGERS", "EVENT_PERSISTER")
 
@@ -20,8 +22,8 @@ NOT_NEEDED = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "TRIGGER
 class Server:
     """A server that starts in the background and is stopped when the ``with`` block exits.
 
-    It runs the same application as `prefect server start`, without that command's own start-up of 2 s. Prefect's client
-    would start a server by itself, too, but only when it is first needed, and without a UI.
+    It runs the same application as `prefect server start`, behind `flows.guard`, without that command's own start-up of
+    2 s. Prefect's client would start a server by itself, too, but only when it is first needed, and without a UI.
     """
 
     def __init__(self, root: Path, port: int | None = None, light: bool = False) -> None:
@@ -42,7 +44,7 @@ class Server:
         self.api = f"{self.address}/api"
         self.log = root / ".prefect" / "server.log"
         command = [sys.executable, "-m", "uvicorn", "--factory", APPLICATION, "--host", HOST, "--port", str(self.port)]
-        command += ["--log-level", "warning", "--lifespan", "on", "--timeout-keep-alive", "5"]
+        command += ["--app-dir", str(ABOVE), "--log-level", "warning", "--lifespan", "on", "--timeout-keep-alive", "5"]
         with open(self.log, "a", encoding="utf-8") as output:
             self._process = subprocess.Popen(
                 command,
@@ -53,6 +55,8 @@ class Server:
                     **os.environ,
                     "PREFECT_API_URL": self.api,
                     "PREFECT_UI_API_URL": self.api,
+                    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(self.port)),
+                    PORT_VARIABLE: str(self.port),
                     **(dict.fromkeys(map(SERVICE.format, NOT_NEEDED), "false") if light else {}),
                 },
                 start_new_session=True,

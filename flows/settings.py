@@ -7,6 +7,7 @@ from ream.errors import UserError
 
 REPOSITORY = "REAM_REPOSITORY"
 HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")  # what a browser on this machine may call the server
 PORT = 4200
 
 

@@ -1,11 +1,35 @@
-"""The one error meant for a person: a line that says what was given, what is allowed and what to do."""
+"""The one error meant for a person: a printable line that says what was given, what is allowed and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 4_000  # characters of a message
+
+
+def printable(text: str) -> str:
+    """A text as one line of a terminal, whoever wrote it: what is not printable is escaped, and what is long, cut.
+
+    Names and values from files may have line breaks, or sequences by which a terminal does what a stranger wants.
+    """
+    line = (
+        text
+        if text.isprintable()
+        else "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+            for letter in text[: LONGEST + 1]
+        )
+    )
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
 
 class UserError(Exception):
     """Wrong input. The command line prints the message, without a traceback, and exits with code 2."""
+
+    def __init__(self, message: str) -> None:
+        """Args:
+        message: one line, in which what is not printable is escaped.
+        """
+        super().__init__(printable(message))
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], where: str) -> UserError:

@@ -227,9 +227,9 @@ EDITS = (
                   | {name for name in LAST if name.startswith("evaluate")}),
         "`check`, `items`, every `evaluate`; `merge`, for the scores in the card, and `metrics` and `report`"),
     Edit("a library's version", all_of(version("scipy", "99.0"), appended("constraints.txt", "# another scipy\n")),
-        frozenset({"code", "report"}
+        frozenset({"code", "items", "report"} | stages(["calibration"], ("prose", "code", "talk"))
                   | {name for name in LAST if name.startswith(("grouping", "alignment", "sequential"))}),
-        "`code`, and the stages that use it; what follows, if their results differ"),
+        "`code`, and the stages that use it or, for built-in text, read it; what follows, if their results differ"),
     Edit("`compute.threads`", put("compute.threads", 2),
         frozenset({"evaluate-original", "rank@even", "metrics", "report"} | stages(["saliency"], THREE)
                   | stages(["statistics"], ("prose", "code", "talk")) | LAST | stages(["merge"], ("small", "second"))),

@@ -1,4 +1,4 @@
-"""README.md and docs/ name only what exists: links, files, modules, and options of the commands."""
+"""README.md, SECURITY.md and docs/ name only what exists: links, files, modules, and options of the commands."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from flows.__main__ import app as flows_app
 from ream.commands.cli import app as ream_app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FOLDERS = ("ream", "flows", "tests", "benchmarks", "data", "docs", "params")
 # Where a path may start, beside the repository and ream/: docs/analysis.md is about one room.

@@ -65,7 +65,7 @@ def repro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[s
         ran.clear()
         with Repo(os.curdir) as repo:
             repo.reproduce()
-        return set(ran)
+        return ran - {"names"}  # which runs after any change of a name; docs/graph.md leaves it out
 
     return once
 

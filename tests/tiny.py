@@ -71,15 +71,16 @@ def write_tokenizer(folder):
 
 def damaged(checkpoint, folder):
     """A copy of a checkpoint in another folder, for a test to damage."""
-    folder.mkdir(parents=True)
-    for path in checkpoint.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+    for name, data in files(checkpoint).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
     return folder
 
 
 def files(folder):
-    """The bytes of every file of a folder, by name."""
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    """The bytes of every file in a folder and below it, by relative name."""
+    paths = sorted(path for path in Path(folder).rglob("*") if not path.is_dir())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def documents(seed, count=24):

@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ream.errors import UserError, unknown
+from ream.machine.documents import parse_json
 from ream.machine.files import replacing
 
 KEY = b"ream"
 SCHEMA = pa.schema([("source", pa.string()), ("input_ids", pa.list_(pa.int32()))])
 MASK = "attention_mask"
+MOST_VALUES = 200_000_000  # token ids of a file; the paper calibrates on 1.6 million
 EXPECTED = "rows of {source: string, input_ids: list of integers} are expected"
 
 
@@ -104,14 +106,18 @@ def read_corpus(path: Path, may_be_empty: bool = False) -> Corpus:
     try:
         with pq.ParquetFile(path) as file:
             _check_schema(path, file.schema_arrow)
+            _check_amount(path, file.metadata)
             masked = MASK in file.schema_arrow.names
             table = file.read(columns=[*SCHEMA.names, *([MASK] if masked else [])])
             metadata = file.schema_arrow.metadata or {}
-    except pa.ArrowInvalid:
-        raise UserError(f"{path} is not a Parquet file; {EXPECTED}") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError):  # whose messages are about the library's own code
+        raise UserError(f"{path} is not a Parquet file, or damaged; {EXPECTED}") from None
     if table.num_rows == 0 and not may_be_empty:
         raise UserError(f"{path} has no rows; {EXPECTED}")
-    sources = table.column("source").to_pylist()
+    try:
+        sources = table.column("source").to_pylist()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: column 'source' has text that is not UTF-8; {EXPECTED}") from None
     if None in sources:
         raise UserError(f"{path}, row {sources.index(None) + 1}: source is empty; {EXPECTED}")
     sequences = _sequences(path, table.column("input_ids"), table.column(MASK) if masked else None)
@@ -165,6 +171,16 @@ def _check_schema(path: Path, schema: pa.Schema) -> None:
     mask = schema.field(MASK).type if MASK in schema.names else pa.list_(pa.bool_())
     if not (_is_list(mask) and (pa.types.is_integer(mask.value_type) or pa.types.is_boolean(mask.value_type))):
         raise UserError(f"{path}: column '{MASK}' holds {mask}; lists of 0 and 1 are expected, 0 for padding")
+
+
+def _check_amount(path: Path, metadata: pq.FileMetaData) -> None:
+    """Refuse more values than fit into memory as lists; a small file can hold any number of equal ones."""
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            if metadata.row_group(group).column(column).num_values > MOST_VALUES:
+                raise UserError(f"{path} has a column of more than {MOST_VALUES:,} values; split the file")
+    if metadata.num_rows > MOST_VALUES:
+        raise UserError(f"{path} has more than {MOST_VALUES:,} rows; split the file")
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -221,7 +237,7 @@ def _bad_row(path: Path, row: int, what: str) -> UserError:
 def _facts(path: Path, data: bytes | None) -> dict[str, Any]:
     if data is None:
         return {}
-    try:
-        return dict(json.loads(data))
-    except ValueError:
-        raise UserError(f"{path}: its metadata '{KEY.decode()}' is not JSON; run the calibration stage again") from None
+    facts = parse_json(data, f"{path}: its metadata '{KEY.decode()}'")
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: its metadata '{KEY.decode()}' is not an object; run the calibration stage again")
+    return facts

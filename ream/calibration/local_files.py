@@ -6,12 +6,12 @@ the addresses are shuffled, and the texts are read one block of addresses at a t
 
 import glob
 import itertools
-import json
 import random
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 
 from ream.calibration.document import Document
 from ream.errors import UserError
+from ream.machine.documents import MIB, MOST_BYTES, parse_json, read_bytes
 from ream.params import FilesSource
 
 BLOCK = 512  # documents read at a time
+MOST_TEXT_BYTES = 4 * 1024 * MIB  # of a file that is one document
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _open_text(path: Path, _: str) -> TextFile:
     def read(rows: list[int]) -> Iterator[str]:
         for _ in rows:
             try:
-                yield path.read_text(encoding="utf-8-sig")
+                yield read_bytes(path, MOST_TEXT_BYTES).decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it") from None
 
@@ -103,7 +105,9 @@ def _open_text(path: Path, _: str) -> TextFile:
 def _open_lines(path: Path, column: str) -> TextFile:
     numbers, offsets, offset = array("q"), array("q"), 0
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(partial(file.readline, MOST_BYTES), b""), start=1):
+            if len(line) == MOST_BYTES and not line.endswith(b"\n"):
+                raise UserError(f"{path}, line {number}: more than {MOST_BYTES // MIB} MiB; split the line")
             if line.strip():
                 numbers.append(number)
                 offsets.append(offset)
@@ -119,12 +123,7 @@ def _open_lines(path: Path, column: str) -> TextFile:
 
 
 def _line_text(line: bytes, column: str, where: str) -> str:
-    try:
-        value = json.loads(line)
-    except UnicodeDecodeError:
-        raise UserError(f"{where}: not UTF-8; convert the file") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg}); one object per line is expected") from None
+    value = parse_json(line, where)
     if not isinstance(value, dict):
         raise UserError(f"{where}: {type(value).__name__} where one JSON object per line is expected")
     if column not in value:
@@ -139,8 +138,8 @@ def _open_parquet(path: Path, column: str) -> TextFile:
     try:
         with pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
-    except pa.ArrowInvalid:
-        raise UserError(f"{path}: not a Parquet file; write it again or rename it") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        raise UserError(f"{path}: not a Parquet file, or damaged; write it again or rename it") from None
     if column not in schema.names:
         raise UserError(f"{path}: no column '{column}'; it has: {', '.join(schema.names)}")
     kind = schema.field(column).type
@@ -152,8 +151,12 @@ def _open_parquet(path: Path, column: str) -> TextFile:
     def read(rows: list[int]) -> Iterator[str]:
         with pq.ParquetFile(path) as file:
             for group, members in itertools.groupby(rows, key=lambda row: bisect_right(starts, row) - 1):
-                texts = file.read_row_group(group, columns=[column]).column(0)
-                yield from (texts[row - starts[group]].as_py() or "" for row in members)
+                try:
+                    texts = file.read_row_group(group, columns=[column]).column(0)
+                    found = [texts[row - starts[group]].as_py() or "" for row in members]
+                except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError):
+                    raise UserError(f"{path}: damaged in its row group {group + 1}; write it again") from None
+                yield from found
 
     return TextFile(path, metadata.num_rows, read)
 

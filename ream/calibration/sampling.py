@@ -47,7 +47,7 @@ def draw(
 
     Args:
         documents: shuffled documents.
-        encode: text to token ids, without special tokens.
+        encode: text to token ids, with the special tokens that every sequence is to have.
         calibration: gives ``sequences``, ``tokens`` and ``fill``.
         sequences: maximum number of sequences instead of ``calibration.sequences``; with it, fewer are no error.
 

@@ -1,16 +1,21 @@
 """A model's tokenizer as a function from text to token ids; needs transformers only without a tokenizer.json."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import tokenizers
 
+from ream.calibration.special_tokens import PROBE, SpecialTokens, measured
+from ream.calibration.tokenizer_check import check_tokenizer, explained
 from ream.errors import UserError
+from ream.machine.documents import parse_json, read_bytes
 
-FAST = "tokenizer.json"
+FAST, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+# Patterns of the names that tokenizers' files have; a folder without any has no tokenizer.
+FILES = ("tokenizer*", "vocab*", "tekken.json", "*.model", "*.tiktoken")
 
 
 @dataclass(frozen=True)
@@ -18,17 +23,23 @@ class Encoder:
     """A tokenizer.
 
     Attributes:
-        encode: text to token ids, without special tokens and without truncation.
-        vocabulary_size: the highest token id plus one.
+        plain: text to token ids, without special tokens and without truncation.
+        special: the tokens that the tokenizer adds to a text.
         fingerprint: SHA-256 of tokenizer.json or, without one, of the tokenizer's files.
     """
 
-    encode: Callable[[str], list[int]]
-    vocabulary_size: int
+    plain: Callable[[str], list[int]]
+    special: SpecialTokens
     fingerprint: str
 
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text with the special tokens, without truncation."""
+        return self.special.around(self.plain(text))
 
-def load_encoder(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> Encoder:
+
+def load_encoder(
+    folder_or_id: str, revision: str | None, trust_remote_code: bool, special_tokens: str = "tokenizer"
+) -> Encoder:
     """The tokenizer of a model: its tokenizer.json through ``tokenizers`` or, without one, transformers' AutoTokenizer.
 
     Reading tokenizer.json directly saves the seconds that importing transformers takes.
@@ -37,12 +48,33 @@ def load_encoder(folder_or_id: str, revision: str | None, trust_remote_code: boo
         folder_or_id: folder, or id of a model on the hub.
         revision: branch, tag or commit on the hub; not used for a folder.
         trust_remote_code: whether a tokenizer that the model ships as Python code may run.
+        special_tokens: ``tokenizer`` adds what the tokenizer adds to a text; ``none`` adds nothing.
 
     Raises:
         UserError: the model does not exist, has no tokenizer, or its tokenizer cannot be read.
     """
+    check_has_tokenizer(folder_or_id)
     path = _tokenizer_json(folder_or_id, revision)
-    return _light(path) if path is not None else _heavy(folder_or_id, revision, trust_remote_code)
+    encoder = _light(path) if path is not None else _heavy(folder_or_id, revision, trust_remote_code)
+    return replace(encoder, special=SpecialTokens()) if special_tokens == "none" else encoder
+
+
+def check_has_tokenizer(folder_or_id: str) -> None:
+    """Refuse a folder without any file of a tokenizer, for which transformers would make an empty tokenizer.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(folder_or_id)
+    if folder.is_dir() and not any(fnmatch(path.name, name) for path in folder.iterdir() for name in FILES):
+        raise _no_tokenizer(folder_or_id)
+
+
+def _no_tokenizer(folder_or_id: str) -> UserError:
+    return UserError(
+        f"{folder_or_id} has no tokenizer ({FAST}, or the files of another kind), so text cannot be encoded; put the "
+        "model's tokenizer files there, or give your own tokens as calibration"
+    )
 
 
 def _tokenizer_json(folder_or_id: str, revision: str | None) -> Path | None:
@@ -69,21 +101,25 @@ def _tokenizer_json(folder_or_id: str, revision: str | None) -> Path | None:
 
 
 def _light(path: Path) -> Encoder:
-    data = path.read_bytes()
-    try:
-        content = json.loads(data)
-    except ValueError as error:  # tokenizers would raise a bare Exception
-        raise UserError(f"{path} is not JSON ({error}); fetch the file again") from None
+    """The tokenizer of a tokenizer.json, whose post-processor says which tokens are added.
+
+    Transformers 5 does the same: it reads ``add_bos_token`` of tokenizer_config.json only without a tokenizer.json.
+    """
+    data = read_bytes(path)
+    content = parse_json(data, str(path))
     if not isinstance(content, dict) or "model" not in content:
         raise UserError(f"{path} is not a tokenizer: it has no 'model'; fetch the file again")
+    check_tokenizer(data.decode("utf-8"), str(path))
     tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
-    def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False).ids
+    def plain(text: str) -> list[int]:
+        with explained(str(path)):
+            return tokenizer.encode(text, add_special_tokens=False).ids
 
-    return Encoder(encode, max(tokenizer.get_vocab().values()) + 1, hashlib.sha256(data).hexdigest())
+    special = measured(lambda special: tokenizer.encode(PROBE, add_special_tokens=special).ids)
+    return Encoder(plain, special, hashlib.sha256(data).hexdigest())
 
 
 def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> Encoder:
@@ -99,13 +135,15 @@ def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> 
             "it comes with its own code, set model.trust_remote_code"
         ) from None
 
-    def encode(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    def encoded(text: str, special: bool) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=special, verbose=False)
         return ids
 
-    names = {*tokenizer.vocab_files_names.values(), "tokenizer_config.json"}
-    token_ids = (*tokenizer.get_vocab().values(), *tokenizer.added_tokens_encoder.values())
-    return Encoder(encode, max(token_ids) + 1, _fingerprint(_files(folder_or_id, revision, names)))
+    files = _files(folder_or_id, revision, {*tokenizer.vocab_files_names.values(), SETTINGS})
+    if {path.name for path in files} <= {SETTINGS}:
+        raise _no_tokenizer(folder_or_id)
+    special = measured(lambda special: encoded(PROBE, special))
+    return Encoder(lambda text: encoded(text, False), special, _fingerprint(files))
 
 
 def _files(folder_or_id: str, revision: str | None, names: Iterable[str]) -> list[Path]:
@@ -122,7 +160,7 @@ def _fingerprint(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     return digest.hexdigest()
 
 

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from ream.commands.options import KeepShards, ModelArgument, OutArgument
-from ream.commands.output import warn
+from ream.commands.output import say, warn
 from ream.commands.request import check_shards
 from ream.errors import UserError
 
 
 def apply(
     model: ModelArgument,
-    recipe: Annotated[Path, typer.Argument(help="The recipe.safetensors of a compression.")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe of a compression: OUT/ream/recipe.safetensors.")],
     out: OutArgument,
     merge_dtype: Annotated[
         str | None,
@@ -28,12 +28,13 @@ def apply(
     keep_shards: KeepShards = None,
 ) -> None:
     """Write a checkpoint from its recipe and the original."""
-    from ream.models.family.architecture import architecture_of
+    from ream.models.inspection.admission import admit
     from ream.models.inspection.manifest import source_of
-    from ream.models.storage.checkpoint import Checkpoint
+    from ream.recipe.multi_token import drops_multi_token
     from ream.recipe.output import check_output, check_recipe, write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
+    from ream.recipe.room import check_room, checkpoint_bytes
 
     check_shards(model, keep_shards)
     check_output(out)
@@ -44,17 +45,21 @@ def apply(
             f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
         )
     loaded = load_recipe(recipe)
-    checkpoint = Checkpoint(source_of(model, keep_shards is not False))
+    admitted = admit(source_of(model, keep_shards is not False), against_code=False)
+    checkpoint, dropped = admitted.checkpoint, drops_multi_token(admitted.architecture, loaded)
+    admitted = admit(checkpoint, "drop" if dropped else "compress", against_code=True)
     for remark in remarks(checkpoint, copy_code, "--copy-code"):
         warn(remark)
     check_recipe(loaded, checkpoint.digest(), model)
+    unquantised = merge_dtype == "bfloat16"
+    check_room(out, checkpoint_bytes(checkpoint, admitted.architecture, loaded, unquantised), "the compressed model")
     parameters = write_checkpoint(
         checkpoint,
-        architecture_of(checkpoint),
+        admitted.architecture,
         loaded,
         out,
-        unquantised=merge_dtype == "bfloat16",
+        unquantised=unquantised,
         shard_gb=shard_size,
         trust_remote_code=copy_code,
     )
-    typer.echo(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")
+    say(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")

@@ -2,14 +2,16 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from ream import __version__
 from ream.commands.apply import apply
 from ream.commands.compress import compress
+from ream.commands.ending import INTERRUPTED, WRONG, InterruptionError, ending
 from ream.commands.estimate import estimate
 from ream.commands.evaluate import evaluate
 from ream.commands.inspect import inspect
@@ -20,10 +22,29 @@ from ream.commands.verify import verify
 from ream.errors import UserError
 from ream.machine.sharing import share_cores
 
+if TYPE_CHECKING:
+    from ream.walk.ranks import Ranks
+
+
+class Commands(TyperGroup):
+    """The group of commands; an interruption leaves it with its notes, of which typer would keep the exit code only."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            interrupted = InterruptionError()
+            for note in getattr(error, "__notes__", []):
+                interrupted.add_note(note)
+            raise interrupted from None
+
+
 COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, stage)
 DISTRIBUTED = ("compress", "stage")  # commands that the ranks of a torchrun can run together
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich's tables would take longer than everything else that --help does
@@ -55,32 +76,48 @@ def common(
 def main(application: typer.Typer = app) -> None:
     """Run a command line, ream's or another one's, and end the process.
 
-    A user's error, in the arguments or in what they name, is one line and exit code 2. Of the ranks of a torchrun, the
-    first prints it and all end.
+    A user's error, in the arguments or in what they name, is one line and exit code 2, and so are a failed file and
+    too little memory; an interruption is one line and exit code 130 (`ending`). Of the ranks of a torchrun, the first
+    prints the line and all end.
     """
-    share_cores()
     ranks = None
-    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
-        from ream.walk.ranks import Ranks
-
-        ranks = Ranks()
-    tell = print_error if ranks is None else ranks.tell
     try:
+        share_cores()
+        ranks = joined()
         code = application(standalone_mode=False, obj=ranks)  # 0, or the code of a typer.Exit
         if ranks is not None:
             ranks.leave()
         sys.exit(code)
     except UserError as error:
-        tell(str(error))
-        sys.exit(2)
+        line, code = str(error), WRONG
     except TyperException as error:
-        if len(sys.argv) > 1:
-            tell(usage_error(error))
-        else:  # without any arguments, the message is the help
+        if len(sys.argv) == 1:  # without any arguments, the message is the help
             print(error.format_message())
-        sys.exit(error.exit_code)
+            sys.exit(error.exit_code)
+        line, code = usage_error(error), error.exit_code
     except typer.Abort:
         sys.exit(1)
+    except (InterruptionError, KeyboardInterrupt, MemoryError, RecursionError, OSError, RuntimeError) as error:
+        ended = ending(error)
+        if ended is None:
+            raise
+        line, code = ended
+    if ranks is None:
+        print_error(line)
+    elif code != INTERRUPTED:
+        ranks.tell(line)
+    elif ranks.first:  # every rank is interrupted; none waits for the others
+        print_error(line)
+    sys.exit(code)
+
+
+def joined() -> "Ranks | None":
+    """The ranks of a torchrun; None in a single process."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        from ream.walk.ranks import Ranks
+
+        return Ranks()
+    return None
 
 
 def usage_error(error: TyperException) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ream.commands.ending import GOES_ON
 from ream.commands.options import (
     Device,
     Experts,
@@ -20,9 +21,8 @@ from ream.commands.options import (
     Settings,
     Tokens,
 )
-from ream.commands.output import warn
+from ream.commands.output import say, warn
 from ream.commands.request import Cell, Request, check_shards, params_file, requested, sources_of
-from ream.errors import UserError
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 
@@ -74,7 +74,7 @@ def compress(
         keep_shards=keep_shards,
         settings=tuple(settings or ()),
     )
-    compress_model(request, params_file(params), typer.echo, warn, context.obj)
+    compress_model(request, params_file(params), say, warn, context.obj)
 
 
 def compress_model(
@@ -84,9 +84,7 @@ def compress_model(
     warn: Callable[[str], None],
     ranks: "Ranks | None" = None,
 ) -> None:
-    """Compress a model and write it; the same request continues an interrupted run.
-
-    Finished work lies in a hidden folder beside the output until the output is complete.
+    """Compress a model and write it; the same request continues an interrupted run, from a folder beside the output.
 
     Args:
         request: what to do.
@@ -125,8 +123,10 @@ def compress_model(
             check_output(request.out)
             try:
                 _run(params, workspace, cell, request.out, settings, say, warn, ranks)
-            except UserError:
-                if not workspace.has_finished_layers():
+            except BaseException as error:
+                if workspace.has_finished_layers():
+                    error.add_note(GOES_ON)
+                else:
                     remove(workspace)
                 raise
         remove(workspace)
@@ -145,22 +145,20 @@ def _run(
     """Run all stages of a cell and write the checkpoint."""
     from ream.commands.estimate import check_run
     from ream.commands.resume import begin
+    from ream.compress.rarely_routed import recipe_remark
     from ream.machine.files import sweep
-    from ream.models.family.complete import check_complete
-    from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import model
     from ream.stages.check import check_sizes
-    from ream.workspace.original import open_original
+    from ream.workspace.original import admitted, open_original
 
     sweep(workspace.root)
     options = _options(params, cell, ranks)
-    check_sizes(params, manifest_of(params.model.path, params.model.multi_token))
+    check_sizes(params, admitted(params.model, params.model.multi_token).architecture)
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
-    check_complete(original.checkpoint, original.architecture, params.model.trust_remote_code)
     say(check_run(params, original, *cell, out, workspace.root, warn))
     for remark in remarks(original.checkpoint, params.model.trust_remote_code, "--set model.trust_remote_code=true"):
         warn(remark)
@@ -169,10 +167,11 @@ def _run(
     if ranks is not None:
         ranks.meet(PREPARED, True)
     _decide(params, workspace, cell, options, say)
+    recipe = load_recipe(workspace.recipe(*cell))
     parameters = write_checkpoint(
         original.checkpoint,
         original.architecture,
-        load_recipe(workspace.recipe(*cell)),
+        recipe,
         out,
         unquantised=params.merge.dtype != "original",
         shard_gb=params.merge.shard_gb,
@@ -180,6 +179,8 @@ def _run(
     )
     before = original.manifest.parameters
     say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a model card and the recipe")
+    if rare := recipe_remark(recipe.layers):
+        warn(rare)
 
 
 def _options(params: "Params", cell: Cell, ranks: "Ranks | None") -> StageOptions:
@@ -205,9 +206,8 @@ def _draw_text(params: "Params", workspace: Workspace, cell: Cell, say: Callable
     for source in sources_of(params, cell.mix):
         resumed = workspace.has_finished_layers() and workspace.calibration(source).exists()
         if resumed and isinstance(params.sources[source], HubSource):
-            say(
-                f"{source}: the interrupted run's sequences are used again"
-            )  # the hub may have changed, or be out of reach
+            line = f"{source}: the interrupted run's sequences are used again"  # the hub may have changed, or be away
+            say(line)
         else:
             say(calibration.run(params, workspace, StageOptions(source=source)))
     if params.method(cell.method).sequential:

@@ -29,13 +29,12 @@ def configured(
     Raises:
         UserError: see `load_params`; a setting is unknown, not allowed, given twice, or decided by the command.
     """
-    import yaml
-
-    from ream.params import load_params, parse_params
+    from ream.params import parse_params
+    from ream.params.reading import read_tree
     from ream.params.setting import parse_setting, with_settings
 
-    base = load_params(params_path)
-    tree: dict[str, Any] = yaml.safe_load(params_path.read_text(encoding="utf-8"))
+    tree: dict[str, Any] = read_tree(params_path)
+    base = parse_params(tree, str(params_path))
     given = {path: value for path, (_, value) in options.items() if value is not None}
     values: dict[str, Any] = {}
     for path, value in map(parse_setting, settings):

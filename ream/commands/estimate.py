@@ -87,7 +87,7 @@ def estimate_model(
     from ream.stages.check import check_sizes
 
     params, mix = requested(request, params_path)
-    model = open_headers(params.model.path, params.model.multi_token, params.model.trust_remote_code)
+    model = open_headers(params.model.path, params.model.multi_token, params.model.trust_remote_code, against_code=True)
     check_sizes(params, model.architecture)
     device, dtype = runtime(*params.compute.placement)
     needs = estimate(model, work_of(params, mix, request.method, request.experts, device, dtype))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ream.commands.options import ModelArgument, ParamsFile, Settings
+from ream.commands.output import say
 from ream.commands.request import ScoreRequest, params_file, scoring
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def evaluate(
         allow_code_execution=allow_code_execution,
         settings=tuple(settings or ()),
     )
-    score_model(scoring(request, params_file(params)), recipe, out, typer.echo)
+    score_model(scoring(request, params_file(params)), recipe, out, say)
 
 
 def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Callable[[str], None]) -> None:
@@ -59,38 +60,43 @@ def score_model(params: "Params", recipe: Path | None, out: Path | None, say: Ca
 
     from ream.evaluation.bench import Bench, scoring_settings, summary, versions
     from ream.evaluation.scores import Scores, write_scores
+    from ream.evaluation.settings import check_backend
+    from ream.evaluation.suite_checks import check_suite
     from ream.machine.scratch import scratch, without_workspace
+    from ream.machine.unwritten import check_replaceable
     from ream.models.inspection.manifest import manifest_of
     from ream.recipe.output import check_recipe
     from ream.recipe.recipe_file import load_recipe
     from ream.stages import items
     from ream.workspace.layout import Workspace
     from ream.workspace.options import StageOptions
-    from ream.workspace.original import open_original
+    from ream.workspace.original import admitted, open_original
 
+    if out is not None:
+        check_replaceable(out)
+    suite, evaluation = params.suites[params.evaluation.suite], params.evaluation
+    check_suite(suite, evaluation)
+    check_backend(evaluation.backend)
     loaded = None if recipe is None else load_recipe(recipe)
+    admitted(params.model, "drop")
     manifest = manifest_of(params.model.path)
     if loaded is not None:
         check_recipe(loaded, manifest.digest, params.model.path)
     with scratch(without_workspace()) as folder:
         workspace = Workspace(folder)
         manifest.save(workspace.manifest)
-        if _needs_items(params.suites[params.evaluation.suite], Path(params.evaluation.include)):
+        if _needs_items(suite, Path(evaluation.include)):
             say(items.run(params, workspace, StageOptions()))
         original = open_original(workspace)
-        bench = Bench(
-            params,
-            workspace.windows,
-            original.checkpoint,
-            original.architecture,
-            manifest.digest,
-            workspace.scratch,
-        )
+        check_suite(suite, evaluation, original.limits)
+        windows, scratch_folder = workspace.windows, workspace.scratch
+        bench = Bench(params, windows, original.checkpoint, original.architecture, manifest.digest, scratch_folder)
         cell = bench.score(loaded)
     say(summary(cell))
     scores = Scores(cells=[cell], settings=scoring_settings(params), versions=versions())
     if out is None:
-        say(json.dumps(scores.model_dump(), indent=1))
+        for line in json.dumps(scores.model_dump(), indent=1).splitlines():
+            say(line)
     else:
         write_scores(out, scores)
         say(f"results: {out}")

@@ -88,12 +88,13 @@ def is_finished(
     """
     from ream.machine.differences import difference
     from ream.models.inspection.manifest import manifest_of
-    from ream.recipe.contents import RECIPE
+    from ream.recipe.contents import recipe_name
     from ream.recipe.recipe_file import load_recipe
     from ream.workspace.original import asked_facts
 
-    if not (out / RECIPE).is_file() or (workspace.request.exists() and read_json(workspace.request) != settings):
+    path = out / recipe_name(out)
+    if not path.is_file() or (workspace.request.exists() and read_json(workspace.request) != settings):
         return False
-    facts = load_recipe(out / RECIPE).facts
+    facts = load_recipe(path).facts
     asked = asked_facts(params, manifest_of(params.model.path), mix, method, experts)
     return not difference({name: facts.get(name) for name in asked}, asked)

@@ -1,17 +1,19 @@
-"""`ream stage`: from the name of a stage to its module, and the options that each stage takes."""
+"""`ream stage`: from the name of a stage to its module."""
 
 import importlib
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ream.commands.ending import GOES_ON, noting
 from ream.commands.options import ParamsFile
+from ream.commands.output import say
 from ream.commands.request import params_file
+from ream.commands.stage_entries import STAGES, entries_of_all
 from ream.errors import UserError, unknown
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -19,103 +21,8 @@ from ream.workspace.options import StageOptions
 if TYPE_CHECKING:
     from ream.params import Params
     from ream.walk.ranks import Ranks
-    from ream.workspace.held_settings import Entry
 
     Run = Callable[[Params, Workspace, StageOptions], str]
-
-
-@dataclass(frozen=True)
-class StageEntry:
-    """The options and settings of a stage, whose module is ``ream.stages.NAME``.
-
-    Attributes:
-        needed: options that must be given.
-        optional: options of which all or none are given.
-        settings: the entries of the params file that the stage depends on, the same as in dvc.yaml. {mix} and the like
-            stand for options, {suite} for the suite of the evaluation.
-        distributed: whether the ranks of a torchrun can run the stage together.
-    """
-
-    needed: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    distributed: bool = False
-
-    @property
-    def usage(self) -> str:
-        """The options as a line shows them; optional ones in brackets."""
-        options = " ".join(f"--{option}" for option in self.needed)
-        optional = " ".join(f"--{option}" for option in self.optional)
-        return f"{options} {f'[{optional}]' if optional else ''}".strip() or "no options"
-
-    def accepts(self, given: set[str]) -> bool:
-        """Whether a stage can run with exactly these options."""
-        return given in ({*self.needed}, {*self.needed, *self.optional})
-
-    def entries(self, params: "Params", options: Mapping[str, Any]) -> "list[Entry]":
-        """The keys that lead to each of the settings; names of entries may contain dots, so they stay in parts."""
-        names = {"suite": params.evaluation.suite, **options}
-        return [tuple(key.format(**names) for key in setting.split(".")) for setting in self.settings]
-
-
-CODE = "code"  # the stage that all others depend on
-CELL = ("mix", "method", "experts")
-GRID = ("run.one_shot", "run.sequential", "run.extra", "run.experts")
-SCORING = ("suites.{suite}", "evaluation", "compute", "merge.dtype")
-STAGES = {
-    CODE: StageEntry(),
-    "watch": StageEntry(("local",), settings=("local.{local}",)),
-    "inputs": StageEntry(
-        settings=("model.path", "local", "sources", "run.sources", "evaluation.include", "report.published", "imports")
-    ),
-    "check": StageEntry(
-        settings=("model", "grouping", "methods", "run", "suites.{suite}", "evaluation.allow_code_execution")
-    ),
-    "model": StageEntry(settings=("model",)),
-    "calibration": StageEntry(("source",), settings=("sources.{source}", "calibration", "rank")),
-    "statistics": StageEntry(
-        ("source",),
-        optional=("shard", "shards"),
-        settings=("statistics", "compute", "calibration.seed"),
-        distributed=True,
-    ),
-    "mixture": StageEntry(("mix",), settings=("mixes.{mix}", "calibration.sequences")),
-    "saliency": StageEntry(("mix",), settings=("mixes.{mix}",)),
-    "grouping": StageEntry(
-        CELL, settings=("methods.{method}", "grouping.group_size.{experts}", "mixes.{mix}", "calibration")
-    ),
-    "alignment": StageEntry(CELL, settings=("methods.{method}", "mixes.{mix}", "statistics", "compute")),
-    "sequential": StageEntry(
-        CELL,
-        settings=(
-            "methods.{method}",
-            "grouping.group_size.{experts}",
-            "mixes.{mix}",
-            "calibration",
-            "statistics",
-            "compute",
-        ),
-        distributed=True,
-    ),
-    "items": StageEntry(settings=("suites.{suite}", "evaluation.seed", "evaluation.allow_code_execution")),
-    "evaluate": StageEntry(optional=CELL, settings=SCORING),  # without a cell, the original
-    "rank": StageEntry(("mix",), settings=("compute", "run.sources", *GRID)),
-    "merge": StageEntry(("export",), settings=("exports.{export}", "merge")),
-    "metrics": StageEntry(settings=("run",)),
-    "report": StageEntry(
-        settings=(
-            "model",
-            "sources",
-            "calibration",
-            "mixes",
-            "suites.{suite}",
-            "evaluation",
-            "run",
-            "report",
-            "imports",
-        )
-    ),
-}
 
 
 def stage(
@@ -151,7 +58,7 @@ def stage(
     given |= {"local": local, "shard": shard, "shards": shards}
     line = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
     if context.obj is None or context.obj.first:
-        typer.echo(line)
+        say(line)
 
 
 def run_stage(
@@ -176,7 +83,8 @@ def run_stage(
     from ream.machine.scratch import remove_abandoned
     from ream.machine.starter import DVC
     from ream.params import load_params
-    from ream.workspace.codes import checked_code, held_code
+    from ream.params.agreed import agreed_params
+    from ream.workspace.codes import WITHOUT, checked_code, held_code
     from ream.workspace.costs import recorded
     from ream.workspace.held_settings import check_written, discarding, held
     from ream.workspace.outputs import OUTPUTS
@@ -191,11 +99,11 @@ def run_stage(
         raise UserError(f"stage {name} takes {entry.usage}; given: {shown}")
     if ranks is not None:
         _check_distributed(name, options)
-    params = load_params(params_path)
+    params = agreed_params(params_path) if name == "names" else load_params(params_path)
     own = entry.entries(params, options)
     if DVC in os.environ:
         check_written(params_path, entries_of_all(params) if name == "check" else own)
-    code = "" if name == CODE else checked_code(workspace, name)
+    code = "" if name in WITHOUT else checked_code(workspace, name)
     whole = StageOptions(**options, code=code, ranks=ranks)
     run: Run = importlib.import_module(f"ream.stages.{name}").run
     if ranks is not None:
@@ -205,6 +113,8 @@ def run_stage(
     remove_abandoned(workspace.scratch)
     called, shown = "-".join((name, *map(str, options.values()))), _shown_name(name, options)
     with ExitStack() as around:
+        if entry.resumes:
+            around.enter_context(noting(GOES_ON))
         around.enter_context(recorded(workspace.cost(called)))
         around.enter_context(discarding(OUTPUTS[name](workspace, whole)))
         around.enter_context(held(params_path, params, own, shown, workspace.ran_with(called)))
@@ -220,15 +130,6 @@ def _check_distributed(name: str, options: Mapping[str, Any]) -> None:
         raise UserError(f"stage {name} cannot run distributed; only {able} can: run it without torchrun")
     if "shard" in options:
         raise UserError("--shard and --shards are for processes started one by one; leave them out under torchrun")
-
-
-def entries_of_all(params: "Params") -> "list[Entry]":
-    """The entries that any stage depends on and that a params file may leave out where DVC does not read it."""
-    plain = [entry for entry in STAGES.values() if not {*entry.needed, *entry.optional}]
-    entries = [key for entry in plain for key in entry.entries(params, {})]
-    fixed = (s for entry in STAGES.values() for s in entry.settings if "{" not in s)
-    entries += [tuple(setting.split(".")) for setting in fixed]
-    return entries + [("grouping", "group_size", str(experts)) for experts in params.run.experts]
 
 
 def _shown_name(name: str, options: Mapping[str, Any]) -> str:

@@ -134,13 +134,14 @@ def _original_layer(
         Inputs and outputs [n, L, H] of its MoE block; two empty tensors for a dense layer.
     """
     block = decoder.block(layer.index) if moe else None
-    inputs, outputs = (torch.empty_like(stream if moe else stream[:0]) for _ in range(2))
+    shape = (len(stream) if moe else 0, stream.shape[1], decoder.architecture.hidden)
+    inputs, outputs = (stream.new_empty(shape) for _ in range(2))
     for part in data:
         residual, x = layer(stream[part])
         if block is not None and x is not None:
             inputs[part] = x.to(stream.device)
             outputs[part] = block(x).to(stream.device)
-            residual = residual + outputs[part].to(residual.device)
+            residual = layer.leaving(residual, outputs[part].to(residual.device))
         stream[part] = residual.to(stream.device)
         progress.update(1)
     if block is not None:
@@ -152,7 +153,7 @@ def _leaving(layer: LoadedLayer, block: MoEBlock | None, hidden: Tensor) -> Tens
     """The hidden states that leave the layer with this MoE block, on the host."""
     residual, x = layer(hidden)
     if block is not None and x is not None:
-        residual = residual + block(x)
+        residual = layer.leaving(residual, block(x))
     return residual.to(hidden.device)
 
 

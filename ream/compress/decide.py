@@ -35,6 +35,7 @@ def group_layer(
     group_size: int,
     router_groups: int,
     saliency: Float64[np.ndarray, " N"] | None = None,
+    routed_tokens: Float64[np.ndarray, " N"] | None = None,
 ) -> LayerRecipe:
     """Groups and merge weights of one layer, still without permutations.
 
@@ -45,6 +46,8 @@ def group_layer(
         group_size: C, as the settings count it.
         router_groups: n_group, 1 without group limits.
         saliency: [N] of each expert if computed before; else it is computed from the sums.
+        routed_tokens: [N] tokens routed to each expert where the sums are those of a mix, which are means; else they
+            are among the sums.
     """
     salient = SALIENCIES[method.saliency](sums) if saliency is None else saliency
     clusters = method.grouping == "hierarchical"
@@ -54,7 +57,8 @@ def group_layer(
         means=output_means(method.similarity[0], sums) if clusters else None,
     )
     groups = grouped(method.grouping, experts, kept, absorbed_at_most(method, group_size), router_groups)
-    return LayerRecipe(groups, merge_weights(salient, groups), salient)
+    routed = (sums.count if routed_tokens is None else routed_tokens).copy()  # frequency's saliency is the same array
+    return LayerRecipe(groups, merge_weights(salient, groups), salient, routed_tokens=routed)
 
 
 def absorbed(layer: LayerRecipe) -> dict[int, list[int]]:

@@ -79,7 +79,7 @@ class StatisticsCollector:
                 assert x is not None
                 if known is None:
                     totals.update(part, x, visit.counted[part])
-                write_back.put(visit.leaving, part, residual + visit.block(x))
+                write_back.put(visit.leaving, part, visit.layer.leaving(residual, visit.block(x)))
                 self.progress.update(1)
         visit.layer.check()  # before other ranks are given what it gave
         if known is not None:

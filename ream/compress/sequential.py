@@ -15,15 +15,18 @@ from torch import Tensor
 
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
+from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import Composition
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.errors import UserError
 from ream.machine.available import free_threads
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
+from ream.models.loaded_layer import LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 from ream.recipe.recipe_file import read_layer, recipe_from_tensors, recipe_tensors
@@ -67,7 +70,16 @@ def compress_sequentially(
         facts: provenance, for the recipe.
         share: how several ranks decide together on each layer; None for a single process. A method with a refit or
             with chosen neurons takes all tokens of a layer several times and cannot run distributed.
+
+    Raises:
+        UserError: the refit's target cannot be had in this family's layers.
     """
+    family, refit = decoder.architecture.family, composition.refit
+    if refit is not None and refit.target == "global" and not family.additive:
+        raise UserError(
+            f"a layer of {family.model_type} is not a residual plus the output of its MoE block, so a refit cannot aim "
+            "at the original's hidden states; set the method's refit.target: layer"
+        )
     compressor = SequentialCompressor(decoder, data, probes, composition, kept, group_size, state, progress, share)
     walk(decoder, [Pass(compressor.walked, state, compressor)], progress)
     moe_layers = decoder.architecture.moe_layers
@@ -84,8 +96,8 @@ class TokenBuffers:
         inputs: [n, L, H] inputs of the MoE block in the compressed model.
         targets: [n, L, H] of the refit: first the target itself, then its difference from the compressed layer's
             output; None without a refit.
-        leaving: [n, L, H], or [2n, L, H] with the original's stream behind it: first the residual, then the hidden
-            states that leave the layer.
+        leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
+            needs (the residual, as a rule), then the hidden states that leave the layer.
         counted: [n, L], True for tokens that statistics count.
     """
 
@@ -137,11 +149,12 @@ class SequentialCompressor:
             compressed, report = self._compressed_block(visit.index, decided), dict[str, Tensor]()
             if buffers.targets is not None:
                 decided, compressed, report = self._refit(visit.index, buffers, decided, compressed)
-            self._propagate(buffers, compressed)
+            self._propagate(visit.layer, buffers, compressed)
         return recipe_tensors(decided) | report
 
     def _room(self, visit: LayerVisit) -> TokenBuffers:
-        shape, dtype = (self.sequences, *visit.entering.shape[1:]), visit.entering.dtype
+        shape = (self.sequences, visit.entering.shape[1], self.decoder.architecture.hidden)
+        dtype = visit.entering.dtype
         return TokenBuffers(
             inputs=self.state.room("inputs", shape, dtype),
             targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
@@ -169,7 +182,7 @@ class SequentialCompressor:
                 residual, x = visit.layer(entering)
                 assert x is not None
                 if piece.start >= self.sequences:  # the original's own stream
-                    write_back.put(buffers.leaving, piece, residual + visit.block(x))
+                    write_back.put(buffers.leaving, piece, visit.layer.leaving(residual, visit.block(x)))
                 else:
                     if statistics:
                         totals.update(piece, x, visit.counted[piece])
@@ -203,8 +216,9 @@ class SequentialCompressor:
     def _decide(self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]) -> LayerRecipe:
         """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
-        router_groups = self.decoder.architecture.router_groups
-        grouped = group_layer(composition, sums_of(measured), self.kept, self.group_size, router_groups)
+        router_groups, sums = self.decoder.architecture.router_groups, sums_of(measured)
+        check_seen(sums, visit.index)
+        grouped = group_layer(composition, sums, self.kept, self.group_size, router_groups)
         if composition.merging == "neurons":
             return choose_neurons(
                 self.decoder, visit.index, grouped, experts, buffers.inputs, buffers.counted, self._parts
@@ -253,12 +267,12 @@ class SequentialCompressor:
         self.progress.note("")
         return decided, compressed, errors.tensors()
 
-    def _propagate(self, buffers: TokenBuffers, compressed: MoEBlock) -> None:
+    def _propagate(self, layer: LoadedLayer, buffers: TokenBuffers, compressed: MoEBlock) -> None:
         """Add the compressed block's output to the residuals: the hidden states that enter the next layer."""
         device = self.decoder.device
         with WriteBack(device) as write_back:
             for part, (x, residual) in prefetched(device, self._parts(), buffers.inputs, buffers.leaving):
-                write_back.put(buffers.leaving, part, residual + compressed(x))
+                write_back.put(buffers.leaving, part, layer.leaving(residual, compressed(x)))
 
 
 def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:

@@ -30,6 +30,8 @@ class LayerRecipe:
             where the checkpoint is quantised. All corrected experts have the same projections corrected. A recipe has a
             few MB without corrections, and with them the size of these projections, so the mapping may read them from
             a file one by one.
+        routed_tokens: number of calibration tokens routed to each expert, over all sources of the mix; None in recipes
+            of earlier versions.
     """
 
     groups: Groups
@@ -38,6 +40,7 @@ class LayerRecipe:
     permutations: Mapping[int, Int64[np.ndarray, " D"]] = field(default_factory=dict)
     neurons: Mapping[int, Int64[np.ndarray, " D"]] = field(default_factory=dict)
     corrections: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    routed_tokens: Float64[np.ndarray, " N"] | None = None
 
     @property
     def corrected(self) -> frozenset[str]:
@@ -75,6 +78,8 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
         raise ValueError(f"the recipe is for {len(group)} experts, the layer has {experts}")
     if len(layer.weights) != experts:
         raise ValueError(f"the recipe has {len(layer.weights)} merge weights, the layer has {experts} experts")
+    if layer.routed_tokens is not None and len(layer.routed_tokens) != experts:
+        raise ValueError(f"the recipe has {len(layer.routed_tokens)} token counts, the layer has {experts} experts")
     if not len(kept) or kept.min() < 0 or kept.max() >= experts or (np.diff(kept) <= 0).any():
         raise ValueError("kept experts are not ascending indices of the layer's experts")
     if group.min() < -1 or group.max() >= len(kept) or (group[kept] != np.arange(len(kept))).any():

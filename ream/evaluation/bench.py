@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ream import __version__
 from ream.core.recipe import Recipe
@@ -12,6 +12,9 @@ from ream.evaluation.scores import Cell, mean_loss
 from ream.models.family.architecture import Architecture
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Params
+
+if TYPE_CHECKING:
+    from ream.evaluation.store import ResultStore
 
 LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
 
@@ -39,14 +42,16 @@ class Bench:
             scratch: folder of temporary files, in which checkpoints are written for vLLM.
 
         Raises:
-            UserError: see `Harness` and `read_windows`.
+            UserError: see `Harness`, `read_windows`, `load_tokenizer` and `check_chat`.
         """
-        from transformers import AutoTokenizer
-
+        from ream.calibration.tokenizer import check_has_tokenizer
         from ream.evaluation.harness import Harness
+        from ream.evaluation.model_tokenizer import load_tokenizer
+        from ream.evaluation.settings import check_chat
         from ream.evaluation.windows import read_windows
         from ream.models.runtime import runtime
 
+        check_has_tokenizer(str(checkpoint.folder))
         self.params, self.checkpoint, self.architecture, self.digest = params, checkpoint, architecture, digest
         self.scratch = scratch
         self.device, self.dtype = runtime(*params.compute.placement)
@@ -54,10 +59,10 @@ class Bench:
         stored = read_windows(windows) if suite.loss else {}
         self.windows = {source: stored[source] for source in suite.loss}
         items = windows.parent
-        self.harness = Harness(suite, params.evaluation, items if items.exists() else None)
-        self.tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.folder, trust_remote_code=params.model.trust_remote_code
-        )
+        items_or_none = items if items.exists() else None
+        self.harness = Harness(suite, params.evaluation, items_or_none, params.model.special_tokens)
+        self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
+        check_chat(self.tokenizer, suite.chat_template)
 
     def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
         """Held-out loss and scores of all tasks for one model.
@@ -72,13 +77,14 @@ class Bench:
         from ream.recipe.load import load_model
 
         params, trust = self.params, self.params.model.trust_remote_code
+        made_with = f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{params.compute.threads}"
+        store = None if state is None else ResultStore(state, made_with)
+        self._check(recipe, store)
         model = load_model(self.checkpoint, self.architecture, recipe, self.device, self.dtype, trust)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         losses = {
             source: window_loss(model, windows, params.compute.batch_tokens) for source, windows in self.windows.items()
         }
-        made_with = f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{params.compute.threads}"
-        store = None if state is None else ResultStore(state, made_with)
         if params.evaluation.backend == "vllm":
             del model  # vLLM wants the device's memory
             with self._checkpoint(recipe) as folder:
@@ -97,15 +103,34 @@ class Bench:
             **scores,
         )
 
+    def _check(self, recipe: Recipe | None, store: "ResultStore | None") -> None:
+        """Refuse what would fail after the model has been loaded and run.
+
+        Raises:
+            UserError: see `Harness.load` and `check_chat`; or there is no room for the checkpoint that vLLM is given.
+        """
+        from ream.evaluation.settings import check_chat
+        from ream.models.family.limits import Limits
+        from ream.recipe.room import check_room, checkpoint_bytes
+
+        family, evaluation = self.architecture.family, self.params.evaluation
+        limits = Limits(family.vocabulary(self.checkpoint.config), family.positions(self.checkpoint.config))
+        if evaluation.max_length is not None:
+            limits.check_setting("evaluation.max_length", evaluation.max_length)
+        check_chat(self.tokenizer, self.harness.suite.chat_template)
+        self.harness.load(store, evaluation.max_length or limits.positions)
+        if evaluation.backend == "vllm" and recipe is not None:
+            needed = checkpoint_bytes(self.checkpoint, self.architecture, recipe)
+            check_room(self.scratch, needed, "the checkpoint that vLLM reads")
+
     def _bytes(self, recipe: Recipe | None) -> int:
         """Bytes of all tensors of the checkpoint that the recipe describes."""
-        from ream.recipe.output_tensors import output_tensors
+        from ream.recipe.room import checkpoint_bytes
 
         if recipe is None:
             return sum(tensor.bytes for tensor in self.checkpoint.tensors.values())
         unquantised = self.params.merge.dtype != "original"
-        written = output_tensors(self.checkpoint, self.architecture, recipe, unquantised)
-        return sum(tensor.bytes for tensors in written.values() for tensor in tensors)
+        return checkpoint_bytes(self.checkpoint, self.architecture, recipe, unquantised)
 
     @contextmanager
     def _checkpoint(self, recipe: Recipe | None) -> Iterator[Path]:
@@ -128,6 +153,7 @@ def scoring_settings(params: Params) -> dict[str, Any]:
         "suite": params.evaluation.suite,
         "tasks": params.suites[params.evaluation.suite].model_dump(),
         "evaluation": params.evaluation.model_dump(),
+        "special_tokens": params.model.special_tokens,
         "compute": params.compute.model_dump(),
     }
 

@@ -5,13 +5,13 @@ score records (`ream.evaluation.settings.task_settings`).
 """
 
 import ast
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ream.errors import UserError
+from ream.machine.documents import parse_json, read_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,7 +38,7 @@ def load_items(task: str, items: str | None = None, **_: Any) -> "dict[str, Data
     path = Path(items) / f"{task}.jsonl"
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the items stage, which writes it")
-    return {"test": Dataset.from_list([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])}
+    return {"test": Dataset.from_list([parse_json(line, str(path)) for line in read_text(path).splitlines()])}
 
 
 def number(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:

@@ -8,11 +8,12 @@ from ream import params
 from ream.errors import UserError
 from ream.evaluation import tasks
 from ream.evaluation.lm_eval_state import code_execution, quiet, seed_global_streams
-from ream.evaluation.lm_eval_types import Encodings, LoadedTasks, TaskManager
-from ream.evaluation.pinned import PINNED
+from ream.evaluation.lm_eval_types import Encodings, LoadedTasks
+from ream.evaluation.prepared import answer_tokens, prepared
 from ream.evaluation.scores import suite_means
 from ream.evaluation.settings import check_backend, check_chat, check_code_execution, check_model, task_settings
 from ream.evaluation.store import ResultStore
+from ream.evaluation.suite_checks import check_generation
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -24,13 +25,20 @@ BOOTSTRAP = 1000  # resamples for the standard errors that lm-eval has no formul
 class Harness:
     """The tasks of a suite, found and loaded once for all models that are scored on them."""
 
-    def __init__(self, suite: params.Suite, evaluation: params.Evaluation, items: Path | None) -> None:
+    def __init__(
+        self,
+        suite: params.Suite,
+        evaluation: params.Evaluation,
+        items: Path | None,
+        special_tokens: str = "tokenizer",
+    ) -> None:
         """Find the tasks, and refuse those that cannot run.
 
         Args:
             suite: the suite; its ``mc`` and ``gen`` tasks are run, its ``loss`` belongs to `ream.evaluation.loss`.
             evaluation: how to run it.
             items: folder of the demo tasks' items (stage items); None if the suite has no such tasks.
+            special_tokens: ``tokenizer`` encodes prompts with the tokens that the tokenizer adds, ``none`` without.
 
         Raises:
             UserError: a task is unknown, or executes code without evaluation.allow_code_execution; or the backend is
@@ -44,9 +52,35 @@ class Harness:
             for name in self.names:
                 if tasks.runs_code(name, self._managers[name]):
                     check_code_execution(name, evaluation.allow_code_execution)
-        self.settings = {name: task_settings(name, suite, evaluation, items) for name in self.names}
+        self.settings = {name: task_settings(name, suite, evaluation, items, special_tokens) for name in self.names}
+        self._special_tokens = special_tokens
         self._loaded: dict[str, LoadedTasks] = {}
         self._encodings: Encodings = {}
+
+    def load(self, progress: ResultStore | None, positions: int | None = None) -> None:
+        """Load the tasks that have no result yet, with their data, so that what cannot run fails before a model runs.
+
+        Args:
+            progress: store of finished results.
+            positions: the most tokens of question and answer together; None for no limit.
+
+        Raises:
+            UserError: a task lacks data, packages or the metric, executes code without being allowed to, or generates
+                more tokens than there are positions.
+        """
+        finished, allowed = self._finished(progress), self.evaluation.allow_code_execution
+        with quiet(), code_execution(allowed):
+            for name in (name for name in self.names if name not in finished):
+                if name not in self._loaded:
+                    self._loaded[name] = prepared(name, self._managers[name], self.settings[name], allowed)
+                for task in self._loaded[name]["tasks"].values():
+                    if task.OUTPUT_TYPE == "generate_until":
+                        check_generation(name, answer_tokens(task), positions)
+
+    def _finished(self, progress: ResultStore | None) -> dict[str, dict[str, Any]]:
+        """The results in the store."""
+        done = {name: progress.read(name, self.settings[name]) for name in self.names} if progress is not None else {}
+        return {name: result for name, result in done.items() if result is not None}
 
     def score(
         self,
@@ -56,7 +90,7 @@ class Harness:
     ) -> dict[str, Any]:
         """Scores of a model on the tasks of the suite.
 
-        All tasks are loaded before the model runs for the first time, so that a task that cannot run fails early.
+        All tasks are loaded (`load`) before the model runs for the first time.
 
         Args:
             model: a causal language model of transformers; for the backend vllm a checkpoint folder or hub id.
@@ -74,13 +108,10 @@ class Harness:
         """
         check_model(model, self.evaluation.backend)
         check_chat(tokenizer, self.suite.chat_template)
-        results: dict[str, dict[str, Any]] = {}
-        for name in self.names:
-            done = progress.read(name, self.settings[name]) if progress is not None else None
-            if done is not None:
-                results[name] = done
+        results = self._finished(progress)
         missing = [name for name in self.names if name not in results]
         if missing:
+            self.load(progress)
             results |= self._computed(missing, model, tokenizer, progress)
         values = {name: result["value"] for name, result in results.items()}
         return {
@@ -98,11 +129,6 @@ class Harness:
         """Results of the named tasks; a result is stored as soon as its task has finished."""
         options, results = self.evaluation, {}
         with quiet(), code_execution(options.allow_code_execution):
-            for name in names:
-                if name not in self._loaded:
-                    self._loaded[name] = _prepared(
-                        name, self._managers[name], self.settings[name], options.allow_code_execution
-                    )
             lm = _language_model(
                 model,
                 tokenizer,
@@ -110,6 +136,7 @@ class Harness:
                 options.batch_size,
                 options.max_length,
                 options.seed,
+                None if self._special_tokens == "tokenizer" else False,
                 self._encodings,
             )
             for name in names:
@@ -119,28 +146,6 @@ class Harness:
         return results
 
 
-def _prepared(name: str, manager: TaskManager, settings: dict[str, Any], allow_code: bool) -> LoadedTasks:
-    """Load a task, or the tasks of a group, with its data and set it up as ``settings`` say.
-
-    Raises:
-        UserError: the task executes code and that is not allowed, it lacks data or packages, or it has no such metric.
-    """
-    seed_global_streams(settings["seed"])
-    loaded = tasks.load_task(name, manager)
-    for task in loaded["tasks"].values():
-        if getattr(task, "UNSAFE_CODE", False):
-            check_code_execution(name, allow_code)
-        shots = settings["num_fewshot"]
-        task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
-        task.set_fewshot_seed(settings["seed"])
-        if settings["generation"]:
-            task.set_config("generation_kwargs", settings["generation"], update=True)
-        known = [str(metric) for metric in task.aggregation()]
-        if name not in PINNED and settings["metric"] not in (None, *known):
-            raise UserError(f"metric '{settings['metric']}' of task '{name}' is unknown; it has: {', '.join(known)}")
-    return loaded
-
-
 def _language_model(
     model: "PreTrainedModel | str | Path",
     tokenizer: "PreTrainedTokenizerBase | None",
@@ -148,18 +153,19 @@ def _language_model(
     batch_size: int,
     max_length: int | None,
     seed: int,
+    add_special_tokens: bool | None,
     encodings: Encodings,
 ) -> "LM":
-    """The model as lm-eval asks it."""
+    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``."""
     if backend == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
-        return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed)
+        return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens)
     from ream.evaluation.shared_context import SharedContextLM
 
     assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
     assert tokenizer is not None, "the backend hf takes a tokenizer"
-    return SharedContextLM(model, tokenizer, batch_size, max_length, encodings)
+    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings)
 
 
 def _run(lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], allow_code: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ class TaskConfig(Protocol):
     validation_split: str | None
     test_split: str | None
     process_docs: Any  # a function of a split, or None
+    generation_kwargs: Mapping[str, Any] | None
 
 
 class FewshotConfig(Protocol):
@@ -25,6 +26,7 @@ class FewshotConfig(Protocol):
 class Task(Protocol):
     """A loaded task with its data (``lm_eval.api.task.ConfigurableTask``)."""
 
+    OUTPUT_TYPE: str
     config: TaskConfig
     fewshot_cfg: FewshotConfig
     dataset: dict[str, Any]

@@ -6,17 +6,28 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ream import params
 from ream.errors import UserError
 from ream.evaluation.pinned import PINNED
+from ream.machine.bounded import check_bounded
+from ream.machine.documents import read_bytes
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MESSAGES = [{"role": "user", "content": "What is 1 + 1?"}]  # by which a chat template is tried
+CHAT_SECONDS = 10.0  # in which a chat template renders one short message; it takes a thousandth of that
 VERSIONS = ("lm_eval", "torch", "transformers")
 
 
 def task_settings(
-    name: str, suite: params.Suite, evaluation: params.Evaluation, items: Path | None = None
+    name: str,
+    suite: params.Suite,
+    evaluation: params.Evaluation,
+    items: Path | None = None,
+    special_tokens: str = "tokenizer",
 ) -> dict[str, Any]:
     """All that a task's score depends on besides the model: the suite's settings, or else the pinned ones.
 
@@ -33,6 +44,7 @@ def task_settings(
         "generation": dict(pinned.generation) if pinned is not None else {},
         "chat_template": name in suite.chat_template,
         "limit": suite.limit,
+        "special_tokens": special_tokens,
         "max_length": evaluation.max_length,
         "backend": evaluation.backend,
         "seed": evaluation.seed,
@@ -58,21 +70,6 @@ def score_metric(name: str, metrics: Mapping[str, str], mc: Sequence[str]) -> tu
     if not metric and pinned is not None:
         metric, chosen = pinned.metric, pinned.filter
     return metric or ("acc" if name in mc else None), chosen or None
-
-
-def check_suite(suite: params.Suite, allowed: bool) -> None:
-    """Refuse a suite with a pinned task that executes code written by the model, unless that is allowed.
-
-    Args:
-        suite: its tasks are checked by name, without loading them.
-        allowed: evaluation.allow_code_execution.
-
-    Raises:
-        UserError: see `check_code_execution`.
-    """
-    for task in (*suite.mc, *suite.gen):
-        if task in PINNED and PINNED[task].runs_code:
-            check_code_execution(task, allowed)
 
 
 def check_code_execution(name: str, allowed: bool) -> None:
@@ -112,21 +109,31 @@ def check_model(model: object, backend: str) -> None:
         raise UserError("evaluation.backend: vllm reads a checkpoint; export the model first, or set the backend to hf")
 
 
-def check_chat(tokenizer: object, chat_tasks: Sequence[str]) -> None:
-    """Refuse a tokenizer without a chat template if tasks need one.
+def check_chat(tokenizer: "PreTrainedTokenizerBase | None", chat_tasks: Sequence[str]) -> None:
+    """Refuse a tokenizer without a chat template if tasks need one, and a template that fails or does not end.
 
     Args:
         tokenizer: tokenizer of the model; None, which is not checked, if vLLM reads it from the checkpoint.
         chat_tasks: tasks whose prompts go through the chat template.
 
     Raises:
-        UserError: the tokenizer has no chat template; the message names the tasks.
+        UserError: the tokenizer has no chat template; the message names the tasks. Or the template, which is a program
+            of whoever made the model, fails, or takes too long or too much memory on one short message.
     """
-    if chat_tasks and tokenizer is not None and getattr(tokenizer, "chat_template", None) is None:
+    if not chat_tasks or tokenizer is None:
+        return
+    names = ", ".join(chat_tasks)
+    if getattr(tokenizer, "chat_template", None) is None:
         raise UserError(
-            f"the model's tokenizer has no chat template, but the suite needs one for {', '.join(chat_tasks)}; remove "
-            "these tasks from the suite's chat_template"
+            f"the model's tokenizer has no chat template, but the suite needs one for {names}; remove these tasks from "
+            "the suite's chat_template"
         )
+    render: Any = getattr(tokenizer, "apply_chat_template", None)
+    check_bounded(
+        lambda: render(MESSAGES, tokenize=False, add_generation_prompt=True),
+        "the chat template of the model's tokenizer",
+        CHAT_SECONDS,
+    )
 
 
 @cache
@@ -142,7 +149,7 @@ def _files(name: str, items: Path | None, include: Path) -> str | None:
 
 
 def _digest(tasks: Path, rows: Path | None = None) -> str:
-    digest = hashlib.sha256(rows.read_bytes() if rows is not None else b"")
+    digest = hashlib.sha256(read_bytes(rows) if rows is not None else b"")
     for path in sorted(path for path in tasks.iterdir() if path.is_file()):
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     return digest.hexdigest()

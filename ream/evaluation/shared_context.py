@@ -10,6 +10,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from ream.evaluation.lm_eval_types import Encodings
+from ream.models.family.limits import Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,6 +40,8 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         tokenizer: tokenizer of the model.
         batch_size: number of requests run at once; a context with four choices counts as four.
         max_length: maximum tokens of context and continuation together; None for the model's own maximum.
+        add_special_tokens: whether text gets the tokens that the tokenizer can add, such as BOS; None leaves it to the
+            tokenizer. Text that begins with BOS, as a rendered chat may, gets no second one.
         encodings: texts that this tokenizer has encoded before, shared by models that answer the same questions.
     """
 
@@ -48,6 +51,7 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         tokenizer: "PreTrainedTokenizerBase",
         batch_size: int,
         max_length: int | None,
+        add_special_tokens: bool | None = None,
         encodings: Encodings | None = None,
     ) -> None:
         super().__init__(
@@ -56,9 +60,11 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             batch_size=batch_size,
             max_length=max_length,
             softmax_dtype="float32",
+            add_bos_token=add_special_tokens,
         )
         self._encodings: Encodings = {} if encodings is None else encodings
         config = self.model.config
+        self._limits = Limits(len(self.model.get_input_embeddings().weight))
         self._shares = (
             config.model_type in PLAIN_ATTENTION
             and config._attn_implementation in MASKABLE
@@ -72,7 +78,15 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             if len(self._encodings) >= ENCODINGS:
                 self._encodings.clear()
             self._encodings[key] = super().tok_encode(string, add_special_tokens, **options)
+            self._limits.check_encoded(self._encodings[key], self.tokenizer.name_or_path)
         return list(self._encodings[key])
+
+    def tok_batch_encode(self, strings: list[str], *args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """As in HFLM, but ids without an embedding are refused; padding, which is masked, becomes id 0 if it is one."""
+        ids, mask = super().tok_batch_encode(strings, *args, **options)
+        ids = ids.masked_fill((mask == 0) & (ids >= self._limits.vocabulary), 0)
+        self._limits.check_encoded([int(ids.max())], self.tokenizer.name_or_path)
+        return ids, mask
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         """As in HFLM, but the progress bar shows on a terminal only."""

@@ -1,4 +1,4 @@
-"""Local data that the task files of lm-eval name, read without importing lm-eval."""
+"""The task files of lm-eval and the local data that they name, read and checked without importing lm-eval."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ream.errors import UserError
+from ream.machine.documents import read_yaml
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,20 +36,53 @@ def data_files(folder: Path) -> Iterator[tuple[Path, Path]]:
         The task file, and the path that it names.
 
     Raises:
-        UserError: a task file is not YAML.
+        UserError: see `read_yaml`.
     """
-    for path in sorted(folder.rglob("*.yaml")):
-        try:
-            task = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(task, dict):
-            continue
+    for path, task in _tasks(folder):
         kwargs = task.get("dataset_kwargs")
         named = [task.get("dataset_path")]
         named += [kwargs.get("data_files"), kwargs.get("data_dir")] if isinstance(kwargs, dict) else []
         for value in named:
-            yield from ((path, Path(text)) for text in _texts(value) if text and Path(text).exists())
+            yield from ((path, Path(text)) for text in _texts(value) if text and _exists(text))
+
+
+def check_task_files(folder: Path) -> None:
+    """Refuse task files that lm-eval, which reads every one of a folder, would wait for or not end with.
+
+    Args:
+        folder: of task files; nothing is read where there is no such folder.
+
+    Raises:
+        UserError: a task file, or one that it includes, cannot be read (`read_yaml`), or includes itself.
+    """
+    for path, task in _tasks(folder):
+        _check_includes(path, task, ())
+
+
+def _check_includes(path: Path, task: dict[str, Any], above: tuple[Path, ...]) -> None:
+    """Read what a task file includes, and what that includes."""
+    if path.resolve() in above:
+        raise UserError(f"{path} includes itself, through {above[-1]}; remove the include")
+    for name in _texts(task.get("include")):
+        included = path.parent / name
+        inner = read_yaml(included, _Loader)
+        _check_includes(included, inner if isinstance(inner, dict) else {}, (*above, path.resolve()))
+
+
+def _tasks(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The task files in a folder and below it, with their content."""
+    for path in sorted(folder.rglob("*.yaml")):
+        task = read_yaml(path, _Loader)
+        if isinstance(task, dict):
+            yield path, task
+
+
+def _exists(name: str) -> bool:
+    """Whether there is a file or folder of that name; a text that cannot be a name is none."""
+    try:
+        return Path(name).exists()
+    except OSError:  # too long
+        return False
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ream.errors import UserError
 from ream.evaluation.lm_eval_types import LoadedTasks, Task, TaskManager
 from ream.evaluation.pinned import PINNED
+from ream.evaluation.task_files import check_task_files
 
 
 def find_tasks(names: Iterable[str], include: Path, items: Path | None) -> dict[str, TaskManager]:
@@ -21,10 +22,11 @@ def find_tasks(names: Iterable[str], include: Path, items: Path | None) -> dict[
         items: folder of items, which the tasks of ``include`` get as the keyword ``items`` of their ``custom_dataset``.
 
     Raises:
-        UserError: a name is unknown; the message suggests the nearest one.
+        UserError: a name is unknown; the message suggests the nearest one. Or see `check_task_files`.
     """
     import lm_eval.tasks
 
+    check_task_files(include)
     metadata = {"items": str(items)} if items is not None else {}
     included: TaskManager = lm_eval.tasks.TaskManager(
         include_path=str(include), include_defaults=False, metadata=metadata

@@ -1,6 +1,6 @@
 """Windows of held-out tokens, which the graph makes once and every evaluation reads."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save
 from ream.calibration import builtin
 from ream.calibration.document import Document
 from ream.errors import UserError
-from ream.machine.files import read_table, replacing
+from ream.machine.files import replacing
+from ream.models.family.config_json import read_config
 
 PADDING = -1
 Windows = Int32[np.ndarray, "n tokens"]
@@ -25,10 +26,13 @@ def held_out_windows(
     sequences: int,
     tokens: int,
     documents: Iterable[Document] | None = None,
+    begin: Sequence[int] = (),
 ) -> Windows:
     """The first windows of a source's held-out text, in which one document follows the other.
 
-    A document gives at most ``tokens`` tokens, so that no long document dominates the loss.
+    A document gives at most one window's tokens, so that no long document dominates the loss. A window is one input of
+    the model, so each begins as the tokenizer begins a text, with BOS where it adds one. The documents inside do not:
+    that BOS follows the end of a document says nothing about text, and would count in the loss.
 
     Args:
         encode: text to token ids, without special tokens.
@@ -37,6 +41,7 @@ def held_out_windows(
         sequences: number of windows, n.
         tokens: tokens of a window.
         documents: the source's held-out documents if they have been read already; None reads them.
+        begin: token ids that every window begins with.
 
     Returns:
         [n, tokens] int32 token ids. If the text ends within the last window, PADDING fills the rest.
@@ -44,22 +49,24 @@ def held_out_windows(
     Raises:
         UserError: the text fills fewer windows.
     """
-    wanted, stream = sequences * tokens, list[int]()
+    room = tokens - len(begin)
+    wanted, stream = sequences * room, list[int]()
     for document in builtin.documents(source, "held-out") if documents is None else documents:
-        stream += encode(document.text)[:tokens]
+        stream += encode(document.text)[:room]
         if eos_id is not None:
             stream.append(eos_id)
         if len(stream) >= wanted:
             break
-    if len(stream) <= wanted - tokens:
-        full = len(stream) // tokens
+    if len(stream) <= wanted - room:
+        full = len(stream) // room
         raise UserError(
             f"the held-out text of '{source}' fills {full} windows of {tokens} tokens, but {sequences} are needed; "
             "lower the suite's loss_sequences or loss_tokens"
         )
-    windows = np.full(wanted, PADDING, dtype=np.int32)
-    windows[: len(stream)] = list(islice(stream, wanted))
-    return windows.reshape(sequences, tokens)
+    text = np.full(wanted, PADDING, dtype=np.int32)
+    text[: len(stream)] = list(islice(stream, wanted))
+    starts = np.tile(np.array(begin, dtype=np.int32), (sequences, 1))
+    return np.concatenate([starts, text.reshape(sequences, room)], axis=1)
 
 
 def write_windows(path: Path, windows: Mapping[str, Windows]) -> None:
@@ -87,8 +94,12 @@ def end_token(folder: Path) -> int | None:
     """The first end-of-text id in a model's config; None where the config names none.
 
     Raises:
-        UserError: config.json is missing or not JSON.
+        UserError: see `read_config`.
     """
-    config = read_table(folder / "config.json")
-    end: int | list[int] | None = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
+    config = read_config(folder / "config.json")
+    levels = (config, config.get("text_config") or {})
+    ends: list[int | list[int]] = [
+        level["eos_token_id"] for level in levels if level.get("eos_token_id") not in (None, [])
+    ]
+    end: int | list[int] | None = next(iter(ends), None)
     return end[0] if isinstance(end, list) else end

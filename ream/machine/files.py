@@ -14,9 +14,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ream.errors import UserError
-
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-DEEPEST = 100  # levels of a JSON object
+from ream.machine.documents import MOST_BYTES, parse_json, read_bytes
+from ream.machine.unwritten import CANNOT_WRITE, not_written
 
 
 @contextmanager
@@ -38,8 +37,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an error of its own
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path} cannot be written: {reason}; free space or choose another folder") from error
+        raise not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,7 +60,7 @@ def building(folder: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in CANNOT_WRITE:  # may come from what the block read
             raise
-        raise UserError(f"{folder} cannot be written: {error.strerror}; free space or choose another folder") from error
+        raise not_written(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -152,24 +150,19 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_table(path: str | Path) -> dict[str, Any]:
+def read_table(path: str | Path, most: int = MOST_BYTES) -> dict[str, Any]:
     """Read a JSON file whose content is an object, such as config.json.
 
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
     Raises:
-        UserError: see `read_json`, or it is not an object, nested more than DEEPEST deep, or has text that UTF-8 cannot
-            encode.
+        UserError: see `read_json`, or it is not an object or has text that UTF-8 cannot encode.
     """
-    value = read_json(path)
+    value = read_json(path, most)
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__} where an object {{…}} is expected; fetch it again")
-    level: list[Any] = [value]
-    for _ in range(DEEPEST):
-        items = [item for table in level for item in (table.values() if isinstance(table, dict) else table)]
-        level = [item for item in items if isinstance(item, dict | list)]
-        if not level:
-            break
-    else:
-        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; fetch it again")
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -177,22 +170,14 @@ def read_table(path: str | Path) -> dict[str, Any]:
     return value
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
     """Read a JSON file.
 
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
     Raises:
-        UserError: it is missing, no regular file, cannot be read, or is not JSON.
+        UserError: see `read_bytes` and `parse_json`.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
-        raise UserError(f"{path} is not a regular file; put the file in its place")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except RecursionError:
-        raise UserError(f"{path} is not valid JSON (it is nested too deeply); write it again") from None
-    except ValueError as error:  # of the JSON, its encoding, or a number of thousands of digits
-        raise UserError(f"{path} is not valid JSON ({error}); write it again") from None
+    return parse_json(read_bytes(path, most), str(path))

@@ -1,14 +1,15 @@
 """Running a model one decoder layer at a time, through transformers' own modelling code.
 
 The model is built without weights, on torch's meta device. To run layer l, its tensors are read from the shards and
-the model's own forward is called on the hidden states, with every other layer passing its input through. So masks,
-rotary embeddings and positions are the model's own. A catcher that returns zeros replaces the MoE block: the layer's
-output is the residual, attention runs once, and the block's input is at hand for the statistics.
+the layer is called on the hidden states with the arguments that the model's own forward gives it (`LayerArguments`). So
+masks, rotary embeddings and positions are the model's own. A catcher that returns zeros replaces the MoE block: the
+layer's output is the residual, attention runs once, and the block's input is at hand for the statistics.
 """
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,9 +21,10 @@ from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.complete import check_against
 from ream.models.family.expert_tensors import pack
-from ream.models.family.modelling import model_config, set_experts
+from ream.models.family.modelling import explained, model_config, set_experts
 from ream.models.family.names import UNNEEDED
 from ream.models.family.needed import skeleton
+from ream.models.layer_arguments import LayerArguments
 from ream.models.loaded_layer import Catcher, LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.models.multi_token_entry import MultiTokenEntry
@@ -40,6 +42,7 @@ class Decoder:
         config: transformers' configuration of the text model.
         unit: what the neurons of the experts compute.
         skeleton: the model in transformers without weights.
+        text: the module of the skeleton that has the layers.
     """
 
     def __init__(
@@ -67,23 +70,52 @@ class Decoder:
         family = architecture.family
         self.config: Any = model_config(checkpoint, family, trust_remote_code, architecture.multi_token)
         self.unit = unit_of(family.unit, family.numbers(checkpoint.config))
-        self.skeleton: Any = skeleton(self.config, dtype, trust_remote_code).eval()
+        with explained(checkpoint.folder / "config.json"):
+            self.skeleton: Any = skeleton(self.config, dtype, trust_remote_code).eval()
         check_against(checkpoint, architecture, self.skeleton)
-        self.skeleton.rotary_emb = type(self.skeleton.rotary_emb)(config=self.config).to(device)
-        self._norm_type: Any = type(self.skeleton.norm)
-        self.skeleton.norm = nn.Identity()
+        self.text: Any = self.skeleton.get_submodule(family.decoder)
+        self._norm: nn.Module = getattr(self.text, family.norm)
+        give_buffers(self.text, self.config, device)
+        embedding = self.text.get_input_embeddings()
+        if type(embedding).forward is not nn.Embedding.forward:
+            raise UserError(
+                f"{type(embedding).__name__} computes more than rows of a table, which ream cannot run layer by layer"
+            )
         # Parts of the names of tensors that the model keeps in float32, whatever dtype it computes in.
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
         self._block_types = {
-            index: type(getattr(self.skeleton.layers[index], family.block)) for index in architecture.moe_layers
+            index: type(self.text.layers[index].get_submodule(family.block)) for index in architecture.moe_layers
         }
-        for layer in self.skeleton.layers:
-            layer.forward = _pass_through
+        self._arguments = LayerArguments(self.text, self.text.layers)
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """[n, L] token ids to hidden states [n, L, H] on the host."""
+        """[n, L] token ids to the hidden states that enter the first layer, on the host: [n, L, H] for most models."""
         table = self.checkpoint.read(self.architecture.family.embedding)
-        return table[input_ids].to(self.dtype)
+        embedded = table[input_ids].to(self.dtype)
+        return embedded if self._enters_as_embedded else self._entering(embedded)
+
+    @property
+    def stream(self) -> tuple[int, ...]:
+        """The axes of hidden states behind sequences and tokens: (H,) for most models."""
+        if self._enters_as_embedded:
+            return (self.architecture.hidden,)
+        return tuple(self._entering(self._probe()).shape[2:])
+
+    @cached_property
+    def _enters_as_embedded(self) -> bool:
+        """Whether the first layer is given the rows of the embedding table as they are."""
+        probe = self._probe()
+        return torch.equal(self._entering(probe), probe)
+
+    def _probe(self) -> Tensor:
+        """[1, 2, H] numbers by lot, in the place of embedded tokens."""
+        lots = torch.randn(1, 2, self.architecture.hidden, generator=torch.Generator().manual_seed(0))
+        return lots.to(self.dtype)
+
+    def _entering(self, embedded: Tensor) -> Tensor:
+        """What the model makes of embedded tokens [n, L, H] before its first layer, on the host."""
+        rows = [self._arguments.catch(row[None].to(self.device)).stream.to("cpu") for row in embedded]
+        return torch.cat(rows)
 
     @contextmanager
     def layer(self, index: int) -> Iterator[LoadedLayer]:
@@ -92,23 +124,26 @@ class Decoder:
         Raises:
             UserError: a tensor is missing or holds NaN or Inf; or, when the block exits, the layer's activations do.
         """
-        family = self.architecture.family
-        module = self.skeleton.layers[index]
-        block = getattr(module, family.block)
+        family, hidden = self.architecture.family, self.architecture.hidden
+        module = self.text.layers[index]
         catcher = Catcher(family.pair) if index in self.architecture.moe_layers else None
+        block = None if catcher is None else module.get_submodule(family.block)
         if catcher is not None:
-            setattr(module, family.block, catcher)
+            module.set_submodule(family.block, catcher)
         tensors = dict(self._layer_tensors(index))
         del module.forward
         _assign(module, tensors)
         try:
-            loaded = LoadedLayer(self.skeleton, index, self.device, self.dtype, catcher)
+            loaded = LoadedLayer(
+                module, index, self._arguments, hidden, self.device, self.dtype, catcher, family.additive
+            )
             yield loaded
             loaded.check()
         finally:
-            setattr(module, family.block, block)
+            if block is not None:
+                module.set_submodule(family.block, block)
             module.to("meta")
-            module.forward = _pass_through
+            self._arguments.silence(module)
 
     def block(self, index: int, weights: BlockWeights | None = None) -> MoEBlock:
         """The MoE block of a layer with its weights.
@@ -129,8 +164,17 @@ class Decoder:
         return MoEBlock(module, family, self.unit)
 
     def final_norm(self) -> Callable[[Tensor], Tensor]:
-        """The norm between the last layer and the head, with its weights, on the device."""
-        return self._norm(self.architecture.family.final_norm)
+        """The norm between the last layer and the head, with its weights, on the device.
+
+        Raises:
+            UserError: the model makes one hidden state of several streams there.
+        """
+        if self.stream != (self.architecture.hidden,):
+            raise UserError(
+                f"{type(self.text).__name__} has hidden states of shape {list(self.stream)} a token, of which ream "
+                "does not make the one before the head; leave the stage rank out (run.rank: [])"
+            )
+        return self._norm_named(self.architecture.family.final_norm)
 
     def multi_token_entry(self, index: int) -> MultiTokenEntry:
         """What makes the input of a multi-token layer, with its weights on the device.
@@ -146,21 +190,20 @@ class Decoder:
         )
         projection = architecture.multi_token_name(index, extra.projection)
         return MultiTokenEntry(
-            before=self._norm(before),
-            embedding_norm=self._norm(architecture.multi_token_name(index, extra.embedding_norm)),
-            hidden_norm=self._norm(architecture.multi_token_name(index, extra.hidden_norm)),
+            before=self._norm_named(before),
+            embedding_norm=self._norm_named(architecture.multi_token_name(index, extra.embedding_norm)),
+            hidden_norm=self._norm_named(architecture.multi_token_name(index, extra.hidden_norm)),
             projection=self._place(self.checkpoint.read(projection), projection),
             embedding=self.checkpoint.read(architecture.family.embedding),
             device=self.device,
             dtype=self.dtype,
         )
 
-    def _norm(self, name: str) -> Callable[[Tensor], Tensor]:
-        """A norm of the model's class with the weights of that name, on the device."""
-        module: Any = self._norm_type(self.architecture.hidden, eps=self.config.rms_norm_eps).to(self.device)
-        module.weight = nn.Parameter(self._place(self.checkpoint.read(name), name), requires_grad=False)
-        norm: Callable[[Tensor], Tensor] = module
-        return norm
+    def _norm_named(self, name: str) -> Callable[[Tensor], Tensor]:
+        """A copy of the model's final norm with the weights of that name, and its bias if it has one, on the device."""
+        module, stem = copy.deepcopy(self._norm), name.removesuffix("weight")
+        _assign(module, {own: self._place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
+        return module
 
     def _layer_tensors(self, index: int) -> Iterable[tuple[str, Tensor]]:
         """Names within the layer and tensors of all that it has beside its MoE block, on the device."""
@@ -212,9 +255,19 @@ class Decoder:
         return tensor.to(device=self.device, dtype=torch.float32 if exact else self.dtype)
 
 
-def _pass_through(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
-    """The forward of a layer that is not loaded."""
-    return hidden_states
+def give_buffers(model: Any, config: Any, device: torch.device) -> None:
+    """Compute the buffers of what a model has beside its layers, such as the frequencies of rotary embeddings.
+
+    Args:
+        model: the text model on the meta device.
+        config: of the text model.
+        device: where the model computes.
+    """
+    for name, module in list(model.named_modules()):
+        buffers = list(module.buffers(recurse=False))
+        inside = name == "layers" or name.startswith("layers.")
+        if not inside and buffers and not list(module.parameters()) and any(buffer.is_meta for buffer in buffers):
+            model.set_submodule(name, type(module)(config=config).to(device))
 
 
 def _assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -1,15 +1,18 @@
-"""One decoder layer in memory: its residual and the input of its MoE block, for a micro-batch of hidden states."""
+"""One decoder layer in memory: the input of its MoE block, and its output with whatever that block gives.
 
-from typing import Any
+With the model's norms and factors around the block, the output of most layers is a residual plus the block's output.
+Then attention runs once. Where it is not (a norm behind the block, a factor), the layer runs again from its input.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
+from ream.models.layer_arguments import LayerArguments, stream_of
 
 
 class Catcher(nn.Module):
-    """Stands in for a layer's MoE block: keeps the block's input and returns zeros."""
+    """Stands in for a layer's MoE block: keeps the block's input and answers with zeros or what it is told."""
 
     def __init__(self, pair: bool) -> None:
         """Args:
@@ -18,12 +21,14 @@ class Catcher(nn.Module):
         super().__init__()
         self.pair = pair
         self.caught: Tensor | None = None
+        self.answer: Tensor | None = None
 
-    def forward(self, hidden_states: Tensor) -> Tensor | tuple[Tensor, None]:
-        """Zeros of the shape of the block's input [B, L, H], which is kept in ``caught``."""
+    def forward(self, hidden_states: Tensor, *others: object, **named: object) -> Tensor | tuple[Tensor, None]:
+        """The answer, or zeros of the shape of the block's input [B, L, H], which is kept in ``caught``."""
         self.caught = hidden_states
-        zeros = torch.zeros_like(hidden_states)
-        return (zeros, None) if self.pair else zeros
+        answer = torch.zeros_like(hidden_states) if self.answer is None else self.answer
+        output = answer.reshape(hidden_states.shape)
+        return (output, None) if self.pair else output
 
 
 class LoadedLayer:
@@ -33,20 +38,32 @@ class LoadedLayer:
         index: of the layer; multi-token layers count on from the decoder's.
         device: where the layer computes.
         dtype: in which the layer computes.
+        additive: whether the layer's output is the residual plus the MoE block's output.
     """
 
     def __init__(
-        self, skeleton: Any, index: int, device: torch.device, dtype: torch.dtype, catcher: Catcher | None
+        self,
+        module: nn.Module,
+        index: int,
+        arguments: LayerArguments,
+        hidden: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        catcher: Catcher | None,
+        additive: bool = True,
     ) -> None:
         """Args:
-        skeleton: the model in transformers, in which every other layer passes its input through.
+        module: the layer with its weights.
         index: of the layer.
+        arguments: what the model gives its layers.
+        hidden: H.
         device: where the layer's weights are.
         dtype: of the hidden states.
         catcher: in the place of the layer's MoE block; None for a dense layer.
+        additive: whether the layer's output is the residual plus the MoE block's output.
         """
-        self.index, self.device, self.dtype = index, device, dtype
-        self._skeleton, self._catcher = skeleton, catcher
+        self.index, self.device, self.dtype, self.additive = index, device, dtype, additive
+        self._module, self._arguments, self._hidden, self._catcher = module, arguments, hidden, catcher
         self._sum = torch.zeros((), dtype=torch.float32, device=device)
 
     @torch.no_grad()
@@ -56,18 +73,41 @@ class LoadedLayer:
         Padding needs no mask, for no token attends to its right. The outputs at padded positions mean nothing.
 
         Args:
-            hidden: [B, L, H] input of the layer, on the host or the device.
+            hidden: [B, L, ...] input of the layer, on the host or the device; [B, L, H] for most models.
 
         Returns:
-            The layer's output without its MoE block (the residual) and the input of that block, both [B, L, H] on the
-            device; for a dense layer its output and None.
+            What `leaving` needs beside the block's output, [B, L, ...] on the device, and the input [B, L, H] of that
+            block. The first is the layer's output without its MoE block (the residual) or, if the layer is not
+            additive, its input. For a dense layer its output and None.
         """
         hidden = hidden.to(self.device)
-        output = self._skeleton(inputs_embeds=hidden, use_cache=False).last_hidden_state
-        caught = None if self._catcher is None else self._catcher.caught
-        for tensor in (output,) if caught is None else (output, caught):
-            self._sum += 0.0 * tensor.sum(dtype=torch.float32)  # NaN from the first NaN or Inf on
-        return output, caught
+        output = self._run(hidden)
+        if self._catcher is None:
+            self._observe(output)
+            return output, None
+        caught = self._catcher.caught
+        assert caught is not None
+        caught = caught.reshape(*hidden.shape[:2], caught.shape[-1])
+        self._observe(output, caught)
+        return output if self.additive else hidden, caught
+
+    @torch.no_grad()
+    def leaving(self, kept: Tensor, output: Tensor) -> Tensor:
+        """The hidden states that leave the layer, [B, L, ...] on the device.
+
+        Args:
+            kept: what `__call__` returned first, of the same tokens.
+            output: [B, L, H] output of the MoE block.
+        """
+        if self.additive or self._catcher is None:
+            return kept + output
+        self._catcher.answer = output
+        try:
+            left = self._run(kept.to(self.device))
+        finally:
+            self._catcher.answer = None
+        self._observe(left)
+        return left
 
     def check(self) -> None:
         """Refuse activations that hold NaN or Inf, of all micro-batches so far.
@@ -82,3 +122,12 @@ class LoadedLayer:
                 f"layer {self.index}: activations hold NaN or Inf in {self.dtype}; "
                 "try compute.dtype: float32 or check the checkpoint"
             )
+
+    def _run(self, hidden: Tensor) -> Tensor:
+        rows, tokens = hidden.shape[:2]
+        given = self._arguments.of(self.index, (rows, tokens, self._hidden), self.dtype, self.device)
+        return stream_of(self._module(hidden, *given.positional, **given.named))
+
+    def _observe(self, *tensors: Tensor) -> None:
+        for tensor in tensors:
+            self._sum += 0.0 * tensor.sum(dtype=torch.float32)  # NaN from the first NaN or Inf on

@@ -10,6 +10,8 @@ from ream.params.section import Section
 class Model(Section):
     """The original: a hub id (``owner/name``, optional ``@revision``) or a folder, and whether its own code may run.
 
+    ``special_tokens``: text is encoded with the tokens that the tokenizer adds to it, such as a beginning-of-text token
+    (BOS), or without; this holds for calibration text, held-out text and prompts.
     ``multi_token``: layers that predict further tokens (MTP) are compressed like other layers, or left out.
     ``keep_shards``: the shards of a hub model stay in the hub's cache; otherwise each is removed after use, and
     downloaded again for the next use.
@@ -17,6 +19,7 @@ class Model(Section):
 
     path: str
     trust_remote_code: bool = False
+    special_tokens: Literal["tokenizer", "none"] = "tokenizer"
     multi_token: Literal["compress", "drop"] = "compress"
     keep_shards: bool = True
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from ream.errors import UserError, unknown
+from ream.machine.documents import read_yaml
 from ream.params.methods import Grouping, Method, Refit, Statistics
 from ream.params.model import Compute, Merge, Model
 from ream.params.report import Import
@@ -26,15 +26,18 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     Raises:
         UserError: the file is missing or not YAML, or a key or value is not allowed; names the nearest valid key.
     """
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; run from the repository's root or name the file with --params"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return parse_params(tree, str(path))
+    return parse_params(read_tree(path), str(path))
+
+
+def read_tree(path: str | Path) -> Any:
+    """The content of a params file as plain values, not yet checked.
+
+    Raises:
+        UserError: see `read_yaml`; the file is missing.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path} does not exist; run from the repository's root or name the file with --params")
+    return read_yaml(path)
 
 
 def parse_params(tree: Any, where: str = "params") -> Params:

@@ -4,9 +4,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from ream.errors import UserError, unknown
+from ream.machine.documents import parse_yaml
 from ream.params.tree import NAMED_ENTRIES, Params
 
 OPTION = "--set"
@@ -24,10 +23,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         near = difflib.get_close_matches(parts[-1], keys := _keys(), n=1, cutoff=0.5)
         hint = f"; did you mean {keys[near[0]]}={value or 'VALUE'}?" if near else ", as in compute.threads=4"
         raise UserError(f"{OPTION}: '{text}' is not SECTION.KEY=VALUE{hint}")
-    try:
-        return path, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"{OPTION}: the value of '{text}' is not YAML: {' '.join(str(error).split())}") from None
+    return path, parse_yaml(value, f"{OPTION}: the value of '{text}'")
 
 
 def with_settings(tree: Mapping[str, Any], settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from ream import __version__
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 
-# Names of ream's own files in an output.
+# Names of ream's own files in an output. The recipe is not beside the shards: where a folder has no index, vLLM and
+# SGLang read every *.safetensors file in it, but none of its subfolders.
 CONTENTS = "ream.json"
-RECIPE = "recipe.safetensors"
+RECIPE = "ream/recipe.safetensors"
+FORMER_RECIPE = "recipe.safetensors"  # where earlier outputs have it
 FORMAT = "ream-output-1"
 
 
@@ -45,6 +49,11 @@ class Contents:
     files: dict[str, Written]
 
 
+def recipe_name(folder: Path) -> str:
+    """The name of an output's recipe: RECIPE, or FORMER_RECIPE if only that exists."""
+    return FORMER_RECIPE if not (folder / RECIPE).exists() and (folder / FORMER_RECIPE).exists() else RECIPE
+
+
 def write_contents(folder: Path, tensors: int, parameters: int, files: Mapping[str, Written]) -> None:
     """Write ream.json; the same model gives the same bytes.
 
@@ -71,10 +80,32 @@ def read_contents(folder: Path) -> Contents:
             "`ream apply`"
         )
     read = read_json(path)
+    if isinstance(read, dict) and read.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{path} is not of format {FORMAT}; write the model again with `ream apply`")
     try:
-        if read.pop("format") != FORMAT:
-            raise UserError(f"{path} is not of format {FORMAT}; write the model again with `ream apply`")
-        files = {name: Written(**entry) for name, entry in read.pop("files").items()}
-        return Contents(**read, files=files)
-    except (KeyError, TypeError, AttributeError):
+        stored = _Stored.model_validate(read)
+    except ValidationError:
         raise UserError(f"{path} is damaged; write the model again with `ream apply`") from None
+    files = {name: Written(file.bytes, file.sha256) for name, file in stored.files.items()}
+    return Contents(stored.ream, stored.tensors, stored.parameters, files)
+
+
+class _Entry(BaseModel):
+    """A file in ream.json."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(max_length=64)
+
+
+class _Stored(BaseModel):
+    """The content of ream.json, whoever wrote it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: str
+    ream: str
+    tensors: int = Field(ge=0)
+    parameters: int = Field(ge=0)
+    files: dict[str, _Entry]

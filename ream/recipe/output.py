@@ -1,4 +1,4 @@
-"""Writing the compressed checkpoint: the original's layout with fewer experts, its card and its recipe beside it."""
+"""Writing the compressed checkpoint: the original's layout with fewer experts, its card and, in a folder, a recipe."""
 
 import hashlib
 import json
@@ -12,7 +12,9 @@ from typing import Any
 
 from ream.core.recipe import Recipe
 from ream.errors import UserError
+from ream.machine.documents import read_text
 from ream.machine.files import claimed, file_digest, sync
+from ream.machine.unwritten import not_written
 from ream.models.family.architecture import Architecture
 from ream.models.quantization.config import unquantised_config
 from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
@@ -134,7 +136,7 @@ def _shards(checkpoint: Checkpoint, tensors: dict[str, list[OutputTensor]], shar
 
 def _config(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe, decoded: bool, dropped: bool) -> str:
     """config.json of the output."""
-    text = (checkpoint.folder / "config.json").read_text(encoding="utf-8")
+    text = read_text(checkpoint.folder / "config.json")
     kept = len(next(iter(recipe.layers.values())).groups.kept)
     config = compressed_config(text, architecture.family, kept, dropped)
     return unquantised_config(config) if decoded else config
@@ -167,7 +169,7 @@ def _taking_the_place_of(out: Path) -> Iterator[Path]:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
     except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}; free space or choose another folder") from error
+        raise not_written(out, error) from error
 
 
 def _write_contents_and_index(
@@ -186,7 +188,7 @@ def _write_contents_and_index(
 
 
 def _index(original: Path, weight_map: dict[str, str], size: int, parameters: int) -> str:
-    """The index of the output; the original's text where it names the same shards.
+    """The index of the output; the original's text where its names and size are right.
 
     Args:
         original: path of the original's index, which may be missing.
@@ -195,8 +197,8 @@ def _index(original: Path, weight_map: dict[str, str], size: int, parameters: in
         parameters: of the output.
     """
     index = read_index(original) if original.exists() else Index({}, {})
-    if index.weight_map == weight_map:
-        return original.read_text(encoding="utf-8")
+    if index.weight_map == weight_map and index.metadata.get("total_size", size) == size:
+        return read_text(original)
     metadata = {**index.metadata, "total_size": size}
     if "total_parameters" in metadata:
         metadata["total_parameters"] = parameters

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,7 +19,9 @@ from safetensors.numpy import save_file
 from ream.core.grouping import Groups
 from ream.core.recipe import PROJECTIONS, LayerRecipe, Recipe
 from ream.errors import UserError
+from ream.machine.documents import parse_json
 from ream.machine.files import replacing
+from ream.recipe.recipe_rules import check_arrays, check_facts, check_finite, check_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,14 +43,19 @@ def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
         "assembled": np.array(assembled, dtype=np.int32),
         "neurons": np.array([layer.neurons[position] for position in assembled], dtype=np.int32),
     }
-    return (neurons if assembled else {}) | {
-        "kept": layer.groups.kept.astype(np.int32),
-        "group": layer.groups.group.astype(np.int32),
-        "weights": layer.weights,
-        "saliency": layer.saliency,
-        "absorbed": np.array(absorbed, dtype=np.int32),
-        "permutations": np.array(rows, dtype=index_dtype).reshape(len(rows), width),
-    }
+    routed = {} if layer.routed_tokens is None else {"routed_tokens": layer.routed_tokens}
+    return (
+        (neurons if assembled else {})
+        | routed
+        | {
+            "kept": layer.groups.kept.astype(np.int32),
+            "group": layer.groups.group.astype(np.int32),
+            "weights": layer.weights,
+            "saliency": layer.saliency,
+            "absorbed": np.array(absorbed, dtype=np.int32),
+            "permutations": np.array(rows, dtype=index_dtype).reshape(len(rows), width),
+        }
+    )
 
 
 def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
@@ -61,6 +68,7 @@ def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
         neurons=dict(zip(arrays["assembled"].tolist(), arrays["neurons"].astype(np.int64), strict=True))
         if "assembled" in arrays
         else {},
+        routed_tokens=arrays.get("routed_tokens"),
     )
 
 
@@ -206,19 +214,23 @@ def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe; its corrections stay in the file, which must not be moved while they are used.
 
     Raises:
-        UserError: the file is missing, damaged or not a recipe.
+        UserError: the file is missing, damaged or not a recipe (`ream.recipe.recipe_rules`).
     """
     if not Path(path).is_file():
-        raise UserError(f"recipe {path} does not exist")
+        raise UserError(f"recipe {path} does not exist or is not a regular file; name a recipe.safetensors")
+    check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {}).get("ream", "{}"))
-            if facts.get("format") not in FORMATS:
+            facts = parse_json((file.metadata() or {}).get("ream", "{}"), f"{path}: its metadata 'ream'")
+            if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
                 raise UserError(f"{path} is not a recipe of format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
             names = list(file.keys())
+            check_facts(path, facts)
+            check_arrays(path)
             arrays = {name: file.get_tensor(name) for name in names if not _is_correction(name)}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise UserError(f"recipe {path} is damaged ({error}); make or fetch it again") from None
+    check_finite(path, arrays)
     indices = sorted({int(name.split(".")[1]) for name in names})
     return Recipe({index: _layer(Path(path), f"layers.{index}.", arrays, names) for index in indices}, facts)
 

@@ -7,20 +7,24 @@ from pathlib import Path
 
 from ream.core.recipe import Recipe, check_layer
 from ream.errors import UserError
+from ream.machine.documents import read_text
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
-from ream.models.family.architecture import Architecture, architecture_of
+from ream.models.family.architecture import Architecture
 from ream.models.family.families import family_of
+from ream.models.inspection.admission import admit
 from ream.models.storage.checkpoint import INDEX, Checkpoint, TensorInfo
 from ream.models.storage.finite import BLOCK_BYTES
 from ream.models.storage.shard_header import shown
 from ream.models.storage.shard_names import read_index
 from ream.models.stored_dtypes import is_finite
 from ream.recipe.config import compressed_config
-from ream.recipe.contents import CONTENTS, RECIPE, Contents, read_contents
+from ream.recipe.contents import CONTENTS, FORMER_RECIPE, RECIPE, Contents, read_contents, recipe_name
 from ream.recipe.recipe_file import load_recipe
 
-AGAIN = f"write the model again from the original: ream apply MODEL {RECIPE} OUT"
+AGAIN = "write the model again from the original and its recipe: ream apply MODEL RECIPE OUT"
+
+FORMER_PLACE = f"; beside the shards, where vLLM may take it for one: move it to {RECIPE}"
 
 
 def verify(folder: Path) -> dict[str, str]:
@@ -38,15 +42,18 @@ def verify(folder: Path) -> dict[str, str]:
         UserError: the first problem; names the file or tensor and says what to do.
     """
     contents = read_contents(folder)
-    recipe = load_recipe(folder / RECIPE)
+    recipe_path = folder / recipe_name(folder)
+    recipe = load_recipe(recipe_path)
     checkpoint = Checkpoint(folder)
-    _check_config(checkpoint, recipe)
-    architecture = architecture_of(checkpoint)
-    _check_recipe(recipe, architecture, folder)
+    _check_config(checkpoint, recipe, recipe_path)
+    architecture = admit(checkpoint, against_code=False).architecture
+    _check_recipe(recipe, architecture, recipe_path)
     _check_dtypes(checkpoint, architecture)
     total = _check_tensors(checkpoint, contents)
     _check_index(checkpoint, total)
-    for name in sorted(contents.files.keys() - checkpoint.headers.keys()):
+    _check_recipe_hash(recipe_path, contents)
+    others = {*contents.files, *([INDEX] if (folder / INDEX).exists() else [])} - {RECIPE, FORMER_RECIPE}
+    for name in sorted(others - checkpoint.headers.keys()):
         _check_hash(folder, name, contents, file_digest(folder / name) if (folder / name).is_file() else None)
     with Progress(len(checkpoint.tensors), "verify", "tensor", delay=QUIET_SECONDS) as progress:
         for shard in checkpoint.headers:
@@ -55,38 +62,39 @@ def verify(folder: Path) -> dict[str, str]:
         "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, as config and recipe say",
         "tensors": f"{len(checkpoint.tensors)}, {checkpoint.parameters:,} parameters, all values finite",
         "shards": f"{len(checkpoint.headers)}, {total / 1e9:.2f} GB, unchanged since they were written (SHA-256)",
-        "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, unchanged since it was written (SHA-256)",
+        "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, unchanged since it was written (SHA-256)"
+        + (FORMER_PLACE if recipe_path.name == str(recipe_path.relative_to(folder)) else ""),
     }
 
 
-def _check_config(checkpoint: Checkpoint, recipe: Recipe) -> None:
+def _check_config(checkpoint: Checkpoint, recipe: Recipe, recipe_path: Path) -> None:
     """Check that config.json counts as many experts as the recipe keeps, under every key that counts them."""
     kept, path = recipe.facts.get("experts"), checkpoint.folder / "config.json"
     family = family_of(checkpoint.config, str(checkpoint.folder))
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if not isinstance(kept, int) or compressed_config(text, family, kept) != text:
         raise UserError(
-            f"{path} gives a different number of experts than {RECIPE}, which keeps {kept}; correct it, or {AGAIN}"
+            f"{path} gives a different number of experts than {recipe_path}, which keeps {kept}; correct it, or {AGAIN}"
         )
 
 
-def _check_recipe(recipe: Recipe, architecture: Architecture, folder: Path) -> None:
+def _check_recipe(recipe: Recipe, architecture: Architecture, recipe_path: Path) -> None:
     """Check that the recipe is for the model's layers, experts and width."""
     if tuple(sorted(recipe.layers)) != architecture.moe_layers:
         raise UserError(
-            f"{folder / RECIPE} is for layers {sorted(recipe.layers)}, but the model's MoE layers are "
+            f"{recipe_path} is for layers {sorted(recipe.layers)}, but the model's MoE layers are "
             f"{list(architecture.moe_layers)}; {AGAIN}"
         )
     for index, layer in recipe.layers.items():
         if len(layer.groups.kept) != architecture.experts:
             raise UserError(
-                f"{folder / RECIPE} keeps {len(layer.groups.kept)} experts in layer {index}, but the model has "
+                f"{recipe_path} keeps {len(layer.groups.kept)} experts in layer {index}, but the model has "
                 f"{architecture.experts}; {AGAIN}"
             )
         try:
             check_layer(layer, recipe.facts["original_experts"], architecture.width)
         except ValueError as error:
-            raise UserError(f"{folder / RECIPE}, layer {index}: {error}; fetch it again") from None
+            raise UserError(f"{recipe_path}, layer {index}: {error}; fetch it again") from None
 
 
 def _check_dtypes(checkpoint: Checkpoint, architecture: Architecture) -> None:
@@ -119,7 +127,7 @@ def _check_tensors(checkpoint: Checkpoint, contents: Contents) -> int:
             f"{folder} has {len(checkpoint.tensors)} tensors of {checkpoint.parameters:,} parameters, but {CONTENTS} "
             f"says {contents.tensors} of {contents.parameters:,}; {AGAIN}"
         )
-    surplus = {path.name for path in folder.glob("*.safetensors")} - {*checkpoint.headers, RECIPE}
+    surplus = {path.name for path in folder.glob("*.safetensors")} - {*checkpoint.headers, FORMER_RECIPE}
     if surplus:
         raise UserError(f"{folder / min(surplus)} is not a shard of the model; remove it")
     return sum(info.bytes for info in checkpoint.tensors.values())
@@ -138,6 +146,15 @@ def _check_index(checkpoint: Checkpoint, total: int) -> None:
         raise UserError(
             f"{path} says total_size {shown(index.metadata['total_size'])}, but the tensors have {total} bytes; {AGAIN}"
         )
+
+
+def _check_recipe_hash(path: Path, contents: Contents) -> None:
+    """Check the recipe's SHA-256 against ream.json, which may name the place from which it has been moved since."""
+    written = contents.files.get(RECIPE) or contents.files.get(FORMER_RECIPE)
+    if written is None:
+        raise UserError(f"{CONTENTS} does not name {path}; {AGAIN}")
+    if file_digest(path) != written.sha256:
+        raise UserError(f"{path} has changed since it was written (its SHA-256 is not that of {CONTENTS}); {AGAIN}")
 
 
 def _check_hash(folder: Path, name: str, contents: Contents, sha256: str | None) -> None:

@@ -4,6 +4,7 @@ It also draws the sequences that follow them, for measurements on text that no m
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from ream.calibration.document import Document
 from ream.calibration.sampling import Drawn, draw
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
-from ream.errors import UserError, unknown
-from ream.machine.files import file_digest, read_table
+from ream.errors import unknown
+from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
-from ream.models.family.families import family_of
+from ream.models.family.limits import Limits, limits_of
 from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.params import Calibration, HubSource, Params, TokensSource
 from ream.workspace.layout import Workspace
@@ -31,72 +32,64 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         UserError: see `write_sequences`; or there is no manifest yet.
     """
     source, model = options.source, folder_of(load_manifest(workspace.manifest))
-    config = read_table(model / "config.json")
-    positions = family_of(config, str(model)).positions(config)
-    return write_sequences(params, source, model, workspace.calibration(source), workspace.held_out(source), positions)
+    limits = limits_of(model)
+    return write_sequences(params, source, model, workspace.calibration(source), workspace.held_out(source), limits)
 
 
-def write_sequences(
-    params: Params, source: str, model: Path, out: Path, held_out: Path, positions: int | None = None
-) -> str:
+def write_sequences(params: Params, source: str, model: Path, out: Path, held_out: Path, limits: Limits) -> str:
     """Draw the sequences of one source with a model's tokenizer and write them; own tokens are taken as they are.
 
     Args:
-        params: all settings; ``sources``, ``calibration`` and ``rank`` are read.
+        params: all settings; ``sources``, ``calibration``, ``rank`` and ``model.special_tokens`` are read.
         source: name of an entry of ``params.sources``.
-        model: folder of the model whose tokenizer is used.
+        model: folder of the model whose tokenizer is used; own tokens need none.
         out: the Parquet file of the calibration sequences.
         held_out: the Parquet file of the `rank.sequences` sequences that follow, or as many as the source has; own
             tokens have none.
-        positions: the most tokens of an input of the model; None for no limit.
+        limits: what the model's inputs can be.
 
     Returns:
         One line that says what was drawn.
 
     Raises:
-        UserError: the source is unknown or cannot be read, has too little text, or has tokens that the model lacks; or
-            sequences are longer than the model's inputs can be.
+        UserError: the source is unknown or cannot be read, has too little text, or has tokens that the model lacks;
+            there is text, but no tokenizer; or sequences are longer than the model's inputs can be.
     """
     if source not in params.sources:
         raise unknown("source", source, params.sources, "params 'sources'")
     settings = params.sources[source]
-    encoder = load_encoder(str(model), None, params.model.trust_remote_code)
     if isinstance(settings, TokensSource):
-        (rows, facts), further = _own_tokens(settings, encoder, positions), Drawn([], 0, 0)
+        (rows, facts), further = _own_tokens(settings, limits), Drawn([], 0, 0)
     else:
-        _check_tokens(params.calibration.tokens, positions)
+        limits.check_setting("calibration.tokens", params.calibration.tokens)
+        encoder = load_encoder(str(model), None, params.model.trust_remote_code, params.model.special_tokens)
         rows, further, facts = _drawn(source, settings, encoder, params.calibration, params.rank.sequences)
-    facts |= {"name": source, "source": settings.model_dump(), "tokenizer": encoder.fingerprint}
+        for _, ids in (*rows, *((source, ids) for ids in further.sequences)):
+            limits.check_encoded(ids, model)
+    facts |= {"name": source, "source": settings.model_dump()}
     write_corpus(out, rows, facts)
     held_out_facts = {"name": source, "calibration": file_digest(out), "counts": _counts(further)}
     write_corpus(held_out, [(source, ids) for ids in further.sequences], held_out_facts)
-    counts = facts["counts"]
+    counts, special = facts["counts"], facts.get("special_tokens", {"before": [], "after": []})
+    added = [f"{len(ids)} {where}" for where, ids in special.items() if ids]
     return (
         f"{source}: {len(rows)} sequences, {counts['tokens']} tokens, from {counts['documents_read']} documents "
         f"({counts['documents_too_short']} too short)"
+        + (f"; special tokens of each text: {', '.join(added)}" if added else "")
     )
 
 
-def _check_tokens(tokens: int, positions: int | None) -> None:
-    """Refuse to cut text into sequences that are longer than the model's inputs can be."""
-    if positions is not None and tokens > positions:
-        raise UserError(
-            f"calibration.tokens: {tokens} is more than the model's {positions} positions (max_position_embeddings in "
-            f"its config.json); give at most {positions}"
-        )
-
-
-def _own_tokens(source: TokensSource, encoder: Encoder, positions: int | None) -> tuple[list[Row], dict[str, Any]]:
+def _own_tokens(source: TokensSource, limits: Limits) -> tuple[list[Row], dict[str, Any]]:
     """The rows of a Parquet file of tokens, and the facts about them."""
     path = Path(source.path)
     corpus = read_corpus(path)
-    check_vocabulary(corpus, encoder.vocabulary_size, path)
-    check_lengths(corpus, positions, path)
+    check_vocabulary(corpus, limits.vocabulary, path)
+    check_lengths(corpus, limits.positions, path)
     corpus = corpus.select(source.source)
     rows = list(zip(corpus.source, corpus.sequences, strict=True))
     tokens = sum(map(len, corpus.sequences))
     counts = {"documents_read": len(rows), "documents_too_short": 0, "tokens": tokens}
-    return rows, {"dataset": source.path, "revision": None, "seed": None, "counts": counts}
+    return rows, {"dataset": source.path, "revision": None, "seed": None, "tokenizer": None, "counts": counts}
 
 
 def _counted(texts: Iterator[Document], progress: Progress) -> Iterator[Document]:
@@ -118,8 +111,16 @@ def _drawn(
         documents = _counted(texts, progress)
         drawn = draw(documents, encoder.encode, calibration)
         further = draw(documents, encoder.encode, calibration, held_out)
-    facts = {"dataset": dataset, "revision": revision, "seed": calibration.seed, "counts": _counts(drawn)}
-    return [(name, ids) for ids in drawn.sequences], further, facts | {"calibration": calibration.model_dump()}
+    facts = {
+        "dataset": dataset,
+        "revision": revision,
+        "seed": calibration.seed,
+        "calibration": calibration.model_dump(),
+        "tokenizer": encoder.fingerprint,
+        "special_tokens": asdict(encoder.special),
+        "counts": _counts(drawn),
+    }
+    return [(name, ids) for ids in drawn.sequences], further, facts
 
 
 def _counts(drawn: Drawn) -> dict[str, int]:

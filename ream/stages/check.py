@@ -2,10 +2,12 @@
 
 from ream.compress.decide import absorbed_at_most
 from ream.errors import UserError
-from ream.evaluation.settings import check_suite
+from ream.evaluation.suite_checks import check_suite
 from ream.machine.files import write_json
+from ream.models.family.limits import limits_of
 from ream.models.family.sizes import Sizes, check_group_size, check_kept
-from ream.models.inspection.manifest import manifest_of
+from ream.models.inspection.manifest import locate, manifest_of
+from ream.models.storage.hub import DESCRIPTION
 from ream.params import Params
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -19,7 +21,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
 
     Raises:
         UserError: the model is not a Mixture-of-Experts model or incomplete, the sizes of the run do not fit it, no mix
-            is to be ranked, or a task of the suite runs code that is not allowed.
+            is to be ranked, or the suite cannot be scored (`check_suite`).
     """
     if not params.run.rank:
         raise UserError(
@@ -27,7 +29,12 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         )
     manifest = manifest_of(params.model.path, params.model.multi_token)
     check_sizes(params, manifest)
-    check_suite(params.suites[params.evaluation.suite], params.evaluation.allow_code_execution)
+    folder, _ = locate(params.model.path, DESCRIPTION)
+    limits, name = limits_of(folder), params.evaluation.suite
+    suite = params.suites[name]
+    check_suite(suite, params.evaluation, limits)
+    if suite.loss:
+        limits.check_setting(f"suites.{name}.loss_tokens", suite.loss_tokens)
     write_json(workspace.check, {"checked": True})
     cells = sum(len(params.run.cells(mix)) for mix in params.run.mixes)
     return f"the settings fit {manifest.path}: {cells} models of {', '.join(map(str, params.run.experts))} experts"

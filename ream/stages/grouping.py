@@ -8,7 +8,7 @@ from ream.models.inspection.manifest import load_manifest
 from ream.params import Params
 from ream.workspace.groupings import write_grouping
 from ream.workspace.layout import Workspace
-from ream.workspace.mixed_statistics import read_mixed, read_sources
+from ream.workspace.mixed_statistics import read_mixed, read_routed, read_sources
 from ream.workspace.options import StageOptions
 from ream.workspace.original import recipe_facts
 
@@ -29,8 +29,8 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     layers, size = {}, params.grouping.size_for(experts)
     for index in manifest.moe_layers:
         sums, saliencies = read_mixed(workspace.saliency(mix), index)
-        saliency = saliencies[composition.saliency]
-        layers[index] = group_layer(composition, sums, experts, size, manifest.router_groups, saliency)
+        saliency, routed = saliencies[composition.saliency], read_routed(workspace.saliency(mix), index)
+        layers[index] = group_layer(composition, sums, experts, size, manifest.router_groups, saliency, routed)
     corpora = {source: digests.corpus for source, digests in read_sources(workspace.saliency(mix)).items()}
     facts = recipe_facts(params, manifest, mix, method, experts, corpora)
     write_grouping(workspace.grouping(mix, method, experts), layers, facts)

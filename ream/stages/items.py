@@ -6,11 +6,12 @@ from typing import get_args
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import unknown
 from ream.evaluation.demo.items import TASKS, HeldOut, build_items
-from ream.evaluation.settings import check_suite
+from ream.evaluation.suite_checks import check_suite
 from ream.evaluation.windows import end_token, held_out_windows, write_windows
 from ream.machine.files import building
+from ream.models.family.limits import limits_of
 from ream.models.inspection.manifest import folder_of, load_manifest
-from ream.params import BuiltinSource, Params, Suite
+from ream.params import BuiltinSource, Params
 from ream.workspace.layout import WINDOWS, Workspace
 from ream.workspace.options import StageOptions
 
@@ -38,11 +39,12 @@ def write_items(params: Params, out: Path, model: Path) -> str:
         One line that says what was written.
 
     Raises:
-        UserError: a loss source is unknown or has too little text, the model has no tokenizer, or a task executes
-            code, which is not allowed: this stage runs before hours of work, the evaluation after them.
+        UserError: a loss source is unknown or has too little text, windows are longer than the model's inputs can be,
+            the model has no tokenizer or one with more token ids than it has embeddings, or a task executes code,
+            which is not allowed: this stage runs before hours of work, the evaluation after them.
     """
     suite = params.suites[params.evaluation.suite]
-    check_suite(suite, params.evaluation.allow_code_execution)
+    check_suite(suite, params.evaluation)
     for source in suite.loss:
         if source not in SOURCES:
             raise unknown(f"suites.{params.evaluation.suite}.loss: source", source, SOURCES, "the built-in text")
@@ -54,16 +56,27 @@ def write_items(params: Params, out: Path, model: Path) -> str:
             counts = build_items(folder, params.evaluation.seed, text, tasks)
             written.append(f"{sum(counts.values())} items of {len(counts)} tasks")
         if suite.loss:
-            _write_windows(folder / WINDOWS, suite, text, model, params.model.trust_remote_code)
+            _write_windows(folder / WINDOWS, params, text, model)
             written.append(f"{suite.loss_sequences} windows of {suite.loss_tokens} tokens of {', '.join(suite.loss)}")
     return "; ".join(written) or "the suite needs neither items nor windows"
 
 
-def _write_windows(path: Path, suite: Suite, text: HeldOut, model: Path, trust_remote_code: bool) -> None:
+def _write_windows(path: Path, params: Params, text: HeldOut, model: Path) -> None:
     """Write the windows of the suite's ``loss`` sources."""
-    encode, end = load_encoder(str(model), None, trust_remote_code).encode, end_token(model)
-    windows = {}
+    suite, limits = params.suites[params.evaluation.suite], limits_of(model)
+    limits.check_setting(f"suites.{params.evaluation.suite}.loss_tokens", suite.loss_tokens)
+    encoder = load_encoder(str(model), None, params.model.trust_remote_code, params.model.special_tokens)
+    end, windows = end_token(model), {}
     for source in suite.loss:
         documents = None if source == "math" else text.documents(source)  # the generated math text is endless
-        windows[source] = held_out_windows(encode, end, source, suite.loss_sequences, suite.loss_tokens, documents)
+        windows[source] = held_out_windows(
+            encoder.plain,
+            end,
+            source,
+            suite.loss_sequences,
+            suite.loss_tokens,
+            documents,
+            encoder.special.before,
+        )
+        limits.check_encoded([int(windows[source].max())], model)
     write_windows(path, windows)

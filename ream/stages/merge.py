@@ -16,6 +16,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """
     from ream.errors import unknown
     from ream.recipe.output import write_checkpoint
+    from ream.recipe.room import check_room, checkpoint_bytes
     from ream.workspace.original import open_original
     from ream.workspace.recipes import read_recipe
 
@@ -24,6 +25,10 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     cell, out = params.exports[options.export], workspace.export(options.export)
     original = open_original(workspace, params.model.keep_shards)
     recipe = read_recipe(params, workspace, original.manifest, cell.mix, cell.method, cell.experts)
+    unquantised = params.merge.dtype != "original"
+    check_room(
+        out, checkpoint_bytes(original.checkpoint, original.architecture, recipe, unquantised), f"export {out.name}"
+    )
     if out.exists():  # DVC removes it before the stage; a stage that is run by hand replaces it
         shutil.rmtree(out)
     parameters = write_checkpoint(
@@ -32,7 +37,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         recipe,
         out,
         known_scores(workspace, cell.mix, cell.method, cell.experts),
-        unquantised=params.merge.dtype != "original",
+        unquantised=unquantised,
         shard_gb=params.merge.shard_gb,
         trust_remote_code=params.model.trust_remote_code,
     )

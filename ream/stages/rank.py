@@ -27,7 +27,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """
     from ream.calibration.corpus import read_corpus
     from ream.calibration.packing import pad
-    from ream.walk.batches import batches, check_ids
+    from ream.walk.batches import batches, check_inputs
     from ream.workspace.recipes import read_recipe
 
     mix = options.mix
@@ -38,7 +38,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         return f"rank {mix}: no sequence is held out (rank.sequences is {params.rank.sequences})"
     original = open_original(workspace, params.model.keep_shards)
     ids, mask = pad(sequences, pad_id=0)
-    check_ids(ids, original.vocabulary)
+    check_inputs(ids, mask, original.limits)
     recipes = {
         f"{method} {experts}": read_recipe(params, workspace, original.manifest, mix, method, experts)
         for method, experts in params.run.cells(mix)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import TOO_FEW
 from ream.calibration.packing import pad
+from ream.compress.rarely_routed import recipe_remark, warning
 from ream.compress.refit_summary import refit_result
 from ream.errors import UserError
 from ream.machine.progress import Progress
@@ -43,11 +44,11 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     walk = _prepared(params, workspace, original, options)
     line = f"sequential {mix} {method}: {options.experts} of {original.manifest.experts} experts, "
     line += f"{int(walk.data.mask.sum()):,} tokens"
-    if options.ranks is None:
-        recipe = _alone(walk, workspace, options)
-        return line + refit_result(recipe.facts.get("refit", {}))
-    _shared(walk, workspace, options, options.ranks)
-    return line
+    ranks = options.ranks
+    recipe = _alone(walk, workspace, options) if ranks is None else _shared(walk, workspace, options, ranks)
+    if recipe is None:  # not the first rank
+        return line
+    return line + refit_result(recipe.facts.get("refit", {})) + warning(recipe_remark(recipe.layers))
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,16 @@ def _prepared(params: Params, workspace: Workspace, original: Original, options:
     """The tokens of the mix and everything that the walk's results depend on.
 
     Raises:
-        UserError: the sources hold too few sequences for the mix, or token ids that the model lacks.
+        UserError: the sources hold too few sequences for the mix, or see `check_inputs`.
     """
     from ream.models.runtime import runtime
-    from ream.walk.batches import batches, check_ids
+    from ream.walk.batches import batches, check_inputs
 
     drawn = read_corpus(workspace.mixture(options.mix), may_be_empty=True)
     if TOO_FEW in drawn.facts:
         raise UserError(f"mix '{options.mix}': {drawn.facts[TOO_FEW]}")
     ids, mask = pad(drawn.sequences, pad_id=0)
-    check_ids(ids, original.vocabulary)
+    check_inputs(ids, mask, original.limits, original.architecture.multi_token)
     device, dtype = runtime(*params.compute.placement)
     mix, method, experts = options.mix, options.method, options.experts
     facts = recipe_facts(params, original.manifest, mix, method, experts, drawn.facts["calibration"])
@@ -140,8 +141,8 @@ def _alone(walk: _Walk, workspace: Workspace, options: StageOptions) -> "Recipe"
     return recipe
 
 
-def _shared(walk: _Walk, workspace: Workspace, options: StageOptions, ranks: "Ranks") -> None:
-    """Walk this rank's tokens; the first rank writes the recipe.
+def _shared(walk: _Walk, workspace: Workspace, options: StageOptions, ranks: "Ranks") -> "Recipe | None":
+    """Walk this rank's tokens; the first rank writes the recipe and returns it.
 
     Raises:
         UserError: there are more ranks than micro-batches, or another rank has failed.
@@ -156,9 +157,11 @@ def _shared(walk: _Walk, workspace: Workspace, options: StageOptions, ranks: "Ra
         part = parts[walk.name]
         if part.share.ahead < architecture.depth:  # else the ranks were killed after the last layer
             walk.recipe(*part)
+    recipe = None
     if ranks.first:
         recipe = recipe_of(part.share.committed, architecture.moe_layers, walk.facts)
         save_recipe(workspace.recipe(options.mix, options.method, options.experts), recipe)
         if not options.keep_state:
             discard_parts(workspace, walk.name)
     ranks.leave()
+    return recipe

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
+from ream.models.family.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,35 @@ def batches(ids: np.ndarray, mask: np.ndarray, batch_tokens: int) -> Batches:
     return Batches(torch.from_numpy(ids), torch.from_numpy(mask), max(1, batch_tokens // ids.shape[1]))
 
 
-def check_ids(ids: np.ndarray, vocabulary: int) -> None:
-    """Refuse token ids outside the model's vocabulary.
+def check_inputs(ids: np.ndarray, mask: np.ndarray, limits: Limits, multi_token: int = 0) -> None:
+    """Refuse sequences that a model cannot read, or that leave one of its layers without a token.
+
+    Args:
+        ids: [n, L] token ids, right-padded.
+        mask: [n, L], True for real tokens.
+        limits: of the model's inputs.
+        multi_token: number of layers that predict further tokens. The last of them counts the tokens that have a
+            successor so many tokens later.
 
     Raises:
-        UserError: names the largest id and the size of the vocabulary.
+        UserError: names the largest id and the size of the vocabulary, the longest sequence and the model's positions,
+            or the layers that would see no token.
     """
-    if ids.size and int(ids.max()) >= vocabulary:
+    if ids.size and int(ids.max()) >= limits.vocabulary:
         raise UserError(
-            f"calibration token {int(ids.max())} is outside the model's vocabulary of {vocabulary}; "
+            f"calibration token {int(ids.max())} is outside the model's vocabulary of {limits.vocabulary}; "
             "tokenize with the model's own tokenizer"
+        )
+    longest = int(mask.sum(axis=1).max(initial=0))
+    if limits.positions is not None and longest > limits.positions:
+        raise UserError(
+            f"a calibration sequence has {longest} tokens, more than the model's {limits.positions} positions "
+            "(max_position_embeddings in its config.json); use shorter sequences"
+        )
+    if longest <= multi_token:
+        raise UserError(
+            f"the longest calibration sequence has {longest} tokens, but the last layer that predicts further tokens "
+            f"sees none in sequences of at most {multi_token}; use longer sequences, or model.multi_token: drop"
         )
 
 

@@ -171,7 +171,7 @@ def _embedded(decoder: Decoder, data: Batches, state: WalkState) -> Tensor:
 
     Where they do not fit in memory, they are embedded block by block, and the embedding table is read for each block.
     """
-    shape = (*data.ids.shape, decoder.architecture.hidden)
+    shape = (*data.ids.shape, *decoder.stream)
     if state.fits(shape, decoder.dtype):
         return decoder.embed(data.ids)
     hidden = state.entering(shape, decoder.dtype)

@@ -21,7 +21,8 @@ from ream.workspace.layout import Workspace
 from ream.workspace.outputs import OUTPUTS
 
 PACKAGE = Path(ream.__file__).parent
-KINDS = tuple(kind for kind in OUTPUTS if kind != "code")  # the stages that have a fingerprint
+WITHOUT = ("names", "code")  # the stages that run before there are fingerprints
+KINDS = tuple(kind for kind in OUTPUTS if kind not in WITHOUT)  # the stages that have one
 _read: dict[str, Any] = {}  # what this process has read of the sources
 NAMED = 3  # changes that a message names
 

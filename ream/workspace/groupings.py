@@ -25,6 +25,7 @@ def write_grouping(path: Path, layers: Mapping[int, LayerRecipe], facts: Mapping
             "group": layer.groups.group.tolist(),
             "weights": layer.weights.tolist(),
             "saliency": layer.saliency.tolist(),
+            "routed_tokens": None if layer.routed_tokens is None else layer.routed_tokens.tolist(),
         }
         for index, layer in layers.items()
     }
@@ -43,6 +44,7 @@ def read_grouping(path: Path) -> tuple[dict[int, LayerRecipe], dict[str, Any]]:
             Groups(np.array(layer["kept"], dtype=np.int64), np.array(layer["group"], dtype=np.int64)),
             np.array(layer["weights"]),
             np.array(layer["saliency"]),
+            routed_tokens=None if layer["routed_tokens"] is None else np.array(layer["routed_tokens"]),
         )
         for index, layer in stored["layers"].items()
     }

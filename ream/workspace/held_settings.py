@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ream.errors import UserError
 from ream.machine.differences import differences
 from ream.machine.files import write_json
 from ream.params import Params, load_params
+from ream.params.reading import read_tree
 
 LOOK_SECONDS = 2.0  # between two looks at the params file
 NAMED = 3  # changed entries that a message names
@@ -42,7 +41,7 @@ def check_written(params_path: Path, entries: Sequence[Entry]) -> None:
     Raises:
         UserError: names the first one that is missing.
     """
-    tree = yaml.safe_load(params_path.read_text(encoding="utf-8"))
+    tree = read_tree(params_path)
     for entry in entries:
         where = tree
         for key in entry:

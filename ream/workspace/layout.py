@@ -30,6 +30,11 @@ class Workspace:
         return self.root / "request.json"
 
     @property
+    def names(self) -> Path:
+        """The sign that all names can stand in a command; its content never changes."""
+        return self.root / "names.json"
+
+    @property
     def codes(self) -> Path:
         """The folder of the fingerprints of code."""
         return self.root / "code"

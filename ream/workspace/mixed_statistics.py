@@ -11,8 +11,10 @@ from safetensors.numpy import save_file
 
 from ream.core.saliency import SALIENCIES
 from ream.core.sums import Sums
+from ream.machine.documents import parse_json
 from ream.machine.files import replacing
 
+ROUTED = "routed_tokens"
 KEY = "ream"  # one key, because safetensors writes several of them in an order that changes
 
 
@@ -29,7 +31,13 @@ class SourceDigests:
     layers: dict[int, str]
 
 
-def write_mixed(path: Path, mix: str, layers: Mapping[int, Sums], sources: Mapping[str, SourceDigests]) -> None:
+def write_mixed(
+    path: Path,
+    mix: str,
+    layers: Mapping[int, Sums],
+    sources: Mapping[str, SourceDigests],
+    routed_tokens: Mapping[int, np.ndarray],
+) -> None:
     """Write the sums of a mix and the saliencies of all kinds that follow from them.
 
     Args:
@@ -38,6 +46,8 @@ def write_mixed(path: Path, mix: str, layers: Mapping[int, Sums], sources: Mappi
         layers: layer index to the sums of the mix.
         sources: source to what was read of it. Through this file, what depends on the mix depends on its own sources
             alone, and not on all that the graph has.
+        routed_tokens: layer index to the number of tokens routed to each expert, [N] float64, over all sources of the
+            mix; the sums of a mix are means.
     """
     arrays: dict[str, np.ndarray] = {}
     for index, sums in layers.items():
@@ -45,6 +55,7 @@ def write_mixed(path: Path, mix: str, layers: Mapping[int, Sums], sources: Mappi
             arrays[f"layers.{index}.{name}"] = np.asarray(array, order="C")  # ascontiguousarray makes [] into [1]
         for kind, saliency in SALIENCIES.items():
             arrays[f"layers.{index}.saliency.{kind}"] = np.ascontiguousarray(saliency(sums))
+        arrays[f"layers.{index}.{ROUTED}"] = np.ascontiguousarray(routed_tokens[index])
     described = json.dumps({"mix": mix, "sources": {source: asdict(digests) for source, digests in sources.items()}})
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={KEY: described})
@@ -57,10 +68,17 @@ def read_mixed(path: Path, index: int) -> tuple[Sums, dict[str, np.ndarray]]:
         return sums, {kind: file.get_tensor(f"layers.{index}.saliency.{kind}") for kind in SALIENCIES}
 
 
+def read_routed(path: Path, index: int) -> np.ndarray:
+    """The number of tokens routed to each expert of one layer over all sources of the mix, float64 [N]."""
+    with safe_open(path, framework="numpy") as file:
+        routed: np.ndarray = file.get_tensor(f"layers.{index}.{ROUTED}")
+    return routed
+
+
 def read_sources(path: Path) -> dict[str, SourceDigests]:
     """Source to what the statistics of a mix have taken from it; sources with ratio 0 are not among them."""
     with safe_open(path, framework="numpy") as file:
-        described = json.loads(file.metadata()[KEY])["sources"]
+        described = parse_json(file.metadata()[KEY], str(path))["sources"]
     return {
         source: SourceDigests(entry["corpus"], {int(index): digest for index, digest in entry["layers"].items()})
         for source, entry in described.items()

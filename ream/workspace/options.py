@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 class StageOptions:
     """What a stage works on, by the names in params.yaml, and how it runs.
 
-    `ream.commands.stage.STAGES` lists the fields that each stage reads from the command line; the others stay empty.
+    `ream.commands.stage_entries.STAGES` lists the fields that each stage reads from the command line; the others stay
+    empty.
 
     Attributes:
         source: a calibration source.

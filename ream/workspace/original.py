@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ream import __version__
-from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
-from ream.models.inspection.manifest import Manifest, checkpoint_of, load_manifest
+from ream.models.family.architecture import Architecture
+from ream.models.family.limits import Limits
+from ream.models.inspection.admission import Admitted, admit
+from ream.models.inspection.manifest import Manifest, checkpoint_of, load_manifest, source_of
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Params
+from ream.params.model import Model
 from ream.workspace.layout import Workspace
 
 
@@ -21,10 +24,24 @@ class Original:
     architecture: Architecture
 
     @property
-    def vocabulary(self) -> int:
-        """The number of token ids."""
-        size: int = self.architecture.family.numbers(self.checkpoint.config)["vocab_size"]
-        return size
+    def limits(self) -> Limits:
+        """What the model's inputs can be."""
+        family, config = self.architecture.family, self.checkpoint.config
+        return Limits(family.vocabulary(config), family.positions(config))
+
+
+def admitted(model: Model, multi_token: str) -> Admitted:
+    """The model of the settings, compared with its modelling code, before a command begins its work.
+
+    Args:
+        model: section of the settings.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
+
+    Raises:
+        UserError: see `source_of` and `admit`.
+    """
+    source = source_of(model.path, model.keep_shards)
+    return admit(source, multi_token, against_code=True, trust_remote_code=model.trust_remote_code)
 
 
 def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
@@ -38,11 +55,8 @@ def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
         UserError: the model has changed since the manifest was written, or is incomplete.
     """
     manifest = load_manifest(workspace.manifest)
-    checkpoint = checkpoint_of(manifest, keep_shards)
-    architecture = architecture_of(checkpoint)
-    if manifest.multi_token == "drop":
-        architecture = without_multi_token(architecture)
-    return Original(manifest, checkpoint, architecture)
+    opened = admit(checkpoint_of(manifest, keep_shards), manifest.multi_token, against_code=False)  # Decoder does
+    return Original(manifest, opened.checkpoint, opened.architecture)
 
 
 def recipe_facts(

@@ -7,6 +7,7 @@ from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 
 OUTPUTS: dict[str, Callable[[Workspace, StageOptions], list[Path]]] = {
+    "names": lambda workspace, _: [workspace.names],
     "code": lambda workspace, _: [workspace.codes],
     "watch": lambda workspace, options: [workspace.watched(options.local)],
     "inputs": lambda workspace, _: [workspace.inputs],

@@ -189,7 +189,7 @@ def test_bad_files(tmp_path):
         read_corpus(tmp_path)
     table = pa.table({"source": ["a"], "input_ids": [[1]]}).replace_schema_metadata({b"ream": b"{"})
     pq.write_table(table, tmp_path / "g.parquet")
-    with pytest.raises(UserError, match=r"metadata 'ream' is not JSON"):
+    with pytest.raises(UserError, match=r"metadata 'ream' is not valid JSON"):
         read_corpus(tmp_path / "g.parquet")
 
 

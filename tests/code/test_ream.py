@@ -15,13 +15,14 @@ import yaml
 
 from ream.code.code import Code
 from ream.code.kinds import PARAMS, READ, SECTIONS, cuts_of, roots_of
-from ream.commands.stage import STAGES
+from ream.commands.stage_entries import STAGES
 from ream.params import Params, load_params
+from ream.workspace.codes import WITHOUT
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
 LIGHT = ("watch", "inputs", "check", "model", "calibration", "statistics", "saliency", "grouping", "alignment")
-KINDS = tuple(stage for stage in STAGES if stage != "code")  # which has no fingerprint
+KINDS = tuple(stage for stage in STAGES if stage not in WITHOUT)  # the stages that have a fingerprint
 LAYOUT = "ream.workspace.layout"  # names of artifacts, which change no result; dvc.yaml has them, too
 COMPARED = {kind: {"calibration", "grouping", "methods", "mixes"} for kind in ("evaluate", "rank", "merge")}
 # What finds code by a string or runs it unseen, which the analysis does not follow.

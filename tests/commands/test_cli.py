@@ -1,6 +1,7 @@
 """The command line: a user's error is one line and exit code 2; compress, apply, own tokens, kill -9 and going on."""
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from ream.calibration.mixing import mix_sequences
 from ream.commands import cli
 from ream.commands.options import REPLACED
 from ream.models.storage.shard_source import LocalShards
+from ream.recipe.contents import RECIPE
 from ream.recipe.recipe_file import load_recipe
 from tests import tiny
 from tests.models.storage.test_checkpoint import FIRST, rewrite, shard_of
@@ -105,7 +107,7 @@ def test_bad_options(ream, model, params, options, words):
         ("methods.ream.saliency=reep", ["methods.ream.saliency", "'reap'"]),
         ("threads=1", ["'threads=1' is not SECTION.KEY=VALUE", "did you mean compute.threads=1"]),
         ("compute.threads", ["'compute.threads' is not SECTION.KEY=VALUE", "did you mean compute.threads=VALUE"]),
-        ("compute.threads=[", ["the value of 'compute.threads=[' is not YAML"]),
+        ("compute.threads=[", ["the value of 'compute.threads=[' is not valid YAML"]),
         ("compute.device.x=1", ["compute.device is a value", "compute.device.x does not exist"]),
         ("model.path=x", ["model.path cannot be set here", "MODEL"]),
     ],
@@ -142,7 +144,7 @@ def test_settings_change_what_the_params_file_says(ream, model, params, tmp_path
         "calibration.seed=3",
     ]
     assert ream(*compress(model, "out", params, *settings))[0] == 0
-    facts = load_recipe(tmp_path / "out" / "recipe.safetensors").facts
+    facts = load_recipe(tmp_path / "out" / RECIPE).facts
     assert (facts["ratios"], facts["seed"]) == ({"a": 1.0, "b": 0.0}, 3)
     assert facts["composition"]["saliency"] == "frequency"
 
@@ -181,7 +183,7 @@ def with_nan(folder):
 
 
 def with_inf_at_the_end(folder):
-    rewrite(folder, "lm_head.weight", lambda tensor: tensor[-1, -1].fill_(float("inf")))
+    rewrite(folder, "lm_head.weight", lambda tensor: tensor.index_fill(0, torch.tensor([len(tensor) - 1]), math.inf))
 
 
 def renamed(*names):
@@ -280,11 +282,11 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     assert code == 0
     assert "4 of 8 experts" in out
     assert "estimate: 8 -> 4 experts in 3 layers" in out
-    recipe = load_recipe(tmp_path / "out" / "recipe.safetensors")
+    recipe = load_recipe(tmp_path / "out" / RECIPE)
     assert (recipe.facts["method"], recipe.facts["mix"], recipe.facts["experts"]) == ("ream", "leaning", 4)
     assert recipe.facts["ratios"] == {"a": 0.75, "b": 0.25}
     assert sorted(recipe.layers) == [0, 2, 3]
-    assert ream("apply", model, "out/recipe.safetensors", "again")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.safetensors", "again")[0] == 0
     assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "out"]
     code, out, _ = ream("verify", "out")
@@ -294,20 +296,20 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     one_line(ream("verify", "again"), shard.name, "has changed since it was written", "ream apply")
     other = tiny.build(tmp_path / "other", seed=1, dense=[1], layers=4)
-    one_line(ream("apply", other, "out/recipe.safetensors", "no"), "another model")
+    one_line(ream("apply", other, "out/ream/recipe.safetensors", "no"), "another model")
 
 
 def test_shard_size(ream, model, params, tmp_path):
     from ream.models.storage.checkpoint import Checkpoint
 
     assert ream(*compress(model, "out", params, "--method", "reap", "--set", "merge.shard_gb=1e-5"))[0] == 0
-    assert ream("apply", model, "out/recipe.safetensors", "again", "--shard-size", "1e-5")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.safetensors", "again", "--shard-size", "1e-5")[0] == 0
     assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
     shards = Checkpoint(tmp_path / "out").shards
     assert min(shards) == f"model-00001-of-{len(shards):05d}.safetensors"
-    assert ream("apply", model, "out/recipe.safetensors", "usual")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.safetensors", "usual")[0] == 0
     assert Checkpoint(tmp_path / "usual").shards != shards
-    one_line(ream("apply", model, "out/recipe.safetensors", "no", "--shard-size", "0"), "--shard-size", "above 0")
+    one_line(ream("apply", model, "out/ream/recipe.safetensors", "no", "--shard-size", "0"), "--shard-size", "above 0")
     one_line(ream(*compress(model, "no", params, "--set", "merge.shard_gb=0")), "merge.shard_gb", "greater than 0")
 
 
@@ -331,7 +333,7 @@ def test_own_tokens_are_pooled(ream, model, params, own, monkeypatch):
     import ream.calibration.mixing as mixing
 
     assert ream(*compress(model, "out", params, "--calibration", "own.parquet", "--sequences", 3))[0] == 0
-    facts = load_recipe("out/recipe.safetensors").facts
+    facts = load_recipe("out/ream/recipe.safetensors").facts
     assert (facts["mix"], facts["ratios"], facts["sequences"]) == ("own", {"own": 1.0}, len(own))
     assert mixing.mix_sequences({"own": [ids for _, ids in own]}, {"own": 1.0}, 12) == [("own", ids) for _, ids in own]
     code, out, _ = ream(*compress(model, "one-shot", params, "--calibration", "own.parquet", "--method", "reap"))
@@ -347,7 +349,7 @@ def test_own_tokens_are_weighed_by_a_mix(ream, model, params, own):
     drawn = by_source["p"][:3] + by_source["q"][:1]
     assert [ids for _, ids in mix_sequences(by_source, {"p": 3, "q": 1}, 4)] == drawn
     assert f"4 of 8 experts, {sum(map(len, drawn))} tokens" in out
-    facts = load_recipe("out/recipe.safetensors").facts
+    facts = load_recipe("out/ream/recipe.safetensors").facts
     assert (facts["ratios"], facts["sequences"]) == ({"p": 0.75, "q": 0.25}, 4)
     one_line(ream(*compress(model, "no", params, *options[:2], "--mix", "p=1,z=1")), "'z'", "p, q")
 

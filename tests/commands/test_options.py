@@ -10,6 +10,7 @@ from ream.commands.compress import compress_model
 from ream.commands.request import Request
 from ream.errors import UserError
 from ream.models.storage.checkpoint import Checkpoint
+from ream.recipe.contents import RECIPE
 from ream.recipe.verify import verify
 from tests import tiny
 from tests.compress.walks import opened
@@ -69,10 +70,10 @@ def test_an_unquantised_output_equals_the_one_from_its_recipe(compress, original
     assert "quantization_config" not in numbers(out)
     assert Checkpoint(out).form is None
     assert {info.dtype for info in Checkpoint(out).tensors.values()} == {"BF16", "F32"}
-    apply(str(original), out / "recipe.safetensors", tmp_path / "again", "bfloat16")
+    apply(str(original), out / RECIPE, tmp_path / "again", "bfloat16")
     for name in Checkpoint(out).tensors:
         assert torch.equal(Checkpoint(out).read(name), Checkpoint(tmp_path / "again").read(name))
-    apply(str(original), out / "recipe.safetensors", tmp_path / "quantised")
+    apply(str(original), out / RECIPE, tmp_path / "quantised")
     assert Checkpoint(tmp_path / "quantised").form is not None
 
 

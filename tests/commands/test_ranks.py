@@ -13,6 +13,7 @@ import yaml
 from ream.compress.one_shot import read_probes
 from ream.compress.statistics_file import read_sums
 from ream.machine.files import locked
+from ream.recipe.contents import RECIPE
 from ream.workspace.layout import Workspace
 from tests import tiny
 from tests.commands.forking import program
@@ -104,13 +105,13 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
     single = runs(tmp_path / "single", *runs.compress(method), ranks=1)
     assert single.codes == [0], single.said
     assert answer.printed[0].splitlines()[-1] == single.printed[0].splitlines()[-1]
-    expected, two = tmp_path / "single" / "out" / "recipe.safetensors", tmp_path / "two.safetensors"
-    two.write_bytes(files["recipe.safetensors"])
+    expected, two = tmp_path / "single" / "out" / RECIPE, tmp_path / "two.safetensors"
+    two.write_bytes(files[RECIPE])
     same_recipe(two, expected)
     if method == "ream":  # of the other, `test_sums_are_those_of_a_single_process_...` says it
         three = runs(tmp_path / "three", *runs.compress(method), ranks=3)
         assert three.codes == [0, 0, 0], three.said
-        same_recipe(tmp_path / "three" / "out" / "recipe.safetensors", expected)
+        same_recipe(tmp_path / "three" / "out" / RECIPE, expected)
 
 
 @pytest.mark.slow
@@ -124,7 +125,7 @@ def test_other_methods_and_micro_batches_give_the_recipes_of_a_single_process(ru
     for folder, count in (("one", 1), ("many", ranks)):
         answer = runs(tmp_path / folder, *words, ranks=count)
         assert answer.codes == [0] * count, answer.said
-    same_recipe(*(tmp_path / folder / "out" / "recipe.safetensors" for folder in ("many", "one")))
+    same_recipe(*(tmp_path / folder / "out" / RECIPE for folder in ("many", "one")))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_the_stage_sequential_leaves_the_recipe_alone(runs, whole, tmp_path):
     assert answer.printed[1] == ""
     assert not list(workspace.states.iterdir())
     made = workspace.recipe("balanced", "ream", 4)
-    assert made.read_bytes() == whole("ream")[1]["recipe.safetensors"]
+    assert made.read_bytes() == whole("ream")[1][RECIPE]
     refused(runs(tmp_path / "run", *runs.stage("sequential", *cell), ranks=4), "mix balanced has 3 micro-batches")
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ream.commands.stage import STAGES, StageEntry, run_stage
+from ream.commands.stage import run_stage
+from ream.commands.stage_entries import STAGES, StageEntry
 from ream.errors import UserError
 from ream.stages import saliency
 from ream.workspace import codes

@@ -7,7 +7,8 @@ import torch
 from ream.compress.one_shot import collect, mixed_probes, read_probes
 from ream.compress.statistics_file import read_sums
 from ream.errors import UserError
-from ream.walk.batches import check_ids
+from ream.models.family.limits import Limits
+from ream.walk.batches import check_inputs
 from tests.compress.walks import Quiet, decoder_of, loaded, loops, moe_inputs, pieces, sequences
 from tests.tiny import VOCABULARY
 
@@ -79,7 +80,15 @@ def test_probes_of_a_mix_are_the_first_of_each_source(collected):
     assert torch.equal(rounded, torch.cat([probes[:6], probes[:14]]))
 
 
-def test_tokens_beyond_the_vocabulary():
-    check_ids(np.array([[0, VOCABULARY - 1]]), VOCABULARY)
+def test_sequences_that_the_model_cannot_read_are_refused():
+    mask = np.array([[True, True, False], [True, False, False]])  # the longest has two tokens
+    ids, limits = np.where(mask, VOCABULARY - 1, 0), Limits(VOCABULARY, positions=2)
+    check_inputs(ids, mask, limits, multi_token=1)
+    check_inputs(np.empty((0, 0)), np.empty((0, 0), dtype=bool), limits, multi_token=-1)  # no sequence is held out
     with pytest.raises(UserError, match=f"calibration token {VOCABULARY} is outside the model's vocabulary"):
-        check_ids(np.array([[0, VOCABULARY]]), VOCABULARY)
+        check_inputs(ids + 1, mask, limits)
+    with pytest.raises(UserError, match=r"a calibration sequence has 2 tokens, more than the model's 1 positions"):
+        check_inputs(ids, mask, Limits(VOCABULARY, positions=1))
+    check_inputs(ids, mask, Limits(VOCABULARY, positions=None))
+    with pytest.raises(UserError, match=r"the longest .* has 2 tokens, but the last layer .* sequences of at most 2;"):
+        check_inputs(ids, mask, limits, multi_token=2)

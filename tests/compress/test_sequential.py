@@ -180,7 +180,7 @@ def test_state_holds_no_more_than_the_next_layer_needs(checkpoint, tmp_path):
     names = sorted(path.name for path in (tmp_path / "state").iterdir())
     assert names == [*(f"layer-{index:03d}.safetensors" for index in range(3)), "lock", "progress.json"]
     assert set(load_file(tmp_path / "state" / "layer-001.safetensors")) == {
-        "kept", "group", "weights", "saliency", "absorbed", "permutations"
+        "kept", "group", "weights", "saliency", "routed_tokens", "absorbed", "permutations"
     }  # fmt: skip
 
 

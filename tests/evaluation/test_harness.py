@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from typing import ClassVar
 
 import lm_eval.api.model
@@ -11,6 +12,8 @@ from ream import params
 from ream.errors import UserError
 from ream.evaluation import demo_scoring, harness
 from ream.evaluation.harness import Harness, headline
+from ream.evaluation.prepared import answer_tokens
+from ream.evaluation.settings import check_chat
 from ream.evaluation.store import ResultStore
 
 NUMBERS = params.Suite(mc=["demo_result"], gen=["demo_arithmetic", "demo_solution"])
@@ -159,7 +162,12 @@ def test_tasks_that_run_code_need_leave(evaluation, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"evaluation\.allow_code_execution"):
         evaluate_model(None, None, suite, evaluation, None, None)
     seen = []
-    monkeypatch.setattr(harness, "_prepared", lambda *_: seen.append(os.environ.get("HF_ALLOW_CODE_EVAL")))
+
+    def loaded(*_):
+        seen.append(os.environ.get("HF_ALLOW_CODE_EVAL"))
+        return {"tasks": {}}
+
+    monkeypatch.setattr(harness, "prepared", loaded)
     monkeypatch.setattr(harness, "_language_model", lambda *_: None)
     monkeypatch.setattr(harness, "_run", lambda *_: {"value": 1.0})
     allowed = evaluation.model_copy(update={"allow_code_execution": True})
@@ -245,3 +253,58 @@ def test_a_headline_is_a_share():
         headline("t", METRICS, "ppl", None)
     with pytest.raises(UserError, match="'acc,none' of task 't' is unknown; it has: em,strict"):
         headline("t", METRICS, "acc", "none")
+
+
+def test_tasks_are_loaded_before_a_model_runs_and_answers_must_fit(number_items, evaluation, tmp_path):
+    suite = params.Suite(gen=["demo_arithmetic", "demo_solution"])
+    tasks = Harness(suite, evaluation, number_items)
+    tasks.load(None)
+    assert sorted(tasks._loaded) == suite.gen
+    (task,) = tasks._loaded["demo_arithmetic"]["tasks"].values()
+    longest = answer_tokens(task)
+    assert longest == task.config.generation_kwargs["max_gen_toks"]
+    with pytest.raises(UserError, match=rf"^task 'demo_arithmetic' lets the model write up to {longest} tokens"):
+        tasks.load(None, positions=longest)
+    tasks.load(None, positions=10_000)
+
+
+def test_finished_tasks_are_not_loaded(number_items, evaluation, tmp_path, use):
+    store = ResultStore(tmp_path, "m")
+    use(Lookup())
+    suite = params.Suite(gen=["demo_arithmetic"])
+    evaluate_model(None, None, suite, evaluation, number_items, store)
+    again = Harness(suite, evaluation, number_items)
+    again.load(store)
+    assert again._loaded == {}
+
+
+class Template:
+    """A tokenizer with a chat template."""
+
+    def __init__(self, template):
+        self.chat_template = template
+
+    def apply_chat_template(self, messages, **_):
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        return ImmutableSandboxedEnvironment().from_string(self.chat_template).render(messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for m in messages %}{{ m.content }}", "Unexpected end of template"),
+        ("{{ 1 // 0 }}", "integer division or modulo by zero"),
+        ("{{ messages[0].content + 1 }}", "can only concatenate str"),
+        ("{{ messages[0].parts.text }}", "has no attribute 'parts'"),
+        ("{{ ''.__class__.__mro__[1] }}", "access to attribute '__class__'"),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "maximum recursion depth exceeded"),
+    ],
+)
+def test_a_chat_template_is_tried_before_a_model_runs(template, reason):
+    with pytest.raises(
+        UserError, match=rf"cannot render a message: .*{re.escape(reason)}.*; correct it, or remove ifeval from"
+    ):
+        check_chat(Template(template), ["ifeval"])
+    check_chat(Template(template), [])
+    check_chat(Template("{{ messages[0].content }}"), ["ifeval"])

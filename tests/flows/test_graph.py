@@ -22,7 +22,7 @@ def stages(folder):
 
 def test_every_stage_comes_after_what_it_needs(stages):
     order = list(stages)
-    assert set(order) == ALL
+    assert set(order) == ALL | {"names"}
     for name, stage in stages.items():
         assert all(order.index(need) < order.index(name) for need in stage.needs)
     assert stages["evaluate@even-reap-4"].needs == ("alignment@even-reap-4", "code", "inputs", "items", "model")
@@ -41,10 +41,12 @@ def test_targets_are_stages_or_kinds_with_all_they_need(stages):
     assert list(select(stages, ["saliency@even"])) == [
         name
         for name in stages
-        if name.startswith(("code", "watch", "inputs", "check", "model", "calibration", "statistics", "saliency@even"))
+        if name.startswith(
+            ("names", "code", "watch", "inputs", "check", "model", "calibration", "statistics", "saliency@even")
+        )
     ]
     kinds = {stage.kind for stage in select(stages, ["calibration", "items"]).values()}
-    assert kinds == {"code", "watch", "inputs", "check", "model", "calibration", "items"}
+    assert kinds == {"names", "code", "watch", "inputs", "check", "model", "calibration", "items"}
     assert {stage.group for stage in select(stages, ["evaluate"]).values() if stage.kind == "evaluate"} == {
         "evaluate", "evaluate-extra", "evaluate-original", "evaluate-sequential"
     }  # fmt: skip

@@ -59,7 +59,7 @@ def locks(folder):
 
 def test_the_flow_and_dvc_leave_the_same(by_flow, built, flow):
     folder, said = by_flow
-    assert "36 stages ran, 0 cached" in said
+    assert "37 stages ran, 0 cached" in said
     assert ran_by_flow(said) == ALL
     assert set(states(said).values()) == {"Completed"}
     by_dvc = built
@@ -72,7 +72,7 @@ def test_the_flow_and_dvc_leave_the_same(by_flow, built, flow):
     code, said = flow(by_dvc)
     assert code == 0
     assert ran_by_flow(said) == set()
-    assert "0 stages ran, 23 cached" in said
+    assert "0 stages ran, 37 cached" in said
 
 
 def test_a_changed_ratio_runs_its_mix_alone(by_flow, flow):
@@ -103,7 +103,7 @@ def test_a_failed_stage_fails_the_flow_and_its_siblings_finish(by_flow, flow):
 
 @pytest.fixture
 def blocked(server, tmp_path):
-    """A repository, the process of its flow, whose stage `code` waits, and what keeps it waiting."""
+    """A repository, the process of its flow, whose first stage waits, and what keeps it waiting."""
     folder = build_graph(tmp_path / "clone")
     stages = BlockedStages(folder)
     command = [sys.executable, "-m", "flows", "run", "code"]
@@ -136,7 +136,7 @@ def test_a_killed_stage_is_run_again(blocked):
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
     assert "was killed by SIGKILL" in said
-    assert said.count("> ream stage code") == 2
+    assert said.count("> ream stage names") == 2
     assert ran(dvc(folder, "repro", "code")) == set()
 
 

@@ -172,7 +172,7 @@ TYPOS = {
     "modle": ("model", "'the top level' has: calibration, compute, evaluation, exports, grouping, imports, local"),
     "model.pth": (
         "model.path",
-        "'model' has: model.keep_shards, model.multi_token, model.path, model.trust_remote_code",
+        "'model' has: model.keep_shards, model.multi_token, model.path, model.special_tokens, model.trust_remote_code",
     ),
     "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.seed"),
     "statistics.probe": ("statistics.probes", "'statistics' has: statistics.probes"),

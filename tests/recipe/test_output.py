@@ -82,11 +82,7 @@ def test_config_and_companions(which, request, tmp_path):
     assert list(after) == list(before)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "LICENSE"):
         assert (out / name).read_bytes() == (folder / name).read_bytes()
-    assert {path.name for path in out.iterdir()} <= {path.name for path in folder.iterdir()} | {
-        "README.md",
-        RECIPE,
-        CONTENTS,
-    }
+    assert set(files(out)) <= {*files(folder), "README.md", RECIPE, CONTENTS}
     assert not list(tmp_path.glob(".*"))
 
 

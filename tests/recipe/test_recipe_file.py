@@ -1,5 +1,7 @@
 """Recipes on disk: what is read is what was written; a damaged file is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,16 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
 
 from ream.core.grouping import Groups
-from ream.core.recipe import LayerRecipe
-from ream.recipe.recipe_file import load_recipe, pack_layer, read_layer, recipe_tensors, save_recipe, unpack_layer
+from ream.core.recipe import LayerRecipe, Recipe
+from ream.recipe.recipe_file import (
+    load_recipe,
+    pack_layer,
+    read_layer,
+    recipe_from_tensors,
+    recipe_tensors,
+    save_recipe,
+    unpack_layer,
+)
 from tests.compress.walks import corrected, opened, random_recipe
 from tests.models.storage.test_checkpoint import refused
 
@@ -145,3 +155,15 @@ def test_a_layer_file_round_trip(mixed_depth, tmp_path, with_corrections):
     assert list(again.corrections) == list(layer.corrections)
     for position, parts in layer.corrections.items():
         assert all(torch.equal(again.corrections[position][part], tensor) for part, tensor in parts.items())
+
+
+def test_the_tokens_routed_to_each_expert_are_kept(mixed_depth, tmp_path):
+    recipe = random_recipe(opened(mixed_depth)[1], 3)
+    index = next(iter(recipe.layers))
+    routed = np.arange(8.0)
+    counted = replace(recipe.layers[index], routed_tokens=routed)
+    save_recipe(tmp_path / "r", Recipe({**recipe.layers, index: counted}, recipe.facts))
+    again = load_recipe(tmp_path / "r")
+    assert np.array_equal(again.layers[index].routed_tokens, routed)
+    assert [layer.routed_tokens for other, layer in again.layers.items() if other != index] == [None]
+    assert np.array_equal(recipe_from_tensors(recipe_tensors(counted)).routed_tokens, routed)

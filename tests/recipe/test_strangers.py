@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
@@ -27,6 +28,7 @@ from tests.models.storage.strangers import mutated, shard, within
 from tests.models.storage.test_checkpoint import refused, shard_of
 from tests.models.storage.test_companions import CODE
 from tests.models.storage.test_shard_names import NORM
+from tests.tiny import files
 
 KEPT, MUTATIONS = 3, 100
 SECRET = "the password is swordfish"
@@ -91,11 +93,12 @@ def test_writing_checks_names_again(name, stranger, tmp_path):
 def test_nothing_that_ream_writes_can_be_a_shard(stranger, tmp_path):
     out = written(stranger, tmp_path / "out")
     shards = set(Checkpoint(out).shards)
-    others = {path.name for path in out.iterdir()} - shards
+    others = set(files(out)) - shards
     assert {"README.md", RECIPE, "ream.json", "config.json"} <= others
     for name in others:
         refused(lambda name=name: check_shard_name(name, "x"), "cannot be a shard")
         refused(lambda name=name: check_shard_name(f"{name}/x.safetensors", "x"), "cannot be") if "." in name else None
+    refused(lambda: check_shard_name(f"{Path(RECIPE).parent}/x.safetensors", "x"), "cannot be a shard")
 
 
 def test_a_shard_in_a_folder_is_written_there_and_verified(stranger, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ream.machine.files import file_digest
 from ream.models.storage.checkpoint import INDEX, Checkpoint
-from ream.recipe.contents import CONTENTS, RECIPE, read_contents
+from ream.recipe.contents import CONTENTS, FORMER_RECIPE, RECIPE, read_contents, recipe_name
 from ream.recipe.output import write_checkpoint
 from ream.recipe.recipe_file import load_recipe, save_recipe
 from ream.recipe.verify import verify
@@ -65,7 +66,7 @@ def test_what_was_written_passes(which, merge, request, tmp_path):
 
 def test_contents_are_the_files_lengths_and_hashes(finished):
     contents = read_contents(finished)
-    assert set(contents.files) == {path.name for path in finished.glob("*.safetensors")} | {INDEX}
+    assert set(contents.files) == {path.name for path in finished.glob("*.safetensors")} | {INDEX, RECIPE}
     for name, entry in contents.files.items():
         data = (finished / name).read_bytes()
         assert (entry.bytes, entry.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -151,6 +152,32 @@ def test_recipe_missing_damaged_or_of_another_model(out, checkpoint, mixed_depth
     refused(lambda: verify(out), RECIPE, "layers [0, 1]", "[0, 1, 2]")
     save_recipe(path, random_recipe(opened(checkpoint)[1], KEPT, seed=1))
     refused(lambda: verify(out), RECIPE, "has changed since it was written")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_earlier_output_has_its_recipe_beside_the_shards(out, moved):
+    """As `ream` wrote it, or with the recipe moved since."""
+    contents = json.loads((out / CONTENTS).read_text())
+    contents["files"][FORMER_RECIPE] = contents["files"].pop(RECIPE)
+    (out / CONTENTS).write_text(json.dumps(contents))
+    if not moved:
+        (out / RECIPE).rename(out / FORMER_RECIPE)
+        (out / RECIPE).parent.rmdir()
+    assert (f"move it to {RECIPE}" in verify(out)["recipe"]) is not moved
+    recipe = out / recipe_name(out)
+    assert (recipe == out / RECIPE) is moved
+    save_recipe(recipe, replace(load_recipe(recipe), facts=load_recipe(recipe).facts | {"mix": "other"}))
+    refused(lambda: verify(out), str(recipe), "has changed since it was written")
+
+
+def test_a_recipe_or_index_that_ream_json_does_not_name(out):
+    for name in (RECIPE, INDEX):
+        whole = (out / CONTENTS).read_text()
+        contents = json.loads(whole)
+        del contents["files"][name]
+        (out / CONTENTS).write_text(json.dumps(contents))
+        refused(lambda: verify(out), name, CONTENTS)
+        (out / CONTENTS).write_text(whole)
 
 
 def test_a_recipe_that_keeps_another_number_than_it_says(out, checkpoint):

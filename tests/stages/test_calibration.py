@@ -7,15 +7,18 @@ from ream.calibration.corpus import read_corpus, write_corpus
 from ream.calibration.document import Document
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError
+from ream.models.family.limits import Limits
 from ream.params import parse_params
 from ream.stages import calibration
 from tests.calibration.conftest import prose
 
+LIMITS = Limits(vocabulary=340, positions=64)
 
-def params(sources, sequences=4, tokens=32):
+
+def params(sources, sequences=4, tokens=32, special_tokens="tokenizer"):
     return parse_params(
         {
-            "model": {"path": "unused"},
+            "model": {"path": "unused", "special_tokens": special_tokens},
             "calibration": {"sequences": sequences, "tokens": tokens, "fill": 0.5, "seed": 7},
             "sources": sources,
             "mixes": {},
@@ -32,7 +35,7 @@ def write(tokenizer_folder, tmp_path):
     """Writes the sequences of a source to a file, and the held-out ones to another."""
 
     def run(settings, source, out, held_out=tmp_path / "held-out.parquet"):
-        return calibration.write_sequences(settings, source, tokenizer_folder, out, held_out)
+        return calibration.write_sequences(settings, source, tokenizer_folder, out, held_out, LIMITS)
 
     return run
 
@@ -55,6 +58,7 @@ def test_builtin_source(write, tokenizer_folder, tmp_path):
         "calibration": {"sequences": 4, "tokens": 32, "fill": 0.5, "seed": 7},
         "counts": {"documents_read": 4, "documents_too_short": 0, "tokens": 128},
         "tokenizer": encoder.fingerprint,
+        "special_tokens": {"before": [], "after": []},
     }
     write(settings, "maths", tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
@@ -122,6 +126,52 @@ def test_hub_source_is_read_at_the_recorded_commit(write, tmp_path, monkeypatch)
     facts = read_corpus(tmp_path / "o.parquet").facts
     assert asked == [("a" * 40, 7)]
     assert (facts["dataset"], facts["revision"], facts["source"]["revision"]) == ("allenai/c4", "a" * 40, None)
+
+
+def test_sequences_begin_with_bos_where_the_tokenizer_adds_it(tokenizer_folder, tmp_path):
+    content = json.loads((tokenizer_folder / "tokenizer.json").read_text())
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<end>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<end>": {"id": "<end>", "ids": [0], "tokens": ["<end>"]}},
+    }
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    rows, lines, facts = {}, {}, {}
+    for setting in ("tokenizer", "none"):
+        settings = params({"maths": {"kind": "builtin", "name": "math"}}, special_tokens=setting)
+        paths = tmp_path / f"{setting}.parquet", tmp_path / f"{setting}-held-out.parquet"
+        lines[setting] = calibration.write_sequences(settings, "maths", folder, *paths, LIMITS)
+        facts[setting] = read_corpus(paths[0]).facts["special_tokens"]
+        rows[setting] = [ids for path in paths for ids in read_corpus(path).sequences]
+    assert len(rows["none"]) == 4 + 8
+    assert rows["tokenizer"] == [[0, *ids[:31]] for ids in rows["none"]]
+    assert facts == {"tokenizer": {"before": [0], "after": []}, "none": {"before": [], "after": []}}
+    assert lines["tokenizer"].endswith("(0 too short); special tokens of each text: 1 before")
+    assert lines["none"].endswith("(0 too short)")
+
+
+def test_text_that_the_model_cannot_read_is_refused(tokenizer_folder, tmp_path):
+    settings, paths = params({"maths": {"kind": "builtin", "name": "math"}}), (tmp_path / "a", tmp_path / "b")
+    with pytest.raises(UserError, match=r"^calibration\.tokens: 32 is more than the model's 31 positions"):
+        calibration.write_sequences(settings, "maths", tokenizer_folder, *paths, Limits(340, 31))
+    with pytest.raises(UserError, match=r"gives the token id \d+, but the model has embeddings for 50 \(vocab_size"):
+        calibration.write_sequences(settings, "maths", tokenizer_folder, *paths, Limits(50, 32))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty has no tokenizer .*, so text cannot be encoded"):
+        calibration.write_sequences(settings, "maths", tmp_path / "empty", *paths, LIMITS)
+    assert not any(path.exists() for path in paths)
+
+
+def test_own_tokens_need_no_tokenizer(tmp_path):
+    write_corpus(tmp_path / "own.parquet", [("x", [1, 339])], {})
+    settings = params({"own": {"kind": "tokens", "path": str(tmp_path / "own.parquet")}})
+    (tmp_path / "model").mkdir()
+    calibration.write_sequences(settings, "own", tmp_path / "model", tmp_path / "o", tmp_path / "h", LIMITS)
+    assert read_corpus(tmp_path / "o").sequences == [[1, 339]]
+    assert read_corpus(tmp_path / "o").facts["tokenizer"] is None
 
 
 def test_own_tokens_pass_through(write, tmp_path):

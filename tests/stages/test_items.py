@@ -3,15 +3,18 @@ import json
 import pytest
 
 from ream.errors import UserError
+from ream.evaluation.suite_checks import OFFLINE
 from ream.evaluation.windows import end_token, read_windows
 from ream.params import Params, parse_params
 from ream.stages.items import write_items
 
+CONFIG = {"model_type": "qwen3_moe", "vocab_size": 300, "max_position_embeddings": 64}
 
-def settings(suite) -> Params:
+
+def settings(suite, **model) -> Params:
     return parse_params(
         {
-            "model": {"path": "unset"},
+            "model": {"path": "unset", **model},
             "calibration": {"sequences": 1, "tokens": 8},
             "sources": {"math": {"kind": "builtin", "name": "math"}},
             "mixes": {},
@@ -23,11 +26,18 @@ def settings(suite) -> Params:
     )
 
 
+@pytest.fixture(autouse=True)
+def _online(monkeypatch):
+    """The suites name data sets of the hub, which this stage does not read."""
+    for name in OFFLINE:
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def original(tokenizer, tmp_path):
     folder = tmp_path / "original"
     tokenizer.save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps({"eos_token_id": [256, 7]}))
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "eos_token_id": [256, 7]}))
     return folder
 
 
@@ -41,6 +51,44 @@ def test_the_suites_own_tasks_and_windows_are_written_the_same_each_time(origina
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
     windows = read_windows(tmp_path / "a" / "windows.safetensors")
     assert {name: array.shape for name, array in windows.items()} == {"math": (2, 16), "code": (2, 16)}
+
+
+def with_bos(folder, token_id=65):
+    """Make a folder's tokenizer add a token before every text."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [token_id], "tokens": ["<bos>"]}},
+    }
+    path.write_text(json.dumps(content))
+
+
+def test_every_window_begins_as_the_tokenizer_begins_a_text(original, tmp_path):
+    suite = {"loss": ["math"], "loss_sequences": 3, "loss_tokens": 16}
+    write_items(settings(suite), tmp_path / "plain", original)
+    with_bos(original)
+    write_items(settings(suite), tmp_path / "bos", original)
+    write_items(settings(suite, special_tokens="none"), tmp_path / "none", original)
+    plain, bos, none = (
+        read_windows(tmp_path / name / "windows.safetensors")["math"] for name in ("plain", "bos", "none")
+    )
+    assert (none == plain).all()
+    assert bos.shape == plain.shape
+    assert bos[:, 0].tolist() == [65] * 3
+    assert bos[0, 1:].tolist() == plain[0, :15].tolist()  # 15 tokens of text a window
+
+
+def test_windows_that_the_model_cannot_read_are_refused(original, tmp_path):
+    long = {"loss": ["math"], "loss_sequences": 1, "loss_tokens": 65}
+    with pytest.raises(UserError, match=r"^suites\.small\.loss_tokens: 65 is more than the model's 64 positions"):
+        write_items(settings(long), tmp_path / "out", original)
+    with_bos(original, 300)  # beyond the embeddings, though not beyond the tokenizer's own ids
+    with pytest.raises(UserError, match=r"the token id 300, but the model has embeddings for 300 \(vocab_size in"):
+        write_items(settings({**long, "loss_tokens": 64}), tmp_path / "out", original)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_suite_of_downloaded_tasks_needs_nothing(original, tmp_path):

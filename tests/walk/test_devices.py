@@ -19,6 +19,7 @@ from ream.compress.compare import compare
 from ream.compress.one_shot import collect
 from ream.models import runtime
 from ream.models.decoder import Decoder
+from ream.recipe.contents import RECIPE
 from ream.recipe.recipe_file import load_recipe
 from ream.walk.batches import batches
 from tests import tiny
@@ -73,7 +74,7 @@ def compressed(checkpoint, folder, method, place, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(runtime, "device_of", lambda name: place)
         compress_model(request, params, lambda line: None, lambda line: None)
-    return load_recipe(folder / "out" / "recipe.safetensors")
+    return load_recipe(folder / "out" / RECIPE)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ream.core.evidence import FEW_TOKENS, rarely_routed
 from ream.core.recipe import LayerRecipe, Recipe
 
 DIGITS = 4  # significant digits, more than a picture shows
@@ -31,6 +32,8 @@ class Layer:
         groups: kept expert to the members of its group, itself included; experts in no group were dropped.
         saliency: saliency of each expert; None where it is not known.
         error: error of the layer's output; None where it is not known.
+        rarely_routed: share of the experts to which few calibration tokens were routed (`ream.core.evidence`); None
+            where it is not known.
     """
 
     index: int
@@ -38,6 +41,7 @@ class Layer:
     groups: Mapping[int, tuple[Member, ...]]
     saliency: tuple[float, ...] | None = None
     error: float | None = None
+    rarely_routed: float | None = None
 
     def __post_init__(self) -> None:
         """Check that groups and numbers fit the layer.
@@ -100,6 +104,7 @@ def layer_view(
                 groups=_groups(layer),
                 saliency=None if values is None else tuple(float(value) for value in values),
                 error=None if errors is None else errors.get(index),
+                rarely_routed=None if layer.routed_tokens is None else rarely_routed(layer.routed_tokens),
             )
         )
     return LayerView(mix, method, experts, tuple(layers))
@@ -117,11 +122,12 @@ def _groups(layer: LayerRecipe) -> dict[int, tuple[Member, ...]]:
 
 
 def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str] | None = None) -> str:
-    """JSON of all views: {"lists": [[...], ...], "views": [{mix, method, experts, link, layers}]}.
+    """JSON of all views: {"lists": [[...], ...], "few", "views": [{mix, method, experts, link, layers}]}.
 
-    A layer is [index, groups, weights, saliency, error]. groups, weights and saliency are places in "lists", which has
-    every distinct list once (mixes with the same saliency share it). The list of groups gives the kept expert of each
-    expert (−1: dropped), that of weights the weight of each expert in its group; saliency is −1 where it is not known.
+    A layer is [index, groups, weights, saliency, error, rarely routed]. groups, weights and saliency are places in
+    "lists", which has every distinct list once (mixes with the same saliency share it). The list of groups gives the
+    kept expert of each expert (−1: dropped), that of weights the weight of each expert in its group; saliency is −1
+    where it is not known. "few" is the number of tokens below which an expert counts as rarely routed.
     Numbers have DIGITS significant digits.
 
     Args:
@@ -143,10 +149,13 @@ def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str
                     groups[member.expert], weights[member.expert] = kept, member.weight
             saliency = -1 if layer.saliency is None else place(layer.saliency)
             error = None if layer.error is None else _rounded(layer.error)
-            layers.append([layer.index, place(groups), place(weights), saliency, error])
+            rare = None if layer.rarely_routed is None else _rounded(layer.rarely_routed)
+            layers.append([layer.index, place(groups), place(weights), saliency, error, rare])
         link = (links or {}).get((view.mix, view.method, view.experts))
         shown.append({"mix": view.mix, "method": view.method, "experts": view.experts, "link": link, "layers": layers})
-    return json.dumps({"lists": list(places), "views": shown}, separators=(",", ":"), allow_nan=False)
+    return json.dumps(
+        {"lists": list(places), "few": FEW_TOKENS, "views": shown}, separators=(",", ":"), allow_nan=False
+    )
 
 
 def _rounded(value: float) -> float:

@@ -1,13 +1,17 @@
 """Reading and checking the fields of CSV files of results, published and imported."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.machine.documents import MIB, read_bytes
 
 # Results are printed with one decimal: a printed mean is at most half a unit of it from the mean of printed numbers.
 ROUNDING = 0.05 + 1e-9
+MOST_BYTES = 16 * MIB  # of a CSV file
+MOST_DIGITS = 18  # of a whole number
 
 
 def read_lines(where: str, path: str | Path, missing: str, spoilt: str) -> list[list[str]]:
@@ -22,11 +26,12 @@ def read_lines(where: str, path: str | Path, missing: str, spoilt: str) -> list[
     Raises:
         UserError: the file does not exist or is not valid CSV in UTF-8.
     """
+    if not Path(path).is_file():
+        what = "is not a regular file" if Path(path).exists() else "does not exist"
+        raise UserError(f"{where} {what}; {missing}")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return list(csv.reader(file, strict=True))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{where} does not exist; {missing}") from None
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{where} is not valid CSV ({error}); {spoilt}") from None
 
@@ -67,8 +72,8 @@ def read_whole(where: str, name: str, text: str) -> int:
     Raises:
         UserError: the text is not a positive whole number.
     """
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-        raise UserError(f"{where}: {name} '{text}' is not a positive whole number")
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS) or int(text) < 1:
+        raise UserError(f"{where}: {name} '{text:.50}' is not a positive whole number of at most {MOST_DIGITS} digits")
     return int(text)
 
 

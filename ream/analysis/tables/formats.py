@@ -1,10 +1,9 @@
 """A table as Markdown, CSV and LaTeX."""
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 
+from ream.analysis.tables.csv_rows import csv_of
 from ream.analysis.tables.pipes import pipe_table
 from ream.analysis.tables.table import Table, Value
 
@@ -32,19 +31,17 @@ def csv_text(table: Table) -> str:
 
     A column with intervals is followed by their low and high ends.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     with_interval = {column for _, column in table.intervals}
     names = [[column.name] + [f"{column.name} {end}" for end in ("low", "high") if place in with_interval]
              for place, column in enumerate(table.columns)]  # fmt: skip
-    writer.writerow([name for of_column in names for name in of_column])
+    rows: list[list[Value]] = [[name for of_column in names for name in of_column]]
     for number, row in enumerate(table.rows):
         fields: list[Value] = []
         for place, value in enumerate(row):
             fields.append("" if value is None else value)
             fields += table.intervals.get((number, place), ("", "")) if place in with_interval else ()
-        writer.writerow(fields)
-    return text.getvalue()
+        rows.append(fields)
+    return csv_of(rows)
 
 
 def latex(table: Table) -> str:

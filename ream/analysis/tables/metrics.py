@@ -1,10 +1,9 @@
 """What DVC's own views show: a few headline metrics, a row of metrics for every model, and the data of the plots."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from ream.analysis.results.rows import ORIGINAL
+from ream.analysis.tables.csv_rows import csv_of
 from ream.evaluation.scores import Cell
 
 Metrics = dict[str, float | int | str]
@@ -86,13 +85,11 @@ def plot_csv(cells: Sequence[Cell]) -> str:
     """All models as CSV for `dvc plots`, a row each; a value that a model does not have is empty."""
     original = next((cell for cell in cells if cell.method is None), None)
     names = ["experts", "MC", "GEN", "AVG", "loss", "recovery"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["mix", "method", *names])
+    rows: list[list[object]] = [["mix", "method", *names]]
     for cell in cells:
         metrics = model_metrics(cell, original)
-        writer.writerow([cell.mix or "", cell.method or ORIGINAL, *(metrics.get(name, "") for name in names)])
-    return text.getvalue()
+        rows.append([cell.mix or "", cell.method or ORIGINAL, *(metrics.get(name, "") for name in names)])
+    return csv_of(rows)
 
 
 def _scores(cell: Cell) -> dict[str, float]:

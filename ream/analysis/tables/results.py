@@ -1,9 +1,8 @@
 """The results as one table: every evaluated model with its losses and scores, as Markdown and CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 
+from ream.analysis.tables.csv_rows import csv_of
 from ream.analysis.tables.pipes import pipe_table
 from ream.analysis.tables.table import UNKNOWN
 from ream.evaluation.scores import Cell
@@ -36,14 +35,11 @@ def flat_csv(cells: Sequence[Cell]) -> str:
     """All cells as CSV, a row per model, for people's own tools."""
     sources = _sources(cells)
     tasks = list(dict.fromkeys(task for cell in cells for task in cell.tasks))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     losses = [f"loss_{source}" for source in sources]
-    writer.writerow(
-        ["cell", "mix", "method", "experts", "parameters", *losses, "mean_loss", "mc", "gen", "avg", *tasks]
-    )
+    head = ["cell", "mix", "method", "experts", "parameters", *losses, "mean_loss", "mc", "gen", "avg", *tasks]
+    rows: list[list[object]] = [[*head]]
     for cell in cells:
-        writer.writerow(
+        rows.append(
             [
                 label(cell), cell.mix or "", cell.method or "original", cell.experts, cell.parameters,
                 *(cell.loss[source].loss if source in cell.loss else "" for source in sources),
@@ -51,7 +47,7 @@ def flat_csv(cells: Sequence[Cell]) -> str:
                 *(cell.tasks[task].value if task in cell.tasks else "" for task in tasks),
             ]
         )  # fmt: skip
-    return text.getvalue()
+    return csv_of(rows)
 
 
 def label(cell: Cell) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import pickletools
 import zlib
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ream.errors import UserError
+from ream.machine.documents import parse_json
 
 UNPACKED = 1 << 30  # maximum bytes of one row's private test cases
 STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
@@ -46,13 +46,14 @@ def cases_of(row: Mapping[str, Any]) -> list[Case]:
 
 
 def _parsed(text: str, problem: str, field: str) -> list[dict[str, str]]:
+    where = f"problem '{problem}': {field}"
     try:
-        tests = json.loads(text)
-    except ValueError:
+        tests = parse_json(text, where)
+    except UserError:
         try:
-            tests = json.loads(unpacked(text))
+            tests = parse_json(unpacked(text), where)
         except ValueError as error:
-            raise UserError(f"problem '{problem}': {field} cannot be read: {error}; fetch the data set again") from None
+            raise UserError(f"{where} cannot be read: {error}; fetch the data set again") from None
     well_formed = isinstance(tests, list) and all(
         isinstance(test, dict) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str)
         for test in tests

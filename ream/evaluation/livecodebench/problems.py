@@ -1,6 +1,5 @@
 """The problems of a LiveCodeBench release, read from the files of the hub or of a folder."""
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ream.errors import UserError
 from ream.evaluation.livecodebench.cases import Case, cases_of
 from ream.evaluation.livecodebench.sandbox import check_machine
+from ream.machine.documents import parse_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,7 +72,7 @@ def cases_at(doc: Mapping[str, Any]) -> list[Case]:
     with open(doc["file"], "rb") as file:
         file.seek(doc["offset"])
         line = file.readline()
-    row = json.loads(line) if line.startswith(b"{") else {}
+    row = parse_json(line, doc["file"]) if line.startswith(b"{") else {}
     if row.get("question_id") != doc["question_id"]:
         raise UserError(f"{doc['file']} has changed while its problems were solved; evaluate again")
     return cases_of(row)
@@ -93,14 +93,13 @@ def _rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in file:
             if line.strip():
+                where = f"{name}: the row at byte {offset}"
+                row = parse_json(line, where)
                 try:
-                    row = json.loads(line)
-                    metadata = json.loads(row["metadata"])
+                    metadata = parse_json(row["metadata"], f"{where}: its metadata")
                     yield {field: row[field] for field in KEPT} | {
                         "function": metadata.get("func_name") or "", "file": str(path), "offset": offset,
                     }  # fmt: skip
-                except (ValueError, KeyError) as error:
-                    raise UserError(
-                        f"{name}: the row at byte {offset} is not a problem of LiveCodeBench ({error}); fetch it again"
-                    ) from None
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise UserError(f"{where} is not a problem of LiveCodeBench ({error}); fetch it again") from None
             offset += len(line)

@@ -83,6 +83,23 @@ def standard_streams() -> tuple[Any, Any]:
     return streams
 
 
+def wait_for_threads() -> None:
+    """Wait as the interpreter does before it ends: for the work given to executors, threads and child processes.
+
+    Threads and processes that are daemons are not waited for. Modules that the program has not imported are left alone.
+    """
+    if executors := sys.modules.get("concurrent.futures.thread"):
+        executors._python_exit()  # ends the workers that wait for work; what the interpreter calls, too
+        executors._shutdown = False  # type: ignore[attr-defined]  # the next test case may use executors
+    if threading := sys.modules.get("threading"):
+        while others := [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]:
+            others[0].join()
+    if multiprocessing := sys.modules.get("multiprocessing"):
+        for process in multiprocessing.active_children():
+            if not process.daemon:
+                process.join()
+
+
 def serve(source: str, function: str, go: int, report: int) -> None:
     """Answer test cases: for each byte read from ``go``, read the input from 0, write the answer to 1, report DONE.
 
@@ -117,6 +134,7 @@ def serve(source: str, function: str, go: int, report: int) -> None:
             os.dup2(answers, 1)
             with suppress(SystemExit):  # the way to end a program early
                 solve()
+            wait_for_threads()
             sys.stdout.flush()
             printing.flush()
         os.write(report, DONE)

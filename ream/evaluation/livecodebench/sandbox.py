@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from ream.errors import UserError
 
 HERE = Path(__file__).parent
 END = 10.0  # seconds that the supervisor has to kill everything it started
+USER, PID, NETWORK = 0x10000000, 0x20000000, 0x40000000  # flags of unshare(2): CLONE_NEWUSER, …PID, …NET
+# What the supervisor asks the kernel for, best first. Root may lack user namespaces, and then needs none.
+NAMESPACES = (USER | PID | NETWORK, PID | NETWORK, USER | NETWORK, NETWORK)
 
 
 @dataclass(frozen=True)
@@ -27,19 +31,22 @@ class Limits:
         start: additional seconds for the start of the interpreter on a busy machine.
         memory: bytes of address space of each process.
         output: bytes of each file, including standard output.
+        processes: processes and threads at a time, with the one or two that supervise.
     """
 
     seconds: float = 6.0
     start: float = 20.0
     memory: int = 4 << 30
     output: int = 64 << 20
+    processes: int = 256
 
 
 class Program:
     """A running program that answers one test case after the other.
 
-    When the block exits, the program and everything it started is killed. Its standard error is dropped. Its working
-    folder is empty at first and removed at the end, and it gets only the environment variables of `environment`.
+    When the block exits, the program and everything it started is killed, even if it has killed its supervisor. Its
+    standard error is dropped. Its working folder is empty at first and removed at the end, and it gets only the
+    environment variables of `environment`.
     """
 
     def __init__(self, source: str, function: str = "", limits: Limits | None = None) -> None:
@@ -73,7 +80,8 @@ class Program:
         request = {
             "command": [*interpreter, str(HERE / "program.py"), str(code), self.function, str(go), str(report)],
             "control": control, "passed": [go, report], "folder": str(folder),
-            "memory": self.limits.memory, "output": self.limits.output,
+            "memory": self.limits.memory, "output": self.limits.output, "processes": self.limits.processes,
+            "namespaces": NAMESPACES,
         }  # fmt: skip
         self._process = subprocess.Popen(
             [*interpreter, "-S", str(HERE / "supervisor.py"), json.dumps(request)],
@@ -130,12 +138,13 @@ class Program:
             os.write(self._control, b"e")  # the folder is removed here
         os.close(self._control)
         ended = os.pidfd_open(self._process.pid)
+        # The supervisor has not been waited for, so no other process can have its number.
+        os.kill(self._process.pid, signal.SIGCONT)  # without a PID namespace, the program may have stopped it
         _readable(ended, END)
-        # Kill the process group, too, in case the supervisor was killed. The supervisor has not been waited for, so no
-        # other process can have its number.
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.wait() != 0:  # it did not end by itself, so it may have left something
+            kill_all_of(self._folder.name)
         for descriptor in (ended, self._go, self._report):
             os.close(descriptor)
         for file in self._files:
@@ -147,6 +156,34 @@ class Program:
         if not _readable(self._report, seconds):
             return "time limit"
         return "" if os.read(self._report, 1) else "error"
+
+
+def kill_all_of(folder: str) -> None:
+    """Kill until no process is left whose environment names a program's folder, as that of all its processes does.
+
+    This is for a program that has killed its supervisor, which it can only without a PID namespace. A process that was
+    started with another environment is not found, and after END seconds those that do not die are left.
+    """
+    end = time.monotonic() + END
+    while (found := processes_of(folder)) and time.monotonic() < end:
+        for process in found:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def processes_of(folder: str) -> list[int]:
+    """The processes whose environment names a program's folder."""
+    mark = f"={folder}/".encode()
+    return [int(process) for process in os.listdir("/proc") if process.isdigit() and mark in _environment(process)]
+
+
+def _environment(process: str) -> bytes:
+    """The environment with which a process was started; empty if it has ended or belongs to another user."""
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def check_machine() -> None:

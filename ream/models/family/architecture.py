@@ -1,15 +1,16 @@
 """What a checkpoint is: its family, its sizes, and which of its tensors belong to which expert."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ream.errors import UserError
+from ream.models.family.alike import check_alike, check_layers, check_stored
+from ream.models.family.config_json import check_config
+from ream.models.family.config_sizes import router_groups, sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import ExpertTensor, Layout
-from ream.models.family.names import check_names
 from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
 
@@ -89,15 +90,17 @@ class Architecture(Sizes):
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """Read the sizes from the config and the tensor names, and check that every expert is there in the right shape.
 
-    All other tensors are checked by name, as far as names tell (`check_names`).
+    All else that headers tell without the modelling code is checked, too (`ream.models.family.alike`).
 
     Raises:
-        UserError: the model is not a Mixture-of-Experts model, its family is unknown, config.json lacks a number,
-            tensors are missing, or a shape is not what config.json says.
+        UserError: the model is not a Mixture-of-Experts model, its family is unknown, config.json lacks a number or has
+            one that is not allowed or disagrees with the tensors, tensors are missing, or a shape or dtype is wrong.
     """
     where = str(checkpoint.folder)
     family = family_of(checkpoint.config, where, checkpoint.shapes)
-    config = _numbers(checkpoint.config, family, where)
+    check_config(checkpoint.config, family, str(checkpoint.folder / "config.json"))
+    config = sizes_in(checkpoint.config, family, where)
+    check_stored(checkpoint, family)
     layers = config["num_hidden_layers"]
     layout = _layout(checkpoint.logical, family)
     roles = _roles(checkpoint.logical, family, layout, layers)
@@ -105,11 +108,11 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     if not moe_layers:
         named = " or ".join(possible[0].name for possible in family.layouts)
         raise UserError(f"{where}: no tensor is named like {family.layer_prefix}{family.in_layer(named)}")
-    groups, top_groups = _router_groups(config, family)
+    groups, top_groups = router_groups(config, family, where)
     architecture = Architecture(
         layers=layers,
         moe_layers=moe_layers,
-        experts=next(config[key] for key in family.experts_keys if key in config),
+        experts=family.experts(config),
         top_k=config[family.top_k_key],
         hidden=config["hidden_size"],
         width=config[family.width_key],
@@ -122,8 +125,9 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         dropped=0,
         roles=roles,
     )
+    check_layers(checkpoint, family, config, moe_layers)
     _check_tensors(checkpoint, architecture)
-    check_names(checkpoint, family, layers, moe_layers)
+    check_alike(checkpoint, family, config, moe_layers)
     return architecture
 
 
@@ -135,31 +139,6 @@ def without_multi_token(architecture: Architecture) -> Architecture:
         dropped=architecture.multi_token + architecture.dropped,
         moe_layers=tuple(layer for layer in architecture.moe_layers if layer < architecture.layers),
     )
-
-
-def _numbers(config: Mapping[str, Any], family: Family, where: str) -> Mapping[str, Any]:
-    """The text model's part of config.json, once all numbers that the method needs are in it."""
-    if family.text and not isinstance(config.get(family.text), dict):
-        raise UserError(f"{where}: config.json lacks {family.text}; fetch it again")
-    numbers = family.numbers(config)
-    experts = next((numbers[key] for key in family.experts_keys if key in numbers), None)
-    if not experts:
-        raise UserError(
-            f"{where}: config.json says {experts} experts under {' or '.join(family.experts_keys)}, so it is not a "
-            "Mixture-of-Experts model"
-        )
-    for key in ("num_hidden_layers", "hidden_size", family.top_k_key, family.width_key):
-        if key not in numbers:
-            raise UserError(f"{where}: config.json lacks {key}; fetch it again")
-    return numbers
-
-
-def _router_groups(config: Mapping[str, Any], family: Family) -> tuple[int, int]:
-    """(n_group, topk_group); DeepSeek-V2 has them in its config even where its router is not limited to groups."""
-    if family.router_groups_key is None or config.get("topk_method") == "greedy":
-        return 1, 1
-    groups = int(config.get(family.router_groups_key) or 1)
-    return groups, int(config.get(family.router_top_groups_key or "") or groups)
 
 
 def _pattern(prefix: str, name: str) -> re.Pattern[str]:

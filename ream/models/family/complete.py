@@ -8,7 +8,7 @@ import torch
 
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture
-from ream.models.family.modelling import model_config
+from ream.models.family.modelling import explained, model_config
 from ream.models.family.names import AGAIN, UNNEEDED, missing_tensors, surplus_tensors
 from ream.models.family.needed import skeleton, text_tensors
 from ream.models.storage.checkpoint import Checkpoint
@@ -27,7 +27,9 @@ def check_complete(checkpoint: Checkpoint, architecture: Architecture, trust_rem
             refuses a value of config.json.
     """
     config = model_config(checkpoint, architecture.family, trust_remote_code, architecture.multi_token)
-    check_against(checkpoint, architecture, skeleton(config, torch.bfloat16, trust_remote_code))
+    with explained(checkpoint.folder / "config.json"):
+        model = skeleton(config, torch.bfloat16, trust_remote_code)
+    check_against(checkpoint, architecture, model)
 
 
 def check_against(checkpoint: Checkpoint, architecture: Architecture, model: Any) -> None:

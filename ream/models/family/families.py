@@ -10,6 +10,7 @@ from typing import Any
 from ream.errors import UserError
 from ream.models.family.family import Family, MultiToken, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
+from ream.models.family.sparse_layers import INTERVAL, LISTED, STEP, after_dense
 
 # DeepSeek-V3 and GLM-4.5: further layers, whose numbers count on from the decoder's.
 COUNTED_ON = MultiToken(
@@ -46,6 +47,7 @@ DEEPSEEK_V3: dict[str, Any] = {
     "router_group_best": 2,
     "multi_token": COUNTED_ON,
     "shared": True,
+    "sparse": after_dense(3),
 }
 QWEN_3_5: dict[str, Any] = {**QWEN, "layouts": (STACKED, PER_EXPERT), "shared": True, "multi_token": BESIDE}
 LLAMA_4: dict[str, Any] = {
@@ -61,15 +63,23 @@ LLAMA_4: dict[str, Any] = {
     "pair": True,
     "dense": True,
     "shared": True,
+    "sparse": LISTED,
 }
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
         # Real checkpoints have num_experts; transformers 5 writes num_local_experts.
-        Family("qwen3_moe", ("Qwen3-30B-A3B", "Qwen3-Coder-480B-A35B"), **QWEN),
-        Family("qwen2_moe", ("Qwen1.5-MoE-A2.7B", "Qwen2-57B-A14B"), **QWEN, shared=True),
-        Family("qwen3_next", ("Qwen3-Next-80B-A3B", "Qwen3-Coder-Next"), **QWEN, shared=True, multi_token=BESIDE),
+        Family("qwen3_moe", ("Qwen3-30B-A3B", "Qwen3-Coder-480B-A35B"), **QWEN, sparse=STEP),
+        Family("qwen2_moe", ("Qwen1.5-MoE-A2.7B", "Qwen2-57B-A14B"), **QWEN, shared=True, sparse=STEP),
+        Family(
+            "qwen3_next",
+            ("Qwen3-Next-80B-A3B", "Qwen3-Coder-Next"),
+            **QWEN,
+            shared=True,
+            multi_token=BESIDE,
+            sparse=STEP,
+        ),
         Family("qwen3_5_moe_text", ("Qwen3.5-35B-A3B, text part alone",), **QWEN_3_5),
         Family(
             "qwen3_5_moe",
@@ -81,7 +91,7 @@ FAMILIES: dict[str, Family] = {
             final_norm="model.language_model.norm.weight",
             text_prefixes={"model.language_model.": "model.", "lm_head.": "lm_head."},
         ),
-        Family("glm4_moe", ("GLM-4.5", "GLM-4.5-Air", "GLM-4.6"), **DEEPSEEK_V3),
+        Family("glm4_moe", ("GLM-4.5", "GLM-4.5-Air", "GLM-4.6"), **DEEPSEEK_V3 | {"sparse": after_dense(1)}),
         Family("deepseek_v3", ("DeepSeek-V3", "DeepSeek-R1"), **DEEPSEEK_V3),
         # DeepSeek-V3's code under a model_type that transformers does not know.
         Family("kimi_k2", ("Kimi-K2-Instruct",), **DEEPSEEK_V3, modelling="deepseek_v3"),
@@ -93,6 +103,7 @@ FAMILIES: dict[str, Family] = {
             router_groups_key="n_group",
             router_top_groups_key="topk_group",
             shared=True,
+            sparse=after_dense(0),
         ),
         Family(
             "ernie4_5_moe",
@@ -107,6 +118,7 @@ FAMILIES: dict[str, Family] = {
             renamed={"moe_statics.e_score_correction_bias": "gate.moe_statics.e_score_correction_bias"},
             tied=True,
             shared=True,
+            sparse=INTERVAL,
         ),
         Family(
             "mixtral",
@@ -185,6 +197,8 @@ def family_of(
         UserError: the model is not a Mixture-of-Experts model, or its family has no entry and cannot be derived.
     """
     model_type = config.get("model_type", "(none)")
+    if not isinstance(model_type, str):
+        raise UserError(f"{where}: model_type of config.json is {model_type!r:.100}, not text; fetch it again")
     if model_type in FAMILIES:
         return FAMILIES[model_type]
     if not expert_counts(config):

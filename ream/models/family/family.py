@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ream.errors import UserError
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
+from ream.models.family.sparse_layers import EVERY, SparseRule
 
 HEAD = "lm_head.weight"  # in transformers' text-only models
 
@@ -89,6 +91,7 @@ class Family:
         text: config key of the text model's config in a multimodal model's; None for a text model.
         text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
         multi_token: how multi-token layers are named, where checkpoints have such layers.
+        sparse: which layers have routed experts by config.json.
         tied: whether the head is the embedding where config.json does not say.
         modelling: model_type of the modelling code in transformers, where it is another one.
         shared: whether there are shared experts, for the documentation; they are never touched.
@@ -96,7 +99,7 @@ class Family:
             factor behind the block.
         norm: attribute of the final norm in transformers' text model.
         decoder: path of the module in transformers' text model that has the layers; "" for the model itself.
-        experts: name of the experts module within the block.
+        experts_module: name of the experts module within the block.
         placed: names on disk of tensors of a layer that have another name in transformers' layer, to that name; those
             of the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone are not in it.
         joined: names in transformers' layer of tensors that lie in several on disk, to the names of these within the
@@ -131,13 +134,14 @@ class Family:
     text: str | None = None
     text_prefixes: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     multi_token: MultiToken | None = None
+    sparse: SparseRule = EVERY
     tied: bool = False
     modelling: str | None = None
     shared: bool = False
     additive: bool = True
     norm: str = "norm"
     decoder: str = ""
-    experts: str = "experts"
+    experts_module: str = "experts"
     placed: Mapping[str, str] = field(default_factory=dict)
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     head_name: str | None = None
@@ -210,10 +214,27 @@ class Family:
         level = config if self.wrapped_head else self.numbers(config)
         return bool(level.get("tie_word_embeddings", self.tied))
 
+    def experts(self, numbers: Mapping[str, Any]) -> int:
+        """N by the text model's part of config.json; 0 where no key says it.
+
+        Raises:
+            UserError: two keys say different numbers.
+        """
+        counts = {key: numbers[key] for key in self.experts_keys if numbers.get(key) is not None}
+        if len(set(counts.values())) > 1:
+            said = " and ".join(f"{key} {count}" for key, count in counts.items())
+            raise UserError(f"config.json has {said}, which must be the same number; correct it, or fetch it again")
+        return next(iter(counts.values()), 0)
+
     def positions(self, config: Mapping[str, Any]) -> int | None:
         """The most tokens of an input, ``max_position_embeddings``; None where the config has no such number."""
         positions = self.numbers(config).get("max_position_embeddings")
         return positions if isinstance(positions, int) and positions > 0 else None
+
+    def vocabulary(self, config: Mapping[str, Any]) -> int:
+        """The number of token ids, ``vocab_size``: an id is legal if and only if it is smaller."""
+        size: int = self.numbers(config)["vocab_size"]
+        return size
 
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text model."""

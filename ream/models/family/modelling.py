@@ -1,11 +1,44 @@
 """The configuration from which transformers builds a checkpoint's text model."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ream.errors import UserError
 from ream.models.family.family import Family
 from ream.models.storage.checkpoint import Checkpoint
+
+SHOWN = 300  # characters of a reason in a message
+
+
+# What transformers raises about values of a config that it cannot use, wherever in its code it meets them.
+UNUSABLE = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, OSError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what transformers raises in the block, which builds something from a config alone, into one line.
+
+    Args:
+        path: the config.json.
+
+    Raises:
+        UserError: transformers cannot use the config.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        yield
+    except (StrictDataclassError, *UNUSABLE) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:SHOWN]
+        raise UserError(
+            f"{path}: transformers cannot build the model from it ({reason}); correct it, or fetch it again"
+        ) from error
 
 
 def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool = False, multi_token: int = 0) -> Any:
@@ -20,29 +53,30 @@ def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool
     Raises:
         UserError: transformers refuses a value of config.json.
     """
-    from huggingface_hub.errors import StrictDataclassError
+    with explained(checkpoint.folder / "config.json"):
+        config = copy.deepcopy(_read(checkpoint, family, trust_remote_code))
+        config = getattr(config, family.text) if family.text else config
+        config.tie_word_embeddings = family.ties_head(checkpoint.config)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        if multi_token:
+            types = getattr(config, "layer_types", None)
+            config.num_hidden_layers += multi_token
+            if types is not None:  # multi-token layers attend to all tokens, whatever alternates in the decoder
+                config.layer_types = [*types, *["full_attention"] * multi_token]
+        return config
+
+
+def _read(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> Any:
+    """The configuration of config.json, of the whole model."""
     from transformers import CONFIG_MAPPING, AutoConfig
 
-    try:
-        if family.modelling is not None:
-            foreign = ("model_type", "auto_map", "architectures", "quantization_config", "transformers_version")
-            known = {key: value for key, value in checkpoint.config.items() if key not in foreign}
-            config: Any = CONFIG_MAPPING[family.modelling].from_dict(known)
-        else:
-            config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=trust_remote_code)
-    except StrictDataclassError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{checkpoint.folder / 'config.json'}: {reason}; correct it, or fetch it again") from error
-    config = copy.deepcopy(getattr(config, family.text) if family.text else config)
-    config.tie_word_embeddings = family.ties_head(checkpoint.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    if multi_token:
-        types = getattr(config, "layer_types", None)
-        config.num_hidden_layers += multi_token
-        if types is not None:  # multi-token layers attend to all tokens, whatever alternates in the decoder
-            config.layer_types = [*types, *["full_attention"] * multi_token]
-    return config
+    if family.modelling is None:
+        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=trust_remote_code)
+    foreign = ("model_type", "auto_map", "architectures", "quantization_config", "transformers_version")
+    known = {key: value for key, value in checkpoint.config.items() if key not in foreign}
+    configuration: Any = CONFIG_MAPPING[family.modelling]
+    return configuration.from_dict(known)
 
 
 def set_experts(config: Any, family: Family, experts: int) -> None:

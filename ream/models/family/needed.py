@@ -98,7 +98,7 @@ def _beside_experts(
 
 def _experts(prefix: str, family: Family, numbers: Any, layout: Layout) -> Iterator[NeededTensor]:
     """The tensors of a layer's routed experts."""
-    experts = next(int(numbers[key]) for key in family.experts_keys if key in numbers)
+    experts = family.experts(numbers)
     for kind in layout:
         shape, matrix = kind.shape(numbers["hidden_size"], numbers[family.width_key]), not kind.part.endswith("bias")
         if kind.stacked:

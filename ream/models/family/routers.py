@@ -40,7 +40,7 @@ def _scales_inputs(block: Any, family: Family, x: Tensor) -> Answer:
 
 def _hooked(block: Any, family: Family, x: Tensor) -> Answer:
     """Any other block that hands indices and weights to an experts module: it is run without its experts."""
-    logits, weights, indices, _ = recorded(block, x, family.experts, family.router_module)
+    logits, weights, indices, _ = recorded(block, x, family.experts_module, family.router_module)
     return logits, weights, indices
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.family.architecture import Architecture, without_multi_token
+from ream.models.inspection.admission import admit
 from ream.models.inspection.inventory import Inventory, inventory
 from ream.models.inspection.manifest import source_of
 from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
@@ -30,16 +31,22 @@ class Headers:
     planned: bool
 
 
-def open_headers(model: str | ShardSource, multi_token: str = "compress", trust_remote_code: bool = False) -> Headers:
+def open_headers(
+    model: str | ShardSource,
+    multi_token: str = "compress",
+    trust_remote_code: bool = False,
+    against_code: bool = False,
+) -> Headers:
     """Open a model without its weights.
 
     Args:
         model: a folder, with or without shards, or a hub id; or the source of its shards.
         multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
         trust_remote_code: let the model's own configuration code run.
+        against_code: compare all tensors with the modelling code, too (`admit`).
 
     Raises:
-        UserError: see `source_of`, `Checkpoint`, `PlannedCheckpoint` and `architecture_of`.
+        UserError: see `source_of`, `PlannedCheckpoint` and `admit`.
     """
     source = source_of(model) if isinstance(model, str) else model
     folder, local = source.folder, isinstance(source, LocalShards)
@@ -47,11 +54,11 @@ def open_headers(model: str | ShardSource, multi_token: str = "compress", trust_
     if planned:
         from ream.models.inspection.planned import PlannedCheckpoint  # which imports torch
 
-        checkpoint: Checkpoint = PlannedCheckpoint(folder, trust_remote_code)
+        admitted = admit(PlannedCheckpoint(folder, trust_remote_code), multi_token, against_code=False)
     else:
-        checkpoint = Checkpoint(source)
+        admitted = admit(source, multi_token, against_code=against_code, trust_remote_code=trust_remote_code)
     revision = None if local else folder.name
-    return headers_of(checkpoint, architecture_of(checkpoint), multi_token, revision, planned)
+    return headers_of(admitted.checkpoint, admitted.architecture, multi_token, revision, planned)
 
 
 def has_weights(folder: Path) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
-from ream.models.family.architecture import architecture_of, without_multi_token
 from ream.models.family.sizes import Sizes
+from ream.models.inspection.admission import admit
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.hub import COMPANIONS, DESCRIPTION, HubShards, snapshot
 from ream.models.storage.shard_source import LocalShards, ShardSource
@@ -119,13 +119,11 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
         multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
 
     Raises:
-        UserError: see `locate`, `Checkpoint` and `architecture_of`.
+        UserError: see `locate` and `admit`.
     """
     source = source_of(path, wanted=DESCRIPTION)
-    checkpoint = Checkpoint(source)
-    architecture = architecture_of(checkpoint)
-    if multi_token == "drop":
-        architecture = without_multi_token(architecture)
+    admitted = admit(source, multi_token, against_code=False)
+    checkpoint, architecture = admitted.checkpoint, admitted.architecture
     return Manifest(
         **{size.name: getattr(architecture, size.name) for size in fields(Sizes)},
         path=split_revision(path)[0],

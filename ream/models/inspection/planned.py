@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 import torch
 
 from ream.errors import UserError
-from ream.machine.files import read_table
+from ream.machine.bounded import check_bounded
+from ream.models.family.config_json import check_config, read_config
+from ream.models.family.config_sizes import sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family
-from ream.models.family.modelling import model_config
+from ream.models.family.modelling import explained, model_config
 from ream.models.family.needed import NeededTensor, skeleton, text_tensors
 from ream.models.quantization.config import DTYPE_KEYS, KEYS, format_of, left_plain
 from ream.models.quantization.names import Planned, logical_names
@@ -47,14 +49,20 @@ class PlannedCheckpoint(Checkpoint):
         self.source = LocalShards(Path(folder))
         self.folder = self.source.folder
         self.shards: dict[str, int] = {}
-        self.config = read_table(self.folder / "config.json")
+        self.config = read_config(self.folder / "config.json")
         self.tensors: dict[str, TensorInfo] = {}
         self.headers: dict[str, bytes] = {}
         self.form = format_of(self.config, str(self.folder / "config.json"))
         family, dtype = family_of(self.config, str(self.folder)), stored_dtype(self.config)
+        check_config(self.config, family, str(self.folder / "config.json"))
+        sizes_in(self.config, family, str(self.folder))
         levels = [self.config, family.numbers(self.config)]
         kept = left_plain(next((level[key] for level in levels for key in KEYS if level.get(key)), {}))
-        for name, shape, matrix in _tensors(self, family, trust_remote_code):
+        needed = list(_tensors(self, family, trust_remote_code))
+        check_bounded(  # its regular expressions are a stranger's
+            lambda: [kept(name) for name, _, _ in needed], f"quantization_config of {self.folder / 'config.json'}"
+        )
+        for name, shape, matrix in needed:
             parts = {"": Planned(dtype, shape)}
             if self.form is not None and matrix and not kept(name.removesuffix(".weight")):
                 parts = self.form.planned(shape)
@@ -88,9 +96,9 @@ def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) ->
     counts = [int(numbers[key]) for key in extra.count_keys if numbers.get(key)] if extra else []
     config: Any = model_config(checkpoint, family, trust_remote_code, max(counts, default=0))
     linear = checkpoint.form is not None and checkpoint.form.linear
-    yield from text_tensors(
-        skeleton(config, torch.bfloat16, trust_remote_code), family, numbers, family.layouts[0], quantise_linear=linear
-    )
+    with explained(checkpoint.folder / "config.json"):
+        model = skeleton(config, torch.bfloat16, trust_remote_code)
+    yield from text_tensors(model, family, numbers, family.layouts[0], quantise_linear=linear)
     if family.text:
         yield from _beside_the_text(checkpoint, trust_remote_code)
 
@@ -100,11 +108,12 @@ def _beside_the_text(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterato
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     auto: Any = AutoModelForImageTextToText  # which has no types
-    config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=trust_remote_code)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with torch.device("meta"):
-        model: Any = auto.from_config(config, dtype=torch.bfloat16)
+    with explained(checkpoint.folder / "config.json"):
+        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=trust_remote_code)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        with torch.device("meta"):
+            model: Any = auto.from_config(config, dtype=torch.bfloat16)
     for name, tensor in model.state_dict().items():
         if not {"language_model", "lm_head"} & set(name.split(".")):
             yield name, tuple(tensor.shape), False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.quantization.config_types import SHOWN, Quantization, validated
 from ream.models.quantization.names import Format
 
 KEYS = ("quantization_config", "compression_config")  # the latter is of compressed-tensors' first releases
@@ -27,6 +28,9 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
     settings = [level[key] for level in _levels(config) for key in KEYS if level.get(key)]
     if not settings:
         return None
+    for setting in settings:
+        if not isinstance(setting, dict):
+            raise UserError(f"{where}: its quantization_config is {setting!r:.100}, not an object; fetch it again")
     from ream.models.quantization.methods import METHODS  # which imports torch
 
     if any(other != settings[0] for other in settings):
@@ -34,9 +38,10 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
     method = str(settings[0].get("quant_method"))
     if method not in METHODS:
         raise UserError(
-            f"{where}: quant_method {method} is not supported; supported are {', '.join(METHODS)}: "
-            f"dequantise the checkpoint to bfloat16 first"
+            f"{where}: quantization_config: quant_method {method:.50} is not supported; supported are "
+            f"{', '.join(METHODS)}: dequantise the checkpoint to bfloat16 first"
         )
+    validated(Quantization, settings[0], f"{where}: quantization_config")
     try:
         return METHODS[method](settings[0])
     except UserError as error:
@@ -61,10 +66,13 @@ def left_plain(config: Mapping[str, Any]) -> Callable[[str], bool]:
 
     Args:
         config: the quantization_config. It lists names of modules (whole, or parts of them between dots, so that all
-            modules inside are meant, too) and, after ``re:``, regular expressions.
+            modules inside are meant, too) and, after ``re:``, regular expressions, which may take exponential time.
+
+    Raises:
+        UserError: a regular expression is not one.
     """
     entries = [str(entry) for key in LEFT_OUT for entry in config.get(key) or ()]
-    patterns = [re.compile(entry.removeprefix("re:")) for entry in entries if entry.startswith("re:")]
+    patterns = [_pattern(entry.removeprefix("re:")) for entry in entries if entry.startswith("re:")]
     plain = [entry for entry in entries if not entry.startswith("re:")]
 
     def check(module: str) -> bool:
@@ -72,6 +80,16 @@ def left_plain(config: Mapping[str, Any]) -> Callable[[str], bool]:
         return any(f".{entry}." in dotted for entry in plain) or any(pattern.match(module) for pattern in patterns)
 
     return check
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A compiled regular expression of a quantization_config."""
+    try:
+        return re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(
+            f"quantization_config lists {text[:SHOWN]!r}, which is not a regular expression ({error}); correct it"
+        ) from None
 
 
 def _levels(config: Mapping[str, Any]) -> list[Any]:

@@ -37,6 +37,7 @@ class Fp8Block:
     required: ClassVar[tuple[str, ...]] = ("", "_scale_inv")
     optional: ClassVar[tuple[str, ...]] = ()
     linear: ClassVar[bool] = True
+    slack: ClassVar[int] = 0
 
     def shape(self, headers: Mapping[str, Header]) -> tuple[int, ...]:
         """The shape of the codes."""

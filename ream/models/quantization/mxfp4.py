@@ -39,6 +39,7 @@ class Mxfp4:
     required: ClassVar[tuple[str, ...]] = ("_blocks", "_scales")
     optional: ClassVar[tuple[str, ...]] = ()
     linear: ClassVar[bool] = False
+    slack: ClassVar[int] = 0
 
     def shape(self, headers: Mapping[str, Header]) -> tuple[int, ...]:
         """[..., columns, rows]: the transpose of what is stored."""

@@ -58,6 +58,11 @@ class Format(Protocol):
         """Whether the format's producers quantise Linear weights, and not stacked experts alone."""
         ...
 
+    @property
+    def slack(self) -> int:
+        """The number of columns by which `shape` may exceed the true one."""
+        ...
+
     def shape(self, headers: Mapping[str, Header]) -> tuple[int, ...]:
         """The shape of the logical tensor."""
         ...

@@ -50,6 +50,11 @@ class PackQuantized:
         rows, words = headers["_packed"].shape
         return (rows, words * (32 // self.bits))
 
+    @property
+    def slack(self) -> int:
+        """Columns that rounding up to a whole word can add."""
+        return 32 // self.bits - 1
+
     def planned(self, shape: tuple[int, ...]) -> dict[str, Planned]:
         """Packed codes, scales in bfloat16, the shape and, unless the format is symmetric, packed zero points."""
         rows, columns = shape

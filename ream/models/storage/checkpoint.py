@@ -23,6 +23,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 # Up to this total, the digest of a local checkpoint is over all bytes of its shards.
 HASHED_BYTES = 2 * 1024**3
+MOST_CONFIG_BYTES = 16 * 1024**2  # of config.json; the largest have 100 KiB
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Checkpoint:
         """
         self.source: ShardSource = LocalShards(Path(source)) if isinstance(source, str | Path) else source
         self.folder = self.source.folder
-        self.config = read_table(self.folder / "config.json")
+        self.config = read_table(self.folder / "config.json", MOST_CONFIG_BYTES)
         self.tensors: dict[str, TensorInfo] = {}
         self.headers: dict[str, bytes] = {}
         self.shards: dict[str, int] = {}
@@ -95,7 +96,10 @@ class Checkpoint:
         places = {name: info.shard for name, info in self.tensors.items()}
         self.remarks += tuple(compared(weight_map, places, self._replaced, str(self.folder / INDEX)))
         self.form = format_of(self.config, str(self.folder / "config.json"))
-        self.logical = logical_names(self.form, self.tensors)
+        try:
+            self.logical = logical_names(self.form, self.tensors)
+        except UserError as error:
+            raise UserError(f"{self.folder}: {error}") from None
 
     def _weight_map(self) -> Mapping[str, str]:
         """Tensor name to shard file name, from the index; empty where a single file is read."""
@@ -124,24 +128,34 @@ class Checkpoint:
         """The bytes of a tensor, or of one row along its first axis.
 
         Raises:
-            UserError: the checkpoint has no such tensor, or the shard ends early.
+            UserError: the checkpoint has no such tensor, or the shard is gone, cannot be read or ends early.
         """
         info = self._info(name)
         size = info.bytes if row is None else info.bytes // info.shape[0]
-        with self.source.open(info.shard) as file:
-            file.seek(info.begin + (row or 0) * size)
-            data = bytearray(size)
-            if file.readinto(data) != size:
-                raise UserError(f"{self.source.where(info.shard)} ends within {name}; fetch that shard again")
+        data = bytearray(size)
+        try:
+            with self.source.open(info.shard) as file:
+                file.seek(info.begin + (row or 0) * size)
+                read = file.readinto(data)
+        except OSError as error:  # whoever reads a shard may be writing another file, which has not failed
+            where = self.source.where(info.shard)
+            raise UserError(f"{where} cannot be read: {error.strerror}; fetch that shard again") from error
+        if read != size:
+            raise UserError(f"{self.source.where(info.shard)} ends within {name}; fetch that shard again")
         return data
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor of the model.
 
         Raises:
-            UserError: the checkpoint has no such tensor.
+            UserError: the checkpoint has no such tensor, or has it quantised in a shape that its format does not have.
         """
-        return logical_shape(self.form, self.headers_of(name))
+        try:
+            return logical_shape(self.form, self.headers_of(name))
+        except ValueError:  # of unpacking the axes
+            raise UserError(
+                f"{self.folder}: {name} is stored with another number of axes than its format has; fetch it again"
+            ) from None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of all tensors of the model by name."""

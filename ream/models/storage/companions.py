@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ream.errors import UserError
+from ream.machine.documents import read_bytes
 from ream.machine.files import read_table
 
 # Names of the tokenizer's and the processors' files, chat templates, and licences. Config, index and README are written
@@ -105,7 +106,7 @@ def own_code(folder: Path) -> list[Path]:
     """The modules of a checkpoint that its auto_map names, and those that they import, by name.
 
     Raises:
-        UserError: a file with an auto_map is not valid.
+        UserError: a file with an auto_map is not valid, or a module cannot be read (`read_bytes`).
     """
     waiting, found = {module for name in MAPPED for module in _modules(_auto_map(folder / name))}, set[Path]()
     while waiting:
@@ -113,7 +114,7 @@ def own_code(folder: Path) -> list[Path]:
         if path in found or not path.is_file():
             continue
         found.add(path)
-        waiting |= set(IMPORTED.findall(path.read_text(encoding="utf-8", errors="replace")))
+        waiting |= set(IMPORTED.findall(read_bytes(path).decode("utf-8", errors="replace")))
     return sorted(found)
 
 

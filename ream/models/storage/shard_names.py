@@ -15,7 +15,8 @@ from ream.machine.files import read_table
 from ream.models.storage.shard_header import shown
 
 SUFFIX = ".safetensors"
-RESERVED = ("recipe.safetensors",)  # what ream itself writes beside the shards
+RECIPE = "recipe.safetensors"  # the file name of a recipe, wherever it lies
+FOLDER = "ream"  # the folder of an output in which ream's own files lie
 LONGEST_PART = 200  # bytes of a part of a name; with room for the additions to a temporary file's name
 
 
@@ -101,7 +102,8 @@ def check_shard_name(shard: str, where: str) -> None:
     """Refuse a name that a shard cannot have.
 
     A name is relative, may have folders, and ends in ``.safetensors``. No part begins with a dot, so none is ``..``,
-    and folders have no dot at all, so none is a file that ream writes, such as ``ream.json``.
+    and folders have no dot at all, so none is a file that ream writes, such as ``ream.json``. Recipes are not
+    shards, and neither is anything in the folder where an output has its recipe.
 
     Args:
         shard: the name.
@@ -118,12 +120,14 @@ def check_shard_name(shard: str, where: str) -> None:
         and all(len(part.encode()) <= LONGEST_PART for part in (*folders, last))
         and last.endswith(SUFFIX)
         and not last.startswith(".")
-        and last.casefold() not in RESERVED
+        and last.casefold() != RECIPE
+        and (not folders or folders[0].casefold() != FOLDER)
     )
     if not allowed:
         raise UserError(
-            f"{where}: {shown(shard)} cannot be a shard: the name must be relative, without '..', end in {SUFFIX} and "
-            f"not be {RESERVED[0]}; rename the shard in the index and on disk, or fetch the checkpoint again"
+            f"{where}: {shown(shard)} cannot be a shard: the name must be relative, without '..', end in {SUFFIX}, not "
+            f"be {RECIPE} and not lie in a folder {FOLDER}; rename the shard in the index and on disk, or fetch the "
+            "checkpoint again"
         )
 
 

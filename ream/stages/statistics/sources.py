@@ -28,14 +28,14 @@ def read_tokens(params: Params, workspace: Workspace, original: Original, source
     """The tokens and facts of a source.
 
     Raises:
-        UserError: the calibration sequences are missing or have token ids that the model lacks.
+        UserError: the calibration sequences are missing, or see `check_inputs`.
     """
     from ream.models.runtime import runtime
-    from ream.walk.batches import batches, check_ids
+    from ream.walk.batches import batches, check_inputs
 
     device, dtype = runtime(*params.compute.placement)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
-    check_ids(ids, original.vocabulary)
+    check_inputs(ids, mask, original.limits, original.architecture.multi_token)
     facts = {
         "model": original.manifest.digest,
         "source": source,

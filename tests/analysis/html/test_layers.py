@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def unfolded(text):
     views = []
     for view in data["views"]:
         layers = {}
-        for index, groups, weights, saliency, error in view["layers"]:
+        for index, groups, weights, saliency, error, _ in view["layers"]:
             members = {}
             for expert, owner in enumerate(lists[groups]):
                 if owner >= 0:
@@ -89,3 +90,13 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(ValueError, match="not finite"):
             Layer(7, 2, alone, **broken)
     assert json.loads(encoded([LayerView("a", "b", 1, (Layer(7, 2, alone),))]))["lists"] == [[0, -1], [1, 0]]
+
+
+def test_layers_say_how_many_of_their_experts_were_rarely_routed():
+    made = recipe()
+    layers = dict(made.layers) | {1: replace(made.layers[1], routed_tokens=np.array([99.0, 100, 4000, 0, 101]))}
+    view = layer_view(Recipe(layers, {}), "even", "ream", 2)
+    assert [layer.rarely_routed for layer in view.layers] == [0.4, None]
+    data = json.loads(encoded([view]))
+    assert data["few"] == 100
+    assert [layer[5] for layer in data["views"][0]["layers"]] == [0.4, None]

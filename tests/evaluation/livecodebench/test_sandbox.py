@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from ream.evaluation.livecodebench import sandbox
 from ream.evaluation.livecodebench.cases import Case
 from ream.evaluation.livecodebench.sandbox import Limits, Program
 from ream.evaluation.livecodebench.scoring import verdict_on
+from ream.evaluation.livecodebench.supervisor import tasks_below
 from tests.tiny import ROOT
 
 LIMITS = Limits(seconds=2, memory=1 << 30, output=1 << 20)
 SUMS = [Case("1 2\n", "3\n"), Case("50000000000000000 1", "50000000000000001")]
 SAME = "class Same:\n    def __eq__(self, other):\n        return True"
+SLOW_MAIN = "def main():\n    time.sleep(0.1)\n    print(sum(map(int, input().split())), flush=True)\n"
 NUMBERS = [Case("[1, 2]\n3", "6"), Case("[]\n0", "0")]
 
 
@@ -38,6 +41,15 @@ NUMBERS = [Case("[1, 2]\n3", "6"), Case("[]\n0", "0")]
         "print(sum(map(int, input().split())))",
         "import threading\nthreading.stack_size(1 << 27)\ndef main():\n    print(sum(map(int, input().split())))\n"
         "thread = threading.Thread(target=main)\nthread.start()\nthread.join()",
+        f"import threading, time\n{SLOW_MAIN}threading.Thread(target=main).start()",
+        f"import threading, time, sys\n{SLOW_MAIN}threading.Thread(target=main).start()\nsys.exit()",
+        f"import threading, time\n{SLOW_MAIN}def start():\n    threading.Thread(target=main).start()\n"
+        "threading.Thread(target=start).start()",  # a thread that is started by another
+        f"import time\nfrom concurrent.futures import ThreadPoolExecutor as Pool\n{SLOW_MAIN}Pool(1).submit(main)",
+        "from multiprocessing import Process\nnumbers = list(map(int, input().split()))\n"
+        "Process(target=lambda: print(sum(numbers), flush=True)).start()",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        "print(sum(map(int, input().split())))",
         "print(Counter(a=sum(map(int, input().split())))['a'])",  # a name that the checker imports
         "def depth(n):\n    return 0 if n == 0 else 1 + depth(n - 1)\nn = sum(map(int, input().split()))\n"
         "print(n - 40000 + depth(40000))",
@@ -157,20 +169,66 @@ def gone(processes):
     return not any(map(alive, processes))
 
 
-CHILD = "import os, time\nchild = os.fork()\nif child == 0:\n    time.sleep(600)\nprint(child)"
-DAEMON = """import os, time
+HERE = "import os, time\nhere = lambda: os.readlink('/proc/self')\n"  # our number of a process in a PID namespace
+CHILD = (
+    HERE
+    + """
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.write(writing, here().encode())
+    time.sleep(600)
+print(os.read(reading, 20).decode())"""
+)
+DAEMON = (
+    HERE
+    + """
 reading, writing = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        os.write(writing, b"%d" % os.getpid())
+        os.write(writing, here().encode())
         time.sleep(600)
     os._exit(0)
 print(os.read(reading, 20).decode())"""
+)
+DEAF = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+# A process of a session of its own writes a file later; what its parent does to the processes above follows.
+LATER = """import os, time
+above = lambda process: int(open(f"/proc/{{process}}/stat").read().rpartition(")")[2].split()[1])
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    os.write(writing, os.readlink("/proc/self").encode())
+    time.sleep(0.4)
+    open({path!r}, "w").write("alive")
+    time.sleep(600)
+print(os.read(reading, 20).decode(), flush=True)
+"""
+ABOVE = {  # the parent is the init, and its parent the supervisor, which a PID namespace hides
+    "nothing": "",
+    "kill": "os.kill(os.getppid(), 9)\ntime.sleep(0.1)",
+    "stop": "os.kill(os.getppid(), 19)\ntime.sleep(0.1)",
+    "kill both": "for _ in range(2):\n    os.kill(os.getppid(), 9)\n    time.sleep(0.1)",
+    "kill the supervisor": "os.kill(above(os.getppid()), 9)\ntime.sleep(0.1)",
+    "stop the supervisor": "os.kill(above(os.getppid()), 19)\ntime.sleep(0.1)",
+}
+PLACES = [("namespace", above) for above in list(ABOVE)[:3]] + [("subreaper", above) for above in ABOVE]
 
 
-@pytest.mark.parametrize("source", [CHILD, DAEMON], ids=["child", "daemon"])
-def test_a_process_left_behind_is_killed(source):
+@pytest.fixture(params=["namespace", "subreaper"])
+def supervised(request, monkeypatch):
+    """With a PID namespace, where the kernel allows it, and as in a container that allows none."""
+    if request.param == "subreaper":
+        monkeypatch.setattr(sandbox, "NAMESPACES", ())
+    else:
+        with Program("import os\nprint(os.getppid())", "", LIMITS) as program:
+            if program.answer("") != ("", "1\n"):
+                pytest.skip("the kernel lets no user make a PID namespace here")
+    return request.param
+
+
+@pytest.mark.parametrize("source", [CHILD, DAEMON, DEAF + DAEMON], ids=["child", "daemon", "deaf"])
+def test_a_process_left_behind_is_killed(source, supervised):
     with Program(source, "", LIMITS) as program:
         trouble, answer = program.answer("")
         assert trouble == ""
@@ -178,22 +236,61 @@ def test_a_process_left_behind_is_killed(source):
     assert not alive(int(answer))
 
 
-def test_a_program_that_kills_its_supervisor_is_killed():
-    source = "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(0.1)\nprint(os.getpid(), os.getppid())"
-    with Program(source, "", LIMITS) as program:
-        trouble, answer = program.answer("")
-        assert trouble == ""
-        process, parent = map(int, answer.split())
-        assert parent != program._process.pid  # an orphan
-        assert alive(process)
-    assert gone([process])
+@pytest.mark.parametrize(("supervised", "above"), PLACES, indirect=["supervised"])
+def test_whatever_a_program_does_to_those_above_nothing_of_it_lives_on(supervised, above, tmp_path):
+    path, begin = tmp_path / "later", time.monotonic()
+    with Program(LATER.format(path=str(path)) + ABOVE[above], "", LIMITS) as program:
+        program.answer("")
+        assert (started := int(os.pread(program._files[1].fileno(), 20, 0))) > 1
+    assert not alive(started)
+    assert time.monotonic() - begin < 8
+    time.sleep(max(0, 0.7 - (time.monotonic() - begin)))
+    assert not path.exists()
 
 
-def test_nothing_outlives_who_asked(tmp_path):
+@pytest.mark.parametrize("supervised", ["namespace"], indirect=True)
+def test_in_a_namespace_no_process_outside_can_be_signalled(supervised):
+    with subprocess.Popen(["sleep", "60"]) as other:
+        source = f"import os\ntry:\n    os.kill({other.pid}, 9)\nexcept ProcessLookupError:\n    print('not there')"
+        assert verdict_on(source, "", [Case("", "not there")], LIMITS) == "passed"
+        assert other.poll() is None
+        other.kill()
+
+
+BOMB = """import os, time
+for _ in range(9):  # 512 processes
+    try:
+        os.fork()
+    except BlockingIOError:
+        time.sleep(60)
+time.sleep(60)"""
+THREADS = "import threading, time\nfor _ in range(400):\n    threading.Thread(target=time.sleep, args=(60,)).start()"
+
+
+@pytest.mark.parametrize("source", [BOMB, THREADS], ids=["processes", "threads"])
+def test_too_many_processes_or_threads_end_a_program(source, supervised):
+    limits, begin = Limits(seconds=2, memory=1 << 34, processes=32), time.monotonic()
+    with Program(source, "", limits) as program:
+        assert program.answer("")[0] in ("error", "time limit")  # the latter where the kernel refuses a fork
+        assert time.monotonic() - begin < 4
+        assert len(list(tasks_below(program._process.pid))) <= 32
+    assert sandbox.processes_of(program._folder.name) == []
+
+
+def test_a_program_may_have_some_threads(supervised):
+    source = (
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(16) as pool:\n"
+        "    print(sum(pool.map(int, input().split())))"
+    )
+    assert verdict_on(source, "", SUMS, LIMITS) == "passed"
+
+
+def test_nothing_outlives_who_asked(tmp_path, supervised):
     asks = f"""
 import os, sys
-from ream.evaluation.livecodebench.sandbox import Program
-with Program({DAEMON!r} + "\\nimport os; print(os.getpid())") as program:
+from ream.evaluation.livecodebench import sandbox
+sandbox.NAMESPACES = {sandbox.NAMESPACES!r}
+with sandbox.Program({DAEMON!r} + "\\nprint(here())") as program:
     print(*program.answer("")[1].split(), program._process.pid, flush=True)
     sys.stdin.read()
 """
@@ -207,6 +304,19 @@ with Program({DAEMON!r} + "\\nimport os; print(os.getpid())") as program:
         process.send_signal(signal.SIGKILL)
     assert gone(started)
     assert os.listdir(tmp_path) == []
+
+
+def test_files_left_behind_are_removed():
+    source = (
+        "import os\nos.makedirs('a/b')\nopen('a/b/file', 'w').write('x')\nos.symlink('/etc', 'a/link')\n"
+        "os.mkfifo('a/pipe')\nos.chmod('a/b', 0)\nos.chmod('a', 0)\nos.chmod('.', 0)\nprint(os.getcwd())"
+    )
+    with Program(source, "", LIMITS) as program:
+        trouble, answer = program.answer("")
+        assert trouble == ""
+        assert Path(answer.strip()).parent == Path(program._folder.name)
+    assert not Path(program._folder.name).exists()
+    assert Path("/etc/passwd").exists()
 
 
 def test_a_program_has_a_folder_of_its_own_and_no_environment_of_ours(monkeypatch):

@@ -109,9 +109,9 @@ def test_the_dtype_of_a_config():
 def test_a_value_that_transformers_refuses_is_one_line(family, tmp_path):
     """In both ways in which a configuration is made."""
     folder = families.build(family, tmp_path / "model")
-    bare = config_only(folder, tmp_path / "bare", lambda config: config | {"hidden_size": "wide"})
+    bare = config_only(folder, tmp_path / "bare", lambda config: config | {"use_cache": "wide"})
     with pytest.raises(
-        UserError, match=r"bare/config\.json: .*'hidden_size'.*; correct it, or fetch it again$"
+        UserError, match=r"bare/config\.json: .*'use_cache'.*; correct it, or fetch it again$"
     ) as caught:
         PlannedCheckpoint(bare)
     assert "\n" not in str(caught.value)

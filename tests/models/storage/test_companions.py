@@ -35,6 +35,7 @@ def names(folder, quantised=True, code=False):
 
 def test_the_list(tmp_path):
     for name in COPIED | LEFT:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
     for place in ("chat_templates", "additional_chat_templates", "LICENSES", "secret"):
         (tmp_path / place).mkdir()

@@ -4,15 +4,19 @@ from typing import Any
 
 from torch import nn
 
+from ream.models.family.derived.place import EXPERTS
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.weightless import expert_modules
 
 
-def check_alike(text: nn.Module) -> None:
+def check_alike(text: nn.Module) -> tuple[int, ...]:
     """Refuse layers whose experts differ in number, in shape or in what they compute.
 
     Args:
         text: the text model with all layers.
+
+    Returns:
+        The indices of the layers that have experts.
 
     Raises:
         NotDerivableError: names the layers and what differs.
@@ -27,6 +31,8 @@ def check_alike(text: nn.Module) -> None:
                 raise NotDerivableError(
                     f"the experts of {path} differ from those of {first}: {what} is {found.get(what)}, not {value}"
                 )
+    places = [EXPERTS.fullmatch(path) for path in modules]
+    return tuple(int(place["layer"]) for place in places if place is not None)
 
 
 def _described(module: Any) -> dict[str, Any]:

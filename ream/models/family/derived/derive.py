@@ -17,6 +17,7 @@ from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.weightless import Parsed, parsed, text_class, whole_model
 from ream.models.family.family import HEAD, Family, RouterTensor
 from ream.models.family.layout import Layout
+from ream.models.family.sparse_layers import these
 
 JOINED = ("Concatenate along 0",)
 Shapes = Mapping[str, tuple[int, ...]]
@@ -53,7 +54,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     modules = module_side(model, config[model.key] if model.key else config)
     whole = whole_model(model.config)
     text_path = _text_path(whole, model)
-    check_alike(whole.get_submodule(text_path))
+    with_experts = check_alike(whole.get_submodule(text_path))
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
     layout, routers = _layout(names, known, modules, model.text.hidden_size), _routers(names, modules)
@@ -73,7 +74,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         router_group_best=modules.groups.best,
         moe=moe,
         block=modules.place.block,
-        experts=modules.place.experts,
+        experts_module=modules.place.experts,
         module_layout=modules.module.layout,
         placed=_placed(names, modules, moe),
         joined=_joined(names),
@@ -90,6 +91,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         norm=names.norm,
         decoder=modules.place.decoder,
         head_name=names.head,
+        sparse=these(with_experts),
         derived=True,
         guessed_scores=modules.scores is None,
     )

@@ -120,7 +120,7 @@ class _Bench:
         everyone = list(range(count))
         block = self._block(everyone)
         whole = self._output(block)
-        outputs = self._expert_outputs(block.get_submodule(family.experts))
+        outputs = self._expert_outputs(block.get_submodule(family.experts_module))
         moved = _difference(
             self._output(self._block(self._by_group(everyone, lambda group: [*group[1:], group[0]]))), whole
         )
@@ -171,7 +171,7 @@ class _Bench:
     def _unused(self, block: Any) -> set[int]:
         """The least used expert of every router group; of equal ones, the last."""
         family = self._architecture.family
-        _, _, indices, _ = recorded(block, self._x, family.experts, family.router_module)
+        _, _, indices, _ = recorded(block, self._x, family.experts_module, family.router_module)
         counts = torch.bincount(indices.flatten(), minlength=self._architecture.experts).tolist()
         everyone = list(range(self._architecture.experts))
         return set(self._by_group(everyone, lambda group: [min(reversed(group), key=lambda expert: counts[expert])]))

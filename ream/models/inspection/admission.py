@@ -1,0 +1,56 @@
+"""The door: the one way in which commands and stages open somebody's checkpoint.
+
+What a checkpoint must be is checked in two steps. The first reads config.json, the index and all headers, in tenths of
+a second and without torch: types and ranges, names, shapes and dtypes (`Checkpoint`, `architecture_of`). The second
+builds transformers' own modelling code without weights and compares every tensor with it, by name and shape
+(`check_complete`): seconds, most of them to import transformers. Commands that import torch anyway, and those that
+would otherwise fail after hours, take both.
+"""
+
+from dataclasses import dataclass
+
+from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
+from ream.models.storage.checkpoint import Checkpoint
+from ream.models.storage.shard_source import ShardSource
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A checkpoint that has passed the door.
+
+    Attributes:
+        checkpoint: its headers; tensors are read on demand.
+        architecture: its sizes, and where its tensors lie.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+
+
+def admit(
+    source: ShardSource | Checkpoint,
+    multi_token: str = "compress",
+    *,
+    against_code: bool,
+    trust_remote_code: bool = False,
+) -> Admitted:
+    """Open a checkpoint and check all that can be known of it without its weights.
+
+    Args:
+        source: of its shards; or the checkpoint, if its headers were read before.
+        multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``; dropped ones may be incomplete.
+        against_code: compare all tensors with the modelling code, too, which imports transformers.
+        trust_remote_code: let the model's own code run for that.
+
+    Raises:
+        UserError: see `Checkpoint`, `architecture_of` and `check_complete`.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else Checkpoint(source)
+    architecture = architecture_of(checkpoint)
+    if multi_token == "drop" and not architecture.dropped:
+        architecture = without_multi_token(architecture)
+    if against_code:
+        from ream.models.family.complete import check_complete  # which imports torch
+
+        check_complete(checkpoint, architecture, trust_remote_code)
+    return Admitted(checkpoint, architecture)

@@ -1,0 +1,28 @@
+"""Params files that DVC, by YAML 1.2, and ream, by YAML 1.1, read differently are refused."""
+
+import pytest
+
+from ream.errors import UserError
+from ream.params.agreed import agreed_params
+from tests.graphs import ROOT
+
+DIFFERENT = [
+    ("seed: 0", "seed: 010", "section 'calibration'"),
+    ("seed: 0", "seed: 0\n  seed: 1", "DVC cannot read it"),
+    ("seed: 0", "seed: 0o7", "seed"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), DIFFERENT)
+def test_a_file_that_dvc_reads_otherwise_is_refused(old, new, message, tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=message):
+        agreed_params(path)
+
+
+def test_all_params_files_are_read_alike():
+    for path in [ROOT / "params.yaml", *(ROOT / "params").glob("*.yaml")]:
+        agreed_params(path)
