@@ -11,7 +11,7 @@ import torch
 
 from tests.models.families import randomise
 
-EXPERTS, TOP_K, LAYERS, HIDDEN, WIDTH, VOCABULARY = 8, 2, 3, 32, 12, 96
+EXPERTS, TOP_K, LAYERS, HIDDEN, WIDTH, VOCABULARY = 8, 2, 3, 32, 12, 300
 _EXPERTS = dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), EXPERTS)
 _TOP_K = dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k"), TOP_K)
 _WIDTH = dict.fromkeys(("moe_intermediate_size", "expert_ffn_hidden_size"), WIDTH)

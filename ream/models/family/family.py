@@ -100,10 +100,11 @@ class Family:
         norm: attribute of the final norm in transformers' text model.
         decoder: path of the module in transformers' text model that has the layers; "" for the model itself.
         experts_module: name of the experts module within the block.
-        placed: names on disk of tensors of a layer that have another name in transformers' layer, to that name; those
-            of the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone are not in it.
+        placed: names on disk of tensors of a layer that have another name in transformers' layer, to that name; in an
+            entry without those of the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone.
         joined: names in transformers' layer of tensors that lie in several on disk, to the names of these within the
             layer, in the order in which they are joined along the first axis. They all have the same shape.
+        outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
@@ -144,6 +145,7 @@ class Family:
     experts_module: str = "experts"
     placed: Mapping[str, str] = field(default_factory=dict)
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outside: tuple[str, ...] = ()
     head_name: str | None = None
     derived: bool = False
     guessed_scores: bool = False
@@ -183,7 +185,7 @@ class Family:
             if own == name:
                 return (stored,)
         rest = name.removeprefix(f"{self.block}.")
-        if not moe or rest == name:
+        if not moe or not self.moe or rest == name:
             return (name,)
         inner = next((ours for ours, theirs in self.renamed.items() if theirs == rest), rest)
         return (self.in_layer(inner),)

@@ -76,7 +76,8 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         block=modules.place.block,
         experts_module=modules.place.experts,
         module_layout=modules.module.layout,
-        placed=_placed(names, modules, moe),
+        placed=_placed(names, modules),
+        renamed=_renamed(names, modules, routers, moe),
         joined=_joined(names),
         pair=modules.pair,
         unit=modules.module.unit,
@@ -91,6 +92,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         norm=names.norm,
         decoder=modules.place.decoder,
         head_name=names.head,
+        outside=names.outside,
         sparse=these(with_experts),
         derived=True,
         guessed_scores=modules.scores is None,
@@ -148,8 +150,8 @@ def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
     return found
 
 
-def _placed(names: DiskNames, modules: ModuleSide, moe: str) -> dict[str, str]:
-    """Names within a layer on disk whose tensors have another name in the module, beside that of the block.
+def _placed(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
+    """Names within a layer on disk of tensors beside the experts that have another name in the module, to that name.
 
     Raises:
         NotDerivableError: a tensor beside the experts is not only renamed.
@@ -160,10 +162,16 @@ def _placed(names: DiskNames, modules: ModuleSide, moe: str) -> dict[str, str]:
             continue
         if place.operations:
             raise NotDerivableError(f"{name} of a layer is converted on loading ({', '.join(place.operations)})")
-        usual = f"{modules.place.block}.{_within(name, moe)}" if moe and name.startswith(f"{moe}.") else name
-        if place.name != usual:
+        if place.name != name:
             result[name] = place.name
     return result
+
+
+def _renamed(names: DiskNames, modules: ModuleSide, routers: list[RouterTensor], moe: str) -> dict[str, str]:
+    """Names within the MoE block on disk of the router's tensors that have another name in the module, to that name."""
+    block = f"{modules.place.block}."
+    both = {_within(router.name, moe): names.inside[router.name].name.removeprefix(block) for router in routers}
+    return {stored: own for stored, own in both.items() if stored != own}
 
 
 def _joined(names: DiskNames) -> dict[str, tuple[str, ...]]:

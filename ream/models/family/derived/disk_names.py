@@ -28,6 +28,7 @@ class DiskNames:
         final_norm: of the norm behind the last layer.
         norm: attribute of that norm in the decoder.
         head: of the head; None where the embedding is the head.
+        outside: of all other tensors of the text model outside of layers.
     """
 
     prefix: str
@@ -36,6 +37,7 @@ class DiskNames:
     final_norm: str
     norm: str
     head: str | None
+    outside: tuple[str, ...]
 
 
 def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], hidden: int) -> DiskNames:
@@ -70,14 +72,14 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     norm = _norm(text.get_submodule(place.decoder), hidden)
     embedding = f"{_path(model, text.get_input_embeddings())}.weight"
     head = model.get_output_embeddings()
-    return DiskNames(
-        prefix,
-        inside,
+    own = (
         _found(by_target, embedding),
         _found(by_target, f"{decoder}.{norm}.weight" if decoder else f"{norm}.weight"),
-        norm,
         None if head is None else by_target.get(f"{_path(model, head)}.weight"),
     )
+    top = f"{text_path}." if text_path else ""
+    outside = [name for name, place in places.items() if name not in layered and place.name.startswith(top)]
+    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], tuple(set(outside) - set(own)))
 
 
 def _representatives(names: Iterable[str]) -> list[str]:
