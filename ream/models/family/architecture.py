@@ -106,7 +106,11 @@ class Architecture(Sizes):
             for rest, name in inside.items()
             if name not in self.roles and rest not in own and rest not in parts and not rest.endswith(UNNEEDED)
         }
-        joined = {name: tuple(inside[part] for part in several) for name, several in family.joined.items() if several[0] in inside}
+        joined = {
+            name: tuple(inside[part] for part in several)
+            for name, several in family.joined.items()
+            if several[0] in inside
+        }
         return found | joined
 
 

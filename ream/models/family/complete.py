@@ -95,6 +95,8 @@ def _surplus(names: Iterable[str], architecture: Architecture, model: Any) -> It
         if name.startswith(inside):
             yield name
             continue
+        if family.derived:  # with a wrapper's towers, whose names may begin like the text model's
+            continue
         prefix = next((prefix for prefix in family.text_prefixes if name.startswith(prefix)), None)
         if prefix is None or name.startswith(left_out):
             continue
