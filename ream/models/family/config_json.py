@@ -74,7 +74,7 @@ class TextConfig(Lenient):
 
     num_attention_heads: Heads | None = None
     num_key_value_heads: Heads | None = None
-    head_dim: Size | None = None
+    head_dim: Count | None = None  # 0 is GLM-5-Next's, whose attention has no rotary part
     v_head_dim: Size | None = None
     qk_nope_head_dim: Count | None = None
     qk_rope_head_dim: Count | None = None
