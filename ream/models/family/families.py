@@ -169,6 +169,10 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+class NotDerivedError(UserError):
+    """A model's family has no entry and cannot be derived."""
+
+
 def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
     """The keys of a config.json, or of its text_config, that seem to count experts, with their values."""
     inner = config.get("text_config")
@@ -194,7 +198,8 @@ def family_of(
         shapes: gives those of the checkpoint's tensors by name, where they are known.
 
     Raises:
-        UserError: the model is not a Mixture-of-Experts model, or its family has no entry and cannot be derived.
+        UserError: the model is not a Mixture-of-Experts model.
+        NotDerivedError: its family has no entry and cannot be derived.
     """
     model_type = config.get("model_type", "(none)")
     if not isinstance(model_type, str):
@@ -212,7 +217,7 @@ def family_of(
     try:
         return derive(config, None if shapes is None else shapes())
     except NotDerivableError as reason:
-        raise UserError(
+        raise NotDerivedError(
             f"{where}: model_type '{model_type}' has no entry in ream/models/family/families.py and cannot be derived: "
             f"{reason}; families with an entry: {', '.join(sorted(FAMILIES))}"
         ) from reason
