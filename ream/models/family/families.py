@@ -8,32 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ream.errors import UserError
-from ream.models.family.family import Family, MultiToken, RouterTensor
+from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
+from ream.models.family.multi_token import BESIDE, COUNTED_ON
 from ream.models.family.sparse_layers import INTERVAL, LISTED, STEP, after_dense
-
-# DeepSeek-V3 and GLM-4.5: further layers, whose numbers count on from the decoder's.
-COUNTED_ON = MultiToken(
-    prefix="model.layers.{layer}.",
-    embedding_norm="enorm.weight",
-    hidden_norm="hnorm.weight",
-    projection="eh_proj.weight",
-    output_norm="shared_head.norm.weight",
-    shared=("embed_tokens.weight", "shared_head.head.weight"),
-    inside=True,
-    count_keys=("num_nextn_predict_layers", "num_mtp_layers"),
-)
-# Qwen: a model of its own beside the decoder.
-BESIDE = MultiToken(
-    prefix="mtp.layers.{index}.",
-    embedding_norm="mtp.pre_fc_norm_embedding.weight",
-    hidden_norm="mtp.pre_fc_norm_hidden.weight",
-    projection="mtp.fc.weight",
-    output_norm="mtp.norm.weight",
-    shared=(),
-    inside=False,
-    count_keys=("mtp_num_hidden_layers", "num_nextn_predict_layers"),
-)
 
 QWEN: dict[str, Any] = {"experts_keys": ("num_experts", "num_local_experts"), "width_key": "moe_intermediate_size"}
 GATE_AND_BIAS = (RouterTensor("gate.weight"), RouterTensor("gate.e_score_correction_bias", exact=True))
@@ -177,12 +155,13 @@ def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
     """The keys of a config.json, or of its text_config, that seem to count experts, with their values."""
     inner = config.get("text_config")
     levels = [config, inner] if isinstance(inner, dict) else [config]
-    return {
-        key: value
-        for level in levels
-        for key, value in level.items()
-        if "expert" in key and isinstance(value, int) and not isinstance(value, bool) and value > 0
-    }
+    counts = {}
+    for level in levels:
+        for key, value in level.items():
+            numbers = value if isinstance(value, list) else [value]  # a list has a number for each layer
+            if "expert" in key and numbers and all(type(number) is int for number in numbers) and max(numbers) > 0:
+                counts[key] = max(numbers)
+    return counts
 
 
 def family_of(

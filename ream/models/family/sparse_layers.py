@@ -6,7 +6,6 @@ by the same keys; a test compares both for every family.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 
@@ -56,13 +55,19 @@ def _listed(layer: int, values: Mapping[str, Any], layers: int) -> bool:
     return bool((layer + 1) % values["interleave_moe_layer_step"] == 0)
 
 
-def _among(chosen: frozenset[int], layer: int, values: Mapping[str, Any], layers: int) -> bool:
-    return layer in chosen
+@dataclass(frozen=True)
+class _Among:
+    """Whether a layer is one of some."""
+
+    sparse: frozenset[int]
+
+    def __call__(self, layer: int, values: Mapping[str, Any], layers: int) -> bool:
+        return layer in self.sparse
 
 
 def these(layers: Iterable[int]) -> SparseRule:
     """These layers, which were found in the modelling code."""
-    return SparseRule({}, partial(_among, frozenset(layers)))
+    return SparseRule({}, _Among(frozenset(layers)))
 
 
 def after_dense(default: int) -> SparseRule:

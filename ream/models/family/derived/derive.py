@@ -17,6 +17,7 @@ from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.weightless import Parsed, parsed, text_class, whole_model
 from ream.models.family.family import HEAD, Family, RouterTensor
 from ream.models.family.layout import Layout
+from ream.models.family.multi_token import multi_token_in
 from ream.models.family.sparse_layers import these
 
 JOINED = ("Concatenate along 0",)
@@ -93,6 +94,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         decoder=modules.place.decoder,
         head_name=names.head,
         outside=names.outside,
+        multi_token=multi_token_in(known, model.text.num_hidden_layers),
         sparse=these(with_experts),
         derived=True,
         guessed_scores=modules.scores is None,

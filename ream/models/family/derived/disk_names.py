@@ -79,7 +79,7 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     )
     top = f"{text_path}." if text_path else ""
     outside = [name for name, place in places.items() if name not in layered and place.name.startswith(top)]
-    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], tuple(set(outside) - set(own)))
+    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], tuple(sorted(set(outside) - set(own))))
 
 
 def _representatives(names: Iterable[str]) -> list[str]:

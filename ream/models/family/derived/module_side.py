@@ -73,6 +73,9 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
     Raises:
         NotDerivableError: the model cannot be handled.
     """
+    for key, value in model.text.to_dict().items():
+        if "experts_per_tok" in key and value is None:
+            raise NotDerivableError(f"config.json lacks {key}; add it with its value")
     short, text = shortest(model)
     place, hidden = place_of(text), short.text.hidden_size
     stacks = stacks_of(place.experts_of(text))

@@ -12,7 +12,7 @@ Where the layer has many experts, the proof is about the first of them, so that 
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from ream.errors import UserError
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.derived.block_tensors import block_tensors
-from ream.models.family.derived.refusal import NotDerivableError
+from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.derived.transformers_block import transformers_block
 from ream.models.family.derived.weightless import Parsed, parsed
 from ream.models.family.expert_tensors import unpacked
@@ -98,21 +98,26 @@ def prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
 def _prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
     """See `prove`."""
     began, layer = time.monotonic(), architecture.moe_layers[0]
+    differences: list[float | None] = []
     try:
-        outputs, moved, left_out, count = _Bench(checkpoint, architecture, layer).differences()
-    except NotDerivableError as reason:
-        raise _refused(checkpoint, architecture, layer, str(reason)) from reason
-    proof = Proof(layer, count, outputs, moved, left_out, time.monotonic() - began)
-    for value, what in (
-        (outputs, "the outputs of its experts"),
-        (moved, "with its experts in another order, the block's output"),
-        (left_out or 0.0, "with an expert left out, the block's output"),
-    ):
-        if not value < CLOSE:  # NaN, too
-            raise _refused(
-                checkpoint, architecture, layer, f"{what} differs from transformers' by {value:.2g} of the largest"
-            )
-    return proof
+        bench = _Bench(checkpoint, architecture, layer)
+        for compare, what in (
+            (bench.outputs, "the outputs of its experts"),
+            (bench.moved, "with its experts in another order, the block's output"),
+            (bench.left_out, "with an expert left out, the block's output"),
+        ):
+            difference = compare()
+            if difference is not None and not difference < CLOSE:  # NaN, too
+                raise NotDerivableError(f"{what} differs from transformers' by {difference:.2g} of the largest")
+            differences.append(difference)
+    except (NotDerivableError, *PROBED) as reason:
+        if isinstance(reason, UserError) and not isinstance(reason, NotDerivableError):
+            raise
+        raise _refused(checkpoint, architecture, layer, " ".join(str(reason).split())) from reason
+    outputs, moved, left_out = differences
+    assert outputs is not None
+    assert moved is not None
+    return Proof(layer, bench.count, outputs, moved, left_out, time.monotonic() - began)
 
 
 def _refused(checkpoint: Checkpoint, architecture: Architecture, layer: int, reason: str) -> UserError:
@@ -134,44 +139,22 @@ class _Bench:
         x = torch.randn(TOKENS, architecture.hidden, generator=torch.Generator().manual_seed(0))
         self._x = x - x.mean(1, keepdim=True) + 0.3
 
+        self._everyone = list(range(self.count))
+        self._whole_block = self._block(self._everyone)
+        self._whole = self._output(self._whole_block)
+
+    @property
+    def count(self) -> int:
+        """Number of experts that take part."""
+        return self._architecture.experts
+
     @torch.no_grad()
-    def differences(self) -> tuple[float, float, float | None, int]:
-        """The differences of (a), (b) and (c), and the number of experts."""
-        family, count = self._architecture.family, self._architecture.experts
-        everyone = list(range(count))
-        block = self._block(everyone)
-        whole = self._output(block)
-        outputs = self._expert_outputs(block.get_submodule(family.experts_module))
-        moved = _difference(
-            self._output(self._block(self._by_group(everyone, lambda group: [*group[1:], group[0]]))), whole
-        )
-        unused = self._unused(block)
-        kept = [expert for expert in everyone if expert not in unused]
-        if not _keepable(self._architecture, len(kept)):
-            return outputs, moved, None, count
-        expected = self._output(self._silenced(block, unused))
-        return outputs, moved, _difference(self._output(self._block(kept)), expected), count
-
-    def _block(self, experts: Sequence[int]) -> Any:
-        """Transformers' block with these experts, from the tensors that ream would write."""
-        family = self._architecture.family
-        keys = [key for key in family.experts_keys if key in self._model.text.to_dict()]
-        model: Parsed = self._model.changed(**dict.fromkeys(keys, len(experts)))
-        layers = f"{family.decoder}.layers" if family.decoder else "layers"
-        tensors = block_tensors(self._checkpoint, self._architecture, self._layer, experts)
-        return transformers_block(model, f"{layers}.{self._layer}.{family.block}", tensors)
-
-    def _output(self, block: Any) -> Tensor:
-        """The block's output [T, H]."""
-        result = block(self._x[None])
-        output: Tensor = result[0] if self._architecture.family.pair else result
-        return output.reshape(self._x.shape)
-
-    def _expert_outputs(self, experts: Any) -> float:
-        """(a)"""
+    def outputs(self) -> float:
+        """The difference of (a)."""
         architecture, largest = self._architecture, 0.0
+        experts = self._whole_block.get_submodule(architecture.family.experts_module)
         unit = unit_of(architecture.family.unit, architecture.family.numbers(self._checkpoint.config))
-        for index in range(architecture.experts):
+        for index in self._everyone:
             read = {
                 kind.name: self._checkpoint.read(architecture.tensor_name(self._layer, kind), row=index)
                 if kind.stacked
@@ -184,18 +167,49 @@ class _Bench:
             largest = max(largest, _difference(ours, experts(self._x, selected, torch.ones(TOKENS, 1))))
         return largest
 
-    def _by_group(self, experts: Sequence[int], change: Any) -> list[int]:
-        """Experts with the members of every router group changed."""
-        size = len(experts) // self._architecture.router_groups
-        return [member for start in range(0, len(experts), size) for member in change(experts[start : start + size])]
+    def moved(self) -> float:
+        """The difference of (b): the first expert of every router group goes behind the others."""
+        order = self._by_group(lambda group: [*group[1:], group[0]])
+        return _difference(self._output(self._block(order)), self._whole)
 
-    def _unused(self, block: Any) -> set[int]:
+    def left_out(self) -> float | None:
+        """The difference of (c); None where all experts are needed."""
+        unused = self._unused()
+        kept = [expert for expert in self._everyone if expert not in unused]
+        if not _keepable(self._architecture, len(kept)):
+            return None
+        ours = self._output(self._block(kept))
+        return _difference(ours, self._output(self._silenced(self._whole_block, unused)))
+
+    def _block(self, experts: Sequence[int]) -> Any:
+        """Transformers' block with these experts, from the tensors that ream would write."""
+        family = self._architecture.family
+        keys = [key for key in family.experts_keys if key in self._model.text.to_dict()]
+        model: Parsed = self._model.changed(**dict.fromkeys(keys, len(experts)))
+        layers = f"{family.decoder}.layers" if family.decoder else "layers"
+        tensors = block_tensors(self._checkpoint, self._architecture, self._layer, experts)
+        return transformers_block(model, f"{layers}.{self._layer}.{family.block}", tensors)
+
+    @torch.no_grad()
+    def _output(self, block: Any) -> Tensor:
+        """The block's output [T, H]."""
+        result = block(self._x[None])
+        output: Tensor = result[0] if self._architecture.family.pair else result
+        return output.reshape(self._x.shape)
+
+    def _by_group(self, change: Callable[[list[int]], list[int]]) -> list[int]:
+        """All experts, with the members of every router group changed."""
+        size = self.count // self._architecture.router_groups
+        groups = [self._everyone[start : start + size] for start in range(0, self.count, size)]
+        return [member for group in groups for member in change(group)]
+
+    @torch.no_grad()
+    def _unused(self) -> set[int]:
         """The least used expert of every router group; of equal ones, the last."""
         family = self._architecture.family
-        _, _, indices, _ = recorded(block, self._x, family.experts_module, family.router_module)
-        counts = torch.bincount(indices.flatten(), minlength=self._architecture.experts).tolist()
-        everyone = list(range(self._architecture.experts))
-        return set(self._by_group(everyone, lambda group: [min(reversed(group), key=lambda expert: counts[expert])]))
+        _, _, indices, _ = recorded(self._whole_block, self._x, family.experts_module, family.router_module)
+        counts = torch.bincount(indices.flatten(), minlength=self.count).tolist()
+        return set(self._by_group(lambda group: [min(reversed(group), key=lambda expert: counts[expert])]))
 
     def _silenced(self, block: Any, experts: set[int]) -> Any:
         """The block, changed so that its router never selects some experts."""
