@@ -104,7 +104,8 @@ class Family:
             entry without those of the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone.
         joined: names in transformers' layer of tensors that lie in several on disk, to the names of these within the
             layer, in the order in which they are joined along the first axis. They all have the same shape.
-        outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head.
+        outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head, to
+            their names in transformers' text model.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
@@ -145,7 +146,7 @@ class Family:
     experts_module: str = "experts"
     placed: Mapping[str, str] = field(default_factory=dict)
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    outside: tuple[str, ...] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
     derived: bool = False
     guessed_scores: bool = False

@@ -28,7 +28,7 @@ class DiskNames:
         final_norm: of the norm behind the last layer.
         norm: attribute of that norm in the decoder.
         head: of the head; None where the embedding is the head.
-        outside: of all other tensors of the text model outside of layers.
+        outside: of all other tensors of the text model outside of layers, to their names in it.
     """
 
     prefix: str
@@ -37,7 +37,7 @@ class DiskNames:
     final_norm: str
     norm: str
     head: str | None
-    outside: tuple[str, ...]
+    outside: Mapping[str, str]
 
 
 def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], hidden: int) -> DiskNames:
@@ -78,8 +78,12 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
         None if head is None else by_target.get(f"{_path(model, head)}.weight"),
     )
     top = f"{text_path}." if text_path else ""
-    outside = [name for name, place in places.items() if name not in layered and place.name.startswith(top)]
-    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], tuple(sorted(set(outside) - set(own))))
+    outside = {
+        name: place.name.removeprefix(top)
+        for name, place in places.items()
+        if name not in layered and name not in own and place.name.startswith(top)
+    }
+    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], outside)
 
 
 def _representatives(names: Iterable[str]) -> list[str]:
