@@ -41,7 +41,13 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool = False, multi_token: int = 0) -> Any:
+def model_config(
+    checkpoint: Checkpoint,
+    family: Family,
+    trust_remote_code: bool = False,
+    multi_token: int = 0,
+    whole: bool = False,
+) -> Any:
     """A transformers configuration of the text model alone, without quantisation.
 
     Args:
@@ -49,13 +55,14 @@ def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool
         family: of the model.
         trust_remote_code: let the model's own configuration code run.
         multi_token: number of multi-token layers to count among the decoder's; transformers' models have none.
+        whole: of the wrapper, where the text model is within one.
 
     Raises:
         UserError: transformers refuses a value of config.json.
     """
     with explained(checkpoint.folder / "config.json"):
         config = copy.deepcopy(_read(checkpoint, family, trust_remote_code))
-        config = getattr(config, family.text) if family.text else config
+        config = getattr(config, family.text) if family.text and not whole else config
         config.tie_word_embeddings = family.ties_head(checkpoint.config)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
