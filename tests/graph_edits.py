@@ -232,8 +232,9 @@ EDITS = (
         "`code`, and the stages that use it or, for built-in text, read it; what follows, if their results differ"),
     Edit("`compute.threads`", put("compute.threads", 2),
         frozenset({"evaluate-original", "rank@even", "metrics", "report"} | stages(["saliency"], THREE)
-                  | stages(["statistics"], ("prose", "code", "talk")) | LAST | stages(["merge"], ("small", "second"))),
-        "every stage that runs the model, and what follows"),
+                  | stages(["statistics"], ("prose", "code", "talk")) | stages(["merge"], ("small", "second"))
+                  | {name for name in LAST if not name.startswith("grouping")}),
+        "every stage that runs the model, and what follows, if the results differ"),
     Edit("the model's weights, in place", other_weights,
         frozenset({"watch@model", "inputs", "check", "model", "items", "evaluate-original"}
                   | {"rank@even", "metrics", "report"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from ream.calibration.special_tokens import PROBE, SpecialTokens, measured
-from ream.calibration.tokenizer_check import check_tokenizer, explained
+from ream.calibration.tokenizer_check import UNUSABLE, check_tokenizer, explained
 from ream.errors import UserError
 from ream.machine.documents import parse_json, read_bytes
 
@@ -129,7 +129,7 @@ def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> 
         tokenizer = AutoTokenizer.from_pretrained(
             folder_or_id, revision=revision or "main", trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, ImportError) as error:
+    except UNUSABLE as error:
         raise UserError(
             f"model '{folder_or_id}' has no tokenizer that can be loaded: {_line(error)}; put its {FAST} there or, if "
             "it comes with its own code, set model.trust_remote_code"

@@ -94,9 +94,7 @@ def run_stage(
         raise unknown("stage", name, STAGES, "dvc.yaml")
     entry = STAGES[name]
     options = {option: value for option, value in given.items() if value is not None}
-    if not entry.accepts(set(options)):
-        shown = " ".join(f"--{option}" for option in options) or "none"
-        raise UserError(f"stage {name} takes {entry.usage}; given: {shown}")
+    entry.check(name, options)
     if ranks is not None:
         _check_distributed(name, options)
     params = agreed_params(params_path) if name == "names" else load_params(params_path)

@@ -1,8 +1,10 @@
 """The stages of the graph: the options that each takes, and the entries of the params file that it depends on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ream.errors import UserError
 
 if TYPE_CHECKING:
     from ream.params import Params
@@ -35,9 +37,15 @@ class StageEntry:
         optional = " ".join(f"--{option}" for option in self.optional)
         return f"{options} {f'[{optional}]' if optional else ''}".strip() or "no options"
 
-    def accepts(self, given: set[str]) -> bool:
-        """Whether a stage can run with exactly these options."""
-        return given in ({*self.needed}, {*self.needed, *self.optional})
+    def check(self, name: str, given: Collection[str]) -> None:
+        """Refuse options with which the stage of that name cannot run.
+
+        Raises:
+            UserError: an option is missing or superfluous.
+        """
+        if set(given) not in ({*self.needed}, {*self.needed, *self.optional}):
+            shown = " ".join(f"--{option}" for option in given) or "none"
+            raise UserError(f"stage {name} takes {self.usage}; given: {shown}")
 
     def entries(self, params: "Params", options: Mapping[str, Any]) -> "list[Entry]":
         """The keys that lead to each of the settings; names of entries may contain dots, so they stay in parts."""

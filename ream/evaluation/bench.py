@@ -42,12 +42,11 @@ class Bench:
             scratch: folder of temporary files, in which checkpoints are written for vLLM.
 
         Raises:
-            UserError: see `Harness`, `read_windows`, `load_tokenizer` and `check_chat`.
+            UserError: see `Harness`, `read_windows` and `load_tokenizer`.
         """
         from ream.calibration.tokenizer import check_has_tokenizer
         from ream.evaluation.harness import Harness
         from ream.evaluation.model_tokenizer import load_tokenizer
-        from ream.evaluation.settings import check_chat
         from ream.evaluation.windows import read_windows
         from ream.models.runtime import runtime
 
@@ -62,7 +61,6 @@ class Bench:
         items_or_none = items if items.exists() else None
         self.harness = Harness(suite, params.evaluation, items_or_none, params.model.special_tokens)
         self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
-        check_chat(self.tokenizer, suite.chat_template)
 
     def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
         """Held-out loss and scores of all tasks for one model.

@@ -4,17 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from ream.calibration.tokenizer import FAST
-from ream.calibration.tokenizer_check import check_tokenizer
+from ream.calibration.tokenizer_check import UNUSABLE, check_tokenizer
 from ream.errors import UserError
 from ream.machine.documents import read_text
 from ream.machine.files import read_table
 
 TABLES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json")
-# What transformers raises about files of a tokenizer that it cannot use; `tokenizers` is checked before.
-UNUSABLE = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, OSError,
-    RuntimeError, TypeError, ValueError,
-)  # fmt: skip
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool) -> Any:

@@ -133,6 +133,7 @@ def check_chat(tokenizer: "PreTrainedTokenizerBase | None", chat_tasks: Sequence
         lambda: render(MESSAGES, tokenize=False, add_generation_prompt=True),
         "the chat template of the model's tokenizer",
         CHAT_SECONDS,
+        remedy=f"correct it, or remove {names} from the suite's chat_template",
     )
 
 

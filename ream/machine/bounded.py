@@ -15,9 +15,12 @@ from ream.errors import UserError
 
 SHOWN = 300  # bytes of an error that a child tells
 GB = 10**9
+REMEDY = "repair it, or fetch it again"
 
 
-def check_bounded(action: Callable[[], object], what: str, seconds: float = 20, memory: int = 2 * GB) -> None:
+def check_bounded(
+    action: Callable[[], object], what: str, seconds: float = 20, memory: int = 2 * GB, remedy: str = REMEDY
+) -> None:
     """Run an action in a child of this process and throw its result away.
 
     The child is a fork, so it needs no imports, and ends for certain: after that much of the processor's time by the
@@ -28,6 +31,7 @@ def check_bounded(action: Callable[[], object], what: str, seconds: float = 20, 
         what: the data that the action works on, for messages.
         seconds: that it may take.
         memory: in bytes, that it may need beyond what this process has; not limited where the system cannot do it.
+        remedy: what to do, for messages.
 
     Raises:
         UserError: the action raised an error, took longer, needed more memory or crashed.
@@ -49,15 +53,14 @@ def check_bounded(action: Callable[[], object], what: str, seconds: float = 20, 
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     if answer is None:
-        raise UserError(f"{what} takes more than {seconds:g} s to use; repair it, or fetch it again")
+        raise UserError(f"{what} takes more than {seconds:g} s to use; {remedy}")
     if answer == b"":  # it has ended without a word
         raise UserError(
-            f"{what} takes more than {seconds:g} s or {memory / GB:g} GB to use, or crashes its library; repair it, or "
-            "fetch it again"
+            f"{what} takes more than {seconds:g} s or {memory / GB:g} GB to use, or crashes its library; {remedy}"
         )
     if answer != DONE:
         reason = " ".join(answer.decode("utf-8", errors="replace").split())
-        raise UserError(f"{what} cannot be used: {reason}; repair it, or fetch it again")
+        raise UserError(f"{what} cannot be used: {reason}; {remedy}")
 
 
 DONE = b"\0"

@@ -7,6 +7,7 @@ and no file takes more memory or time than its size allows. What is wrong is one
 import errno
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ MOST_YAML_BYTES = MIB // 2  # of a YAML file, which is parsed a thousand times a
 DEEPEST = 100  # levels of lists and tables
 LONGEST_NUMBER = 100  # characters of a number in YAML
 MOST_NODES = 20_000  # values of a YAML document, each counted as often as aliases repeat it
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half of a surrogate pair
 NO_FILE = "is not a regular file; put the file in its place"
 MANY = f"{{where}} has more than {MOST_NODES:,} values, with those that aliases repeat; write fewer"
 SHOWN = 200  # characters of a parser's message
@@ -77,10 +79,18 @@ def parse_json(text: str | bytes, where: str) -> Any:
         where: the text's place, for messages.
 
     Raises:
-        UserError: it is not JSON, has a number of thousands of digits, or is nested more than DEEPEST deep.
+        UserError: it is not JSON, has a number of thousands of digits or half of a surrogate pair, which UTF-8 cannot
+            encode, or is nested more than DEEPEST deep.
     """
     try:
-        value = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        decoded = text if isinstance(text, str) else text.decode("utf-8")
+        value = json.loads(decoded)
+        if HALF.search(decoded):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{where} has half of a surrogate pair, which is no character; write or fetch it again"
+        ) from None
     except RecursionError:
         raise UserError(f"{where} is not valid JSON (it is nested too deeply); write or fetch it again") from None
     except ValueError as error:  # of the JSON, its encoding, or a number of thousands of digits
@@ -167,6 +177,8 @@ def _check_node(root: "yaml.Node", where: str) -> None:
         if depth > DEEPEST:
             raise UserError(f"{where} is nested more than {DEEPEST} levels deep; write or fetch it again")
         if isinstance(node, yaml.ScalarNode):
+            if any("\ud800" <= letter <= "\udfff" for letter in node.value):
+                raise UserError(f"{where} has half of a surrogate pair, which is no character; write it again")
             if node.tag.endswith((":int", ":float")) and len(node.value) > LONGEST_NUMBER:
                 raise UserError(f"{where} has a number of {len(node.value)} characters; write it with fewer")
             return 1

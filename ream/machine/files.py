@@ -158,15 +158,11 @@ def read_table(path: str | Path, most: int = MOST_BYTES) -> dict[str, Any]:
         most: bytes that it may have.
 
     Raises:
-        UserError: see `read_json`, or it is not an object or has text that UTF-8 cannot encode.
+        UserError: see `read_json`, or it is not an object.
     """
     value = read_json(path, most)
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__} where an object {{…}} is expected; fetch it again")
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{path} has half of a surrogate pair, which is no character; fetch it again") from None
     return value
 
 

@@ -7,7 +7,7 @@ layer's output is the residual, attention runs once, and the block's input is at
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ from ream.models.loaded_layer import Catcher, LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
+from ream.models.weightless import check_embedding, give_buffers, give_tensors
 
 
 class Decoder:
@@ -76,11 +77,7 @@ class Decoder:
         self.text: Any = self.skeleton.get_submodule(family.decoder)
         self._norm: nn.Module = getattr(self.text, family.norm)
         give_buffers(self.text, self.config, device)
-        embedding = self.text.get_input_embeddings()
-        if type(embedding).forward is not nn.Embedding.forward:
-            raise UserError(
-                f"{type(embedding).__name__} computes more than rows of a table, which ream cannot run layer by layer"
-            )
+        check_embedding(self.text)
         # Parts of the names of tensors that the model keeps in float32, whatever dtype it computes in.
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
         self._block_types = {
@@ -97,8 +94,6 @@ class Decoder:
     @property
     def stream(self) -> tuple[int, ...]:
         """The axes of hidden states behind sequences and tokens: (H,) for most models."""
-        if self._enters_as_embedded:
-            return (self.architecture.hidden,)
         return tuple(self._entering(self._probe()).shape[2:])
 
     @cached_property
@@ -132,7 +127,7 @@ class Decoder:
             module.set_submodule(family.block, catcher)
         tensors = dict(self._layer_tensors(index))
         del module.forward
-        _assign(module, tensors)
+        give_tensors(module, tensors)
         try:
             loaded = LoadedLayer(
                 module, index, self._arguments, hidden, self.device, self.dtype, catcher, family.additive
@@ -160,7 +155,7 @@ class Decoder:
         set_experts(config, family, len(weights))
         with torch.device("meta"):
             module = self._block_types[index](config).to(self.dtype).eval()
-        _assign(module, dict(self._block_tensors(index, weights)))
+        give_tensors(module, dict(self._block_tensors(index, weights)))
         return MoEBlock(module, family, self.unit)
 
     def final_norm(self) -> Callable[[Tensor], Tensor]:
@@ -202,7 +197,7 @@ class Decoder:
     def _norm_named(self, name: str) -> Callable[[Tensor], Tensor]:
         """A copy of the model's final norm with the weights of that name, and its bias if it has one, on the device."""
         module, stem = copy.deepcopy(self._norm), name.removesuffix("weight")
-        _assign(module, {own: self._place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
+        give_tensors(module, {own: self._place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
         return module
 
     def _layer_tensors(self, index: int) -> Iterable[tuple[str, Tensor]]:
@@ -253,35 +248,3 @@ class Decoder:
             return tensor.to(self.device)
         exact = exact or any(part in name for part in self._precise)
         return tensor.to(device=self.device, dtype=torch.float32 if exact else self.dtype)
-
-
-def give_buffers(model: Any, config: Any, device: torch.device) -> None:
-    """Compute the buffers of what a model has beside its layers, such as the frequencies of rotary embeddings.
-
-    Args:
-        model: the text model on the meta device.
-        config: of the text model.
-        device: where the model computes.
-    """
-    for name, module in list(model.named_modules()):
-        buffers = list(module.buffers(recurse=False))
-        inside = name == "layers" or name.startswith("layers.")
-        if not inside and buffers and not list(module.parameters()) and any(buffer.is_meta for buffer in buffers):
-            model.set_submodule(name, type(module)(config=config).to(device))
-
-
-def _assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a module without weights its tensors; every one must fit, and none may be missing.
-
-    Raises:
-        UserError: the names do not match the modelling code.
-    """
-    mismatch = module.load_state_dict(dict(tensors), strict=False, assign=True)
-    if mismatch.missing_keys or mismatch.unexpected_keys:
-        first = (mismatch.missing_keys + mismatch.unexpected_keys)[0]
-        raise UserError(
-            f"{type(module).__name__}: tensor {first} of the checkpoint and the modelling code do not match"
-        )
-    empty = [name for name, tensor in module.named_buffers() if tensor.is_meta]
-    if empty:
-        raise NotImplementedError(f"{type(module).__name__}: buffer {empty[0]} is not in the checkpoint")

@@ -20,14 +20,16 @@ ARRAYS: dict[str, tuple[frozenset[str], str]] = {
     "group": (WHOLE, "N"),
     "weights": (FLOATS, "N"),
     "saliency": (FLOATS, "N"),
+    "routed_tokens": (FLOATS, "N"),
     "absorbed": (WHOLE, "A"),
     "permutations": (WHOLE, "AD"),
     "assembled": (WHOLE, "M"),
     "neurons": (WHOLE, "MD"),
 }
 OPTIONAL = {"assembled", "neurons"}  # both or neither
+LATER = {"routed_tokens"}  # which recipes of earlier versions do not have
 CORRECTIONS = frozenset({"F64", "F32", "F16", "BF16"})
-NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,3})\.(?:(?P<array>[a-z]+)|(?:down|gate|up)\.(?:0|[1-9][0-9]{0,4}))")
+NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,3})\.(?:(?P<array>[a-z_]+)|(?:down|gate|up)\.(?:0|[1-9][0-9]{0,4}))")
 MOST_BYTES = 2 * 1024**3  # of all arrays, which are read into memory; corrections stay in the file
 AGAIN = "make or fetch it again"
 
@@ -119,7 +121,7 @@ def check_finite(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _check_layer(path: str | Path, layer: int, arrays: Mapping[str, Entry]) -> None:
     """Refuse a layer whose arrays are not all there or do not have the dtypes and the axes of ARRAYS."""
-    missing = ARRAYS.keys() - arrays.keys() - (set() if OPTIONAL & arrays.keys() else OPTIONAL)
+    missing = ARRAYS.keys() - arrays.keys() - LATER - (set() if OPTIONAL & arrays.keys() else OPTIONAL)
     if missing:
         raise UserError(f"recipe {path} is damaged (layers.{layer}.{min(missing)} is missing); {AGAIN}")
     lengths: dict[str, int] = {}

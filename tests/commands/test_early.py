@@ -68,7 +68,7 @@ def test_a_chat_template_that_cannot_be_rendered(ream, model, params, tmp_path):
     (broken / "chat_template.jinja").write_text("{{ messages[0].content + 1 }}")
     suite = settings(gen=["demo_arithmetic"], chat_template=["demo_arithmetic"])
     include = ["--set", f"evaluation.include={tiny.ROOT / 'data' / 'tasks'}"]
-    words = "the chat template of the model's tokenizer cannot render a message", "remove demo_arithmetic from"
+    words = "the chat template of the model's tokenizer cannot be used", "remove demo_arithmetic from"
     one_line(ream("evaluate", broken, "--params", params, *suite, *include), *words)
 
 
@@ -77,8 +77,9 @@ def test_no_room_for_the_output_of_apply(ream, model, params, tmp_path, monkeypa
     size = sum(path.stat().st_size for path in (tmp_path / "out").glob("model*.safetensors"))
     monkeypatch.setattr(room, "free_disk", lambda _: 1000)
     one_line(
-        ream("apply", model, "out/recipe.safetensors", "again"), "again: 0.00 GB of disk is needed for the compressed"
+        ream("apply", model, "out/ream/recipe.safetensors", "again"),
+        "again: 0.00 GB of disk is needed for the compressed",
     )
     assert not (tmp_path / "again").exists()
     monkeypatch.setattr(room, "free_disk", lambda _: size)
-    assert ream("apply", model, "out/recipe.safetensors", "again")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.safetensors", "again")[0] == 0

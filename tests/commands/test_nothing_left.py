@@ -47,6 +47,7 @@ def test_a_stage_ends_with_its_killed_repro_and_the_next_repro_runs_it(graph, sh
     assert not left.parent.exists()
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_killed_evaluation_is_gone_after_the_next_start(checkpoint, tmp_path):
     params = write_params(tmp_path)
     tree = yaml.safe_load(params.read_text())

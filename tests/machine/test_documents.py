@@ -34,6 +34,7 @@ YAML = {
     "cut": ("a: [1, ", "is not valid YAML"),
     "a null character": ("a: \0", "is not valid YAML"),
     "a list as a key": ("? [a]\n: 1", "is not valid YAML"),
+    "half a character": ('a: "\\ud800"', "half of a surrogate pair"),
     "merging what is no table": ("a: {<<: 3}", "is not valid YAML"),
 }
 
@@ -63,6 +64,8 @@ JSON = {
     "nested 101 deep": ("[" * 101 + "]" * 101, "nested more than 100 levels deep"),
     "cut": ('{"a":', "is not valid JSON"),
     "not UTF-8": (b'"\xff"', "is not valid JSON"),
+    "half a character": ('{"a": ["\\uD83d"]}', "half of a surrogate pair"),
+    "half a character in a key": ('{"\\udc00": 1}', "half of a surrogate pair"),
     "UTF-16": ("{}".encode("utf-16"), "is not valid JSON"),
 }
 
@@ -76,6 +79,7 @@ def test_json_that_is_refused(case):
 
 def test_json_as_the_library_reads_it():
     assert parse_json('{"a": [1, 2.5, null, true, "é"]}', "x") == {"a": [1, 2.5, None, True, "é"]}
+    assert parse_json('"\\ud83d\\ude00 \\\\ud83d"', "x") == "😀 \\ud83d"
     assert parse_json("[" * 100 + "]" * 100, "x")[0][0] == [*parse_json("[" * 98 + "]" * 98, "x")]
 
 
@@ -122,6 +126,7 @@ ALLOWED = {
     "machine/starter.py": "/proc",
     "machine/differences.py": "what it has just written itself",
     "evaluation/livecodebench/supervisor.py": "/proc and its own arguments; runs without the rest of ream",
+    "evaluation/livecodebench/sandbox.py": "/proc",
     "evaluation/livecodebench/program.py": "its own arguments; runs inside the sandbox",
     "evaluation/livecodebench/checker.py": "what programs print, a wrong answer if it is not JSON",
     "code/links.py": "ream's own sources",

@@ -87,8 +87,11 @@ def test_settings_of_the_command_line(cases, tmp_path):
         assert isinstance(requested(request, path)[0], Params)
 
     mixes = ["half"] * 10 + ["a=1", "a=nan,b=1", "a=-1,b=2", "a=1e400", "x=1", "a=1,a=2", "=", "a="]
-    outcomes = run(check, st.tuples(st.sampled_from(keys), st.sampled_from(PIECES), st.sampled_from(mixes)), cases)
-    assert min(outcomes.lines, outcomes.results) > 0
+    whole = ["calibration.sequences", "calibration.tokens", "compute.threads"]  # of which some pieces are values
+    key = st.sampled_from(keys) | st.sampled_from(whole)
+    piece = st.sampled_from(PIECES) | st.sampled_from(["8", "1000", "7"])
+    outcomes = run(check, st.tuples(key, piece, st.sampled_from(mixes)), cases)
+    assert min(outcomes.lines, outcomes.results) > cases / 20
 
 
 TASK = {
@@ -119,7 +122,7 @@ def test_tokenizers(cases, tmp_path):
     def check(text):
         (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8", errors="surrogatepass")
         encoder = load_encoder(str(tmp_path), None, False)
-        assert all(0 <= token < encoder.vocabulary_size for token in encoder.encode("some text, 123"))
+        assert all(type(token) is int and token >= 0 for token in encoder.encode("some text, 123"))
 
     outcomes = run(check, json_texts(value), cases)
     assert min(outcomes.lines, outcomes.results) > 0

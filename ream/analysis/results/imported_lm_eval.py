@@ -12,6 +12,7 @@ from ream.evaluation.settings import score_metric
 from ream.machine.files import read_json
 
 WRITTEN = "results_*.json"
+LARGEST = 1 << 63  # whole number
 
 
 def read_lm_eval(where: str, path: str | Path, suites: Suites) -> dict[str, Score]:
@@ -86,4 +87,5 @@ def _score(where: str, task: str, results: dict[str, Any], suites: Suites) -> Sc
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number that a float can hold."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < LARGEST)

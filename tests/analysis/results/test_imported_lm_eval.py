@@ -213,3 +213,17 @@ def test_missing_tasks_and_metrics_are_refused(tmp_path):
         ": metric 'f1' of task 'rte' is unknown; it has: acc,none, acc_norm,none, em,strict, em,loose"
     )
     assert "two sources of one kind: general, c4; merge them into one" in refusal(path, mix={"general": 1, "c4": 1})
+
+
+def test_a_number_that_no_float_can_hold_is_one_line(tmp_path):
+    results = {
+        "arc_easy": {"acc,none": 10**400, "acc_stderr,none": 0.01},
+        "gsm8k": {"exact_match,flexible-extract": 0.5},
+    }
+    for value, stderr in ((10**400, 0.01), (0.5, 10**400)):
+        results["arc_easy"] = {"acc,none": value, "acc_stderr,none": stderr}
+        (tmp_path / "results_1.json").write_text(json.dumps({"results": results}))
+        entry = params.Import(path=str(tmp_path / "results_1.json"), model="m", method="reap", experts=4)
+        with pytest.raises(UserError, match=r"^imports\.x: .*'arc_easy'") as caught:
+            imported_rows({"x": entry}, ["arc_easy"], ["gsm8k"], ["math"])
+        assert len(str(caught.value)) < 1000

@@ -1,0 +1,54 @@
+"""Filling modules that were built on torch's meta device, without weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ream.errors import UserError
+
+
+def give_buffers(model: Any, config: Any, device: torch.device) -> None:
+    """Compute the buffers of what a model has beside its layers, such as the frequencies of rotary embeddings.
+
+    Args:
+        model: the text model on the meta device.
+        config: of the text model.
+        device: where the model computes.
+    """
+    for name, module in list(model.named_modules()):
+        buffers = list(module.buffers(recurse=False))
+        inside = name == "layers" or name.startswith("layers.")
+        if not inside and buffers and not list(module.parameters()) and any(buffer.is_meta for buffer in buffers):
+            model.set_submodule(name, type(module)(config=config).to(device))
+
+
+def check_embedding(model: Any) -> None:
+    """Refuse a text model whose embedding is more than a table.
+
+    Raises:
+        UserError: its embedding scales or adds to the rows of the table.
+    """
+    embedding = model.get_input_embeddings()
+    if type(embedding).forward is not nn.Embedding.forward:
+        raise UserError(
+            f"{type(embedding).__name__} computes more than rows of a table, which ream cannot run layer by layer"
+        )
+
+
+def give_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module without weights its tensors; every one must fit, and none may be missing.
+
+    Raises:
+        UserError: the names do not match the modelling code.
+    """
+    mismatch = module.load_state_dict(dict(tensors), strict=False, assign=True)
+    if mismatch.missing_keys or mismatch.unexpected_keys:
+        first = (mismatch.missing_keys + mismatch.unexpected_keys)[0]
+        raise UserError(
+            f"{type(module).__name__}: tensor {first} of the checkpoint and the modelling code do not match"
+        )
+    empty = [name for name, tensor in module.named_buffers() if tensor.is_meta]
+    if empty:
+        raise NotImplementedError(f"{type(module).__name__}: buffer {empty[0]} is not in the checkpoint")
