@@ -1,4 +1,7 @@
-"""Model families as data: one entry each.
+"""Model families as data: one entry each; what has no entry is derived (`ream.models.family.derived`).
+
+Why an entry is kept stands above it. All but Kimi-K2's and Llama-4's could be derived, and a test compares them with what
+is derived, field by field. Commands on families with an entry do not wait for that, nor to import transformers.
 
 To add a family, write an entry in FAMILIES and, in tests/models/families.py, a builder of a tiny model: every test of
 families then runs for it. docs/families.md is generated from both.
@@ -47,9 +50,13 @@ LLAMA_4: dict[str, Any] = {
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
-        # Real checkpoints have num_experts; transformers 5 writes num_local_experts.
+        # The demo's: its stages start in a second, without transformers. Real checkpoints have num_experts;
+        # transformers 5 writes num_local_experts.
         Family("qwen3_moe", ("Qwen3-30B-A3B", "Qwen3-Coder-480B-A35B"), **QWEN, sparse=STEP),
+        # Transformers takes two names of the experts key and tells of one.
         Family("qwen2_moe", ("Qwen1.5-MoE-A2.7B", "Qwen2-57B-A14B"), **QWEN, shared=True, sparse=STEP),
+        # This and those up to kimi_k2 may have MTP layers, which transformers leaves out: from config.json alone only
+        # an entry tells that they can be there.
         Family(
             "qwen3_next",
             ("Qwen3-Next-80B-A3B", "Qwen3-Coder-Next"),
@@ -71,8 +78,9 @@ FAMILIES: dict[str, Family] = {
         ),
         Family("glm4_moe", ("GLM-4.5", "GLM-4.5-Air", "GLM-4.6"), **DEEPSEEK_V3 | {"sparse": after_dense(1)}),
         Family("deepseek_v3", ("DeepSeek-V3", "DeepSeek-R1"), **DEEPSEEK_V3),
-        # DeepSeek-V3's code under a model_type that transformers does not know.
+        # DeepSeek-V3's code under a model_type that transformers does not know, so that nothing can be derived.
         Family("kimi_k2", ("Kimi-K2-Instruct",), **DEEPSEEK_V3, modelling="deepseek_v3"),
+        # These up to gpt_oss could be derived; they stay because their stages then start without transformers.
         Family(
             "deepseek_v2",
             ("DeepSeek-V2", "DeepSeek-V2-Lite"),
@@ -132,6 +140,7 @@ FAMILIES: dict[str, Family] = {
             pair=True,
             unit="clamped",
         ),
+        # Not derivable: the router scales the experts' inputs, and the block hands no indices and weights to them.
         Family("llama4_text", ("Llama-4-Scout, text part alone",), **LLAMA_4),
         Family(
             "llama4",
