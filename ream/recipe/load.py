@@ -79,7 +79,7 @@ def _language_model(
             f"{checkpoint.folder}: transformers has no language model for model_type '{config.model_type}', only one "
             "without a head, so it cannot be evaluated; evaluate a model of the wrapper that it is part of"
         )
-    tensors = text_state_dict(checkpoint, architecture, recipe, whole=whole)
+    tensors = text_state_dict(checkpoint, architecture, recipe, whole)
     if not whole:
         return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, tensors
     from ream.models.family.derived.weightless import whole_class

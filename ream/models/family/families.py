@@ -1,7 +1,7 @@
 """Model families as data: one entry each; what has no entry is derived (`ream.models.family.derived`).
 
-Why an entry is kept stands above it. All but Kimi-K2's and Llama-4's could be derived, and a test compares them with what
-is derived, field by field. Commands on families with an entry do not wait for that, nor to import transformers.
+Why an entry is kept stands above it. All but Kimi-K2's and Llama-4's could be derived, and a test compares them with
+what is derived, field by field. Commands on families with an entry do not wait for that, nor to import transformers.
 
 To add a family, write an entry in FAMILIES and, in tests/models/families.py, a builder of a tiny model: every test of
 families then runs for it. docs/families.md is generated from both.

@@ -33,7 +33,7 @@ from ream.models.family.sizes import check_kept
 from ream.models.storage.checkpoint import Checkpoint
 
 TOKENS = 64
-MANY = 16  # experts of a proof, at least, where the layer has more
+MANY = 8  # experts of a proof, at least, where the layer has more
 CLOSE = 1e-3  # of the largest output, in float32; what is not understood is off by 0.03 and more
 NEVER = -1e4  # a logit with which an expert is never selected
 
@@ -227,7 +227,7 @@ def _enough(architecture: Architecture) -> int:
     """The number of experts that take part: all, or as few as the router allows, but many."""
     groups = architecture.router_groups
     for count in range(groups, architecture.experts, groups):
-        if count >= MANY and count > 2 * architecture.top_k and _keepable(architecture, count - groups):
+        if count >= MANY and count > architecture.top_k + groups and _keepable(architecture, count - groups):
             return count
     return architecture.experts
 
