@@ -93,6 +93,13 @@ PARTICULAR: dict[str, dict[str, Any]] = {
             "original_max_position_embeddings": 64,
         }
     },
+    "mistral3": {
+        "vision_config": {
+            "model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2,
+            "num_hidden_layers": 1, "patch_size": 4, "image_size": 16, "head_dim": 8,
+        },
+        "tie_word_embeddings": False,
+    },
     "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention"]},
     "qwen4_exp_text": {
         "ple_embed_dim": 8, "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
@@ -109,10 +116,10 @@ def configuration(model_type: str, **values: Any) -> Any:
     kind: Any = CONFIG_MAPPING[model_type]
     if "text_config" not in kind.sub_configs:
         return _small(kind, **values)
-    text = type(kind().text_config)
+    text: Any = CONFIG_MAPPING[TEXT_PARTS[model_type]] if model_type in TEXT_PARTS else type(kind().text_config)
     towers = {key: tower for key, tower in kind.sub_configs.items() if key != "text_config"}
     parts = {key: _tower(type(getattr(kind(), key, None)), tower) for key, tower in towers.items()}
-    return kind(text_config=_small(text, **values).to_dict(), **parts, **PARTICULAR.get(model_type, {}))
+    return kind(text_config=_small(text, **values).to_dict(), **parts | PARTICULAR.get(model_type, {}))
 
 
 def _small(kind: Any, **values: Any) -> Any:
@@ -142,12 +149,13 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
     return folder
 
 
+TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
     "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
     "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
     "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl",
-    "minimax_m3_vl_text", "mistral4", "mistral_large4", "phimoe", "qwen3_vl_moe", "solar_open", "step3p7",
+    "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "phimoe", "qwen3_vl_moe", "solar_open", "step3p7",
     "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.

@@ -188,8 +188,10 @@ def _joined(names: DiskNames) -> dict[str, tuple[str, ...]]:
 def _text_prefixes(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
     """Starts of the names of the text model's tensors in a wrapper, to those in transformers' text-only model."""
     inner = f"model.{modules.place.decoder}." if modules.place.decoder else "model."
+    if names.head is None:
+        raise NotDerivableError("transformers has no language model head for it")
     prefixes = {names.prefix.partition("layers.")[0]: inner}
-    return prefixes | ({names.head.removesuffix("weight"): HEAD.removesuffix("weight")} if names.head else {})
+    return prefixes | {names.head.removesuffix("weight"): HEAD.removesuffix("weight")}
 
 
 def _common(names: list[str]) -> str:

@@ -27,7 +27,7 @@ class DiskNames:
         embedding: of the embedding.
         final_norm: of the norm behind the last layer.
         norm: attribute of that norm in the decoder.
-        head: of the head; None where the embedding is the head.
+        head: of the head, or the name that it has in transformers where the embedding is the head; None without a head.
         outside: of all other tensors of the text model outside of layers, to their names in it.
     """
 
@@ -75,7 +75,7 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     own = (
         _found(by_target, embedding),
         _found(by_target, f"{decoder}.{norm}.weight" if decoder else f"{norm}.weight"),
-        None if head is None else by_target.get(f"{_path(model, head)}.weight"),
+        None if head is None else by_target.get(f"{_path(model, head)}.weight", f"{_path(model, head)}.weight"),
     )
     top = f"{text_path}." if text_path else ""
     outside = {

@@ -14,6 +14,8 @@ from ream.models.family.derived.proof import prove
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.families import FAMILIES, NotDerivedError, family_of
 from ream.models.family.layout import STACKED, TRANSPOSED
+from ream.models.family.multi_token import COUNTED_ON
+from ream.models.family.needed import skeleton
 from ream.models.storage.checkpoint import Checkpoint
 from tests.models.any_moe import REFUSED, build, configuration
 from tests.models.families import TINY
@@ -131,3 +133,43 @@ def test_a_key_that_config_json_lacks_is_named(tmp_path):
     del config["num_experts_per_tok"]
     with pytest.raises(UserError, match="lacks num_experts_per_tok; add it with its value"):
         family_of(config, "somewhere")
+
+
+def test_a_layers_tensors_are_known_by_transformers_names(tmp_path):
+    """Kimi-Linear: renamed blocks, and convolutions that are joined of three tensors on loading."""
+    checkpoint = Checkpoint(build("kimi_linear", tmp_path / "x"))
+    architecture = architecture_of(checkpoint)
+    layers = skeleton(configuration("kimi_linear"), torch.float32).layers
+    assert len(layers) == architecture.layers
+    for index, layer in enumerate(layers):
+        found = architecture.beside_experts(index, checkpoint.logical)
+        own = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
+        if index in architecture.moe_layers:
+            routed = {f"mlp.{name}" for name in ("experts.gate_up_proj", "experts.down_proj")}
+            routed |= {"mlp.gate.weight", "mlp.gate.e_score_correction_bias"}
+            own = {name: shape for name, shape in own.items() if name not in routed}
+        assert found.keys() == own.keys()
+        for name, stored in found.items():
+            shapes = [checkpoint.shape(part) for part in stored]
+            assert (sum(shape[0] for shape in shapes), *shapes[0][1:]) == own[name]
+    assert any(len(stored) == 3 for stored in architecture.beside_experts(0, checkpoint.logical).values())
+
+
+def test_multi_token_layers_are_known_by_their_names(tmp_path):
+    """GLM-4.7-Flash is published with a layer that transformers leaves out."""
+
+    def with_layer(tensors):
+        last, extra = "model.layers.2.", "model.layers.3."
+        more = {
+            extra + name.removeprefix(last): tensor.clone() for name, tensor in tensors.items() if name.startswith(last)
+        }
+        more |= {extra + name: torch.ones(32) for name in ("enorm.weight", "hnorm.weight", "shared_head.norm.weight")}
+        return tensors | more | {extra + "eh_proj.weight": torch.ones(32, 64)}
+
+    folder = build("glm4_moe_lite", tmp_path / "x")
+    assert architecture_of(Checkpoint(folder)).family.multi_token is None
+    checkpoint = Checkpoint(rewritten(folder, with_layer))
+    architecture = architecture_of(checkpoint)
+    assert architecture.family.multi_token == COUNTED_ON
+    assert (architecture.multi_token, architecture.moe_layers) == (1, (1, 2, 3))
+    assert prove(checkpoint, architecture).left_out < 1e-5
