@@ -10,7 +10,7 @@ from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
-from ream.models.family.modelling import model_config, set_experts
+from ream.models.family.modelling import model_config, set_experts, wrapper_config
 from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
@@ -70,7 +70,7 @@ def _language_model(
 
     family = architecture.family
     whole = family.derived and family.text is not None
-    config = model_config(checkpoint, family, trust_remote_code, whole=whole)
+    config = (wrapper_config if whole else model_config)(checkpoint, family, trust_remote_code)
     if recipe is not None:
         numbers = getattr(config, family.text) if whole and family.text else config
         set_experts(numbers, family, len(next(iter(recipe.layers.values())).groups.kept))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ream.errors import UserError
 from ream.models.family.alike import check_alike, check_layers, check_stored
@@ -11,7 +12,7 @@ from ream.models.family.config_sizes import router_groups, sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import ExpertTensor, Layout
-from ream.models.family.names import UNNEEDED
+from ream.models.family.names import shapes_of
 from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
 
@@ -87,32 +88,6 @@ class Architecture(Sizes):
         assert extra is not None
         return self.layer_prefix(layer) + name if extra.inside else name
 
-    def beside_experts(self, layer: int, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The tensors of a layer beside its routed experts and its router, which is what a walk loads as it is.
-
-        Args:
-            layer: index of the layer.
-            names: of all tensors on disk.
-
-        Returns:
-            Name in transformers' decoder layer, to the name on disk; to several where the tensor is joined of them.
-        """
-        prefix, family = self.layer_prefix(layer), self.family
-        own = family.multi_token.own if family.multi_token is not None and layer >= self.layers else ()
-        inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
-        parts = {stored for several in family.joined.values() for stored in several}
-        found = {
-            family.module_name(rest) if layer in self.moe_layers else family.placed.get(rest, rest): (name,)
-            for rest, name in inside.items()
-            if name not in self.roles and rest not in own and rest not in parts and not rest.endswith(UNNEEDED)
-        }
-        joined = {
-            name: tuple(inside[part] for part in several)
-            for name, several in family.joined.items()
-            if several[0] in inside
-        }
-        return found | joined
-
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """Read the sizes from the config and the tensor names, and check that every expert is there in the right shape.
@@ -124,7 +99,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
             one that is not allowed or disagrees with the tensors, tensors are missing, or a shape or dtype is wrong.
     """
     where = str(checkpoint.folder)
-    family = family_of(checkpoint.config, where, checkpoint.shapes)
+    family = family_of(checkpoint.config, where, partial(shapes_of, checkpoint))
     check_config(checkpoint.config, family, str(checkpoint.folder / "config.json"))
     config = sizes_in(checkpoint.config, family, where)
     check_stored(checkpoint, family)

@@ -157,10 +157,6 @@ class Checkpoint:
                 f"{self.folder}: {name} is stored with another number of axes than its format has; fetch it again"
             ) from None
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of all tensors of the model by name."""
-        return {name: self.shape(name) for name in self.logical}
-
     def headers_of(self, name: str) -> dict[str, TensorInfo]:
         """The stored tensors of a tensor of the model, by suffix.
 

@@ -5,8 +5,6 @@ meaning is asked.
 """
 
 import copy
-import importlib
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,15 +100,14 @@ def text_class(config: Any) -> Any:
     Raises:
         NotDerivableError: transformers has no such class.
     """
-    from transformers import MODEL_MAPPING
+    import transformers
 
-    if type(config) in MODEL_MAPPING:
-        return MODEL_MAPPING[type(config)]
-    code = importlib.import_module(type(config).__module__.replace(".configuration_", ".modeling_"))
-    for name, kind in inspect.getmembers(code, inspect.isclass):
-        if getattr(kind, "config_class", None) is type(config) and name.endswith("Model") and "PreTrained" not in name:
-            return kind
-    raise NotDerivableError(f"transformers has no text model for {type(config).__name__}")
+    if type(config) in transformers.MODEL_MAPPING:
+        return transformers.MODEL_MAPPING[type(config)]
+    name = type(config).__name__.removesuffix("Config") + "Model"  # of text parts that AutoModel does not know
+    if not hasattr(transformers, name):
+        raise NotDerivableError(f"transformers has no text model for {type(config).__name__}")
+    return getattr(transformers, name)
 
 
 def text_model(config: Any, dtype: torch.dtype = torch.bfloat16) -> Any:

@@ -79,7 +79,7 @@ def test_derived_proved_pruned_and_loaded_again(tiny, model_type, tmp_path):
 
 
 # What `Decoder` does not do yet: read tensors that have other names or are joined on loading, or number its blocks.
-NAMES = "the decoder reads a layer's tensors by their names on disk; see Architecture.beside_experts"
+NAMES = "the decoder reads a layer's tensors by their names on disk; see layer_names.beside_experts"
 WAITING = dict.fromkeys(
     (
         "axk1", "axk2", "bailing_hybrid", "flint", "glm5_next", "hy_v3", "hy_v4", "kimi_linear", "kolibri1", "laguna",

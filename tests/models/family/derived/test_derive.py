@@ -13,8 +13,10 @@ from ream.models.family.derived.derive import derive
 from ream.models.family.derived.proof import prove
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.families import FAMILIES, NotDerivedError, family_of
+from ream.models.family.layer_names import beside_experts
 from ream.models.family.layout import STACKED, TRANSPOSED
 from ream.models.family.multi_token import COUNTED_ON
+from ream.models.family.names import shapes_of
 from ream.models.family.needed import skeleton
 from ream.models.storage.checkpoint import Checkpoint
 from tests.models.any_moe import REFUSED, build, configuration
@@ -36,9 +38,9 @@ def test_an_entry_is_derived(model_type, tmp_path):
     checkpoint = Checkpoint(build_listed(model_type, tmp_path / model_type))
     if model_type in NOT_DERIVED:
         with pytest.raises(NotDerivableError, match=NOT_DERIVED[model_type]):
-            derive(checkpoint.config, checkpoint.shapes())
+            derive(checkpoint.config, shapes_of(checkpoint))
         return
-    entry, derived = FAMILIES[model_type], derive(checkpoint.config, checkpoint.shapes())
+    entry, derived = FAMILIES[model_type], derive(checkpoint.config, shapes_of(checkpoint))
     assert derived.derived
     numbers = entry.numbers(checkpoint.config)
     for name in sorted({field.name for field in fields(entry)} - OWN):
@@ -125,7 +127,7 @@ def test_experts_published_transposed_that_transformers_writes_upright(tmp_path)
 def test_without_tensors_what_transformers_would_write_is_derived(tmp_path):
     folder = build("dots1", tmp_path / "x")
     checkpoint = Checkpoint(folder)
-    assert derive(checkpoint.config) == derive(checkpoint.config, checkpoint.shapes())
+    assert derive(checkpoint.config) == derive(checkpoint.config, shapes_of(checkpoint))
 
 
 def test_a_key_that_config_json_lacks_is_named(tmp_path):
@@ -142,7 +144,7 @@ def test_a_layers_tensors_are_known_by_transformers_names(tmp_path):
     layers = skeleton(configuration("kimi_linear"), torch.float32).layers
     assert len(layers) == architecture.layers
     for index, layer in enumerate(layers):
-        found = architecture.beside_experts(index, checkpoint.logical)
+        found = beside_experts(architecture, index, checkpoint.logical)
         own = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
         if index in architecture.moe_layers:
             routed = {f"mlp.{name}" for name in ("experts.gate_up_proj", "experts.down_proj")}
@@ -152,7 +154,7 @@ def test_a_layers_tensors_are_known_by_transformers_names(tmp_path):
         for name, stored in found.items():
             shapes = [checkpoint.shape(part) for part in stored]
             assert (sum(shape[0] for shape in shapes), *shapes[0][1:]) == own[name]
-    assert any(len(stored) == 3 for stored in architecture.beside_experts(0, checkpoint.logical).values())
+    assert any(len(stored) == 3 for stored in beside_experts(architecture, 0, checkpoint.logical).values())
 
 
 def test_multi_token_layers_are_known_by_their_names(tmp_path):
