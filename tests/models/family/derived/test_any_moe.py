@@ -7,7 +7,6 @@ import torch
 from ream.compress.decide import group_layer
 from ream.compress.one_shot import collect
 from ream.compress.statistics_file import read_sums
-from ream.errors import UserError
 from ream.models.family.derived.proof import prove
 from ream.models.family.derived.weightless import parsed, whole_class
 from ream.models.storage.checkpoint import Checkpoint
@@ -83,28 +82,8 @@ def test_derived_proved_pruned_and_loaded_again(tiny, model_type, tmp_path):
     assert all(before.raw(name) == after.raw(name) for name in untouched)
 
 
-# What `Decoder` does not do yet: read tensors that have other names or are joined on loading, or number its blocks.
-NAMES = "the decoder reads a layer's tensors by their names on disk; see layer_names.beside_experts"
-WAITING = dict.fromkeys(
-    (
-        "axk1", "axk2", "bailing_hybrid", "flint", "glm5_next", "hy_v3", "hy_v4", "kimi_linear", "kolibri1", "laguna",
-        "mimo_v2_flash", "minimax_m3_vl", "mistral_large4",
-    ),
-    NAMES,
-)  # fmt: skip
-WAITING |= {
-    "step3p7": "a block's constructor wants the index of its layer",
-    "minimax": "lightning attention is changed by padding to the right, and the walk gives no mask",
-}
-
-
 def walked(model_type):
-    marks = [] if model_type in UNLIKE else [pytest.mark.slow]
-    if model_type in WAITING:
-        marks.append(
-            pytest.mark.xfail(reason=WAITING[model_type], raises=(UserError, TypeError, AssertionError), strict=True)
-        )
-    return pytest.param(model_type, marks=marks)
+    return pytest.param(model_type, marks=() if model_type in UNLIKE else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("model_type", [walked(model_type) for model_type in TYPES])

@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from ream.compress.sequential import compress_sequentially
-from ream.errors import UserError
 from ream.params import load_params
 from ream.recipe.load import load_model
 from ream.recipe.output import write_checkpoint
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models.any_moe import EXPERTS, TYPES, VOCABULARY, build
-from tests.models.family.derived.test_any_moe import KEPT, WAITING, own, sliced
+from tests.models.family.derived.test_any_moe import KEPT, own, sliced
 from tests.models.storage.test_checkpoint import refused
 from tests.tiny import ROOT
 
@@ -24,15 +23,9 @@ HEADLESS = ("mistral4",)  # transformers has it as the text part of a wrapper al
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
 
 
-def marked(types, waiting=()):
+def marked(types):
     """Parameters, all but UNLIKE slow."""
-    parameters = []
-    for name in types:
-        marks = [] if name in UNLIKE else [pytest.mark.slow]
-        if name in waiting:
-            marks.append(pytest.mark.xfail(reason=waiting[name], raises=(UserError, TypeError), strict=True))
-        parameters.append(pytest.param(name, marks=marks))
-    return parameters
+    return [pytest.param(name, marks=[] if name in UNLIKE else [pytest.mark.slow]) for name in types]
 
 
 @torch.no_grad()
@@ -93,10 +86,7 @@ def test_a_text_part_without_a_head_is_not_evaluated(tmp_path):
     refused(lambda: load_model(*run), "no language model for model_type 'mistral4'", "wrapper")
 
 
-UNREAD = {name: reason for name, reason in WAITING.items() if name != "minimax"}  # whose walk runs, on other numbers
-
-
-@pytest.mark.parametrize("model_type", marked(TYPES, UNREAD))
+@pytest.mark.parametrize("model_type", marked(TYPES))
 def test_sequential(model_type, tmp_path):
     folder = build(model_type, tmp_path / "original")
     checkpoint, architecture = opened(folder)
