@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ream.commands.drawing import draw_text
 from ream.commands.ending import GOES_ON
 from ream.commands.options import (
     Device,
@@ -144,6 +143,7 @@ def _run(
     ranks: "Ranks | None",
 ) -> None:
     """Run all stages of a cell and write the checkpoint."""
+    from ream.commands.drawing import draw_text
     from ream.commands.estimate import check_run
     from ream.commands.resume import begin
     from ream.compress.rarely_routed import recipe_remark

@@ -469,7 +469,7 @@ def test_inspect_an_unknown_family(ream, model, tmp_path):
     folder = tiny.damaged(model, tmp_path / "new")
     tiny.rewrite_config(folder, lambda config: config | {"model_type": "novel_moe", "router_group_count": 4})
     code, out, err = ream("inspect", folder)
-    one_line((code, out, err), "novel_moe", "without an entry", "ream/models/family/families.py")
+    one_line((code, out, err), "novel_moe", "has no entry", "ream/models/family/families.py")
     for found in (
         "novel_moe", "config: num_experts", "config: router_group_count", "config: num_experts_per_tok",
         "tensors: model.layers.{n}.mlp.experts.{n}.up_proj.weight", "tensors: model.layers.{n}.mlp.gate.weight",

@@ -228,19 +228,3 @@ def test_any_first_part_of_the_probes_is_a_fair_sample():
 
 def test_probes_are_all_tokens_when_there_are_fewer():
     assert sorted(probe_positions(7, 50, seed=0).tolist()) == list(range(7))
-
-
-@pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
-@pytest.mark.parametrize("padded", [False, True])
-def test_without_the_dense_pass_routed_sums_are_those_of_loops_and_outputs_are_not_known(rng, router, padded):
-    layer = random_layer(rng, never=(1,), **router)
-    mask = torch.from_numpy(rng.permutation(17) < 11) if padded else None
-    statistics = LayerStatistics(layer.experts, silu_unit, dense=False)
-    statistics.update(layer.x, layer.routing, mask)
-    given = layer.reference_inputs() | ({"mask": mask.tolist()} if padded else {})
-    expected = reference_sums(reference.statistics(**given)).arrays()
-    for name, value in statistics.result().arrays().items():
-        if name in ("output_sum", "gated_output_sum"):
-            assert np.isnan(value).all()
-        else:
-            np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
