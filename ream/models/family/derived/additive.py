@@ -35,12 +35,16 @@ def is_additive(model: Parsed, place: Place, experts: int) -> bool:
     given_values(layer, stacks, experts)
     _give_buffers(text, model.text)
     stacks.forward = lambda *given, **named: torch.tanh([*given, *named.values()][0])
-    for before in layers[: place.layer]:
-        before.forward = _passed_on
-    try:
-        whole, given = _run(text, layer, block, model.text.hidden_size, silent=False)
-        rest, _ = _run(text, layer, block, model.text.hidden_size, silent=True)
-    except PROBED:
+    for passed_on in (_passed_on, _passed_on_with_indices):
+        for before in layers[: place.layer]:
+            before.forward = passed_on
+        try:
+            whole, given = _run(text, layer, block, model.text.hidden_size, silent=False)
+            rest, _ = _run(text, layer, block, model.text.hidden_size, silent=True)
+            break
+        except PROBED:
+            continue
+    else:
         return False
     if whole.shape != rest.shape or given.numel() != whole.numel():
         return False
@@ -86,6 +90,12 @@ def _first(output: Any) -> Tensor:
 def _passed_on(hidden_states: Tensor, *positional: object, **named: object) -> Tensor:
     """The forward of a layer that is not run."""
     return hidden_states
+
+
+def _passed_on_with_indices(hidden_states: Tensor, *positional: object, **named: object) -> tuple[Tensor, Tensor]:
+    """The same of a layer that hands on which tokens sparse attention selects: all."""
+    rows, tokens = hidden_states.shape[:2]
+    return hidden_states, torch.arange(tokens).expand(rows, tokens, -1)
 
 
 def _give_buffers(text: Any, config: Any) -> None:
