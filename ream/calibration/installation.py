@@ -27,7 +27,7 @@ DOCUMENTED_PACKAGES = (
 )
 # Packages whose descriptions are left out: ream itself, and what only its tests need, so that the text does not change
 # with the tools of the tests.
-UNDOCUMENTED = {"ream", "compressed-tensors", "loguru"}
+UNDOCUMENTED = {"ream", "compressed-tensors", "hypothesis", "loguru"}
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
 # Modules of the encodings package that are tables of 256 characters: bytes, not code.
 TABLE = re.compile(r"encodings[/\\](cp|iso|mac|koi|ptcp|tis|hp_roman|kz)")

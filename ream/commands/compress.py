@@ -143,6 +143,7 @@ def _run(
     ranks: "Ranks | None",
 ) -> None:
     """Run all stages of a cell and write the checkpoint."""
+    from ream.commands.drawing import draw_text
     from ream.commands.estimate import check_run
     from ream.commands.resume import begin
     from ream.compress.rarely_routed import recipe_remark
@@ -162,7 +163,7 @@ def _run(
     say(check_run(params, original, *cell, out, workspace.root, warn))
     for remark in remarks(original.checkpoint, params.model.trust_remote_code, "--set model.trust_remote_code=true"):
         warn(remark)
-    _draw_text(params, workspace, cell, say)
+    draw_text(params, workspace, cell.mix, cell.method, say)
     begin(workspace, settings)
     if ranks is not None:
         ranks.meet(PREPARED, True)
@@ -196,22 +197,6 @@ def _options(params: "Params", cell: Cell, ranks: "Ranks | None") -> StageOption
         code=code_of(params, cell.method),
         ranks=ranks,
     )
-
-
-def _draw_text(params: "Params", workspace: Workspace, cell: Cell, say: Callable[[str], None]) -> None:
-    """Draw the calibration sequences of every source of the mix and, for a sequential method, those of the mix."""
-    from ream.params import HubSource
-    from ream.stages import calibration, mixture
-
-    for source in sources_of(params, cell.mix):
-        resumed = workspace.has_finished_layers() and workspace.calibration(source).exists()
-        if resumed and isinstance(params.sources[source], HubSource):
-            line = f"{source}: the interrupted run's sequences are used again"  # the hub may have changed, or be away
-            say(line)
-        else:
-            say(calibration.run(params, workspace, StageOptions(source=source)))
-    if params.method(cell.method).sequential:
-        say(mixture.run(params, workspace, StageOptions(mix=cell.mix)))
 
 
 def _decide(

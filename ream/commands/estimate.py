@@ -162,10 +162,13 @@ def work_of(
     Raises:
         UserError: a name is unknown, or there is no group size for that number of experts.
     """
+    from ream.calibration.mixing import largest_remainder
     from ream.compress.decide import absorbed_at_most
+    from ream.core.composition import needs_all_outputs
     from ream.estimate.work import Work
 
     composition, ratios = params.method(method).composition(), params.mix(mix)
+    shares = largest_remainder(ratios, params.calibration.sequences)
     merges, bounded = composition.grouping != "pruning", composition.grouping == "pseudo-pruning"
     return Work(
         experts=experts,
@@ -173,7 +176,9 @@ def work_of(
         sequential=composition.sequential,
         merges=merges,
         terms=composition.alignment,
-        sequences=params.calibration.sequences,
+        sequences=params.calibration.sequences if composition.sequential else max(shares.values()),
+        total=params.calibration.sequences,
+        dense=needs_all_outputs(composition.similarity),
         tokens=params.calibration.tokens,
         passes=1 if composition.sequential else sum(ratio > 0 for ratio in ratios.values()),
         probes=params.statistics.probes,

@@ -19,7 +19,7 @@ GroupSize = Annotated[
 ]
 Sequences = Annotated[
     int | None,
-    typer.Option(help="Sequences from each source; for sequential methods, in total [default: from the params file]."),
+    typer.Option(help="Calibration sequences, of all sources of the mix together [default: from the params file]."),
 ]
 Tokens = Annotated[int | None, typer.Option(help="Tokens per sequence [default: from the params file].")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: from the params file].")]

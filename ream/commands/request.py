@@ -32,7 +32,7 @@ class Request:
         mix: ratios ``a=0.3,b=0.7`` or the name of a mix.
         calibration: Parquet file of own tokens.
         group_size: C, the most experts that a centroid absorbs.
-        sequences: sequences of every source.
+        sequences: of the mix together; a sequential method draws as many from every source and takes its mix from them.
         tokens: tokens of a sequence.
         device: where to compute.
         keep_shards: whether shards of a hub model stay in the hub's cache.

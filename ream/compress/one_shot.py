@@ -33,6 +33,7 @@ def collect_all(
     sources: Sequence[tuple[Batches, Probes, WalkState]],
     progress: Progress,
     shares: "Sequence[Share] | None" = None,
+    dense: bool = True,
 ) -> None:
     """Walk the original model once and leave each MoE layer's Sums and probe inputs in each source's state folder.
 
@@ -41,10 +42,11 @@ def collect_all(
         sources: for each calibration source its tokens, its probes, and the state that takes the results.
         progress: told of every micro-batch that has gone through a layer.
         shares: where this process is one of several ranks, how each source's totals are put together from all ranks.
+        dense: compute all experts on all tokens; see `LayerStatistics`.
     """
     source_shares: Sequence[Share | None] = shares or [None] * len(sources)
     passes = [
-        Pass(data, state, StatisticsCollector(data, probes, state, progress, share))
+        Pass(data, state, StatisticsCollector(data, probes, state, progress, share, dense))
         for (data, probes, state), share in zip(sources, source_shares, strict=True)
     ]
     walk(decoder, passes, progress)
@@ -60,6 +62,7 @@ class StatisticsCollector:
         state: of its walk.
         progress: told of every micro-batch.
         share: how the totals of all ranks are put together; None for a single process.
+        dense: compute all experts on all tokens; see `LayerStatistics`.
     """
 
     data: Batches
@@ -67,11 +70,12 @@ class StatisticsCollector:
     state: WalkState
     progress: Progress
     share: "Share | None" = None
+    dense: bool = True
 
     def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
         """Take all tokens through a layer; returns its Sums and probe inputs by name."""
         known = None if self.share is None else self.share.known(visit.index)
-        totals = LayerTotals(visit.block, self.probes)
+        totals = LayerTotals(visit.block, self.probes, dense=self.dense)
         device = visit.layer.device
         with WriteBack(device) as write_back, torch.no_grad():
             for part, (entering,) in prefetched(device, self.state.parts(self.data), visit.entering):

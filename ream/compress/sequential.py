@@ -20,7 +20,7 @@ from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, sums_of
 from ream.core.alignment import align_groups
-from ream.core.composition import Composition
+from ream.core.composition import Composition, needs_all_outputs
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.errors import UserError
 from ream.machine.available import free_threads
@@ -172,7 +172,8 @@ class SequentialCompressor:
         The original's stream, if any, goes through the whole original layer here. ``statistics`` is False where the
         totals are not needed; then None is returned.
         """
-        totals = LayerTotals(visit.block, self.probes, "softmax" if self.composition.scores == "softmax" else None)
+        scores, dense = self.composition.scores, needs_all_outputs(self.composition.similarity)
+        totals = LayerTotals(visit.block, self.probes, "softmax" if scores == "softmax" else None, dense)
         layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
         rows = len(self.walked.ids)
         pieces = (piece for part in self.state.parts(self.walked) for piece in split_at(part, self.sequences, rows))

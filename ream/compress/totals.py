@@ -14,16 +14,17 @@ from ream.walk.probes import Probes
 class LayerTotals:
     """Accumulates a layer's Sums and probe inputs, micro-batch by micro-batch."""
 
-    def __init__(self, block: MoEBlock, probes: Probes, scores: str | None = None) -> None:
+    def __init__(self, block: MoEBlock, probes: Probes, scores: str | None = None, dense: bool = True) -> None:
         """Start with nothing.
 
         Args:
             block: the original MoE block.
             probes: probe tokens of the walk.
             scores: "softmax" to measure a softmax of the logits instead of the router's own scores.
+            dense: compute all experts on all tokens; see `LayerStatistics`.
         """
         self.block, self.probes, self.scores = block, probes, scores
-        self.statistics = LayerStatistics(block.experts, block.unit)
+        self.statistics = LayerStatistics(block.experts, block.unit, dense)
 
     def update(self, part: slice, x: Tensor, counted: Tensor) -> None:
         """Add a micro-batch.

@@ -1,5 +1,6 @@
 """A method as a composition of named parts (docs/method.md, "Methods as compositions")."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,3 +56,14 @@ class Composition:
     scores: ScoresKind = "router"
     centroid_counts: bool = False
     refit: RefitOptions | None = None
+
+
+def needs_all_outputs(similarity: Iterable[SimilarityKind]) -> bool:
+    """Whether a method needs the outputs of all experts on all tokens, not only of those that tokens are routed to.
+
+    Counts, norms of routed outputs and gate logits are enough for pruning, and for merging by gate logits.
+
+    Args:
+        similarity: terms of the similarity between experts; none for pruning.
+    """
+    return any(kind != "gate-logits" for kind in similarity)

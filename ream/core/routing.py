@@ -43,4 +43,19 @@ def sigmoid_scores(logits: Float[Tensor, "T N"]) -> Float[Tensor, "T N"]:
     return torch.sigmoid(logits.float())
 
 
-SCORES: dict[str, Callable[[Tensor], Tensor]] = {"softmax": softmax_scores, "sigmoid": sigmoid_scores}
+def sqrt_softplus_scores(logits: Float[Tensor, "T N"]) -> Float[Tensor, "T N"]:
+    """The square root of softplus(z) in float32, for DeepSeek-V4."""
+    return torch.nn.functional.softplus(logits.float()).sqrt()
+
+
+def given_scores(logits: Float[Tensor, "T N"]) -> Float[Tensor, "T N"]:
+    """z in float32, for routers that give probabilities in the place of logits."""
+    return logits.float()
+
+
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": softmax_scores,
+    "sigmoid": sigmoid_scores,
+    "sqrt-softplus": sqrt_softplus_scores,
+    "given": given_scores,
+}

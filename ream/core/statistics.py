@@ -1,4 +1,6 @@
-"""One dense pass over the experts of a layer, as sums over tokens (docs/method.md, "Statistics").
+"""The statistics of a layer, as sums over tokens (docs/method.md, "Statistics"), in one dense pass over its experts.
+
+Methods that need no mean outputs of experts do without the dense pass (`ream.core.routed_norms`).
 
 W_down is linear, so sum E_j(x) = W_down · sum h_j(x) (plus the number of tokens times the bias, where there is one).
 An expert's outputs are therefore computed only for the tokens that are routed to it, since their norms are needed. For
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from ream.core.experts import BlockActivations, ExpertStack, GatedUnit, parts
 from ream.core.pairs import RoutedPairs, routed_pairs
+from ream.core.routed_norms import routed_norms
 from ream.core.routing import Routing, softmax_scores
 from ream.core.sums import Sums
 
@@ -64,14 +67,16 @@ class LayerStatistics:
     float64. One batched product computes many experts, and the host waits for the device once a micro-batch.
     """
 
-    def __init__(self, experts: ExpertStack, unit: GatedUnit) -> None:
+    def __init__(self, experts: ExpertStack, unit: GatedUnit, dense: bool = True) -> None:
         """Start with all sums at 0.
 
         Args:
             experts: weights of the N experts.
             unit: gated unit of their neurons.
+            dense: compute all experts on all tokens. Otherwise only those that tokens are routed to are computed, and
+                the sums of outputs are NaN, so that nothing can take them for measured.
         """
-        self.experts, self.activations = experts, BlockActivations(unit)
+        self.experts, self.activations, self.dense = experts, BlockActivations(unit), dense
         count, _, width = experts.down.shape
         device = experts.down.device
 
@@ -96,14 +101,18 @@ class LayerStatistics:
             mask: True for real tokens; None where all are real.
         """
         blocks = blocks_of(len(x), self.experts.down.shape[2], x.device)
-        pairs = routed_pairs(routing.indices, len(self.experts), blocks.tokens, mask)
+        tile = blocks.tokens if self.dense else max(1, len(x))
+        pairs = routed_pairs(routing.indices, len(self.experts), tile, mask)
         if not pairs.tokens:
             return
         weights = routing.weights.reshape(-1)[pairs.flat]
         logits, scores = routing.logits, routing.scores
         if pairs.kept is not None:
             x, logits, scores = x[pairs.kept], logits[pairs.kept], scores[pairs.kept]
-        norms = self._dense(x, scores, pairs, blocks)
+        if self.dense:
+            norms = self._dense(x, scores, pairs, blocks)
+        else:
+            norms = routed_norms(x, pairs, self.experts, self.activations.unit)
         released = softmax_scores(logits)[pairs.token, pairs.expert].square()
         self.tokens += pairs.tokens
         self.count += pairs.count
@@ -187,6 +196,8 @@ class LayerStatistics:
     def _outputs(self, expert: int) -> Float[Tensor, "2 H"]:
         """Sums of E_j and of p_j E_j for one expert, so that one down projection at a time is in float64."""
         weights = self.experts[expert]
+        if not self.dense:
+            return torch.full((2, len(weights.down)), torch.nan, dtype=torch.float64, device=weights.down.device)
         outputs = self.hidden_sums[expert] @ weights.down.double().T
         if weights.down_bias is not None:
             factors = torch.stack([torch.full_like(self.score_sum[expert], self.tokens), self.score_sum[expert]])

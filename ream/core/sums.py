@@ -17,8 +17,8 @@ class Sums:
         norm_sum: 1[j in T(x)] ‖E_j(x)‖ (EAN).
         weighted_norm_sum: 1[j in T(x)] g_j(x) ‖E_j(x)‖ (REAP, Eq. 3).
         released_norm_sum: 1[j in T(x)] softmax(z)_j² ‖E_j(x)‖, as the released REAM code sums.
-        output_sum: E_j(x) over all tokens (Eq. 4).
-        gated_output_sum: p_j(x) E_j(x) over all tokens (Eq. 8).
+        output_sum: E_j(x) over all tokens (Eq. 4); NaN where it was not measured, because the method does not need it.
+        gated_output_sum: p_j(x) E_j(x) over all tokens (Eq. 8); likewise.
         logit_gram: z(x) z(x)^T (Eq. 5).
     """
 

@@ -22,7 +22,8 @@ class Flops:
 
     Attributes:
         layers: the forward pass of attention, shared experts and dense layers.
-        dense: the pass of all tokens over all experts, for the statistics.
+        statistics: the pass of all tokens over all experts or, where a method needs no more, over those that they are
+            routed to.
         routed: the forward pass of the router and of the experts that tokens are routed to.
         probes: neuron activations of the probe tokens.
         double: cost matrices of the alignment and sums of the statistics, in float64.
@@ -32,7 +33,7 @@ class Flops:
     """
 
     layers: float
-    dense: float
+    statistics: float
     routed: float
     probes: float
     double: float
@@ -43,7 +44,7 @@ class Flops:
     @property
     def compute(self) -> float:
         """Operations in the dtype of the computation."""
-        return self.layers + self.dense + self.routed + self.probes + self.refit
+        return self.layers + self.statistics + self.routed + self.probes + self.refit
 
     @property
     def total(self) -> float:
@@ -66,7 +67,8 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     weights = sum(layer.other.weights + layer.shared.weights for layer in parts.layers)
     attention = sum(attention_flops(numbers, index, work.tokens) for index in range(architecture.depth))
     neurons = 4.0 * hidden * width + (2.0 * hidden if family.scales_inputs else 0.0)
-    dense = experts * (neurons + 4.0 * width) + architecture.top_k * 2.0 * hidden * width
+    outputs = architecture.top_k * 2.0 * hidden * width
+    measured = (experts * (neurons + 4.0 * width) if work.dense else architecture.top_k * neurons) + outputs
     active = routed_again if family.dense else architecture.top_k
     routed = active * 6.0 * hidden * width + 2.0 * hidden * (experts + routed_again)
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
@@ -79,10 +81,10 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         + fit_flops(architecture, work)
         + choice_flops(architecture, work)
     )
-    sums = 2.0 * experts**2 * tokens + 4.0 * experts * hidden * width * work.passes
+    sums = 2.0 * experts**2 * tokens + (4.0 * experts * hidden * width * work.passes if work.dense else 0.0)
     return Flops(
         layers=tokens * work.streams * (2.0 * weights + attention),
-        dense=len(moe) * tokens * dense,
+        statistics=len(moe) * tokens * measured,
         routed=len(moe) * tokens * routed,
         probes=2.0 * pairs * probes * neurons,
         double=len(moe) * sums + 2.0 * pairs * features * width**2,

@@ -125,7 +125,9 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         "disk, while running": f"{_gb(needs.disk)} in addition to the original",
         "arithmetic": f"{_tera(flops.total)} in total",
         "  attention, dense layers": _tera(flops.layers),
-        "  experts, all tokens": f"{_tera(flops.dense)}, for the statistics",
+        "  experts, all tokens"
+        if estimated.work.dense
+        else "  experts, measured": f"{_tera(flops.statistics)}, for the statistics",
         "  experts, routed tokens": _tera(flops.routed),
         "  alignment": f"{_tera(flops.probes)} on probe tokens, {_tera(flops.double)} in float64",
         "  assignment": f"{flops.assignment:.2g} steps",

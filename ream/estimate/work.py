@@ -17,7 +17,7 @@ class Work:
         sequential: whether each layer is compressed on the hidden states that the compressed layers before it produce.
         merges: whether absorbed experts are merged; otherwise they are removed.
         terms: of the alignment's cost: ``activations``, ``weights``.
-        sequences: calibration sequences of a pass over the model.
+        sequences: calibration sequences of a pass over the model, the longest if they differ.
         tokens: of each sequence.
         passes: one for each source of a one-shot method; they go through the model together.
         probes: S, probe tokens of the alignment and the similarities.
@@ -30,6 +30,8 @@ class Work:
         sweeps: of the refit, at most.
         iterations: of the fit of all projections after the refit, at most; 0 without one.
         chooses: whether neurons are chosen instead of averaged.
+        total: calibration sequences of all passes together; None where every pass has ``sequences``.
+        dense: whether all experts are computed on all tokens for the statistics.
     """
 
     experts: int
@@ -50,6 +52,8 @@ class Work:
     sweeps: int = 0
     iterations: int = 0
     chooses: bool = False
+    total: int | None = None
+    dense: bool = True
 
     @property
     def streams(self) -> int:
@@ -64,7 +68,7 @@ class Work:
     @property
     def all_tokens(self) -> int:
         """Tokens that go through the model, over all passes."""
-        return self.passes * self.pass_tokens
+        return (self.passes * self.sequences if self.total is None else self.total) * self.tokens
 
     @property
     def pass_tokens(self) -> int:

@@ -7,6 +7,7 @@ layer's output is the residual, attention runs once, and the block's input is at
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,15 +22,15 @@ from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.complete import check_against
 from ream.models.family.expert_tensors import pack
+from ream.models.family.layer_names import beside_experts
 from ream.models.family.modelling import explained, model_config, set_experts
-from ream.models.family.names import UNNEEDED
 from ream.models.family.needed import skeleton
 from ream.models.layer_arguments import LayerArguments
 from ream.models.loaded_layer import Catcher, LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
-from ream.models.weightless import check_embedding, give_buffers, give_tensors
+from ream.models.weightless import check_embedding, give_buffers, give_others, give_tensors
 
 
 class Decoder:
@@ -66,9 +67,8 @@ class Decoder:
         Raises:
             UserError: see `check_complete`.
         """
-        self.checkpoint, self.architecture = checkpoint, architecture
+        self.checkpoint, self.architecture, family = checkpoint, architecture, architecture.family
         self.device, self.dtype = device, dtype
-        family = architecture.family
         self.config: Any = model_config(checkpoint, family, trust_remote_code, architecture.multi_token)
         self.unit = unit_of(family.unit, family.numbers(checkpoint.config))
         with explained(checkpoint.folder / "config.json"):
@@ -77,6 +77,7 @@ class Decoder:
         self.text: Any = self.skeleton.get_submodule(family.decoder)
         self._norm: nn.Module = getattr(self.text, family.norm)
         give_buffers(self.text, self.config, device)
+        give_others(self.skeleton, {own: checkpoint.read(name) for name, own in family.outside.items()}, device)
         check_embedding(self.text)
         # Parts of the names of tensors that the model keeps in float32, whatever dtype it computes in.
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
@@ -104,13 +105,12 @@ class Decoder:
 
     def _probe(self) -> Tensor:
         """[1, 2, H] numbers by lot, in the place of embedded tokens."""
-        lots = torch.randn(1, 2, self.architecture.hidden, generator=torch.Generator().manual_seed(0))
-        return lots.to(self.dtype)
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, 2, self.architecture.hidden, generator=generator).to(self.dtype)
 
     def _entering(self, embedded: Tensor) -> Tensor:
         """What the model makes of embedded tokens [n, L, H] before its first layer, on the host."""
-        rows = [self._arguments.catch(row[None].to(self.device)).stream.to("cpu") for row in embedded]
-        return torch.cat(rows)
+        return torch.cat([self._arguments.catch(row[None].to(self.device)).stream.to("cpu") for row in embedded])
 
     @contextmanager
     def layer(self, index: int) -> Iterator[LoadedLayer]:
@@ -153,8 +153,10 @@ class Decoder:
         weights = weights or OriginalWeights(self.checkpoint, self.architecture, index)
         family, config = self.architecture.family, copy.deepcopy(self.config)
         set_experts(config, family, len(weights))
+        kind = self._block_types[index]
+        numbered = [index] if "layer_idx" in inspect.signature(kind).parameters else []
         with torch.device("meta"):
-            module = self._block_types[index](config).to(self.dtype).eval()
+            module = kind(config, *numbered).to(self.dtype).eval()
         give_tensors(module, dict(self._block_tensors(index, weights)))
         return MoEBlock(module, family, self.unit)
 
@@ -202,25 +204,23 @@ class Decoder:
 
     def _layer_tensors(self, index: int) -> Iterable[tuple[str, Tensor]]:
         """Names within the layer and tensors of all that it has beside its MoE block, on the device."""
-        architecture = self.architecture
-        prefix = architecture.layer_prefix(index)
-        block = architecture.block_prefix(index) if index in architecture.moe_layers else None
-        extra = architecture.family.multi_token if index >= architecture.layers else None
-        for name in self.checkpoint.logical:
-            rest = name[len(prefix) :]
-            if not name.startswith(prefix) or name.endswith(UNNEEDED):
-                continue
-            if (block and name.startswith(block)) or (extra and rest in extra.own):
-                continue
-            yield rest, self._place(self.checkpoint.read(name), name)
+        block = f"{self.architecture.family.block}." if index in self.architecture.moe_layers else None
+        for name, stored in beside_experts(self.architecture, index, self.checkpoint.logical).items():
+            if block is None or not name.startswith(block):
+                yield name, self._joined(stored)
+
+    def _joined(self, stored: tuple[str, ...]) -> Tensor:
+        """A tensor on the device, joined of one or several of the checkpoint."""
+        parts = [self._place(self.checkpoint.read(name), name) for name in stored]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _block_tensors(self, index: int, weights: BlockWeights) -> Iterable[tuple[str, Tensor]]:
         """Names and tensors of a MoE block, in the layout of its module in transformers, on the device."""
-        architecture, prefix = self.architecture, self.architecture.block_prefix(index)
-        family = architecture.family
-        for name in self.checkpoint.logical:
-            if name.startswith(prefix) and name not in architecture.roles:
-                yield name[len(prefix) :], self._place(self.checkpoint.read(name), name)
+        architecture, family = self.architecture, self.architecture.family
+        block = f"{family.block}."
+        for name, stored in beside_experts(architecture, index, self.checkpoint.logical).items():
+            if name.startswith(block):
+                yield name.removeprefix(block), self._joined(stored)
         for router in family.router:
             module_name = family.renamed.get(router.name, router.name)
             yield module_name, self._place(weights.router(router), router.name, router.exact)

@@ -53,7 +53,7 @@ class MoEBlock:
             scores: a name in `SCORES` that replaces the family's scoring of all experts; the selected experts and
                 their weights remain the gate's.
         """
-        logits, weights, indices = ROUTERS[self.family.rule](self.module, x)
+        logits, weights, indices = ROUTERS[self.family.rule](self.module, self.family, x)
         return Routing(logits, SCORES[scores or self.family.scores](logits), indices, weights.float())
 
     def free(self) -> None:

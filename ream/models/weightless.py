@@ -37,6 +37,18 @@ def check_embedding(model: Any) -> None:
         )
 
 
+def give_others(model: Any, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Give a text model what it has beside its layers, embedding and final norm (`Family.outside`).
+
+    Args:
+        model: on the meta device.
+        tensors: by their names in the model.
+        device: where the model computes.
+    """
+    moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+    model.load_state_dict(moved, strict=False, assign=True)
+
+
 def give_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a module without weights its tensors; every one must fit, and none may be missing.
 

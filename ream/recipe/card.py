@@ -26,6 +26,7 @@ def model_card(
     decoded: bool = False,
     dropped: bool = False,
     shard_gb: float | None = None,
+    proof: str | None = None,
 ) -> str:
     """A compressed model's card: a header for the hub, what was done, and the scores where they are known.
 
@@ -37,6 +38,7 @@ def model_card(
         decoded: whether the original is quantised and this model is in bfloat16.
         dropped: whether the original's multi-token layers are left out.
         shard_gb: the shard size that `write_checkpoint` was given.
+        proof: what was proved of a family that was derived (`Proof.lasting`).
     """
     layers = recipe.layers.values()
     environment = Environment(  # Markdown, not HTML: the filters below escape
@@ -57,6 +59,7 @@ def model_card(
         decoded=decoded,
         dropped=dropped,
         shard_gb=shard_gb,
+        proof=proof,
         recipe_file=RECIPE,
         contents_file=CONTENTS,
     )

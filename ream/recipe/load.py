@@ -10,7 +10,7 @@ from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
-from ream.models.family.modelling import model_config, set_experts
+from ream.models.family.modelling import model_config, set_experts, wrapper_config
 from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
@@ -35,22 +35,19 @@ def load_model(
         trust_remote_code: let the model's own configuration code run.
 
     Returns:
-        The text model in evaluation mode (a `PreTrainedModel`).
+        The text model in evaluation mode (a `PreTrainedModel`); of a derived wrapper the whole model, for transformers
+        may have no language model of its text part alone.
 
     Raises:
-        UserError: the original lacks tensors or has others than the modelling code; see `check_complete`.
+        UserError: the original lacks tensors or has others than the modelling code, see `check_complete`; or
+            transformers has no language model for it.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
     from transformers.utils import logging
 
     check_complete(checkpoint, without_multi_token(architecture), trust_remote_code)
-    config = model_config(checkpoint, architecture.family, trust_remote_code)
-    if recipe is not None:
-        set_experts(config, architecture.family, len(next(iter(recipe.layers.values())).groups.kept))
+    model_class, config, tensors = _language_model(checkpoint, architecture, recipe, trust_remote_code)
     typed_logging: Any = logging  # transformers leaves its functions untyped
     typed_logging.disable_progress_bar()
-    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    tensors = text_state_dict(checkpoint, architecture, recipe)
     model, report = model_class.from_pretrained(
         None,
         config=config,
@@ -63,6 +60,31 @@ def load_model(
     _restore_exact(model, architecture, tensors)
     del tensors  # the host needs them no more while the model moves
     return model.to(device).eval()
+
+
+def _language_model(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
+) -> tuple[Any, Any, Mapping[str, Tensor]]:
+    """The class that transformers loads, its configuration, and its tensors by names that it knows."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    family = architecture.family
+    whole = family.derived and family.text is not None
+    config = (wrapper_config if whole else model_config)(checkpoint, family, trust_remote_code)
+    if recipe is not None:
+        numbers = getattr(config, family.text) if whole and family.text else config
+        set_experts(numbers, family, len(next(iter(recipe.layers.values())).groups.kept))
+    if not whole and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            f"{checkpoint.folder}: transformers has no language model for model_type '{config.model_type}', only one "
+            "without a head, so it cannot be evaluated; evaluate a model of the wrapper that it is part of"
+        )
+    tensors = text_state_dict(checkpoint, architecture, recipe, whole)
+    if not whole:
+        return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, tensors
+    from ream.models.family.derived.weightless import whole_class
+
+    return whole_class(config), config, tensors
 
 
 def _check_loaded(report: Mapping[str, Any], where: str) -> None:
@@ -85,12 +107,25 @@ def _check_loaded(report: Mapping[str, Any], where: str) -> None:
 def _restore_exact(model: Any, architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
     """Put back what transformers has rounded of the router tensors that the published code keeps in float32."""
     family = architecture.family
+    whole = family.derived and family.text is not None
+    layers = (
+        _text_model(model, getattr(model.config, family.text)).layers if whole and family.text else model.model.layers
+    )
     for index in architecture.moe_layers:
         if index >= architecture.layers:
             continue
-        block = getattr(model.model.layers[index], family.block)
+        block = layers[index].get_submodule(family.block)
         for router in family.router:
             if router.exact:
                 own = block.state_dict(keep_vars=True)[family.renamed.get(router.name, router.name)]
-                stored = tensors[text_name(family, architecture.tensor_name(index, router))]
+                name = architecture.tensor_name(index, router)
+                stored = tensors[name if whole else text_name(family, name)]
                 own.data = stored.to(device=own.device, dtype=torch.float32)
+
+
+def _text_model(model: Any, config: Any) -> Any:
+    """The text model within a wrapper."""
+    from ream.models.family.derived.weightless import text_class
+
+    kind = text_class(config)
+    return next(module for module in model.modules() if type(module) is kind)

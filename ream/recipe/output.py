@@ -119,10 +119,20 @@ def write_checkpoint(
         (partial / "config.json").write_text(config, encoding="utf-8")
         save_recipe(partial / RECIPE, recipe)
         written[RECIPE] = Written((partial / RECIPE).stat().st_size, file_digest(partial / RECIPE))
-        card = model_card(recipe, checkpoint.parameters, parameters, scores, decoded, dropped, shard_gb)
+        proof = _proof(checkpoint, architecture)
+        card = model_card(recipe, checkpoint.parameters, parameters, scores, decoded, dropped, shard_gb, proof)
         (partial / "README.md").write_text(card, encoding="utf-8")
         _write_contents_and_index(checkpoint, partial, shards, parameters, written)
     return parameters
+
+
+def _proof(checkpoint: Checkpoint, architecture: Architecture) -> str | None:
+    """What was proved of a derived family, for the card; None of a family with an entry."""
+    if not architecture.family.derived:
+        return None
+    from ream.models.family.derived.proof import prove
+
+    return prove(checkpoint, architecture).lasting
 
 
 def _shards(checkpoint: Checkpoint, tensors: dict[str, list[OutputTensor]], shard_gb: float | None) -> Shards:

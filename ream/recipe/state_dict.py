@@ -17,7 +17,9 @@ from ream.recipe.multi_token import multi_token_tensors
 from ream.recipe.output_tensors import output_tensors
 
 
-def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None) -> dict[str, Tensor]:
+def text_state_dict(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, whole: bool = False
+) -> dict[str, Tensor]:
     """The text model's tensors under a recipe, by the names of transformers' text-only model.
 
     Multi-token layers are left out, for transformers' models do not have them, and tensors that no layer needs.
@@ -26,10 +28,12 @@ def text_state_dict(checkpoint: Checkpoint, architecture: Architecture, recipe: 
         checkpoint: the original.
         architecture: of the original.
         recipe: what becomes of the experts; None for the original itself.
+        whole: with the tensors that a wrapper has beside its text model, all by their names on disk.
     """
-    left_out, prefixes = multi_token_tensors(checkpoint, architecture), tuple(architecture.family.text_prefixes)
+    left_out = multi_token_tensors(checkpoint, architecture)
+    prefixes = ("",) if whole else tuple(architecture.family.text_prefixes)
     return {
-        text_name(architecture.family, name): tensor
+        name if whole else text_name(architecture.family, name): tensor
         for name, tensor in _tensors(checkpoint, architecture, recipe)
         if name.startswith(prefixes) and name not in left_out and not name.endswith(UNNEEDED)
     }

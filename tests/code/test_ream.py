@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 LIGHT = ("watch", "inputs", "check", "model", "calibration", "statistics", "saliency", "grouping", "alignment")
 KINDS = tuple(stage for stage in STAGES if stage not in WITHOUT)  # the stages that have a fingerprint
 LAYOUT = "ream.workspace.layout"  # names of artifacts, which change no result; dvc.yaml has them, too
+ASKED = ("ream.workspace.original:asked_facts", "ream.params.reading:load_params")
 COMPARED = {kind: {"calibration", "grouping", "methods", "mixes"} for kind in ("evaluate", "rank", "merge")}
 # What finds code by a string or runs it unseen, which the analysis does not follow.
 UNSEEN = {"import_module", "__import__", "run_module", "run_path", "globals", "__init_subclass__", "__set_name__"}
@@ -91,7 +92,8 @@ def missed(code, kind, ran):
     roots = roots_of(kind)
     cut, whole = code.fingerprint(roots, cuts_of(kind)), code.fingerprint(roots)
     found = {module for module in ran["modules"] if module not in (*cut.modules, LAYOUT)}
-    for codes, units in ((ran["codes"], cut.hashes), (ran["checks"], whole.hashes)):
+    compared = code.fingerprint(ASKED).hashes if kind in COMPARED else {}  # decides whether a recipe is refused
+    for codes, units in ((ran["codes"], {*cut.hashes, *compared}), (ran["checks"], whole.hashes)):
         found |= {name for file, line, name in codes if not unit_at(file, line) & {*units, f"{LAYOUT}.Workspace"}}
     found |= {file for file in ran["files"] if Path(file).relative_to(ROOT).as_posix() not in cut.hashes}
     return found | (set(ran["sections"]) - READ[kind] - COMPARED.get(kind, set()))

@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -468,7 +469,7 @@ def test_inspect_an_unknown_family(ream, model, tmp_path):
     folder = tiny.damaged(model, tmp_path / "new")
     tiny.rewrite_config(folder, lambda config: config | {"model_type": "novel_moe", "router_group_count": 4})
     code, out, err = ream("inspect", folder)
-    one_line((code, out, err), "novel_moe", "without an entry", "ream/models/family/families.py")
+    one_line((code, out, err), "novel_moe", "has no entry", "ream/models/family/families.py")
     for found in (
         "novel_moe", "config: num_experts", "config: router_group_count", "config: num_experts_per_tok",
         "tensors: model.layers.{n}.mlp.experts.{n}.up_proj.weight", "tensors: model.layers.{n}.mlp.gate.weight",
@@ -532,18 +533,36 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
 
     params = tiny.write_params(tmp_path / "p", model)
     tree = yaml.safe_load(params.read_text())
-    tree["exports"] = {"small": {"mix": "balanced", "method": "reap", "experts": 4}}
+    tree["exports"] = {"small": {"mix": "balanced", "method": "ream", "experts": 4}}
     params.write_text(yaml.safe_dump(tree, sort_keys=False))
-    cell = ["--mix", "balanced", "--method", "reap", "--experts", 4]
+    cell = ["--mix", "balanced", "--method", "ream", "--experts", 4]
     for stage in (
-        ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["statistics", "--source", "a"],
-        ["statistics", "--source", "b"], ["saliency", "--mix", "balanced"], ["grouping", *cell], ["alignment", *cell],
-        ["merge", "--export", "small"],
+        ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["mixture", "--mix", "balanced"],
+        ["sequential", *cell], ["merge", "--export", "small"],
     ):  # fmt: skip
         assert ream("stage", *stage, "--params", params)[0] == 0
     assert len(read_corpus(tmp_path / "artifacts/calibration/a.parquet").sequences) == 8
-    assert ream(*compress(model, "out", params, "--method", "reap", "--group-size", 8))[0] == 0
+    assert ream(*compress(model, "out", params, "--method", "ream", "--group-size", 8))[0] == 0
     assert tiny.files(tmp_path / "models" / "small") == tiny.files(tmp_path / "out")
     params.write_text(yaml.safe_dump(tree | {"merge": {"shard_gb": 1}}, sort_keys=False))
     assert ream("stage", "merge", "--export", "small", "--params", params)[0] == 0
     assert [path.name for path in (tmp_path / "models" / "small").glob("model*")] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("method", ["frequency", "ean", "reap"])
+def test_pruning_needs_no_dense_pass_and_each_sources_share_alone(ream, model, tmp_path, method):
+    """`ream compress` of 16 sequences by a mix of halves keeps the experts of the graph's 8 of each source."""
+    params = tiny.write_params(tmp_path / "p", model)
+    cell = ["--mix", "balanced", "--method", method, "--experts", 4]
+    for stage in (
+        ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["statistics", "--source", "a"],
+        ["statistics", "--source", "b"], ["saliency", "--mix", "balanced"], ["grouping", *cell], ["alignment", *cell],
+    ):  # fmt: skip
+        assert ream("stage", *stage, "--params", params)[0] == 0
+    assert ream(*compress(model, "out", params, "--method", method, "--sequences", 16))[0] == 0
+    ours = load_recipe(tmp_path / "out" / RECIPE)
+    graphs = load_recipe(tmp_path / f"artifacts/recipes/balanced/{method}/4.safetensors")
+    assert ours.facts["tokens"] == graphs.facts["tokens"]
+    for index, layer in graphs.layers.items():
+        np.testing.assert_array_equal(ours.layers[index].groups.kept, layer.groups.kept)
+        np.testing.assert_allclose(ours.layers[index].saliency, layer.saliency, rtol=1e-5)

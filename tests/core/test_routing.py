@@ -11,6 +11,9 @@ def test_scores_by_hand():
     logits = torch.tensor([[0.0, 3.0]]).where(torch.tensor([[True, False]]), torch.log(torch.tensor(3.0)))
     torch.testing.assert_close(softmax_scores(logits), torch.tensor([[0.25, 0.75]]))
     torch.testing.assert_close(sigmoid_scores(logits), torch.tensor([[0.5, 0.75]]))
+    # sqrt(ln(1 + e^z)) = (sqrt(ln 2), sqrt(ln 4)).
+    torch.testing.assert_close(SCORES["sqrt-softplus"](logits), torch.tensor([[0.8325546, 1.1774100]]))
+    assert SCORES["given"](logits) is logits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

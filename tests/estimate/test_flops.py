@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ream.compress.one_shot import collect
+from ream.compress.one_shot import collect_all
 from ream.compress.sequential import compress_sequentially
+from ream.core.composition import needs_all_outputs
 from ream.estimate import refit_cost
 from ream.estimate.flops import attention_flops, flops_of
 from ream.estimate.work import Work
@@ -53,6 +54,7 @@ def work(method, **changes):
         "batch_tokens": 2 * LENGTH, "hidden_memory": 8e9, "device": torch.device("cpu"), "dtype": torch.float32,
         "refit": method.refit and method.refit.target, "sweeps": method.refit.sweeps if method.refit else 0,
         "iterations": method.refit.iterations if method.refit else 0, "chooses": method.merging == "neurons",
+        "dense": needs_all_outputs(method.similarity),
     }  # fmt: skip
     return Work(**values | changes)
 
@@ -66,7 +68,7 @@ def counted(folder, tmp_path, method):
         if method.sequential:
             compress_sequentially(decoder, data, probes, method, KEPT, 8, state, Quiet(), {})
         else:
-            collect(decoder, data, probes, state, Quiet())
+            collect_all(decoder, [(data, probes, state)], Quiet(), dense=needs_all_outputs(method.similarity))
     numbers = architecture.family.numbers(checkpoint.config)
     return counter.get_total_flops(), flops_of(inventory(checkpoint, architecture), architecture, numbers, work(method))
 
@@ -144,7 +146,7 @@ def test_parts_by_hand(tmp_path):
     flops = flops_of(parts, architecture, numbers, work(METHODS["ream"]))
     attention = 2 * (16 * 16 + 2 * 16 * 8 + 16 * 16) + 2 * LENGTH * 2 * (8 + 8)
     assert flops.layers == tokens * (3 * attention + 2 * (3 * 16 * 12))
-    assert flops.dense == 2 * tokens * (8 * (4 * 16 * 8 + 4 * 8) + 2 * 2 * 16 * 8)
+    assert flops.statistics == 2 * tokens * (8 * (4 * 16 * 8 + 4 * 8) + 2 * 2 * 16 * 8)
     assert flops.routed == 2 * tokens * (2 * 6 * 16 * 8 + 2 * 16 * (8 + KEPT))
     assert flops.probes == 2 * 4 * 2 * PROBES * 4 * 16 * 8  # 4 pairs in each of 2 layers, both experts of a pair
     costs = 2 * 4 * 2 * (PROBES + 3 * 16) * 8**2
@@ -152,6 +154,7 @@ def test_parts_by_hand(tmp_path):
     assert flops.assignment == 2 * 4 * 8**3
     pruned = flops_of(parts, architecture, numbers, work(METHODS["reap"], passes=3))
     assert (pruned.probes, pruned.assignment, pruned.layers) == (0, 0, 3 * flops.layers)
+    assert pruned.statistics == 2 * 3 * tokens * 2 * (4 * 16 * 8 + 2 * 16 * 8), "of k experts alone"
 
 
 def test_linear_attention_by_config():

@@ -97,7 +97,8 @@ def test_work_of_params(tmp_path):
     assert (sequential.passes, sequential.sequences, sequential.tokens, sequential.batch) == (1, 8, 24, 72)
     assert (sequential.group_size, sequential.terms) == (8, ("activations", "weights"))
     pruned = work_of(params, "balanced", "reap", 4, cpu, torch.float32)
-    assert (pruned.passes, pruned.merges, pruned.terms, pruned.all_tokens) == (2, False, (), 2 * 8 * 24)
+    assert (pruned.passes, pruned.merges, pruned.terms, pruned.all_tokens) == (2, False, (), 8 * 24)
+    assert (pruned.sequences, pruned.dense, sequential.dense) == (4, False, True)
     assert work_of(params, "balanced", "hc-smoe", 4, cpu, torch.float32).group_size is None
     assert (sequential.refit, sequential.chooses, sequential.streams) == (None, False, 1)
     refitted = work_of(params, "balanced", "reap-refit", 4, cpu, torch.float32)
@@ -217,7 +218,9 @@ def test_a_time_is_the_arithmetic_at_the_measured_rates(tmp_path):
     found = announced(checkpoint, architecture)
     flops = found.flops
     assert found.seconds(Rates(1e6, 1e5, 1e4)) == pytest.approx(
-        (flops.layers + flops.dense + flops.routed + flops.probes) / 1e6 + flops.double / 1e5 + flops.assignment / 1e4
+        (flops.layers + flops.statistics + flops.routed + flops.probes) / 1e6
+        + flops.double / 1e5
+        + flops.assignment / 1e4
     )
     shown = rows(found, Rates(2e12, 1e12, 1e9))
     assert "2,000 GFLOP/s of float32 and 1,000 of float64" in shown["time"]

@@ -34,7 +34,10 @@ def test_chat_templates_that_cannot_be_used(case, tokenizer, monkeypatch):
     monkeypatch.setattr(settings, "CHAT_SECONDS", 0.5)
     template, words = TEMPLATES[case]
     monkeypatch.setattr(tokenizer, "chat_template", template, raising=False)
-    with pytest.raises(UserError, match=f"^the chat template of the model's tokenizer {words}.*fetch it again$"):
+    with pytest.raises(
+        UserError,
+        match=f"^the chat template of the model's tokenizer {words}.*remove gsm8k from the suite's chat_template$",
+    ):
         settings.check_chat(tokenizer, ["gsm8k"])
     settings.check_chat(tokenizer, [])
 

@@ -75,6 +75,23 @@ class Clamped:
         return gate.mul_(swish).mul_(up.clamp_(min=-self.limit, max=self.limit).add_(1))
 
 
+@dataclass(frozen=True)
+class ClampedGated:
+    """act(gate) * up, with gate clamped from above and up from both sides (GLM-5, DeepSeek-V4, Hunyuan 4).
+
+    Attributes:
+        activation: act.
+        limit: of gate, and of the magnitude of up.
+    """
+
+    activation: Callable[[Tensor], Tensor]
+    limit: float
+
+    def __call__(self, gate: Tensor, up: Tensor) -> Tensor:
+        """Neuron activations; the arguments stay as they are."""
+        return self.activation(gate.clamp(max=self.limit)) * up.clamp(min=-self.limit, max=self.limit)
+
+
 def _gated(config: Mapping[str, Any]) -> GatedUnit:
     name = config["hidden_act"]
     if name not in ACTIVATIONS:
@@ -86,7 +103,28 @@ def _clamped(config: Mapping[str, Any]) -> GatedUnit:
     return Clamped(config.get("swiglu_alpha", 1.702), config.get("swiglu_limit", 7.0))
 
 
-UNITS: dict[str, Callable[[Mapping[str, Any]], GatedUnit]] = {"gated": _gated, "clamped": _clamped}
+def _clamped_silu(config: Mapping[str, Any]) -> GatedUnit:
+    return ClampedGated(functional.silu, config.get("swiglu_limit") or 7.0)
+
+
+def _always(activation: Callable[[Tensor], Tensor], config: Mapping[str, Any]) -> GatedUnit:
+    return Gated(activation)
+
+
+def _own(config: Mapping[str, Any]) -> GatedUnit:
+    from ream.models.family.derived.own_unit import own_unit  # which imports transformers
+
+    return own_unit(config)
+
+
+# An activation's own name is the gated unit of models that use it whatever config.json says.
+UNITS: dict[str, Callable[[Mapping[str, Any]], GatedUnit]] = {
+    "gated": _gated,
+    "clamped": _clamped,
+    "clamped-silu": _clamped_silu,
+    **{name: partial(_always, activation) for name, activation in ACTIVATIONS.items()},
+    "own": _own,
+}
 
 
 def unit_of(name: str, config: Mapping[str, Any]) -> GatedUnit:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ream.errors import UserError
 from ream.models.family.alike import check_alike, check_layers, check_stored
@@ -11,6 +12,7 @@ from ream.models.family.config_sizes import router_groups, sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import ExpertTensor, Layout
+from ream.models.family.names import shapes_of
 from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
 
@@ -67,7 +69,7 @@ class Architecture(Sizes):
 
     def block_prefix(self, layer: int) -> str:
         """Start of the names of the tensors of a layer's MoE block."""
-        return f"{self.layer_prefix(layer)}{self.family.moe}."
+        return self.layer_prefix(layer) + self.family.in_layer("")
 
     def tensor_name(self, layer: int, kind: ExpertTensor | RouterTensor, expert: int | None = None) -> str:
         """Name on disk of a tensor of a MoE block.
@@ -97,7 +99,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
             one that is not allowed or disagrees with the tensors, tensors are missing, or a shape or dtype is wrong.
     """
     where = str(checkpoint.folder)
-    family = family_of(checkpoint.config, where)
+    family = family_of(checkpoint.config, where, partial(shapes_of, checkpoint))
     check_config(checkpoint.config, family, str(checkpoint.folder / "config.json"))
     config = sizes_in(checkpoint.config, family, where)
     check_stored(checkpoint, family)
@@ -107,7 +109,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     moe_layers = tuple(sorted({role.layer for role in roles.values()}))
     if not moe_layers:
         named = " or ".join(possible[0].name for possible in family.layouts)
-        raise UserError(f"{where}: no tensor is named like {family.layer_prefix}{family.moe}.{named}")
+        raise UserError(f"{where}: no tensor is named like {family.layer_prefix}{family.in_layer(named)}")
     groups, top_groups = router_groups(config, family, where)
     architecture = Architecture(
         layers=layers,
@@ -159,7 +161,7 @@ def _layout(names: Iterable[str], family: Family) -> Layout:
     """The family's layout that the decoder's tensors have; where none fits, its first, whose tensors are missing."""
     stored = list(names)
     for layout in family.layouts:
-        pattern = _pattern(f"{family.layer_prefix}{family.moe}.", layout[0].name)
+        pattern = _pattern(family.layer_prefix + family.in_layer(""), layout[0].name)
         if any(pattern.fullmatch(name) for name in stored):
             return layout
     return family.layouts[0]
@@ -168,7 +170,9 @@ def _layout(names: Iterable[str], family: Family) -> Layout:
 def _roles(names: Iterable[str], family: Family, layout: Layout, layers: int) -> dict[str, Role]:
     """Tensor name to Role, for the tensors of routed experts and of routers."""
     kinds: list[ExpertTensor | RouterTensor] = [*layout, *family.router]
-    patterns = [(kind, _pattern(f"{prefix}{family.moe}.", kind.name)) for prefix in _prefixes(family) for kind in kinds]
+    patterns = [
+        (kind, _pattern(prefix + family.in_layer(""), kind.name)) for prefix in _prefixes(family) for kind in kinds
+    ]
     roles = {}
     for name in names:
         for kind, pattern in patterns:

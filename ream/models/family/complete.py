@@ -90,10 +90,12 @@ def _surplus(names: Iterable[str], architecture: Architecture, model: Any) -> It
     classes: tuple[Any, ...] = (type(model), MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config), type(model)))
     ignored = [re.compile(pattern) for code in classes for pattern in code._keys_to_ignore_on_load_unexpected or ()]
     for name in names:
-        if name in architecture.roles or name.endswith(UNNEEDED):
+        if name in architecture.roles or name in family.outside or name.endswith(UNNEEDED):
             continue
         if name.startswith(inside):
             yield name
+            continue
+        if family.derived:  # with a wrapper's towers, whose names may begin like the text model's
             continue
         prefix = next((prefix for prefix in family.text_prefixes if name.startswith(prefix)), None)
         if prefix is None or name.startswith(left_out):

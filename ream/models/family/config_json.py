@@ -74,7 +74,7 @@ class TextConfig(Lenient):
 
     num_attention_heads: Heads | None = None
     num_key_value_heads: Heads | None = None
-    head_dim: Size | None = None
+    head_dim: Count | None = None  # 0 is GLM-5-Next's, whose attention has no rotary part
     v_head_dim: Size | None = None
     qk_nope_head_dim: Count | None = None
     qk_rope_head_dim: Count | None = None
@@ -174,8 +174,8 @@ def _check_together(level: TextConfig, family: Family, where: str) -> None:
     if layers is None:
         return
     for key in family.experts_keys:
-        experts = getattr(level, key)
-        if experts is not None and layers * experts > MOST_EXPERTS:
+        experts = getattr(level, key, None)
+        if isinstance(experts, int) and layers * experts > MOST_EXPERTS:
             raise UserError(
                 f"{where}: num_hidden_layers {layers} times {key} {experts} is more than {MOST_EXPERTS:,} experts; "
                 "correct them, or fetch it again"

@@ -1,39 +1,20 @@
-"""Model families as data: one entry each.
+"""Model families as data: one entry each; what has no entry is derived (`ream.models.family.derived`).
+
+Why an entry is kept stands above it. All but Kimi-K2's and Llama-4's could be derived, and a test compares them with
+what is derived, field by field. Commands on families with an entry do not wait for that, nor to import transformers.
 
 To add a family, write an entry in FAMILIES and, in tests/models/families.py, a builder of a tiny model: every test of
 families then runs for it. docs/families.md is generated from both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ream.errors import UserError
-from ream.models.family.family import Family, MultiToken, RouterTensor
+from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
+from ream.models.family.multi_token import BESIDE, COUNTED_ON
 from ream.models.family.sparse_layers import INTERVAL, LISTED, STEP, after_dense
-
-# DeepSeek-V3 and GLM-4.5: further layers, whose numbers count on from the decoder's.
-COUNTED_ON = MultiToken(
-    prefix="model.layers.{layer}.",
-    embedding_norm="enorm.weight",
-    hidden_norm="hnorm.weight",
-    projection="eh_proj.weight",
-    output_norm="shared_head.norm.weight",
-    shared=("embed_tokens.weight", "shared_head.head.weight"),
-    inside=True,
-    count_keys=("num_nextn_predict_layers", "num_mtp_layers"),
-)
-# Qwen: a model of its own beside the decoder.
-BESIDE = MultiToken(
-    prefix="mtp.layers.{index}.",
-    embedding_norm="mtp.pre_fc_norm_embedding.weight",
-    hidden_norm="mtp.pre_fc_norm_hidden.weight",
-    projection="mtp.fc.weight",
-    output_norm="mtp.norm.weight",
-    shared=(),
-    inside=False,
-    count_keys=("mtp_num_hidden_layers", "num_nextn_predict_layers"),
-)
 
 QWEN: dict[str, Any] = {"experts_keys": ("num_experts", "num_local_experts"), "width_key": "moe_intermediate_size"}
 GATE_AND_BIAS = (RouterTensor("gate.weight"), RouterTensor("gate.e_score_correction_bias", exact=True))
@@ -69,9 +50,13 @@ LLAMA_4: dict[str, Any] = {
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
-        # Real checkpoints have num_experts; transformers 5 writes num_local_experts.
+        # The demo's: its stages start in a second, without transformers. Real checkpoints have num_experts;
+        # transformers 5 writes num_local_experts.
         Family("qwen3_moe", ("Qwen3-30B-A3B", "Qwen3-Coder-480B-A35B"), **QWEN, sparse=STEP),
+        # Transformers takes two names of the experts key and tells of one.
         Family("qwen2_moe", ("Qwen1.5-MoE-A2.7B", "Qwen2-57B-A14B"), **QWEN, shared=True, sparse=STEP),
+        # This and those up to kimi_k2 may have MTP layers, which transformers leaves out: from config.json alone only
+        # an entry tells that they can be there.
         Family(
             "qwen3_next",
             ("Qwen3-Next-80B-A3B", "Qwen3-Coder-Next"),
@@ -93,8 +78,9 @@ FAMILIES: dict[str, Family] = {
         ),
         Family("glm4_moe", ("GLM-4.5", "GLM-4.5-Air", "GLM-4.6"), **DEEPSEEK_V3 | {"sparse": after_dense(1)}),
         Family("deepseek_v3", ("DeepSeek-V3", "DeepSeek-R1"), **DEEPSEEK_V3),
-        # DeepSeek-V3's code under a model_type that transformers does not know.
+        # DeepSeek-V3's code under a model_type that transformers does not know, so that nothing can be derived.
         Family("kimi_k2", ("Kimi-K2-Instruct",), **DEEPSEEK_V3, modelling="deepseek_v3"),
+        # These up to gpt_oss could be derived; they stay because their stages then start without transformers.
         Family(
             "deepseek_v2",
             ("DeepSeek-V2", "DeepSeek-V2-Lite"),
@@ -154,6 +140,7 @@ FAMILIES: dict[str, Family] = {
             pair=True,
             unit="clamped",
         ),
+        # Not derivable: the router scales the experts' inputs, and the block hands no indices and weights to them.
         Family("llama4_text", ("Llama-4-Scout, text part alone",), **LLAMA_4),
         Family(
             "llama4",
@@ -169,41 +156,56 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+class NotDerivedError(UserError):
+    """A model's family has no entry and cannot be derived."""
+
+
 def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
     """The keys of a config.json, or of its text_config, that seem to count experts, with their values."""
     inner = config.get("text_config")
     levels = [config, inner] if isinstance(inner, dict) else [config]
-    return {
-        key: value
-        for level in levels
-        for key, value in level.items()
-        if "expert" in key and isinstance(value, int) and not isinstance(value, bool) and value > 0
-    }
+    counts = {}
+    for level in levels:
+        for key, value in level.items():
+            numbers = value if isinstance(value, list) else [value]  # a list has a number for each layer
+            if "expert" in key and numbers and all(type(number) is int for number in numbers) and max(numbers) > 0:
+                counts[key] = max(numbers)
+    return counts
 
 
-def family_of(config: Mapping[str, Any], where: str) -> Family:
-    """The family of a config.json.
+def family_of(
+    config: Mapping[str, Any], where: str, shapes: Callable[[], Mapping[str, tuple[int, ...]]] | None = None
+) -> Family:
+    """The family of a config.json: an entry or, for a model_type without one, what is derived from the checkpoint.
+
+    A derivation imports transformers, which takes 6 s, and takes seconds itself; it is done once for a checkpoint.
 
     Args:
         config: content of config.json.
         where: the model, for messages.
+        shapes: gives those of the checkpoint's tensors by name, where they are known.
 
     Raises:
-        UserError: the model is not a Mixture-of-Experts model, or its family has no entry yet.
+        UserError: the model is not a Mixture-of-Experts model.
+        NotDerivedError: its family has no entry and cannot be derived.
     """
     model_type = config.get("model_type", "(none)")
     if not isinstance(model_type, str):
         raise UserError(f"{where}: model_type of config.json is {model_type!r:.100}, not text; fetch it again")
     if model_type in FAMILIES:
         return FAMILIES[model_type]
-    counts = expert_counts(config)
-    if not counts:
+    if not expert_counts(config):
         raise UserError(
             f"{where}: config.json of model_type '{model_type}' gives no number of experts, so it is not a "
-            f"Mixture-of-Experts model; supported families: {', '.join(sorted(FAMILIES))}"
+            f"Mixture-of-Experts model; families with an entry: {', '.join(sorted(FAMILIES))}"
         )
-    raise UserError(
-        f"{where}: model_type '{model_type}' is a Mixture-of-Experts model ({counts}) without an entry in "
-        f"ream/models/family/families.py; supported: {', '.join(sorted(FAMILIES))}. `ream inspect` says what "
-        "an entry must contain"
-    )
+    from ream.models.family.derived.derive import derive
+    from ream.models.family.derived.refusal import NotDerivableError
+
+    try:
+        return derive(config, None if shapes is None else shapes())
+    except NotDerivableError as reason:
+        raise NotDerivedError(
+            f"{where}: model_type '{model_type}' has no entry in ream/models/family/families.py and cannot be derived: "
+            f"{reason}; families with an entry: {', '.join(sorted(FAMILIES))}"
+        ) from reason

@@ -99,6 +99,16 @@ class Family:
             factor behind the block.
         norm: attribute of the final norm in transformers' text model.
         decoder: path of the module in transformers' text model that has the layers; "" for the model itself.
+        experts_module: name of the experts module within the block.
+        placed: names on disk of tensors of a layer that have another name in transformers' layer, to that name; in an
+            entry without those of the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone.
+        joined: names in transformers' layer of tensors that lie in several on disk, to the names of these within the
+            layer, in the order in which they are joined along the first axis. They all have the same shape.
+        outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head, to
+            their names in transformers' text model.
+        head_name: name of the head on disk; None where it follows from ``text_prefixes``.
+        derived: whether the entry was derived from the checkpoint.
+        guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
     """
 
     model_type: str
@@ -133,6 +143,53 @@ class Family:
     additive: bool = True
     norm: str = "norm"
     decoder: str = ""
+    experts_module: str = "experts"
+    placed: Mapping[str, str] = field(default_factory=dict)
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outside: Mapping[str, str] = field(default_factory=dict)
+    head_name: str | None = None
+    derived: bool = False
+    guessed_scores: bool = False
+
+    @property
+    def router_module(self) -> str:
+        """Path within the MoE block of the module with the router's matrix, which is the first of its tensors."""
+        return self.module_name(self.in_layer(self.router[0].name)).removeprefix(f"{self.block}.").rpartition(".")[0]
+
+    def in_layer(self, name: str) -> str:
+        """The name within a layer on disk of a tensor of the MoE block."""
+        return f"{self.moe}.{name}" if self.moe else name
+
+    def module_name(self, name: str) -> str:
+        """The name in transformers' decoder layer of a tensor beside the routed experts.
+
+        Args:
+            name: within the layer on disk.
+        """
+        if name in self.placed:
+            return self.placed[name]
+        if not self.moe or not name.startswith(f"{self.moe}."):
+            return name
+        rest = name.removeprefix(f"{self.moe}.")
+        return f"{self.block}.{self.renamed.get(rest, rest)}"
+
+    def disk_names(self, name: str, moe: bool) -> tuple[str, ...]:
+        """The names within a layer on disk of a tensor beside the routed experts; several where it is joined of them.
+
+        Args:
+            name: in transformers' decoder layer.
+            moe: whether the layer has routed experts.
+        """
+        if name in self.joined:
+            return self.joined[name]
+        for stored, own in self.placed.items():
+            if own == name:
+                return (stored,)
+        rest = name.removeprefix(f"{self.block}.")
+        if not moe or not self.moe or rest == name:
+            return (name,)
+        inner = next((ours for ours, theirs in self.renamed.items() if theirs == rest), rest)
+        return (self.in_layer(inner),)
 
     @property
     def scales_inputs(self) -> bool:
@@ -142,7 +199,7 @@ class Family:
     @property
     def head(self) -> str:
         """Name of the head on disk."""
-        return next(
+        return self.head_name or next(
             prefix + HEAD.removeprefix(inner) for prefix, inner in self.text_prefixes.items() if HEAD.startswith(inner)
         )
 

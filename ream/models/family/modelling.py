@@ -54,17 +54,32 @@ def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool
         UserError: transformers refuses a value of config.json.
     """
     with explained(checkpoint.folder / "config.json"):
-        config = copy.deepcopy(_read(checkpoint, family, trust_remote_code))
-        config = getattr(config, family.text) if family.text else config
-        config.tie_word_embeddings = family.ties_head(checkpoint.config)
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
+        config = _tied(_read(checkpoint, family, trust_remote_code), checkpoint, family, family.text)
         if multi_token:
             types = getattr(config, "layer_types", None)
             config.num_hidden_layers += multi_token
             if types is not None:  # multi-token layers attend to all tokens, whatever alternates in the decoder
                 config.layer_types = [*types, *["full_attention"] * multi_token]
         return config
+
+
+def wrapper_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool = False) -> Any:
+    """A transformers configuration of the whole model that the text model is part of, without quantisation.
+
+    Raises:
+        UserError: see `model_config`.
+    """
+    with explained(checkpoint.folder / "config.json"):
+        return _tied(_read(checkpoint, family, trust_remote_code), checkpoint, family, None)
+
+
+def _tied(config: Any, checkpoint: Checkpoint, family: Family, part: str | None) -> Any:
+    """A copy of a configuration, or of a part, that says whether the head is the embedding, and no quantisation."""
+    config = copy.deepcopy(getattr(config, part) if part else config)
+    config.tie_word_embeddings = family.ties_head(checkpoint.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    return config
 
 
 def _read(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) -> Any:

@@ -12,6 +12,11 @@ NAMED = 3  # tensors in a message
 AGAIN = "fetch config.json and the shards of the same model again"
 
 
+def shapes_of(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors of the model by name."""
+    return {name: checkpoint.shape(name) for name in checkpoint.logical}
+
+
 def missing_tensors(checkpoint: Checkpoint, family: Family, names: list[str]) -> str:
     """The message about tensors that the model needs and the checkpoint lacks."""
     what = "fetch it again"

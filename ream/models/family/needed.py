@@ -21,11 +21,15 @@ def skeleton(config: Any, dtype: torch.dtype, trust_remote_code: bool = False) -
         dtype: of the parameters that the model does not keep in another.
         trust_remote_code: let the model's own code run.
     """
-    from transformers import AutoModel
+    from transformers import MODEL_MAPPING, AutoModel
+
+    from ream.models.family.derived.weightless import text_class
 
     auto: Any = AutoModel  # which has no types
     with torch.device("meta"):
-        return auto.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+        if trust_remote_code or type(config) in MODEL_MAPPING:
+            return auto.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+        return text_class(config)._from_config(config, dtype=dtype)
 
 
 def text_tensors(
@@ -41,13 +45,15 @@ def text_tensors(
         quantise_linear: whether the format quantises weights of Linear modules.
         known: indices of layers whose routed experts are left out.
     """
-    vocabulary = tuple(model.embed_tokens.weight.shape)
+    decoder = model.get_submodule(family.decoder)
+    vocabulary = tuple(model.get_input_embeddings().weight.shape)
     yield family.embedding, vocabulary, False
-    yield family.final_norm, tuple(model.norm.weight.shape), False
+    for name, tensor in getattr(decoder, family.norm).state_dict().items():
+        yield family.final_norm.removesuffix("weight") + name, tuple(tensor.shape), False
     if not model.config.tie_word_embeddings:
         yield family.head, vocabulary, False
     layers, extra = numbers["num_hidden_layers"], family.multi_token
-    for index, layer in enumerate(model.layers):
+    for index, layer in enumerate(decoder.layers):
         if index < layers or extra is None:
             prefix = family.layer_prefix.format(layer=index)
         else:
@@ -80,14 +86,14 @@ def _beside_experts(
     """
     block = f"{family.block}."
     stacked = {block + kind.name for kind in family.module_layout}
-    renamed = {theirs: ours for ours, theirs in family.renamed.items()} if moe else {}
-    routers = {block + family.renamed.get(router.name, router.name) for router in family.router} if moe else set()
+    routers = {family.module_name(family.in_layer(router.name)) for router in family.router} if moe else set()
     for name, (shape, linear) in inside.items():
         if moe and name in stacked:
             continue
-        rest = name.removeprefix(block)
-        stored = f"{family.moe}.{renamed.get(rest, rest)}" if moe and name != rest else name
-        yield prefix + stored, shape, quantise_linear and linear and name not in routers
+        stored = family.disk_names(name, moe)
+        share = (shape[0] // len(stored), *shape[1:]) if len(stored) > 1 else shape
+        for own in stored:
+            yield prefix + own, share, quantise_linear and linear and name not in routers
 
 
 def _experts(prefix: str, family: Family, numbers: Any, layout: Layout) -> Iterator[NeededTensor]:
@@ -96,10 +102,10 @@ def _experts(prefix: str, family: Family, numbers: Any, layout: Layout) -> Itera
     for kind in layout:
         shape, matrix = kind.shape(numbers["hidden_size"], numbers[family.width_key]), not kind.part.endswith("bias")
         if kind.stacked:
-            yield f"{prefix}{family.moe}.{kind.name}", (experts, *shape), matrix
+            yield prefix + family.in_layer(kind.name), (experts, *shape), matrix
         else:
             for expert in range(experts):
-                yield f"{prefix}{family.moe}.{kind.name.format(expert=expert)}", shape, matrix
+                yield prefix + family.in_layer(kind.name.format(expert=expert)), shape, matrix
 
 
 def _multi_token(family: Family, prefix: str, vocabulary: tuple[int, ...]) -> Iterator[NeededTensor]:

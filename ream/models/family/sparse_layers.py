@@ -4,7 +4,7 @@ A rule takes the text model's part of config.json and the number of layers. The 
 by the same keys; a test compares both for every family.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,21 @@ def _listed(layer: int, values: Mapping[str, Any], layers: int) -> bool:
     if values["moe_layers"] is not None:
         return bool(layer in values["moe_layers"])
     return bool((layer + 1) % values["interleave_moe_layer_step"] == 0)
+
+
+@dataclass(frozen=True)
+class _Among:
+    """Whether a layer is one of some."""
+
+    sparse: frozenset[int]
+
+    def __call__(self, layer: int, values: Mapping[str, Any], layers: int) -> bool:
+        return layer in self.sparse
+
+
+def these(layers: Iterable[int]) -> SparseRule:
+    """These layers, which were found in the modelling code."""
+    return SparseRule({}, _Among(frozenset(layers)))
 
 
 def after_dense(default: int) -> SparseRule:

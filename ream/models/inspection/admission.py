@@ -8,10 +8,14 @@ would otherwise fail after hours, take both.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.shard_source import ShardSource
+
+if TYPE_CHECKING:
+    from ream.models.family.derived.proof import Proof
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,12 @@ class Admitted:
     Attributes:
         checkpoint: its headers; tensors are read on demand.
         architecture: its sizes, and where its tensors lie.
+        proof: that its family was understood, where it was derived and weights were read.
     """
 
     checkpoint: Checkpoint
     architecture: Architecture
+    proof: "Proof | None" = None
 
 
 def admit(
@@ -33,17 +39,22 @@ def admit(
     *,
     against_code: bool,
     trust_remote_code: bool = False,
+    prove: bool | None = None,
 ) -> Admitted:
     """Open a checkpoint and check all that can be known of it without its weights.
+
+    A family without an entry is derived, and whether it was understood is proved on the weights of one layer
+    (`ream.models.family.derived.proof`), which takes seconds.
 
     Args:
         source: of its shards; or the checkpoint, if its headers were read before.
         multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``; dropped ones may be incomplete.
         against_code: compare all tensors with the modelling code, too, which imports transformers.
         trust_remote_code: let the model's own code run for that.
+        prove: read weights of a derived family for the proof; by default if ``against_code``.
 
     Raises:
-        UserError: see `Checkpoint`, `architecture_of` and `check_complete`.
+        UserError: see `Checkpoint`, `architecture_of`, `check_complete` and `prove`.
     """
     checkpoint = source if isinstance(source, Checkpoint) else Checkpoint(source)
     architecture = architecture_of(checkpoint)
@@ -53,4 +64,8 @@ def admit(
         from ream.models.family.complete import check_complete  # which imports torch
 
         check_complete(checkpoint, architecture, trust_remote_code)
-    return Admitted(checkpoint, architecture)
+    if not architecture.family.derived or not (against_code if prove is None else prove):
+        return Admitted(checkpoint, architecture)
+    from ream.models.family.derived import proof
+
+    return Admitted(checkpoint, architecture, proof.prove(checkpoint, architecture))

@@ -16,6 +16,7 @@ LAYOUTS: dict[Layout, str] = {
     TRANSPOSED: "all experts stacked, transposed",
     INTERLEAVED: "all experts stacked, transposed, with alternating gate and up rows, with biases",
 }
+SHOWN = 3  # renamed tensors
 TELLING = re.compile(r"expert|gate|router|moe", re.IGNORECASE)  # names of tensors that an entry may name
 COUNTS = re.compile(r"expert|moe|top_?k|group|shared", re.IGNORECASE)  # config keys that an entry may name
 
@@ -38,7 +39,8 @@ def described(model: Headers, name: str) -> dict[str, str]:
         "read": "config.json alone; names and sizes are from transformers' model code"
         if model.planned
         else "config.json and the headers of its shards",
-        "family": family.model_type,
+        "family": family.model_type
+        + (", derived from the checkpoint and transformers' code" if family.derived else ""),
         "layers": f"{architecture.layers}, {len(moe)} of them with routed experts",
         "multi-token layers": f"{extra}, also with routed experts" if extra else "none" + _uncounted(model),
         "experts": f"{experts} per layer, {architecture.top_k} active per token",
@@ -46,7 +48,7 @@ def described(model: Headers, name: str) -> dict[str, str]:
         "router": f"{family.scores}, called by the rule '{family.rule}'",
         "router groups": f"{groups}; a token uses at most {architecture.router_top_groups}" if groups > 1 else "none",
         "expert shape": f"hidden {architecture.hidden}, width {architecture.width}",
-        "experts on disk": f"{LAYOUTS[architecture.layout]}; {_dtypes(model)}",
+        "experts on disk": f"{layout_words(architecture.layout)}; {_dtypes(model)}",
         "quantisation": "none" if checkpoint.form is None else type(checkpoint.form).__name__,
         "parameters": f"{parts.all.parameters:,}"
         + (f", {parts.vision.parameters:,} of them outside the text model" if parts.vision.parameters else ""),
@@ -57,7 +59,50 @@ def described(model: Headers, name: str) -> dict[str, str]:
         if model.planned
         else f"{len(checkpoint.shards)}, {size}",
     }
+    rows |= derived_rows(model) if family.derived else {}
     return rows if model.planned else rows | {"digest": checkpoint.digest()}
+
+
+def layout_words(layout: Layout) -> str:
+    """How experts lie on disk, in words."""
+    if layout in LAYOUTS:
+        return LAYOUTS[layout]
+    stacked = "all experts stacked" if layout[0].stacked else "one tensor for each expert and projection"
+    ways = {
+        "transposed": any(kind.transposed for kind in layout),
+        "with alternating gate and up rows": any(kind.interleaved for kind in layout),
+        "with biases": any(kind.part.endswith("bias") for kind in layout),
+    }
+    names = f"({', '.join(kind.name for kind in layout)})"
+    return ", ".join([stacked, *(way for way, used in ways.items() if used), names])
+
+
+def derived_rows(model: Headers) -> dict[str, str]:
+    """What was derived of a family, and whether it was proved."""
+    family = model.architecture.family
+    rows = {
+        "config keys": f"{' and '.join(family.experts_keys)} count experts, {family.top_k_key} selected ones, "
+        f"{family.width_key} neurons",
+        "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers",
+        "router tensors": ", ".join(
+            tensor.name + (" (float32)" if tensor.exact else "") + (f" (axis {tensor.axis})" if tensor.axis else "")
+            for tensor in family.router
+        ),
+        "unit": family.unit,
+        "layer": "a residual plus the MoE block's output"
+        if family.additive
+        else "not a residual plus the block's output",
+    }
+    renamed = dict(family.placed)
+    renamed |= {" + ".join(parts): own for own, parts in family.joined.items()}
+    if renamed:
+        shown = [f"{stored} to {own}" for stored, own in list(renamed.items())[:SHOWN]]
+        more = f" and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
+        rows["renamed on loading"] = ", ".join(shown) + more
+    if family.guessed_scores:
+        rows["scores"] = "p(x) is no known function of the logits; softmax stands in for it"
+    proved = "not possible without weights" if model.planned else "made when a run starts, on the weights of a layer"
+    return rows | {"proof": str(model.proof) if model.proof else proved}
 
 
 def _uncounted(model: Headers) -> str:

@@ -1,7 +1,8 @@
 """Opening a model from its config.json and, where it has shards, their headers; no weights are fetched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.inspection.admission import admit
@@ -10,6 +11,9 @@ from ream.models.inspection.manifest import source_of
 from ream.models.storage.checkpoint import INDEX, SINGLE, Checkpoint
 from ream.models.storage.shard_names import read_index
 from ream.models.storage.shard_source import LocalShards, ShardSource
+
+if TYPE_CHECKING:
+    from ream.models.family.derived.proof import Proof
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Headers:
         parts: how its parameters and bytes are divided.
         revision: commit of a hub model; None for a folder.
         planned: whether there was only a config.json, from which the tensors were planned.
+        proof: that a derived family was understood, where there are weights in a folder.
     """
 
     checkpoint: Checkpoint
@@ -29,6 +34,7 @@ class Headers:
     parts: Inventory
     revision: str | None
     planned: bool
+    proof: "Proof | None" = None
 
 
 def open_headers(
@@ -37,7 +43,7 @@ def open_headers(
     trust_remote_code: bool = False,
     against_code: bool = False,
 ) -> Headers:
-    """Open a model without its weights.
+    """Open a model without its weights, but for those of one layer of a derived family, if they are in a folder.
 
     Args:
         model: a folder, with or without shards, or a hub id; or the source of its shards.
@@ -56,9 +62,12 @@ def open_headers(
 
         admitted = admit(PlannedCheckpoint(folder, trust_remote_code), multi_token, against_code=False)
     else:
-        admitted = admit(source, multi_token, against_code=against_code, trust_remote_code=trust_remote_code)
+        admitted = admit(
+            source, multi_token, against_code=against_code, trust_remote_code=trust_remote_code, prove=local
+        )
     revision = None if local else folder.name
-    return headers_of(admitted.checkpoint, admitted.architecture, multi_token, revision, planned)
+    opened = headers_of(admitted.checkpoint, admitted.architecture, multi_token, revision, planned)
+    return replace(opened, proof=admitted.proof)
 
 
 def has_weights(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, fields
 
 from ream.models.family.architecture import Architecture
-from ream.models.family.family import RouterTensor
+from ream.models.family.family import Family, RouterTensor
 from ream.models.quantization.names import logical_shape
 from ream.models.storage.checkpoint import Checkpoint
 
@@ -140,7 +140,7 @@ def inventory(checkpoint: Checkpoint, architecture: Architecture) -> Inventory:
         if name in own:
             index, kind = own[name]
         elif index < 0:
-            kind = "outside" if name.startswith(text) else "vision"
+            kind = "outside" if _of_text(name, family, text) else "vision"
         else:
             kind = _kind(name, architecture, index)
         place = (-1, "dropped") if index >= depth else (index, kind)
@@ -173,9 +173,16 @@ def _kind(name: str, architecture: Architecture, index: int) -> str:
     role = architecture.roles.get(name)
     if role is not None and index in architecture.moe_layers:
         return "router" if isinstance(role.kind, RouterTensor) else "experts"
-    return (
-        "shared" if index in architecture.moe_layers and name.startswith(architecture.block_prefix(index)) else "other"
-    )
+    family = architecture.family
+    own = family.module_name(name.removeprefix(architecture.layer_prefix(index)))
+    return "shared" if index in architecture.moe_layers and own.startswith(f"{family.block}.") else "other"
+
+
+def _of_text(name: str, family: Family, prefixes: tuple[str, ...]) -> bool:
+    """Whether a tensor outside of layers is the text model's; a derived family knows all of these by name."""
+    if not family.derived:
+        return name.startswith(prefixes)
+    return name in (family.embedding, family.final_norm, family.head) or name in family.outside
 
 
 def _measured(checkpoint: Checkpoint, name: str) -> tuple[int, ...]:

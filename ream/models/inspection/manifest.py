@@ -114,6 +114,8 @@ def source_of(path: str, keep_shards: bool = True, wanted: Sequence[str] = COMPA
 def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
     """The manifest of a model, from its config and the headers of its shards; of a hub model nothing else is fetched.
 
+    Whether a derived family was understood is proved on the weights of a model in a folder.
+
     Args:
         path: a folder or a hub id.
         multi_token: what becomes of its multi-token layers, ``compress`` or ``drop``.
@@ -122,7 +124,7 @@ def manifest_of(path: str, multi_token: str = "compress") -> Manifest:
         UserError: see `locate` and `admit`.
     """
     source = source_of(path, wanted=DESCRIPTION)
-    admitted = admit(source, multi_token, against_code=False)
+    admitted = admit(source, multi_token, against_code=False, prove=isinstance(source, LocalShards))
     checkpoint, architecture = admitted.checkpoint, admitted.architecture
     return Manifest(
         **{size.name: getattr(architecture, size.name) for size in fields(Sizes)},

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
+from ream.core.composition import needs_all_outputs
 from ream.machine.files import building, file_digest, read_json, write_json
 from ream.params import Params
 from ream.workspace.layout import Workspace
+from ream.workspace.options import StageOptions
 from ream.workspace.original import Original
 
 if TYPE_CHECKING:
@@ -24,8 +26,18 @@ class SourceTokens(NamedTuple):
     facts: dict[str, Any]
 
 
-def read_tokens(params: Params, workspace: Workspace, original: Original, source: str) -> SourceTokens:
-    """The tokens and facts of a source.
+def is_dense(params: Params, options: StageOptions) -> bool:
+    """Whether all experts are computed on all tokens.
+
+    They are in the graph, where the statistics serve every method, and for a method that needs it.
+    """
+    return not options.method or needs_all_outputs(params.method(options.method).similarity)
+
+
+def read_tokens(
+    params: Params, workspace: Workspace, original: Original, source: str, dense: bool = True
+) -> SourceTokens:
+    """The tokens and facts of a source; ``dense`` says whether all experts are computed on all tokens.
 
     Raises:
         UserError: the calibration sequences are missing, or see `check_inputs`.
@@ -50,16 +62,18 @@ def read_tokens(params: Params, workspace: Workspace, original: Original, source
         "batch_tokens": params.compute.batch_tokens,
         "ream": __version__,
     }
+    if not dense:
+        facts["experts"] = "routed"
     return SourceTokens(batches(ids, mask, params.compute.batch_tokens), facts)
 
 
 def unfinished(
-    params: Params, workspace: Workspace, original: Original, sources: Sequence[str]
+    params: Params, workspace: Workspace, original: Original, sources: Sequence[str], dense: bool
 ) -> tuple[dict[str, str], dict[str, SourceTokens]]:
     """A line about the statistics of every source, and the tokens of the sources whose statistics are not finished."""
     lines, walked = {}, {}
     for source in sources:
-        tokens = read_tokens(params, workspace, original, source)
+        tokens = read_tokens(params, workspace, original, source, dense)
         lines[source] = summary(source, tokens.facts, original)
         if not is_finished(workspace, source, tokens.facts):
             walked[source] = tokens

@@ -1,0 +1,43 @@
+"""The tensors of a MoE block as ream would write them with some of its experts, in any order."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ream.models.family.architecture import Architecture
+from ream.models.family.family import RouterTensor
+from ream.models.storage.checkpoint import Checkpoint
+
+
+def block_tensors(
+    checkpoint: Checkpoint, architecture: Architecture, layer: int, experts: Sequence[int]
+) -> dict[str, Tensor]:
+    """Names on disk and tensors of a layer's MoE block with these experts, numbered in this order.
+
+    Args:
+        checkpoint: whose weights are read, of these experts alone.
+        architecture: of the checkpoint.
+        layer: index of a MoE layer.
+        experts: numbers in the checkpoint.
+    """
+    family, prefix = architecture.family, architecture.layer_prefix(layer)
+    found = {}
+    for kind in architecture.layout:
+        if kind.stacked:
+            name = architecture.tensor_name(layer, kind)
+            found[name] = torch.stack([checkpoint.read(name, row=expert) for expert in experts])
+        else:
+            for position, expert in enumerate(experts):
+                name = architecture.tensor_name(layer, kind, position)
+                found[name] = checkpoint.read(architecture.tensor_name(layer, kind, expert))
+    chosen = torch.tensor(experts)
+    for name in checkpoint.logical:
+        if not name.startswith(prefix):
+            continue
+        role = architecture.roles.get(name)
+        if role is None and family.module_name(name.removeprefix(prefix)).startswith(f"{family.block}."):
+            found[name] = checkpoint.read(name)
+        elif role is not None and isinstance(role.kind, RouterTensor):
+            found[name] = checkpoint.read(name).index_select(role.kind.axis, chosen)
+    return found

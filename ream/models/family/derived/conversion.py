@@ -1,0 +1,85 @@
+"""Transformers' conversion on loading a checkpoint: which tensor of the model each tensor on disk goes to, and how."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ream.models.family.derived.refusal import PROBED, NotDerivableError
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a tensor of a checkpoint goes.
+
+    Attributes:
+        name: of the tensor in the model.
+        position: among the kinds of tensors that make up that one; 0 where there is one.
+        kinds: number of these.
+        operations: class names of transformers' operations on the way, in order; empty where it is only renamed.
+        split: whether several tensors of the model are made of it.
+    """
+
+    name: str
+    position: int = 0
+    kinds: int = 1
+    operations: tuple[str, ...] = ()
+    split: bool = False
+
+
+def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
+    """Where the tensors of a checkpoint go; without those that the model has no use for.
+
+    Args:
+        model: without weights, of the class that the checkpoint is written from.
+        names: on disk.
+    """
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    transforms = get_model_conversion_mapping(model)
+    renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
+    converters = [transform for transform in transforms if isinstance(transform, WeightConverter)]
+    by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+    own, prefix, found = model.state_dict(), model.base_model_prefix, {}
+    for name in names:
+        target, pattern = rename_source_key(name, renamings, converters, prefix, own)
+        if target not in own and name in own:
+            target, pattern = rename_source_key(name, [], [], prefix, own)
+        if target not in own:
+            continue
+        if pattern is None:
+            found[name] = Destination(target)
+        else:
+            converter = by_pattern[pattern]
+            found[name] = Destination(
+                target,
+                converter.source_patterns.index(pattern),
+                len(converter.source_patterns),
+                tuple(_described(operation, len(converter.source_patterns)) for operation in converter.operations),
+                len(converter.target_patterns) > 1,
+            )
+    return found
+
+
+def _described(operation: Any, kinds: int) -> str:
+    """The class name of an operation; of one that joins different tensors, with the axis."""
+    name = type(operation).__name__
+    return f"{name} along {operation.dim}" if name == "Concatenate" and kinds > 1 else name
+
+
+def written(model: Any) -> Mapping[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that transformers would write of a model without weights.
+
+    Raises:
+        NotDerivableError: transformers cannot turn its own conversion around.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    try:
+        return {
+            name: tuple(tensor.shape) for name, tensor in revert_weight_conversion(model, model.state_dict()).items()
+        }
+    except PROBED as error:
+        raise NotDerivableError(
+            f"transformers cannot say how its tensors lie on disk: {' '.join(str(error).split())}"
+        ) from error

@@ -1,0 +1,211 @@
+"""The entry of a model family without one, derived from a config.json and the names and shapes of the tensors."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ream.models.family.derived.alike import check_alike, check_padding
+from ream.models.family.derived.conversion import Destination, written
+from ream.models.family.derived.disk_names import DiskNames, disk_names
+from ream.models.family.derived.layouts import disk_layout
+from ream.models.family.derived.module_side import ModuleSide, module_side
+from ream.models.family.derived.refusal import NotDerivableError
+from ream.models.family.derived.weightless import Parsed, parsed, text_class, whole_model
+from ream.models.family.family import HEAD, Family, RouterTensor
+from ream.models.family.layout import Layout
+from ream.models.family.multi_token import multi_token_in
+from ream.models.family.sparse_layers import these
+
+JOINED = ("Concatenate along 0",)
+Shapes = Mapping[str, tuple[int, ...]]
+_DERIVED: dict[tuple[str, int], Family] = {}
+
+
+def derive(config: Mapping[str, Any], shapes: Shapes | None = None) -> Family:
+    """Derive the family of a checkpoint; of the same checkpoint once a process.
+
+    Args:
+        config: content of config.json.
+        shapes: of the checkpoint's tensors by name; those that transformers would write where None.
+
+    Raises:
+        NotDerivableError: the model cannot be handled; says why in half a sentence.
+    """
+    import transformers
+
+    key = json.dumps(config, sort_keys=True), hash(frozenset(shapes.items()) if shapes else None)
+    if key not in _DERIVED:
+        verbosity = transformers.logging.get_verbosity()
+        transformers.logging.set_verbosity_error()  # it warns of values that only the probes have
+        try:
+            with torch.random.fork_rng(devices=[]):
+                _DERIVED[key] = _derived(config, shapes)
+        finally:
+            transformers.logging.set_verbosity(verbosity)
+    return _DERIVED[key]
+
+
+def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
+    """See `derive`."""
+    model = parsed(config)
+    modules = module_side(model, config[model.key] if model.key else config)
+    whole = whole_model(model.config)
+    text_path = _text_path(whole, model)
+    with_experts = check_alike(whole.get_submodule(text_path))
+    check_padding(whole.get_submodule(text_path))
+    known = written(whole) if shapes is None else shapes
+    names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
+    layout, routers = _layout(names, known, modules, model.text.hidden_size), _routers(names, modules)
+    moe = _common([kind.name for kind in layout] + [router.name for router in routers])
+    return Family(
+        model_type=str(config["model_type"]),
+        examples=(),
+        experts_keys=modules.experts_keys,
+        width_key=modules.width_key,
+        top_k_key=modules.top_k_key,
+        layouts=(tuple(replace(kind, name=_within(kind.name, moe)) for kind in layout),),
+        router=tuple(replace(router, name=_within(router.name, moe)) for router in routers),
+        scores=modules.scores or "softmax",
+        rule=modules.rule,
+        router_groups_key=modules.groups.key,
+        router_top_groups_key=modules.groups.top_key,
+        router_group_best=modules.groups.best,
+        moe=moe,
+        block=modules.place.block,
+        experts_module=modules.place.experts,
+        module_layout=modules.module.layout,
+        placed=_placed(names, modules),
+        renamed=_renamed(names, modules, routers, moe),
+        joined=_joined(names),
+        pair=modules.pair,
+        unit=modules.module.unit,
+        layer_prefix=names.prefix,
+        embedding=names.embedding,
+        final_norm=names.final_norm,
+        text=model.key,
+        text_prefixes=_text_prefixes(names, modules) if model.key else {"": ""},
+        tied=bool(getattr(type(model.config)(), "tie_word_embeddings", False)),
+        shared=modules.shared,
+        additive=modules.additive,
+        norm=names.norm,
+        decoder=modules.place.decoder,
+        head_name=names.head,
+        outside=names.outside,
+        multi_token=multi_token_in(known, model.text.num_hidden_layers),
+        sparse=these(with_experts),
+        derived=True,
+        guessed_scores=modules.scores is None,
+    )
+
+
+def _text_path(whole: nn.Module, model: Parsed) -> str:
+    """The path of the text model in the whole model.
+
+    Raises:
+        NotDerivableError: the model has none, or two.
+    """
+    kind = text_class(model.text)
+    paths: list[str] = [path for path, module in whole.named_modules() if type(module) is kind]
+    if len(paths) != 1:
+        raise NotDerivableError(
+            f"{type(whole).__name__} has {len(paths)} text models of class {kind.__name__}, not one"
+        )
+    return paths[0]
+
+
+def _inside_experts(names: DiskNames, modules: ModuleSide) -> dict[str, Destination]:
+    """Names within a layer of the experts' tensors, to destinations within the block."""
+    start, kinds = f"{modules.place.block}.", {kind.name for kind in modules.module.layout}
+    found = {
+        name: replace(place, name=place.name.removeprefix(start))
+        for name, place in names.inside.items()
+        if place.name.startswith(start) and place.name.removeprefix(start) in kinds
+    }
+    if not found:
+        raise NotDerivableError("the checkpoint has no tensors of routed experts")
+    return found
+
+
+def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide, hidden: int) -> Layout:
+    """The layout of experts on disk, with names within the layer."""
+    inside = _inside_experts(names, modules)
+    start = names.prefix.format(layer=modules.place.layer)
+    own = {name: shapes[start + name] for name in inside if start + name in shapes}
+    missing = inside.keys() - own.keys()
+    if missing:
+        raise NotDerivableError(f"the checkpoint has no tensor {start}{min(missing)}")
+    return disk_layout(inside, own, modules.module.layout, hidden, modules.width)
+
+
+def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
+    """The router's tensors on disk, with names within the layer."""
+    by_target = {place.name: name for name, place in names.inside.items() if not place.operations}
+    found = []
+    for router in modules.routers:
+        target = f"{modules.place.block}.{router.name}"
+        if target not in by_target:
+            raise NotDerivableError(f"the checkpoint has no tensor that transformers loads to {target} of a layer")
+        found.append(RouterTensor(by_target[target], router.axis, router.name in modules.exact))
+    return found
+
+
+def _placed(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
+    """Names within a layer on disk of tensors beside the experts that have another name in the module, to that name.
+
+    Raises:
+        NotDerivableError: a tensor beside the experts is not only renamed.
+    """
+    experts, result = _inside_experts(names, modules), {}
+    for name, place in names.inside.items():
+        if name in experts or place.operations == JOINED:
+            continue
+        if place.operations:
+            raise NotDerivableError(f"{name} of a layer is converted on loading ({', '.join(place.operations)})")
+        if place.name != name:
+            result[name] = place.name
+    return result
+
+
+def _renamed(names: DiskNames, modules: ModuleSide, routers: list[RouterTensor], moe: str) -> dict[str, str]:
+    """Names within the MoE block on disk of the router's tensors that have another name in the module, to that name."""
+    block = f"{modules.place.block}."
+    both = {_within(router.name, moe): names.inside[router.name].name.removeprefix(block) for router in routers}
+    return {stored: own for stored, own in both.items() if stored != own}
+
+
+def _joined(names: DiskNames) -> dict[str, tuple[str, ...]]:
+    """Tensors of a layer that are joined of several on disk, to the names of these in order."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name, place in names.inside.items():
+        if place.operations == JOINED:
+            found.setdefault(place.name, []).append((place.position, name))
+    return {target: tuple(name for _, name in sorted(parts)) for target, parts in found.items()}
+
+
+def _text_prefixes(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
+    """Starts of the names of the text model's tensors in a wrapper, to those in transformers' text-only model."""
+    inner = f"model.{modules.place.decoder}." if modules.place.decoder else "model."
+    if names.head is None:
+        raise NotDerivableError("transformers has no language model head for it")
+    prefixes = {names.prefix.partition("layers.")[0]: inner}
+    return prefixes | {names.head.removesuffix("weight"): HEAD.removesuffix("weight")}
+
+
+def _common(names: list[str]) -> str:
+    """The words with which all names begin."""
+    words = [name.split(".")[:-1] for name in names]
+    shared = []
+    for level in zip(*words, strict=False):
+        if len(set(level)) > 1 or level[0] == "experts" or "{" in level[0]:
+            break
+        shared.append(level[0])
+    return ".".join(shared)
+
+
+def _within(name: str, start: str) -> str:
+    """A name without its first words."""
+    return name.removeprefix(f"{start}.") if start else name

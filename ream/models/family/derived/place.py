@@ -1,0 +1,72 @@
+"""Where in transformers' text model the experts are: the decoder's layers, the MoE block, and the experts module."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ream.models.family.derived.refusal import NotDerivableError
+from ream.models.family.derived.weightless import expert_modules
+
+EXPERTS = re.compile(
+    r"(?P<decoder>.*?)\b(?P<list>layers|h|blocks)\.(?P<layer>\d+)\.(?:(?P<block>.*)\.)?(?P<experts>\w+)"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer's experts are, in the text model of `weightless.shortest`.
+
+    Attributes:
+        decoder: path of the module that has the layers; "" for the text model itself.
+        layer: index of the first layer with routed experts.
+        block: path of the MoE block within the layer.
+        experts: name of the experts module within the block.
+    """
+
+    decoder: str
+    layer: int
+    block: str
+    experts: str
+
+    @property
+    def layer_path(self) -> str:
+        """Path of the layer within the text model."""
+        return f"{self.decoder}.layers.{self.layer}" if self.decoder else f"layers.{self.layer}"
+
+    @property
+    def block_path(self) -> str:
+        """Path of the MoE block within the text model."""
+        return f"{self.layer_path}.{self.block}"
+
+    @property
+    def experts_path(self) -> str:
+        """Path of the experts module within the text model."""
+        return f"{self.block_path}.{self.experts}"
+
+    def block_of(self, text: Any) -> Any:
+        """The MoE block of a text model."""
+        return text.get_submodule(self.block_path)
+
+    def experts_of(self, text: Any) -> Any:
+        """The experts module of a text model."""
+        return text.get_submodule(self.experts_path)
+
+
+def place_of(text: nn.Module) -> Place:
+    """Where the experts of a text model are.
+
+    Raises:
+        NotDerivableError: two modules of a layer hold experts, or they do not belong to a block within the layer.
+    """
+    matches = [EXPERTS.fullmatch(path) for path in expert_modules(text)]
+    found = [match for match in matches if match is not None and match["list"] == "layers"]
+    if len(found) != len(matches) or not found:
+        raise NotDerivableError("its experts do not lie in the layers of a decoder")
+    first = found[0]
+    if sum(match["layer"] == first["layer"] for match in found) > 1:
+        raise NotDerivableError("a layer has two sets of routed experts")
+    if first["block"] is None:
+        raise NotDerivableError("its router and experts lie in the decoder layer itself, with no MoE block around them")
+    return Place(first["decoder"].rstrip("."), int(first["layer"]), first["block"], first["experts"])

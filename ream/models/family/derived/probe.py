@@ -1,0 +1,97 @@
+"""What a MoE block's router decides on random inputs, caught where it hands its decision to the experts."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ream.models.family.derived.place import Place
+from ream.models.family.derived.refusal import PROBED, NotDerivableError
+from ream.models.family.recorded import recorded
+
+TOKENS = 96
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A router's decision on T tokens.
+
+    Attributes:
+        x: [T, H] inputs of the block.
+        logits: [T, N].
+        indices: [T, k] selected experts.
+        weights: [T, k] of their outputs.
+        pair: whether the block returns its output and something else.
+    """
+
+    x: Tensor
+    logits: Tensor
+    indices: Tensor
+    weights: Tensor
+    pair: bool
+
+
+def probed(block: Any, place: Place, router: str, hidden: int) -> Probe:
+    """Run a MoE block without its experts.
+
+    Args:
+        block: on the meta device for shapes alone, or given values by `given_values`.
+        place: of the experts.
+        router: path within the block of the module that gives logits.
+        hidden: H.
+
+    Raises:
+        NotDerivableError: the block does not run on hidden states alone, or hands its experts no indices and weights.
+    """
+    asked = inspect.signature(block.forward).parameters
+    if "input_ids" in asked:
+        raise NotDerivableError(
+            f"its {type(block).__name__} selects experts by token ids, from tables whose values are numbers of experts"
+        )
+    matrix = next(tensor for tensor in block.get_submodule(router).parameters() if tensor.dim() == 2)
+    x = torch.randn(TOKENS, hidden, generator=torch.Generator().manual_seed(1)).to(matrix.device, matrix.dtype)
+    try:
+        with torch.no_grad():
+            logits, weights, indices, output = recorded(block, x, place.experts, router)
+    except PROBED as error:
+        raise NotDerivableError(
+            f"its {type(block).__name__} cannot be asked for its decisions: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return Probe(x, logits, indices, weights, isinstance(output, tuple))
+
+
+def given_values(module: nn.Module, stacks: nn.Module, experts: int, seed: int = 0) -> None:
+    """Give a module random values in float32 where it has none, except to the stacks of its experts module.
+
+    The values let routers discriminate: their logits are of the size of 1, and biases of the size of their gaps.
+
+    Args:
+        module: a MoE block or a layer on the meta device.
+        stacks: the experts module in it.
+        experts: N.
+        seed: of the values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for owner in module.modules():
+        for name, tensor in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
+            if not tensor.is_meta or (owner is stacks and tensor.dim() > 1):
+                continue
+            values = _values(tensor, experts, generator)
+            if isinstance(tensor, nn.Parameter):
+                setattr(owner, name, nn.Parameter(values, requires_grad=False))
+            else:
+                owner.register_buffer(name, values)
+
+
+def _values(tensor: Tensor, experts: int, generator: torch.Generator) -> Tensor:
+    """Random values for a tensor; of large ones the first values are repeated."""
+    if not tensor.is_floating_point():
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+    count, drawn = tensor.numel(), min(tensor.numel(), 9_999_991)
+    values: Tensor = torch.randn(drawn, generator=generator)
+    values = values.repeat(-(-count // max(drawn, 1)))[:count].reshape(tensor.shape)
+    matrix, vector = tensor.dim() > 1 and min(tensor.shape) > 1, experts not in tensor.shape
+    scale, middle = (tensor.shape[-1] ** -0.5, 0.0) if matrix else (0.1, float(vector))
+    return values.mul(scale).add(middle)

@@ -1,0 +1,58 @@
+"""A MoE block as transformers itself loads it: by its own names and conversion, without anything that was derived."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ream.models.family.derived.refusal import PROBED, NotDerivableError
+from ream.models.family.derived.weightless import Parsed, text_class, whole_class
+
+
+def transformers_block(model: Parsed, path: str, tensors: Mapping[str, Tensor]) -> Any:
+    """Load the tensors of a block into transformers' model, which stays without the others.
+
+    Args:
+        model: shortened to end with the layer.
+        path: of the block in the text model.
+        tensors: by their names on disk.
+
+    Returns:
+        The block in float32.
+
+    Raises:
+        NotDerivableError: transformers has no use for a tensor, cannot convert it, or lacks one.
+    """
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import convert_and_load_state_dict_in_model
+    from transformers.modeling_utils import LoadStateDictConfig
+    from transformers.utils import logging
+
+    kind: Any = whole_class(model.config)
+    with torch.device("meta"):
+        whole = kind._from_config(
+            model.config, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager"
+        ).eval()
+    text = next(module for module in whole.modules() if type(module) is text_class(model.text))
+    mapping: Any = get_model_conversion_mapping(whole)
+    settings = LoadStateDictConfig(weight_mapping=mapping, dtype=torch.float32)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        report, _ = convert_and_load_state_dict_in_model(whole, dict(tensors), settings)
+    except PROBED as error:
+        raise NotDerivableError(
+            f"transformers cannot load layer tensors: {' '.join(str(error).split())[:200]}"
+        ) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    block = text.get_submodule(path)
+    wrong = [*report.unexpected_keys, *(entry[0] for entry in report.mismatched_keys), *report.conversion_errors]
+    wrong += [name for name, tensor in block.state_dict().items() if tensor.is_meta]
+    if wrong:
+        raise NotDerivableError(
+            f"transformers does not load {sorted(wrong)[0]} from the layer's tensors as ream writes them"
+        )
+    return block

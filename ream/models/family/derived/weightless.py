@@ -1,0 +1,190 @@
+"""Transformers' own model of a config.json, shortened to its first layers and without weights, on torch's meta device.
+
+Shortened, a model of 100 layers is built in well under a second, so that it can be built once for each config key whose
+meaning is asked.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ream.models.family.derived.refusal import PROBED, NotDerivableError
+
+# Whatever says nothing about the text model's architecture, or makes transformers load more than it.
+FOREIGN = ("quantization_config", "auto_map", "transformers_version", "dtype", "torch_dtype")
+LONGEST_PERIOD = 16  # layers without routed experts at the start of a decoder, at most; DeepSeek-V3 has 3
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A config.json as transformers reads it.
+
+    Attributes:
+        config: transformers' configuration; a wrapper's where the model has more than text.
+        key: of the text model's configuration within it; None for a text model.
+    """
+
+    config: Any
+    key: str | None
+
+    @property
+    def text(self) -> Any:
+        """The text model's configuration."""
+        return getattr(self.config, self.key) if self.key else self.config
+
+    def changed(self, **values: Any) -> "Parsed":
+        """The same with other values in the text model's configuration, checked by transformers as on loading.
+
+        Raises:
+            NotDerivableError: transformers refuses a value.
+        """
+        text = self.text.to_dict() | values
+        whole = self.config.to_dict() | {self.key: text} if self.key else text
+        return Parsed(_configuration(type(self.config), whole), self.key)
+
+    def shortened(self, layers: int) -> "Parsed":
+        """The same with the first decoder layers alone: lists with a value for each layer are cut, too."""
+        text, depth = self.text.to_dict(), self.text.num_hidden_layers
+        shorter: dict[str, Any] = {key: layers for key in ("num_hidden_layers", "num_layers") if key in text}
+        for key, value in text.items():
+            if (
+                isinstance(value, list | str) and len(value) == depth
+            ):  # no text of that length bears on the architecture
+                shorter[key] = value[:layers]
+            elif isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
+                shorter[key] = {index: own for index, own in value.items() if int(index) < layers}
+        return self.changed(**shorter)
+
+
+def parsed(config: Mapping[str, Any]) -> Parsed:
+    """Read a config.json.
+
+    Raises:
+        NotDerivableError: transformers does not know the model_type, or refuses a value.
+    """
+    from transformers import CONFIG_MAPPING
+
+    model_type = str(config.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        raise NotDerivableError(f"the installed transformers has no model code for model_type '{model_type}'")
+    read = _configuration(CONFIG_MAPPING[model_type], {k: v for k, v in config.items() if k not in FOREIGN})
+    if getattr(read, "is_encoder_decoder", False):
+        raise NotDerivableError("it is an encoder-decoder model, and ream compresses decoders")
+    text = read.get_text_config(decoder=True)
+    if text is read:
+        return Parsed(read, None)
+    key = next((key for key in read.to_dict() if getattr(read, key, None) is text), None)
+    if key is None:
+        raise NotDerivableError("its text model's configuration lies deeper than one level in config.json")
+    return Parsed(read, key)
+
+
+def _configuration(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A configuration of transformers from the content of a config.json."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        config = kind.from_dict(kind._decode_special_floats(copy.deepcopy(dict(values))))
+    except (*PROBED, StrictDataclassError) as error:
+        raise NotDerivableError(f"transformers refuses its config.json: {' '.join(str(error).split())}") from error
+    return config
+
+
+def text_class(config: Any) -> Any:
+    """The class of the text model of a configuration, without a head.
+
+    Raises:
+        NotDerivableError: transformers has no such class.
+    """
+    import transformers
+
+    if type(config) in transformers.MODEL_MAPPING:
+        return transformers.MODEL_MAPPING[type(config)]
+    name = type(config).__name__.removesuffix("Config") + "Model"  # of text parts that AutoModel does not know
+    if not hasattr(transformers, name):
+        raise NotDerivableError(f"transformers has no text model for {type(config).__name__}")
+    return getattr(transformers, name)
+
+
+def text_model(config: Any, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """The text model of a configuration without weights.
+
+    Args:
+        config: of the text model (`Parsed.text`).
+        dtype: of the parameters that the model does not keep in another.
+
+    Raises:
+        NotDerivableError: the modelling code refuses the configuration.
+    """
+    return _built(text_class(config), config, dtype)
+
+
+def whole_model(config: Any) -> Any:
+    """The model that checkpoints of a configuration are written from, without weights.
+
+    Raises:
+        NotDerivableError: see `text_model`.
+    """
+    return _built(whole_class(config), config, torch.bfloat16)
+
+
+def whole_class(config: Any) -> Any:
+    """The class that checkpoints of a configuration are written from: with its head and, in a wrapper, its towers."""
+    import transformers
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    )
+
+    for name in config.architectures or ():
+        if hasattr(transformers, name):
+            return getattr(transformers, name)
+    for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING):
+        if type(config) in mapping:
+            kind = mapping[type(config)]
+            return kind[0] if isinstance(kind, tuple) else kind
+    return text_class(config)
+
+
+def _built(kind: Any, config: Any, dtype: torch.dtype) -> Any:
+    """A model on the meta device, whose experts run in a loop and whose attention is in plain operations."""
+    try:
+        with torch.device("meta"):
+            return kind._from_config(
+                copy.deepcopy(config), dtype=dtype, attn_implementation="eager", experts_implementation="eager"
+            ).eval()
+    except PROBED as error:
+        raise NotDerivableError(
+            f"transformers cannot build {kind.__name__} from its config.json: {' '.join(str(error).split())}"
+        ) from error
+
+
+def expert_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that hold all experts of a layer, by their paths: with two or more tensors of three axes."""
+    found = {}
+    for path, module in model.named_modules():
+        own = [tensor for tensor in module.parameters(recurse=False) if tensor.dim() == 3]
+        if len(own) > 1 and "shared" not in path:
+            found[path] = module
+    return found
+
+
+def shortest(model: Parsed) -> tuple[Parsed, Any]:
+    """The model with as few layers as hold a layer with routed experts, and its text model.
+
+    Raises:
+        NotDerivableError: there is none among the first layers; or see `text_model`.
+    """
+    depth, layers = model.text.num_hidden_layers, 1
+    while layers <= min(depth, LONGEST_PERIOD):
+        short = model.shortened(layers)
+        text = text_model(short.text)
+        if expert_modules(text):
+            return short, text
+        layers += 1
+    raise NotDerivableError(f"no layer of {text_class(model.text).__name__} has a module that holds all its experts")
