@@ -31,7 +31,7 @@ class BlockedStages:
         self._files = []
         for root in roots:
             scratch = root / "artifacts" / ".state" / "scratch"
-            (scratch / "run-killed").mkdir(parents=True)
+            (scratch / "run-killed").mkdir(parents=True, exist_ok=True)
             file = open(scratch / "lock", "w")  # noqa: SIM115 - until `release`
             fcntl.flock(file, fcntl.LOCK_EX)
             self._files.append(file)
