@@ -36,9 +36,10 @@ def _run(*command, **variables):
             arguments, check=True, capture_output=True, text=True, timeout=SECONDS, env=os.environ | variables
         )
     except subprocess.CalledProcessError as error:
-        lines = [line for line in (error.stdout + error.stderr).splitlines() if line.strip()]
+        lines = [line.strip() for line in (error.stdout + error.stderr).splitlines() if line.strip()]
         reasons = [line for line in lines if "error" in line.lower()]
-        raise InstallationError((reasons or lines or [f"exit code {error.returncode}"])[-1].strip()) from None
+        ending = f"exit code {error.returncode} after: {lines[-1]}" if lines else f"exit code {error.returncode}"
+        raise InstallationError(reasons[-1] if reasons else ending) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InstallationError(str(error)) from None
 

@@ -21,6 +21,12 @@ def test_a_failed_command_is_one_line_that_names_the_client_and_the_reason(one_c
     assert clients.missing("vllm") == "vllm could not be installed here; `make test-serving` tries again"
 
 
+def test_a_command_that_is_killed_tells_its_exit_code_and_how_far_it_came(one_client):
+    one_client.append(["sh", "-c", "echo '[1/2] Building'; kill -9 $$"])
+    line = install.install("vllm")
+    assert line == "SKIPPED: vllm (v==1) could not be installed here: exit code -9 after: [1/2] Building"
+
+
 def test_a_command_that_does_not_exist_is_a_line_too(one_client, tmp_path):
     one_client.append([tmp_path / "no-such-program"])
     assert install.install("vllm").startswith("SKIPPED: vllm (v==1) could not be installed here: ")
