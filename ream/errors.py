@@ -4,6 +4,11 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 4_000  # characters of a message
+# What transformers raises, wherever in its code, about files and values of a stranger's model that it cannot use.
+UNUSABLE = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, OSError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def printable(text: str) -> str:
@@ -20,6 +25,16 @@ def printable(text: str) -> str:
         )
     )
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
+def one_line(error: object, most: int = 300) -> str:
+    """What an error says, without line breaks and without a full stop at its end.
+
+    Args:
+        error: of a library.
+        most: characters; what is longer is cut.
+    """
+    return " ".join(str(error).split())[:most].rstrip(".")
 
 
 class UserError(Exception):

@@ -8,7 +8,14 @@ import ream
 
 SOURCES = Path(ream.__file__).parent
 PLAIN = {"ream", "errors", "machine"}  # what every room but the core may import
-MODELS = {"models.dtypes", "models.stored_dtypes", "models.quantization", "models.storage", "models.family"}
+MODELS = {
+    "models.dtypes",
+    "models.stored_dtypes",
+    "models.quantization",
+    "models.storage",
+    "models.layers",
+    "models.family",
+}
 ANALYSIS = {"analysis.results", "analysis.numbers", "analysis.tables", "analysis.figures", "analysis.html"}
 RUNNING = {*PLAIN, *MODELS, "core", "models.inspection", "models"}
 # Room to the rooms it may import; itself always. Each names only rooms that stand above it, so there is no import
@@ -24,7 +31,8 @@ ROOMS = {
     "models.dtypes": {"models.stored_dtypes"},
     "models.quantization": {*PLAIN, "models.dtypes", "models.stored_dtypes"},
     "models.storage": {*PLAIN, "models.dtypes", "models.stored_dtypes", "models.quantization"},
-    "models.family": {*PLAIN, "core", "models.quantization", "models.storage"},
+    "models.layers": {"errors"},
+    "models.family": {*PLAIN, "core", "models.quantization", "models.storage", "models.layers"},
     "models.inspection": {*PLAIN, *MODELS},
     "models": {*PLAIN, *MODELS, "core"},
     "calibration": {*PLAIN, "params"},

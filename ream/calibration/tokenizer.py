@@ -9,8 +9,8 @@ from pathlib import Path
 import tokenizers
 
 from ream.calibration.special_tokens import PROBE, SpecialTokens, measured
-from ream.calibration.tokenizer_check import UNUSABLE, check_tokenizer, explained
-from ream.errors import UserError
+from ream.calibration.tokenizer_check import check_tokenizer, explained
+from ream.errors import UNUSABLE, UserError, one_line
 from ream.machine.documents import parse_json, read_bytes
 
 FAST, SETTINGS = "tokenizer.json", "tokenizer_config.json"
@@ -95,8 +95,8 @@ def _tokenizer_json(folder_or_id: str, revision: str | None) -> Path | None:
         return None
     except (HFValidationError, HTTPError, OfflineModeIsEnabled) as error:
         raise UserError(
-            f"model '{folder_or_id}' is not a folder, and the hub gives no tokenizer for it: {_line(error)}; correct "
-            "its name or revision or, if it is gated, accept its terms on its page and run `hf auth login`"
+            f"model '{folder_or_id}' is not a folder, and the hub gives no tokenizer for it: {one_line(error)}; "
+            "correct its name or revision or, if it is gated, accept its terms on its page and run `hf auth login`"
         ) from None
 
 
@@ -131,8 +131,8 @@ def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> 
         )
     except UNUSABLE as error:
         raise UserError(
-            f"model '{folder_or_id}' has no tokenizer that can be loaded: {_line(error)}; put its {FAST} there or, if "
-            "it comes with its own code, set model.trust_remote_code"
+            f"model '{folder_or_id}' has no tokenizer that can be loaded: {one_line(error)}; put its {FAST} there or, "
+            "if it comes with its own code, set model.trust_remote_code"
         ) from None
 
     def encoded(text: str, special: bool) -> list[int]:
@@ -162,7 +162,3 @@ def _fingerprint(files: list[Path]) -> str:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         digest.update(read_bytes(path))
     return digest.hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -15,12 +15,6 @@ PROBE = "The quick brown fox, 1,234.5 km – naïve 東京 🙂\n\tdef f(x): ret
     f" {sign * 64}!" for sign in "a1 ._-\n=é"
 )
 
-# What transformers raises about files of a tokenizer that it cannot use; `tokenizers` is checked before.
-UNUSABLE = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, OSError,
-    RuntimeError, TypeError, ValueError,
-)  # fmt: skip
-
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:

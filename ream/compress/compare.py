@@ -11,7 +11,7 @@ from ream.core.recipe import Recipe
 from ream.machine.memory import trim
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
-from ream.models.loaded_layer import LoadedLayer
+from ream.models.layers.loaded import LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import compressed_layers
 from ream.walk.batches import Batches

@@ -26,7 +26,7 @@ from ream.errors import UserError
 from ream.machine.available import free_threads
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
-from ream.models.loaded_layer import LoadedLayer
+from ream.models.layers.loaded import LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import CompressedLayer
 from ream.recipe.recipe_file import read_layer, recipe_from_tensors, recipe_tensors

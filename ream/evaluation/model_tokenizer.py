@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ream.calibration.tokenizer import FAST
-from ream.calibration.tokenizer_check import UNUSABLE, check_tokenizer
-from ream.errors import UserError
+from ream.calibration.tokenizer_check import check_tokenizer
+from ream.errors import UNUSABLE, UserError, one_line
 from ream.machine.documents import read_text
 from ream.machine.files import read_table
 
@@ -33,7 +33,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except UNUSABLE as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise UserError(
             f"{folder}: transformers cannot load its tokenizer ({reason}); fetch the tokenizer's files again"
         ) from error

@@ -25,12 +25,12 @@ from ream.models.family.expert_tensors import pack
 from ream.models.family.layer_names import beside_experts
 from ream.models.family.modelling import explained, model_config, set_experts
 from ream.models.family.needed import skeleton
-from ream.models.layer_arguments import LayerArguments
-from ream.models.loaded_layer import Catcher, LoadedLayer
+from ream.models.layers.arguments import LayerArguments
+from ream.models.layers.loaded import Catcher, LoadedLayer
+from ream.models.layers.weightless import check_embedding, give_buffers, give_others, give_tensors
 from ream.models.moe_block import MoEBlock
 from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
-from ream.models.weightless import check_embedding, give_buffers, give_others, give_tensors
 
 
 class Decoder:

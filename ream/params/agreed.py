@@ -6,7 +6,7 @@ YAML 1.1 with PyYAML and DVC YAML 1.2 with ruamel.yaml, so a file can be written
 
 from pathlib import Path
 
-from ream.errors import UserError
+from ream.errors import UserError, one_line
 from ream.machine.documents import read_text
 from ream.params.reading import load_params, parse_params
 from ream.params.tree import Params
@@ -25,7 +25,7 @@ def agreed_params(path: Path) -> Params:
     try:
         tree = YAML(typ="safe").load(read_text(path))
     except YAMLError as error:
-        raise UserError(f"{path}: DVC cannot read it: {' '.join(str(error).split())}; correct it") from None
+        raise UserError(f"{path}: DVC cannot read it: {one_line(error)}; correct it") from None
     if parse_params(tree, f"{path}, as DVC reads it") != params:
         other = next(name for name in Params.model_fields if getattr(parse_params(tree), name) != getattr(params, name))
         raise UserError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from ream.machine.memory import trim
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
-from ream.models.loaded_layer import LoadedLayer
+from ream.models.layers.loaded import LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.walk.batches import Batches, with_successor
 from ream.walk.read_ahead import read_ahead

@@ -358,7 +358,7 @@ def test_own_tokens_are_weighed_by_a_mix(ream, model, params, own):
 STALLED = """
 import sys, time
 from ream.commands import cli
-from ream.models.loaded_layer import LoadedLayer
+from ream.models.layers.loaded import LoadedLayer
 from ream.commands.options import REPLACED
 from ream.models.decoder import LoadedLayer
 calls, run = [], LoadedLayer.__call__

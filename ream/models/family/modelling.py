@@ -6,18 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ream.errors import UserError
+from ream.errors import UNUSABLE, UserError, one_line
 from ream.models.family.family import Family
 from ream.models.storage.checkpoint import Checkpoint
-
-SHOWN = 300  # characters of a reason in a message
-
-
-# What transformers raises about values of a config that it cannot use, wherever in its code it meets them.
-UNUSABLE = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, OSError,
-    RuntimeError, TypeError, ValueError,
-)  # fmt: skip
 
 
 @contextmanager
@@ -35,7 +26,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (StrictDataclassError, *UNUSABLE) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:SHOWN]
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise UserError(
             f"{path}: transformers cannot build the model from it ({reason}); correct it, or fetch it again"
         ) from error

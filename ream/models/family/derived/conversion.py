@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ream.errors import one_line
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 
 
@@ -80,6 +81,4 @@ def written(model: Any) -> Mapping[str, tuple[int, ...]]:
             name: tuple(tensor.shape) for name, tensor in revert_weight_conversion(model, model.state_dict()).items()
         }
     except PROBED as error:
-        raise NotDerivableError(
-            f"transformers cannot say how its tensors lie on disk: {' '.join(str(error).split())}"
-        ) from error
+        raise NotDerivableError(f"transformers cannot say how its tensors lie on disk: {one_line(error)}") from error

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ream.core.experts import Expert, GatedUnit, expert_outputs, neuron_activations
+from ream.errors import one_line
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.expert_tensors import unpacked
 from ream.models.family.layout import ExpertTensor, Layout
@@ -87,8 +88,7 @@ def _run(experts: Any, inputs: Tensor, index: int) -> Tensor:
         output: Tensor = experts(inputs, indices, torch.ones(len(inputs), 1))
     except PROBED as error:
         raise NotDerivableError(
-            f"its experts ({type(experts).__name__}) do not run on an input, indices and weights: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"its experts ({type(experts).__name__}) do not run on an input, indices and weights: {one_line(error)}"
         ) from error
     return output.reshape(inputs.shape)
 

@@ -101,7 +101,7 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
         scores=scores,
         groups=groups_of(short, place, router, experts, selected_key, scores or "softmax"),
         pair=probe.pair,
-        additive=is_additive(short, place, experts),
+        additive=is_additive(short, place, experts, probe.pair),
         shared=_has_more(block, place, routers),
     )
 

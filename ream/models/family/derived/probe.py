@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ream.errors import one_line
 from ream.models.family.derived.place import Place
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.recorded import recorded
@@ -57,7 +58,7 @@ def probed(block: Any, place: Place, router: str, hidden: int) -> Probe:
             logits, weights, indices, output = recorded(block, x, place.experts, router)
     except PROBED as error:
         raise NotDerivableError(
-            f"its {type(block).__name__} cannot be asked for its decisions: {' '.join(str(error).split())[:200]}"
+            f"its {type(block).__name__} cannot be asked for its decisions: {one_line(error)}"
         ) from error
     return Probe(x, logits, indices, weights, isinstance(output, tuple))
 

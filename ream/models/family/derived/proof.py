@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ream.core.experts import Expert, expert_outputs, neuron_activations
-from ream.errors import UserError
+from ream.errors import UserError, one_line
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.derived.block_tensors import block_tensors
@@ -113,7 +113,7 @@ def _prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
     except (NotDerivableError, *PROBED) as reason:
         if isinstance(reason, UserError) and not isinstance(reason, NotDerivableError):
             raise
-        raise _refused(checkpoint, architecture, layer, " ".join(str(reason).split())) from reason
+        raise _refused(checkpoint, architecture, layer, one_line(reason)) from reason
     outputs, moved, left_out = differences
     assert outputs is not None
     assert moved is not None

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ream.errors import one_line
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
-from ream.models.family.derived.weightless import Parsed, text_class, whole_class
+from ream.models.family.derived.weightless import Parsed, text_class, whole_model
 
 
 def transformers_block(model: Parsed, path: str, tensors: Mapping[str, Tensor]) -> Any:
@@ -29,11 +30,7 @@ def transformers_block(model: Parsed, path: str, tensors: Mapping[str, Tensor]) 
     from transformers.modeling_utils import LoadStateDictConfig
     from transformers.utils import logging
 
-    kind: Any = whole_class(model.config)
-    with torch.device("meta"):
-        whole = kind._from_config(
-            model.config, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager"
-        ).eval()
+    whole = whole_model(model.config, torch.float32)
     text = next(module for module in whole.modules() if type(module) is text_class(model.text))
     mapping: Any = get_model_conversion_mapping(whole)
     settings = LoadStateDictConfig(weight_mapping=mapping, dtype=torch.float32)
@@ -42,9 +39,7 @@ def transformers_block(model: Parsed, path: str, tensors: Mapping[str, Tensor]) 
     try:
         report, _ = convert_and_load_state_dict_in_model(whole, dict(tensors), settings)
     except PROBED as error:
-        raise NotDerivableError(
-            f"transformers cannot load layer tensors: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise NotDerivableError(f"transformers cannot load layer tensors: {one_line(error)}") from error
     finally:
         if shown:
             logging.enable_progress_bar()

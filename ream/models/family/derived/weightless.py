@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ream.errors import one_line
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 
 # Whatever says nothing about the text model's architecture, or makes transformers load more than it.
@@ -90,7 +91,7 @@ def _configuration(kind: Any, values: Mapping[str, Any]) -> Any:
     try:
         config = kind.from_dict(kind._decode_special_floats(copy.deepcopy(dict(values))))
     except (*PROBED, StrictDataclassError) as error:
-        raise NotDerivableError(f"transformers refuses its config.json: {' '.join(str(error).split())}") from error
+        raise NotDerivableError(f"transformers refuses its config.json: {one_line(error)}") from error
     return config
 
 
@@ -123,13 +124,13 @@ def text_model(config: Any, dtype: torch.dtype = torch.bfloat16) -> Any:
     return _built(text_class(config), config, dtype)
 
 
-def whole_model(config: Any) -> Any:
+def whole_model(config: Any, dtype: torch.dtype = torch.bfloat16) -> Any:
     """The model that checkpoints of a configuration are written from, without weights.
 
     Raises:
         NotDerivableError: see `text_model`.
     """
-    return _built(whole_class(config), config, torch.bfloat16)
+    return _built(whole_class(config), config, dtype)
 
 
 def whole_class(config: Any) -> Any:
@@ -160,7 +161,7 @@ def _built(kind: Any, config: Any, dtype: torch.dtype) -> Any:
             ).eval()
     except PROBED as error:
         raise NotDerivableError(
-            f"transformers cannot build {kind.__name__} from its config.json: {' '.join(str(error).split())}"
+            f"transformers cannot build {kind.__name__} from its config.json: {one_line(error)}"
         ) from error
 
 

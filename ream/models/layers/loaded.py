@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
-from ream.models.layer_arguments import LayerArguments, stream_of
+from ream.models.layers.arguments import LayerArguments, stream_of
 
 
 class Catcher(nn.Module):

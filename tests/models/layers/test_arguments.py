@@ -7,8 +7,8 @@ import torch
 import transformers
 
 from ream.errors import UserError
-from ream.models.layer_arguments import LayerArguments, stream_of
-from ream.models.loaded_layer import Catcher, LoadedLayer
+from ream.models.layers.arguments import LayerArguments, stream_of
+from ream.models.layers.loaded import Catcher, LoadedLayer
 
 HIDDEN, LAYERS, TOKENS = 16, 3, 9
 COMMON = {
