@@ -13,7 +13,7 @@ from ream.errors import UserError
 
 def apply(
     model: ModelArgument,
-    recipe: Annotated[Path, typer.Argument(help="The recipe of a compression: OUT/ream/recipe.safetensors.")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe of a compression: OUT/ream/recipe.ream.")],
     out: OutArgument,
     merge_dtype: Annotated[
         str | None,

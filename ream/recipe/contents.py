@@ -10,10 +10,10 @@ from ream import __version__
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 
-# Names of ream's own files in an output. The recipe is not beside the shards: where a folder has no index, vLLM and
-# SGLang read every *.safetensors file in it, but none of its subfolders.
+# Names of ream's own files in an output. The recipe is a file of safetensors by another name: where a folder has no
+# index, vLLM and SGLang read every *.safetensors file in it, and llm-compressor those of its subfolders, too.
 CONTENTS = "ream.json"
-RECIPE = "ream/recipe.safetensors"
+RECIPE = "ream/recipe.ream"
 FORMER_RECIPE = "recipe.safetensors"  # where earlier outputs have it
 FORMAT = "ream-output-1"
 

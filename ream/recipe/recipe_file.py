@@ -217,7 +217,9 @@ def load_recipe(path: str | Path) -> Recipe:
         UserError: the file is missing, damaged or not a recipe (`ream.recipe.recipe_rules`).
     """
     if not Path(path).is_file():
-        raise UserError(f"recipe {path} does not exist or is not a regular file; name a recipe.safetensors")
+        raise UserError(
+            f"recipe {path} does not exist or is not a regular file; name the recipe of an output, ream/recipe.ream"
+        )
     check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:

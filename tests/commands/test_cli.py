@@ -287,7 +287,7 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     assert (recipe.facts["method"], recipe.facts["mix"], recipe.facts["experts"]) == ("ream", "leaning", 4)
     assert recipe.facts["ratios"] == {"a": 0.75, "b": 0.25}
     assert sorted(recipe.layers) == [0, 2, 3]
-    assert ream("apply", model, "out/ream/recipe.safetensors", "again")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.ream", "again")[0] == 0
     assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "out"]
     code, out, _ = ream("verify", "out")
@@ -297,20 +297,20 @@ def test_compress_then_apply(ream, model, params, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     one_line(ream("verify", "again"), shard.name, "has changed since it was written", "ream apply")
     other = tiny.build(tmp_path / "other", seed=1, dense=[1], layers=4)
-    one_line(ream("apply", other, "out/ream/recipe.safetensors", "no"), "another model")
+    one_line(ream("apply", other, "out/ream/recipe.ream", "no"), "another model")
 
 
 def test_shard_size(ream, model, params, tmp_path):
     from ream.models.storage.checkpoint import Checkpoint
 
     assert ream(*compress(model, "out", params, "--method", "reap", "--set", "merge.shard_gb=1e-5"))[0] == 0
-    assert ream("apply", model, "out/ream/recipe.safetensors", "again", "--shard-size", "1e-5")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.ream", "again", "--shard-size", "1e-5")[0] == 0
     assert tiny.files(tmp_path / "again") == tiny.files(tmp_path / "out")
     shards = Checkpoint(tmp_path / "out").shards
     assert min(shards) == f"model-00001-of-{len(shards):05d}.safetensors"
-    assert ream("apply", model, "out/ream/recipe.safetensors", "usual")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.ream", "usual")[0] == 0
     assert Checkpoint(tmp_path / "usual").shards != shards
-    one_line(ream("apply", model, "out/ream/recipe.safetensors", "no", "--shard-size", "0"), "--shard-size", "above 0")
+    one_line(ream("apply", model, "out/ream/recipe.ream", "no", "--shard-size", "0"), "--shard-size", "above 0")
     one_line(ream(*compress(model, "no", params, "--set", "merge.shard_gb=0")), "merge.shard_gb", "greater than 0")
 
 
@@ -334,7 +334,7 @@ def test_own_tokens_are_pooled(ream, model, params, own, monkeypatch):
     import ream.calibration.mixing as mixing
 
     assert ream(*compress(model, "out", params, "--calibration", "own.parquet", "--sequences", 3))[0] == 0
-    facts = load_recipe("out/ream/recipe.safetensors").facts
+    facts = load_recipe("out/ream/recipe.ream").facts
     assert (facts["mix"], facts["ratios"], facts["sequences"]) == ("own", {"own": 1.0}, len(own))
     assert mixing.mix_sequences({"own": [ids for _, ids in own]}, {"own": 1.0}, 12) == [("own", ids) for _, ids in own]
     code, out, _ = ream(*compress(model, "one-shot", params, "--calibration", "own.parquet", "--method", "reap"))
@@ -350,7 +350,7 @@ def test_own_tokens_are_weighed_by_a_mix(ream, model, params, own):
     drawn = by_source["p"][:3] + by_source["q"][:1]
     assert [ids for _, ids in mix_sequences(by_source, {"p": 3, "q": 1}, 4)] == drawn
     assert f"4 of 8 experts, {sum(map(len, drawn))} tokens" in out
-    facts = load_recipe("out/ream/recipe.safetensors").facts
+    facts = load_recipe("out/ream/recipe.ream").facts
     assert (facts["ratios"], facts["sequences"]) == ({"p": 0.75, "q": 0.25}, 4)
     one_line(ream(*compress(model, "no", params, *options[:2], "--mix", "p=1,z=1")), "'z'", "p, q")
 

@@ -77,9 +77,9 @@ def test_no_room_for_the_output_of_apply(ream, model, params, tmp_path, monkeypa
     size = sum(path.stat().st_size for path in (tmp_path / "out").glob("model*.safetensors"))
     monkeypatch.setattr(room, "free_disk", lambda _: 1000)
     one_line(
-        ream("apply", model, "out/ream/recipe.safetensors", "again"),
+        ream("apply", model, "out/ream/recipe.ream", "again"),
         "again: 0.00 GB of disk is needed for the compressed",
     )
     assert not (tmp_path / "again").exists()
     monkeypatch.setattr(room, "free_disk", lambda _: size)
-    assert ream("apply", model, "out/ream/recipe.safetensors", "again")[0] == 0
+    assert ream("apply", model, "out/ream/recipe.ream", "again")[0] == 0

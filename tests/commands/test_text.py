@@ -39,7 +39,7 @@ def test_too_little_text_is_told_at_the_end_and_with_the_stage(ream, model, para
     assert err.strip().splitlines()[-1].startswith(f"warning: {line}, so their saliency is uncertain; use more")
     stage = next(text for text in out.splitlines() if text.startswith(("saliency of mix", "sequential own")))
     assert f"; warning: {line}" in stage
-    recipe = load_recipe(tmp_path / "out" / "ream/recipe.safetensors")
+    recipe = load_recipe(tmp_path / "out" / "ream/recipe.ream")
     assert {index: layer.routed_tokens.sum() for index, layer in recipe.layers.items()} == {0: 2, 2: 2, 3: 2}
     assert all(((layer.routed_tokens > 0) == (layer.saliency > 0)).all() for layer in recipe.layers.values())
 

@@ -58,7 +58,7 @@ def test_header_and_text(merge, checkpoint):
         "| held-out loss | mc |",
         "| --- | --- |",
         "| 2.500 | 0.250 |",
-        "ream apply tiny ream/recipe.safetensors OUT",
+        "ream apply tiny ream/recipe.ream OUT",
         "Made by ream 0; the original's shards have digest `d`.",
     ):
         assert f"\n{line}\n" in body, line
@@ -80,7 +80,7 @@ def test_options_that_make_the_checkpoint_again(recipe):
     def command(**options):
         return re.search("^ream apply .*$", model_card(recipe, 2, 1, None, **options), re.M)[0]
 
-    usual = "ream apply tiny ream/recipe.safetensors OUT"
+    usual = "ream apply tiny ream/recipe.ream OUT"
     assert command() == usual
     assert command(decoded=True) == f"{usual} --merge-dtype bfloat16"
     assert command(shard_gb=2.5) == f"{usual} --shard-size 2.5"

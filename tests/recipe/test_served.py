@@ -1,4 +1,4 @@
-"""Outputs as loaders read them that take every *.safetensors file of a folder: vLLM and SGLang, without an index."""
+"""Outputs as tools read them that take every *.safetensors file: vLLM and SGLang without an index, llm-compressor."""
 
 import json
 import re
@@ -32,9 +32,9 @@ def originals(checkpoint, tmp_path_factory):
 
 
 def read_by_folder(folder):
-    """Tensor name to tensor of all *.safetensors files in a folder, as without an index; a name is in one file."""
+    """Tensor name to tensor of all *.safetensors files in a folder and below; a name is in one file."""
     tensors = {}
-    for path in folder.glob("*.safetensors"):
+    for path in folder.rglob("*.safetensors"):
         further = load_file(path)
         assert not further.keys() & tensors.keys()
         tensors |= further
