@@ -143,7 +143,7 @@ def test_unquantised_output(case, tmp_path):
     write_checkpoint(checkpoint, architecture, recipe, tmp_path / "out", unquantised=True)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "but for those that were quantised: these are decoded to bfloat16." in card
-    assert "recipe.safetensors OUT --merge-dtype bfloat16\n" in card
+    assert "recipe.ream OUT --merge-dtype bfloat16\n" in card
     write_checkpoint(*opened(dequantised), recipe, tmp_path / "plain")
     assert "quantization_config" not in json.loads((tmp_path / "out" / "config.json").read_text())
     after, plain = Checkpoint(tmp_path / "out"), Checkpoint(tmp_path / "plain")
