@@ -10,6 +10,7 @@ from torch import Tensor
 from ream.compress.fit_layer import FitTokens, experts_at_a_time, fit_layer
 from ream.core.composition import RefitOptions
 from ream.core.recipe import LayerRecipe
+from ream.core.refit.output_coordinates import OutputCoordinates, output_coordinates
 from ream.core.refit.refit import RefitSettings, refit
 from ream.core.refit.sums import RefitTokens, product_dtype
 from ream.models.decoder import Decoder
@@ -46,28 +47,34 @@ class LayerTokens:
     parts: Callable[[], Iterable[slice]]
     room: Callable[[str, torch.dtype], Tensor]
 
-    def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
+    def stream(self, block: MoEBlock, device: torch.device, coordinates: OutputCoordinates) -> Iterator[RefitTokens]:
         """A pass over the tokens.
 
         Args:
             block: routes the tokens.
             device: to put them on.
+            coordinates: of the errors.
 
         Yields:
-            The tokens of a micro-batch; those of held-out sequences are marked as not fitted.
+            What experts are given of the tokens of a micro-batch; those of held-out sequences are marked as not fitted.
         """
+        for x, error, fitted in self.batches(device):
+            yield RefitTokens(block.expert_inputs(x), block.route(x), coordinates.errors(error), fitted)
+
+    def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """A pass over the tokens: the block's inputs [T, H], errors [T, H], and True for tokens that are fitted."""
         fitted = ~held_out_mask(len(self.inputs))
         for part in self.parts():
             counted = self.counted[part]
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
             if len(x):
                 rows = fitted[part][:, None].expand(counted.shape)[counted].to(device)
-                yield RefitTokens(x, block.route(x), error, rows)
+                yield x, error, rows
 
 
 @dataclass(frozen=True)
 class LayerRefit:
-    """Squared errors of a layer's output, summed over tokens and outputs.
+    """Squared errors of a layer's output, summed over tokens and outputs (`OutputCoordinates`).
 
     Attributes:
         fitted: on fitted tokens, before the refit, after each sweep, then after each round of the fit of all
@@ -151,9 +158,11 @@ def refit_layer(
         block are returned unchanged.
     """
     checkpoint, architecture = decoder.checkpoint, decoder.architecture
+    coordinates = output_coordinates(before.output_map(architecture.hidden))
+    experts = coordinates.entered(before.experts)
     down, report = refit(
-        lambda: tokens.stream(before, decoder.device),
-        before.experts,
+        lambda: tokens.stream(before, decoder.device, coordinates),
+        experts,
         before.unit,
         RefitSettings(
             settings.ridge, settings.sweeps, outputs=outputs_at_a_time(len(before.experts), architecture), direct=DIRECT
@@ -161,14 +170,16 @@ def refit_layer(
     )
     projections, fitted, held_out = {"down": down}, report.fitted, report.held_out
     if settings.iterations:
-        left = tokens.room("left", product_dtype(tokens.errors.dtype))
+        left = tokens.room("left", product_dtype(tokens.errors.dtype))[..., : coordinates.size(architecture.hidden)]
         fit_tokens = FitTokens(
-            tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left
-        )
-        at_a_time = experts_at_a_time(architecture.hidden, architecture.width)
-        moved, fit = fit_layer(before, down, fit_tokens, settings.iterations, decoder.device, at_a_time)
+            tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left,
+            coordinates,
+        )  # fmt: skip
+        at_a_time = experts_at_a_time(architecture.expert_hidden, architecture.width, len(architecture.projections))
+        moved, fit = fit_layer(before, experts, down, fit_tokens, settings.iterations, decoder.device, at_a_time)
         if len(fit.fitted) > 1:
             projections, fitted, held_out = moved, fitted + fit.fitted[1:], held_out + fit.held_out[1:]
+    projections["down"] = coordinates.left(projections["down"], before.experts.down)
     dtypes = correction_dtypes(checkpoint, CompressedLayer(checkpoint, architecture, index, decided))
     corrections = {
         position: {
@@ -180,7 +191,7 @@ def refit_layer(
     }
     corrected = replace(decided, corrections=corrections)
     after = decoder.block(index, CompressedLayer(checkpoint, architecture, index, corrected))
-    written, written_held_out = _squared_errors(decoder, before, after, tokens)
+    written, written_held_out = _squared_errors(decoder, before, after, tokens, coordinates)
     rounds = len(fitted) - len(report.fitted)
     if written <= fitted[0]:
         return corrected, after, LayerRefit(fitted, held_out, rounds, written, written_held_out, accepted=True)
@@ -188,14 +199,14 @@ def refit_layer(
 
 
 def outputs_at_a_time(experts: int, architecture: Architecture) -> int:
-    """The number of the H outputs that are solved at a time when experts are refitted by sweeps.
+    """The number of the experts' H outputs that are solved at a time when experts are refitted by sweeps.
 
     Args:
         experts: K.
         architecture: of the model.
     """
     numbers = TOTALS * torch.float64.itemsize * experts * architecture.width
-    return min(architecture.hidden, max(1, int(SOLVER_BYTES // numbers)))
+    return min(architecture.expert_hidden, max(1, int(SOLVER_BYTES // numbers)))
 
 
 def correction_dtypes(checkpoint: Checkpoint, layer: CompressedLayer) -> dict[str, torch.dtype]:
@@ -208,13 +219,15 @@ def correction_dtypes(checkpoint: Checkpoint, layer: CompressedLayer) -> dict[st
 
 
 @torch.no_grad()
-def _squared_errors(decoder: Decoder, before: MoEBlock, after: MoEBlock, tokens: LayerTokens) -> tuple[float, float]:
+def _squared_errors(
+    decoder: Decoder, before: MoEBlock, after: MoEBlock, tokens: LayerTokens, coordinates: OutputCoordinates
+) -> tuple[float, float]:
     """Squared errors of the block ``after`` on fitted and held-out tokens; those of ``before`` are `errors`."""
     fitted = torch.zeros((), dtype=torch.float64, device=decoder.device)
     held = fitted.clone()
-    for batch in tokens.stream(before, decoder.device):
-        moved = after(batch.x[None])[0].float() - before(batch.x[None])[0].float()
-        squares = (batch.error.float() - moved).double().square().sum(1)
-        fitted += squares[batch.fitted].sum()
-        held += squares[~batch.fitted].sum()
+    for x, error, fit in tokens.batches(decoder.device):
+        moved = after(x[None])[0].float() - before(x[None])[0].float()
+        squares = coordinates.errors(error.float() - moved).double().square().sum(1)
+        fitted += squares[fit].sum()
+        held += squares[~fit].sum()
     return float(fitted), float(held)

@@ -34,12 +34,13 @@ class LayerTotals:
             x: [B, L, H] inputs of the MoE block.
             counted: [B, L], True for tokens that count.
         """
-        self.probes.take(part, x, counted)
         flat = x.reshape(-1, x.shape[-1])
-        self.statistics.update(flat, self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device))
+        inputs = self.block.expert_inputs(flat)
+        self.probes.take(part, inputs.reshape(*x.shape[:2], -1), counted)
+        self.statistics.update(inputs, self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device))
 
     def result(self) -> dict[str, Tensor]:
-        """The Sums by name in float64, and ``probes`` [S, H] in the model's dtype."""
+        """The Sums by name in float64, and ``probes``, the experts' inputs [S, H], in the model's dtype."""
         sums = {name: torch.from_numpy(array) for name, array in self.statistics.result().arrays().items()}
         return {**sums, "probes": self.probes.result().cpu()}
 

@@ -7,7 +7,7 @@ An expert's outputs are therefore computed only for the tokens that are routed t
 all other tokens the D neuron activations are summed, and the down projection is applied once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -214,7 +214,7 @@ def product_ready(experts: ExpertStack) -> ExpertStack:
         name: tensor.contiguous() if name in ("gate", "up") and 1 not in tensor.stride()[1:] else tensor
         for name, tensor in parts(experts)
     }
-    return ExpertStack(**ready)
+    return replace(experts, **ready)
 
 
 def probe_positions(tokens: int, probes: int, seed: int) -> Int64[np.ndarray, " S"]:

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ream.estimate.refit_cost import blocks_again, choice_flops, fit_flops, refit_flops, solving_flops, target_flops
+from ream.estimate.refit_cost import (
+    blocks_again,
+    choice_flops,
+    fit_flops,
+    handing_flops,
+    neuron_flops,
+    refit_flops,
+    solving_flops,
+    target_flops,
+)
 from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 from ream.models.inspection.inventory import Inventory
@@ -61,19 +70,21 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         numbers: config.json, the text model's part.
         work: what is to be done.
     """
-    hidden, width, experts, moe = architecture.hidden, architecture.width, architecture.experts, architecture.moe_layers
+    hidden, width, moe = architecture.expert_hidden, architecture.width, architecture.moe_layers
+    experts, matrices = architecture.experts, len(architecture.projections)
     family, tokens = architecture.family, work.all_tokens
     routed_again = work.experts if work.sequential else experts  # experts of the layer that hidden states go through
     weights = sum(layer.other.weights + layer.shared.weights for layer in parts.layers)
     attention = sum(attention_flops(numbers, index, work.tokens) for index in range(architecture.depth))
-    neurons = 4.0 * hidden * width + (2.0 * hidden if family.scales_inputs else 0.0)
+    neurons = neuron_flops(architecture)
     outputs = architecture.top_k * 2.0 * hidden * width
     measured = (experts * (neurons + 4.0 * width) if work.dense else architecture.top_k * neurons) + outputs
+    measured += handing_flops(architecture, experts)
     active = routed_again if family.dense else architecture.top_k
-    routed = active * 6.0 * hidden * width + 2.0 * hidden * (experts + routed_again)
+    routed = active * 2.0 * matrices * hidden * width + 2.0 * architecture.hidden * (experts + routed_again)
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
-    features = probes + (3 * hidden if "weights" in work.terms else 0)
+    features = probes + (matrices * hidden if "weights" in work.terms else 0)
     shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
     refit = tokens * shared * blocks_again(work) + len(moe) * (
         target_flops(architecture, work)

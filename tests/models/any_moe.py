@@ -100,7 +100,7 @@ PARTICULAR: dict[str, dict[str, Any]] = {
         },
         "tie_word_embeddings": False,
     },
-    "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention"]},
+    "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp", "moe"]},
     "qwen4_exp_text": {
         "ple_embed_dim": 8, "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
         "indexer_compress_ratio": 2,
@@ -113,6 +113,8 @@ def configuration(model_type: str, **values: Any) -> Any:
     """A tiny configuration of transformers for a model_type; ``values`` are the text model's."""
     from transformers import CONFIG_MAPPING
 
+    model_type, own = VARIANTS.get(model_type, (model_type, {}))
+    values = own | values
     kind: Any = CONFIG_MAPPING[model_type]
     if "text_config" not in kind.sub_configs:
         return _small(kind, **values)
@@ -149,14 +151,16 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
     return folder
 
 
+# Types of which more than one form is tested: name to model_type and values.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"nemotron_h (latent)": ("nemotron_h", {"moe_latent_size": 20})}
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
     "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
     "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
     "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax_m3_vl",
-    "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "phimoe", "qwen3_vl_moe", "solar_open", "step3p7",
-    "unlimited_ocr",
+    "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe",
+    "qwen3_vl_moe", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {
@@ -167,7 +171,6 @@ REFUSED = {
     "longcat_flash": "some stand for no expert",
     "minimax": "lightning attention",
     "muse_spark_text": "ends with a norm",
-    "nemotron_h": "have no gate",
     "qwen4_exp_text": "norms beside its layers",
     "zaya": "some of them stand for no expert",
 }

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ream.core.experts import Expert, ExpertStack, GatedUnit, neuron_activations, parts
+from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_of, neuron_activations, parts
 from ream.core.pairs import routed_rows
 from ream.core.refit.sums import product_dtype
 from ream.core.routing import Routing
@@ -125,7 +125,7 @@ def assembled(members: Iterable[Expert], weights: Sequence[float], neurons: Int6
             else:
                 totals[name] = totals.get(name, 0.0) + tensor.float() * float(weight)
     chosen = {name: torch.cat(tensors, dim=1 if name == "down" else 0) for name, tensors in pieces.items()}
-    return Expert(**chosen, **{name: total.to(dtypes[name]) for name, total in totals.items()})
+    return expert_of({**chosen, **{name: total.to(dtypes[name]) for name, total in totals.items()}})
 
 
 def mean_rows(

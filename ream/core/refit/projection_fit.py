@@ -69,8 +69,8 @@ def fit_projections(
         settings: how to fit.
 
     Returns:
-        Gate, up [B, D, H] and down [B, H, D] in float32 at least, and the report. An expert that no fitted token is
-        routed to keeps its weights bit for bit, and so do all where nothing is gained.
+        Gate (where there is one), up [B, D, H] and down [B, H, D] in float32 at least, and the report. An expert that
+        no fitted token is routed to keeps its weights bit for bit, and so do all where nothing is gained.
     """
     dtype = product_dtype(stack.down.dtype)
     experts = [stack[expert].to(stack.down.device, dtype) for expert in which]

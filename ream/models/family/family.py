@@ -6,6 +6,7 @@ from typing import Any
 
 from ream.errors import UserError
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
+from ream.models.family.multi_token import MultiToken
 from ream.models.family.sparse_layers import EVERY, SparseRule
 
 HEAD = "lm_head.weight"  # in transformers' text-only models
@@ -28,40 +29,6 @@ class RouterTensor:
 
 
 @dataclass(frozen=True)
-class MultiToken:
-    """Multi-token-prediction layers behind the decoder: decoder layers with norms and a projection of their own.
-
-    The input of such a layer is projection · [embedding_norm(next token's embedding), hidden_norm(hidden states before
-    it)], as in DeepSeek-V3 (arXiv 2412.19437, Eq. 21).
-
-    Attributes:
-        prefix: start of the names of a layer's tensors, with ``{layer}`` (counted on from the decoder's) or
-            ``{index}`` (from 0).
-        embedding_norm: norm of the next token's embedding.
-        hidden_norm: norm of the hidden states.
-        projection: from both, side by side, to the layer's input.
-        output_norm: norm of the layer's output.
-        shared: further tensors, copies of the model's own embedding and head.
-        inside: whether these names follow the prefix; otherwise they are whole.
-        count_keys: config keys that may hold the number of these layers.
-    """
-
-    prefix: str
-    embedding_norm: str
-    hidden_norm: str
-    projection: str
-    output_norm: str
-    shared: tuple[str, ...]
-    inside: bool
-    count_keys: tuple[str, ...]
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Names of the tensors that a multi-token layer has beside its decoder layer's."""
-        return (self.embedding_norm, self.hidden_norm, self.projection, self.output_norm, *self.shared)
-
-
-@dataclass(frozen=True)
 class Family:
     """How the checkpoints of one architecture are laid out.
 
@@ -70,6 +37,9 @@ class Family:
         examples: models of this family, for the documentation.
         experts_keys: config keys that may hold N; every one that is present is updated.
         width_key: config key of the expert width D.
+        latent_key: config key of the width of the experts' inputs and outputs, where that is not H.
+        changes_inputs: whether the MoE block hands its experts something else than its own inputs.
+        changes_outputs: whether it does more with the sum of their weighted outputs than to add it to something.
         top_k_key: config key of k.
         layouts: how experts may lie on disk; a checkpoint has one of these.
         router: tensors of the MoE block with one entry for each expert.
@@ -107,6 +77,7 @@ class Family:
         outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head, to
             their names in transformers' text model.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
+        assumed: config keys that config.json lacks, to what transformers takes for them.
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
     """
@@ -116,6 +87,9 @@ class Family:
     experts_keys: tuple[str, ...]
     width_key: str
     top_k_key: str = "num_experts_per_tok"
+    latent_key: str | None = None
+    changes_inputs: bool = False
+    changes_outputs: bool = False
     layouts: tuple[Layout, ...] = (PER_EXPERT, STACKED)
     router: tuple[RouterTensor, ...] = (RouterTensor("gate.weight"),)
     scores: str = "softmax"
@@ -148,6 +122,7 @@ class Family:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
+    assumed: Mapping[str, Any] = field(default_factory=dict)
     derived: bool = False
     guessed_scores: bool = False
 
@@ -240,5 +215,6 @@ class Family:
         return size
 
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of config.json that describes the text model."""
-        return config[self.text] if self.text else config
+        """The part of config.json that describes the text model, with what is ``assumed``."""
+        part: Mapping[str, Any] = config[self.text] if self.text else config
+        return {**self.assumed, **part} if self.assumed else part

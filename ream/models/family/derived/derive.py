@@ -20,6 +20,8 @@ from ream.models.family.layout import Layout
 from ream.models.family.multi_token import multi_token_in
 from ream.models.family.sparse_layers import these
 
+# Numbers that are asked of config.json by these names.
+NUMBERS = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "max_position_embeddings")
 JOINED = ("Concatenate along 0",)
 Shapes = Mapping[str, tuple[int, ...]]
 _DERIVED: dict[tuple[str, int], Family] = {}
@@ -59,13 +61,16 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     check_padding(whole.get_submodule(text_path))
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
-    layout, routers = _layout(names, known, modules, model.text.hidden_size), _routers(names, modules)
+    layout, routers = _layout(names, known, modules), _routers(names, modules)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
         model_type=str(config["model_type"]),
         examples=(),
         experts_keys=modules.experts_keys,
         width_key=modules.width_key,
+        latent_key=modules.latent_key,
+        changes_inputs=modules.around.inputs,
+        changes_outputs=modules.around.outputs,
         top_k_key=modules.top_k_key,
         layouts=(tuple(replace(kind, name=_within(kind.name, moe)) for kind in layout),),
         router=tuple(replace(router, name=_within(router.name, moe)) for router in routers),
@@ -97,9 +102,15 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         outside=names.outside,
         multi_token=multi_token_in(known, model.text.num_hidden_layers),
         sparse=these(with_experts),
+        assumed=_assumed(model.text, config[model.key] if model.key else config),
         derived=True,
         guessed_scores=modules.scores is None,
     )
+
+
+def _assumed(text: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers takes for numbers that config.json has under other names, or not at all."""
+    return {key: getattr(text, key) for key in NUMBERS if key not in numbers and hasattr(text, key)}
 
 
 def _text_path(whole: nn.Module, model: Parsed) -> str:
@@ -130,7 +141,7 @@ def _inside_experts(names: DiskNames, modules: ModuleSide) -> dict[str, Destinat
     return found
 
 
-def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide, hidden: int) -> Layout:
+def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide) -> Layout:
     """The layout of experts on disk, with names within the layer."""
     inside = _inside_experts(names, modules)
     start = names.prefix.format(layer=modules.place.layer)
@@ -138,7 +149,7 @@ def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide, hidden: int) 
     missing = inside.keys() - own.keys()
     if missing:
         raise NotDerivableError(f"the checkpoint has no tensor {start}{min(missing)}")
-    return disk_layout(inside, own, modules.module.layout, hidden, modules.width)
+    return disk_layout(inside, own, modules.module.layout, modules.expert_hidden, modules.width)
 
 
 def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:

@@ -105,11 +105,11 @@ def _prefix(name: str) -> str:
 
 
 def _norm(decoder: nn.Module, hidden: int) -> str:
-    """The attribute of the norm behind the last layer: the decoder's only child that has a weight of H values alone."""
+    """The attribute of the norm behind the last layer: the decoder's only child with weights of H values alone."""
     found = [
         name
         for name, child in decoder.named_children()
-        if [tuple(tensor.shape) for tensor in child.parameters()][:1] == [(hidden,)]
+        if {tuple(tensor.shape) for tensor in child.parameters()} == {(hidden,)}
     ]
     if "norm" in found or len(found) == 1:
         return "norm" if "norm" in found else found[0]

@@ -52,9 +52,9 @@ class Parsed:
         text, depth = self.text.to_dict(), self.text.num_hidden_layers
         shorter: dict[str, Any] = {key: layers for key in ("num_hidden_layers", "num_layers") if key in text}
         for key, value in text.items():
-            if (
-                isinstance(value, list | str) and len(value) == depth
-            ):  # no text of that length bears on the architecture
+            # A pattern such as "MEM*" has a letter for each layer; other texts of that length are words such as "silu".
+            pattern = isinstance(value, list) or (isinstance(value, str) and not any(map(str.islower, value)))
+            if pattern and len(value) == depth:
                 shorter[key] = value[:layers]
             elif isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
                 shorter[key] = {index: own for index, own in value.items() if int(index) < layers}

@@ -35,16 +35,21 @@ def merged(model, recipe):
         if not path.endswith(".experts") or not hasattr(module, "down_proj"):
             continue
         layer = recipe.layers[next(int(word) for word in path.split(".") if word.isdigit())]
-        turned = getattr(module, "is_transposed", False)
-        gate_up, down = (tensor.mT if turned else tensor for tensor in (module.gate_up_proj, module.down_proj))
+        turned, rows = getattr(module, "is_transposed", False), "gate_up_proj"
+        if not hasattr(module, rows):
+            rows = "up_proj"
+        gate_up, down = (tensor.mT if turned else tensor for tensor in (getattr(module, rows), module.down_proj))
         width, merged_gate_up, merged_down = down.shape[2], gate_up.clone(), down.clone()
+        blocks = [width * block for block in range(gate_up.shape[1] // width)]
         for kept, first in enumerate(layer.groups.kept):
             merged_gate_up[first], merged_down[first] = 0, 0
             for j in np.flatnonzero(layer.groups.group == kept):
                 order = torch.from_numpy(layer.permutations.get(int(j), np.arange(width)))
-                merged_gate_up[first] += float(layer.weights[j]) * gate_up[j][torch.cat([order, order + width])]
+                merged_gate_up[first] += (
+                    float(layer.weights[j]) * gate_up[j][torch.cat([order + start for start in blocks])]
+                )
                 merged_down[first] += float(layer.weights[j]) * down[j][:, order]
-        module.gate_up_proj.data = merged_gate_up.mT if turned else merged_gate_up
+        getattr(module, rows).data = merged_gate_up.mT if turned else merged_gate_up
         module.down_proj.data = merged_down.mT if turned else merged_down
     return model
 
