@@ -25,7 +25,7 @@ class FitTokens:
     Attributes:
         inputs: as in `refit_layer.LayerTokens`; so are ``errors``, ``counted`` and ``parts``.
         fitted: [n], False for held-out sequences.
-        left: [n, L, M], float32 or wider: the errors that are left, to be filled.
+        left: [n, L, E] of the coordinates, float32 or wider: the errors that are left, to be filled.
         coordinates: of the errors that are left.
     """
 

@@ -38,14 +38,14 @@ class LayerTokens:
         errors: [n, L, H], target minus the compressed layer's output.
         counted: [n, L], False for padding.
         parts: starts a pass over the micro-batches.
-        room: gives an uninitialised tensor [n, L, H] of a name and dtype.
+        room: gives an uninitialised tensor [n, L, E] of a name, a dtype and a size E.
     """
 
     inputs: Tensor
     errors: Tensor
     counted: Tensor
     parts: Callable[[], Iterable[slice]]
-    room: Callable[[str, torch.dtype], Tensor]
+    room: Callable[[str, torch.dtype, int], Tensor]
 
     def stream(self, block: MoEBlock, device: torch.device, coordinates: OutputCoordinates) -> Iterator[RefitTokens]:
         """A pass over the tokens.
@@ -170,7 +170,7 @@ def refit_layer(
     )
     projections, fitted, held_out = {"down": down}, report.fitted, report.held_out
     if settings.iterations:
-        left = tokens.room("left", product_dtype(tokens.errors.dtype))[..., : coordinates.size(architecture.hidden)]
+        left = tokens.room("left", product_dtype(tokens.errors.dtype), coordinates.size(architecture.hidden))
         fit_tokens = FitTokens(
             tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left,
             coordinates,

@@ -260,8 +260,8 @@ class SequentialCompressor:
             self.progress.note(f"refit of layer {index}, pass {next(passes)}")
             return self._parts()
 
-        def room(name: str, dtype: torch.dtype) -> Tensor:
-            return self.state.room(name, tuple(targets.shape), dtype)
+        def room(name: str, dtype: torch.dtype, size: int) -> Tensor:
+            return self.state.room(name, (*targets.shape[:-1], size), dtype)
 
         layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room)
         decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)

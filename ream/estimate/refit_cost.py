@@ -68,13 +68,10 @@ def fit_flops(architecture: Architecture, work: Work) -> float:
     blocks = math.ceil(experts / experts_at_a_time(hidden, width, matrices))
     pairs = tokens * k * forward * (4 + 1 + rounds)  # remaining errors, a block's share added and removed; errors
     pairs += fitted * k * (activations + 2.0 * hidden**2 + 2.0 * width**2 + gradients * (forward + backward))
-    router = (
-        tokens
-        * (2.0 * architecture.hidden * experts + handing_flops(architecture, experts))
-        * (1 + blocks * (2 + 2 + gradients + rounds))
-    )
+    router = 2.0 * architecture.hidden * experts + handing_flops(architecture, experts)
+    routing = tokens * router * (1 + blocks * (2 + 2 + gradients + rounds))
     coordinates = experts * (2.0 * (matrices - 1) * width * hidden**2 + 2.0 * hidden * width**2)
-    return pairs + router + coordinates * (2 * gradients + rounds + 1)
+    return pairs + routing + coordinates * (2 * gradients + rounds + 1)
 
 
 def evaluations(iterations: int) -> int:

@@ -26,10 +26,10 @@ class OutputCoordinates:
         factor: R.
     """
 
-    columns: Float[Tensor, "H M"] | None = None
-    factor: Float[Tensor, "M E"] | None = None
+    columns: Float[Tensor, "H E"] | None = None
+    factor: Float[Tensor, "E E"] | None = None
 
-    def errors(self, errors: Float[Tensor, "T H"]) -> Float[Tensor, "T M"]:
+    def errors(self, errors: Float[Tensor, "T H"]) -> Float[Tensor, "T E"]:
         """Q^T error, the part of each token's error that experts can reach; in float32 at least."""
         if self.columns is None:
             return errors
@@ -37,7 +37,7 @@ class OutputCoordinates:
         return errors.to(dtype) @ self.columns.to(errors.device, dtype)
 
     def size(self, hidden: int) -> int:
-        """M, the number of coordinates; H where nothing changes."""
+        """The number of coordinates: E, or H where nothing changes."""
         return hidden if self.columns is None else self.columns.shape[1]
 
     def entered(self, experts: ExpertStack) -> ExpertStack:
@@ -51,14 +51,14 @@ class OutputCoordinates:
             down_bias=None if bias is None else self.down(bias[..., None])[..., 0],
         )
 
-    def down(self, down: Float[Tensor, "*N E D"]) -> Float[Tensor, "*N M D"]:
+    def down(self, down: Float[Tensor, "*N E D"]) -> Float[Tensor, "*N E D"]:
         """R W_down of one or several experts, in float32 at least."""
         if self.factor is None:
             return down
         dtype = torch.promote_types(down.dtype, torch.float32)
         return self.factor.to(down.device, dtype) @ down.to(dtype)
 
-    def left(self, moved: Float[Tensor, "K M D"], before: Float[Tensor, "K E D"]) -> Float[Tensor, "K E D"]:
+    def left(self, moved: Float[Tensor, "K E D"], before: Float[Tensor, "K E D"]) -> Float[Tensor, "K E D"]:
         """The down projections W with R W = ``moved``: the nearest to those before; these where nothing moved.
 
         Args:
@@ -77,5 +77,9 @@ def output_coordinates(matrix: Float[Tensor, "H E"] | None) -> OutputCoordinates
     """The coordinates for a matrix P behind the experts; None for no matrix."""
     if matrix is None:
         return OutputCoordinates()
+    hidden, width = matrix.shape
     columns, factor = torch.linalg.qr(matrix.double().cpu())
-    return OutputCoordinates(columns, factor)
+    missing = (0, max(0, width - hidden))  # zero columns of Q and rows of R where H < E, so that R is square
+    return OutputCoordinates(
+        torch.nn.functional.pad(columns, missing), torch.nn.functional.pad(factor, (0, 0, *missing))
+    )

@@ -45,9 +45,8 @@ def merged(model, recipe):
             merged_gate_up[first], merged_down[first] = 0, 0
             for j in np.flatnonzero(layer.groups.group == kept):
                 order = torch.from_numpy(layer.permutations.get(int(j), np.arange(width)))
-                merged_gate_up[first] += (
-                    float(layer.weights[j]) * gate_up[j][torch.cat([order + start for start in blocks])]
-                )
+                rows_in_order = torch.cat([order + start for start in blocks])
+                merged_gate_up[first] += float(layer.weights[j]) * gate_up[j][rows_in_order]
                 merged_down[first] += float(layer.weights[j]) * down[j][:, order]
         getattr(module, rows).data = merged_gate_up.mT if turned else merged_gate_up
         module.down_proj.data = merged_down.mT if turned else merged_down
