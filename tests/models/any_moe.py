@@ -158,7 +158,7 @@ TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
     "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
     "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
-    "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax_m3_vl",
+    "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl",
     "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe",
     "qwen3_vl_moe", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
@@ -169,7 +169,6 @@ REFUSED = {
     "inkling_text": "some of them stand for no expert",
     "jetmoe": "has a module that holds all its experts",
     "longcat_flash": "some stand for no expert",
-    "minimax": "lightning attention",
     "muse_spark_text": "ends with a norm",
     "qwen4_exp_text": "norms beside its layers",
     "zaya": "some of them stand for no expert",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ream.models.family.derived.alike import check_alike, check_padding
+from ream.models.family.derived.alike import check_alike
 from ream.models.family.derived.conversion import Destination, written
 from ream.models.family.derived.disk_names import DiskNames, disk_names
 from ream.models.family.derived.layouts import disk_layout
@@ -58,7 +58,6 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     whole = whole_model(model.config)
     text_path = _text_path(whole, model)
     with_experts = check_alike(whole.get_submodule(text_path))
-    check_padding(whole.get_submodule(text_path))
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
     layout, routers = _layout(names, known, modules), _routers(names, modules)
