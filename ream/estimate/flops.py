@@ -118,6 +118,9 @@ def attention_flops(numbers: Mapping[str, Any], layer: int, length: int) -> floa
         padded = math.ceil(length / CHUNK) * CHUNK / length
         # Gated delta rule: two triangular systems, q kᵀ and β k kᵀ inside a chunk; the state read twice, written once.
         return padded * heads * (CHUNK * (5.0 * k + 3.0 * v) + 6.0 * k * v)
+    types = numbers.get("layer_types") or numbers.get("layers_block_type") or []
+    if layer < len(types) and (types[layer] == "linear_attention" or "attention" not in types[layer]):
+        return 0.0  # a state space, a convolution, or no mixing of tokens: small beside their projections
     heads = int(numbers["num_attention_heads"])
     if "qk_nope_head_dim" in numbers:  # latent attention
         dims = sum(int(numbers[key]) for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
