@@ -53,7 +53,10 @@ SMALL: dict[str, Any] = {
 TOWER: dict[str, Any] = {
     "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_heads": 2, "num_hidden_layers": 1,
     "depth": 1, "patch_size": 4, "image_size": 16, "out_hidden_size": HIDDEN, "num_position_embeddings": 16,
-    "projector_input_dim": 16, "projector_output_dim": 16, "text_hidden_size": HIDDEN,
+    "projector_input_dim": 16, "projector_output_dim": 16, "text_hidden_size": HIDDEN, "d_model": 16,
+    "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": HIDDEN, "num_mel_bins": 16,
+    "downsample_hidden_size": 8, "deepstack_visual_indexes": [0], "decoder_dim": 16, "codebook_size": 32,
+    "num_quantizers": 2, "upsample_rates": [2], "upsampling_ratios": [2], "sliding_window": 8,
 }  # fmt: skip
 _ALL_HEADS = {"num_key_value_heads": 4}
 _GRANITE = {"residual_multiplier": 0.5, "embedding_multiplier": 3.0, "intermediate_size": WIDTH}
@@ -116,12 +119,31 @@ def configuration(model_type: str, **values: Any) -> Any:
     model_type, own = VARIANTS.get(model_type, (model_type, {}))
     values = own | values
     kind: Any = CONFIG_MAPPING[model_type]
+    if "thinker_config" in kind.sub_configs:
+        return _of_parts(kind, values)
     if "text_config" not in kind.sub_configs:
         return _small(kind, **values)
     text: Any = CONFIG_MAPPING[TEXT_PARTS[model_type]] if model_type in TEXT_PARTS else type(kind().text_config)
     towers = {key: tower for key, tower in kind.sub_configs.items() if key != "text_config"}
     parts = {key: _tower(type(getattr(kind(), key, None)), tower) for key, tower in towers.items()}
     return kind(text_config=_small(text, **values).to_dict(), **parts | PARTICULAR.get(model_type, {}))
+
+
+def _of_parts(kind: Any, values: dict[str, Any]) -> Any:
+    """A configuration of Qwen3-Omni: a thinker with towers, a talker with experts of its own, a decoder of sound."""
+    small = {name: _shrunk(part, values) for name, part in kind.sub_configs.items()}
+    small["talker_config"] |= {"spatial_merge_size": 2, "thinker_hidden_size": HIDDEN, "num_code_groups": 2}
+    return kind(**small, enable_audio_output=True)
+
+
+def _shrunk(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of one part, and of the parts inside it."""
+    inner = {name: _shrunk(part, values) for name, part in kind.sub_configs.items()}
+    if inner:
+        return inner
+    experts = "expert" in " ".join(kind().to_dict())
+    own = _small(kind).to_dict() | {"shared_expert_intermediate_size": 16} if experts else _tower(kind, kind)
+    return own | (values if kind.model_type == "qwen3_omni_moe_text" else {})
 
 
 def _small(kind: Any, **values: Any) -> Any:
@@ -160,7 +182,7 @@ TYPES = (
     "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
     "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl",
     "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe",
-    "qwen3_vl_moe", "solar_open", "step3p7", "unlimited_ocr",
+    "qwen3_omni_moe", "qwen3_vl_moe", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {

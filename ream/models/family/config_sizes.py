@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.family.config_levels import level
 from ream.models.family.family import Family
 
 
@@ -18,7 +19,7 @@ def sizes_in(config: Mapping[str, Any], family: Family, where: str) -> Mapping[s
     Raises:
         UserError: a number is missing, or each token selects more experts than there are.
     """
-    if family.text and not isinstance(config.get(family.text), dict):
+    if family.text and not isinstance(level(config, family.text), dict):
         raise UserError(f"{where}: config.json lacks {family.text}; fetch it again")
     numbers = family.numbers(config)
     experts = family.experts(numbers)

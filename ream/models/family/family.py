@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.family.config_levels import level
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
 from ream.models.family.multi_token import MultiToken
 from ream.models.family.sparse_layers import EVERY, SparseRule
@@ -58,7 +59,7 @@ class Family:
         layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
         embedding: name of the embedding on disk.
         final_norm: name of the norm between the last layer and the head on disk.
-        text: config key of the text model's config in a multimodal model's; None for a text model.
+        text: config key of the text model's config in a multimodal model's (`config_levels`); None for a text model.
         text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
         multi_token: how multi-token layers are named, where checkpoints have such layers.
         sparse: which layers have routed experts by config.json.
@@ -189,8 +190,8 @@ class Family:
         Transformers reads the flag of the model that has the head: the wrapper's, at the top of config.json, or the
         text model's. A flag at the other level means nothing.
         """
-        level = config if self.wrapped_head else self.numbers(config)
-        return bool(level.get("tie_word_embeddings", self.tied))
+        flags = config if self.wrapped_head else self.numbers(config)
+        return bool(flags.get("tie_word_embeddings", self.tied))
 
     def experts(self, numbers: Mapping[str, Any]) -> int:
         """N by the text model's part of config.json; 0 where no key says it.
@@ -216,5 +217,5 @@ class Family:
 
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text model, with what is ``assumed``."""
-        part: Mapping[str, Any] = config[self.text] if self.text else config
+        part: Mapping[str, Any] = level(config, self.text)
         return {**self.assumed, **part} if self.assumed else part

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ream.models.family.config_levels import level
 from ream.models.family.derived.alike import check_alike
 from ream.models.family.derived.conversion import Destination, written
 from ream.models.family.derived.disk_names import DiskNames, disk_names
@@ -54,7 +55,7 @@ def derive(config: Mapping[str, Any], shapes: Shapes | None = None) -> Family:
 def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     """See `derive`."""
     model = parsed(config)
-    modules = module_side(model, config[model.key] if model.key else config)
+    modules = module_side(model, level(config, model.key))
     whole = whole_model(model.config)
     text_path = _text_path(whole, model)
     with_experts = check_alike(whole.get_submodule(text_path))
@@ -101,7 +102,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         outside=names.outside,
         multi_token=multi_token_in(known, model.text.num_hidden_layers),
         sparse=these(with_experts),
-        assumed=_assumed(model.text, config[model.key] if model.key else config),
+        assumed=_assumed(model.text, level(config, model.key)),
         derived=True,
         guessed_scores=modules.scores is None,
     )
@@ -209,10 +210,10 @@ def _common(names: list[str]) -> str:
     """The words with which all names begin."""
     words = [name.split(".")[:-1] for name in names]
     shared = []
-    for level in zip(*words, strict=False):
-        if len(set(level)) > 1 or level[0] == "experts" or "{" in level[0]:
+    for same in zip(*words, strict=False):
+        if len(set(same)) > 1 or same[0] == "experts" or "{" in same[0]:
             break
-        shared.append(level[0])
+        shared.append(same[0])
     return ".".join(shared)
 
 

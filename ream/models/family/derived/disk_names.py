@@ -71,7 +71,7 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     text = model.get_submodule(text_path)
     norm = _norm(text.get_submodule(place.decoder), hidden)
     embedding = f"{_path(model, text.get_input_embeddings())}.weight"
-    head = model.get_output_embeddings()
+    head = _head(model, text_path)
     own = (
         _found(by_target, embedding),
         _found(by_target, f"{decoder}.{norm}.weight" if decoder else f"{norm}.weight"),
@@ -116,6 +116,17 @@ def _norm(decoder: nn.Module, hidden: int) -> str:
     raise NotDerivableError(
         f"{type(decoder).__name__} has {len(found)} norms beside its layers, so the final one is not known"
     )
+
+
+def _head(model: Any, text_path: str) -> Any:
+    """The head of the model or, where a model of several parts has none, of the part that its text model is in."""
+    words = text_path.split(".")
+    for count in range(len(words)):
+        part = model.get_submodule(".".join(words[:count]))
+        head = part.get_output_embeddings() if hasattr(part, "get_output_embeddings") else None
+        if head is not None:
+            return head
+    return None
 
 
 def _path(model: nn.Module, wanted: nn.Module) -> str:

@@ -13,7 +13,7 @@ from ream.recipe.load import load_model
 from ream.recipe.output import write_checkpoint
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models.any_moe import EXPERTS, TYPES, VOCABULARY, build
-from tests.models.family.derived.test_any_moe import KEPT, own, sliced
+from tests.models.family.derived.test_any_moe import KEPT, own, sliced, speaking
 from tests.models.storage.test_checkpoint import refused
 from tests.tiny import ROOT
 
@@ -31,7 +31,7 @@ def marked(types):
 @torch.no_grad()
 def merged(model, recipe):
     """Merge the experts of transformers' modules by a recipe: weighted means of permuted experts, by plain means."""
-    for path, module in model.named_modules():
+    for path, module in speaking(model).named_modules():
         if not path.endswith(".experts") or not hasattr(module, "down_proj"):
             continue
         layer = recipe.layers[next(int(word) for word in path.split(".") if word.isdigit())]
@@ -56,7 +56,7 @@ def merged(model, recipe):
 @torch.no_grad()
 def logits(model):
     ids = torch.randint(VOCABULARY, (2, 9), generator=torch.Generator().manual_seed(9))
-    return model(input_ids=ids, use_cache=False).logits
+    return speaking(model)(input_ids=ids, use_cache=False).logits
 
 
 def same_as_in_memory(folder, out, recipe):
