@@ -10,7 +10,7 @@ from ream.core.experts import Expert, ExpertStack
 from ream.core.refit.output_coordinates import OutputCoordinates
 from ream.core.refit.projection_fit import FitReport, FitSettings, fit_projections
 from ream.core.refit.projection_passes import fitted_parts, routed_outputs
-from ream.core.refit.sums import RefitTokens
+from ream.core.refit.sums import RefitTokens, Total, own
 from ream.models.moe_block import MoEBlock
 
 FIT_BYTES = 6e9  # on the device, for the experts that are fitted at a time
@@ -27,6 +27,7 @@ class FitTokens:
         fitted: [n], False for held-out sequences.
         left: [n, L, E] of the coordinates, float32 or wider: the errors that are left, to be filled.
         coordinates: of the errors that are left.
+        total: of all processes that share the sequences.
     """
 
     inputs: Tensor
@@ -36,6 +37,7 @@ class FitTokens:
     fitted: Tensor
     left: Tensor
     coordinates: OutputCoordinates
+    total: Total = own
 
     def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
         """A pass over the tokens as the block routes them; their error is what is left."""
@@ -102,6 +104,7 @@ def fit_layer(
             block.unit,
             which,
             FitSettings(iterations, history=HISTORY),
+            tokens.total,
         )
         for name, tensor in fitted.items():
             getattr(stack, name)[start : which.stop] = tensor

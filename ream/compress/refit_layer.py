@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ream.compress.fit_layer import FitTokens, experts_at_a_time, fit_layer
+from ream.compress.refit_errors import LayerRefit
 from ream.core.composition import RefitOptions
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.output_coordinates import OutputCoordinates, output_coordinates
 from ream.core.refit.refit import RefitSettings, refit
-from ream.core.refit.sums import RefitTokens, product_dtype
+from ream.core.refit.sums import RefitTokens, Total, own, product_dtype
 from ream.models.decoder import Decoder
 from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture
@@ -39,6 +39,8 @@ class LayerTokens:
         counted: [n, L], False for padding.
         parts: starts a pass over the micro-batches.
         room: gives an uninitialised tensor [n, L, E] of a name, a dtype and a size E.
+        held_out: [n], True for sequences that are held out.
+        total: of all processes that share the sequences.
     """
 
     inputs: Tensor
@@ -46,6 +48,8 @@ class LayerTokens:
     counted: Tensor
     parts: Callable[[], Iterable[slice]]
     room: Callable[[str, torch.dtype, int], Tensor]
+    held_out: Tensor
+    total: Total = own
 
     def stream(self, block: MoEBlock, device: torch.device, coordinates: OutputCoordinates) -> Iterator[RefitTokens]:
         """A pass over the tokens.
@@ -63,66 +67,13 @@ class LayerTokens:
 
     def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """A pass over the tokens: the block's inputs [T, H], errors [T, H], and True for tokens that are fitted."""
-        fitted = ~held_out_mask(len(self.inputs))
+        fitted = ~self.held_out
         for part in self.parts():
             counted = self.counted[part]
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
             if len(x):
                 rows = fitted[part][:, None].expand(counted.shape)[counted].to(device)
                 yield x, error, rows
-
-
-@dataclass(frozen=True)
-class LayerRefit:
-    """Squared errors of a layer's output, summed over tokens and outputs (`OutputCoordinates`).
-
-    Attributes:
-        fitted: on fitted tokens, before the refit, after each sweep, then after each round of the fit of all
-            projections; with weights in float32.
-        held_out: the same on held-out tokens.
-        rounds: number of rounds of the fit of all projections.
-        written: on fitted tokens, with the weights as they are written, in the checkpoint's dtype or format.
-        written_held_out: the same on held-out tokens.
-        accepted: whether the refit was accepted. If not, the weights from before the refit are written, because they
-            do better on fitted tokens.
-    """
-
-    fitted: list[float]
-    held_out: list[float]
-    rounds: int
-    written: float
-    written_held_out: float
-    accepted: bool
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The errors as named tensors, to be kept with the layer's recipe."""
-        return {
-            "refit.fitted": torch.tensor(self.fitted, dtype=torch.float64),
-            "refit.held_out": torch.tensor(self.held_out, dtype=torch.float64),
-            "refit.rounds": torch.tensor(self.rounds),
-            "refit.written": torch.tensor([self.written, self.written_held_out], dtype=torch.float64),
-        }
-
-
-def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The facts of a layer's refit for the recipe.
-
-    Args:
-        tensors: as `LayerRefit.tensors` gives them.
-
-    Returns:
-        Number of sweeps, number of rounds of the fit of all projections if any, and the fractions of the squared error
-        that are left on fitted and on held-out tokens.
-    """
-    fitted, held_out = tensors["refit.fitted"].tolist(), tensors["refit.held_out"].tolist()
-    written, written_held_out = tensors["refit.written"].tolist()
-    rounds = int(tensors["refit.rounds"])
-    return {
-        "sweeps": len(fitted) - 1 - rounds,
-        **({"rounds": rounds} if rounds else {}),
-        "left": round(written / fitted[0], 6) if fitted[0] else 1.0,
-        "left_held_out": round(written_held_out / held_out[0], 6) if held_out[0] else None,
-    }
 
 
 def held_out_sequences(sequences: int) -> int:
@@ -167,13 +118,14 @@ def refit_layer(
         RefitSettings(
             settings.ridge, settings.sweeps, outputs=outputs_at_a_time(len(before.experts), architecture), direct=DIRECT
         ),
+        tokens.total,
     )
     projections, fitted, held_out = {"down": down}, report.fitted, report.held_out
     if settings.iterations:
         left = tokens.room("left", product_dtype(tokens.errors.dtype), coordinates.size(architecture.hidden))
         fit_tokens = FitTokens(
-            tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left,
-            coordinates,
+            tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~tokens.held_out, left, coordinates,
+            tokens.total,
         )  # fmt: skip
         at_a_time = experts_at_a_time(architecture.expert_hidden, architecture.width, len(architecture.projections))
         moved, fit = fit_layer(before, experts, down, fit_tokens, settings.iterations, decoder.device, at_a_time)
@@ -230,4 +182,4 @@ def _squared_errors(
         squares = coordinates.errors(error.float() - moved).double().square().sum(1)
         fitted += squares[fit].sum()
         held += squares[~fit].sum()
-    return float(fitted), float(held)
+    return float(tokens.total(fitted)), float(tokens.total(held))

@@ -16,12 +16,14 @@ from torch import Tensor
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
 from ream.compress.rarely_routed import check_seen
-from ream.compress.refit_layer import LayerTokens, refit_layer, summary
+from ream.compress.refit_errors import errors_among, read_errors, summary
+from ream.compress.refit_layer import LayerTokens, held_out_mask, refit_layer
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import Composition, needs_all_outputs
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.refit.sums import Total, own
 from ream.errors import UserError
 from ream.machine.available import free_threads
 from ream.machine.progress import Progress
@@ -68,8 +70,7 @@ def compress_sequentially(
         state: of the walk; finished layers are not compressed again.
         progress: told of every micro-batch that has gone through a layer.
         facts: provenance, for the recipe.
-        share: how several ranks decide together on each layer; None for a single process. A method with a refit or
-            with chosen neurons takes all tokens of a layer several times and cannot run distributed.
+        share: how several ranks decide together on each layer; None for a single process.
 
     Raises:
         UserError: the refit's target cannot be had in this family's layers.
@@ -82,10 +83,7 @@ def compress_sequentially(
         )
     compressor = SequentialCompressor(decoder, data, probes, composition, kept, group_size, state, progress, share)
     walk(decoder, [Pass(compressor.walked, state, compressor)], progress)
-    moe_layers = decoder.architecture.moe_layers
-    if composition.refit is not None:
-        facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in moe_layers}}
-    return recipe_of(state.folder, moe_layers, facts)
+    return recipe_of(state.folder, decoder.architecture.moe_layers, facts)
 
 
 @dataclass(frozen=True)
@@ -146,8 +144,9 @@ class SequentialCompressor:
             decided = self._decide_together(visit, buffers, measured, known)
             del measured
             visit.block.free()  # before the compressed experts come into memory
-            compressed, report = self._compressed_block(visit.index, decided), dict[str, Tensor]()
-            if buffers.targets is not None:
+            compressed = self._compressed_block(visit.index, decided)
+            report = {} if known is None else errors_among(known)
+            if buffers.targets is not None and known is None:
                 decided, compressed, report = self._refit(visit.index, buffers, decided, compressed)
             self._propagate(visit.layer, buffers, compressed)
         return recipe_tensors(decided) | report
@@ -207,23 +206,46 @@ class SequentialCompressor:
         if known is not None:
             return recipe_from_tensors(known)
         assert measured is not None
-        if self.share is None:
-            return self._decide(visit, buffers, measured)
-        together = self.share.together(visit.index, measured)
-        return recipe_from_tensors(
-            self.share.decided(visit.index, lambda: recipe_tensors(self._decide(visit, buffers, together)))
+        share = self.share
+        if share is None:
+            return self._with_neurons(visit, buffers, self._decide(visit, measured))
+        together = share.together(visit.index, measured)
+        decided = share.decided(visit.index, lambda: recipe_tensors(self._decide(visit, together)))
+        if self.composition.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
+            chosen = self._with_neurons(visit, buffers, recipe_from_tensors(decided))
+            decided = share.decided(visit.index, lambda: recipe_tensors(chosen))
+        return recipe_from_tensors(decided)
+
+    def _with_neurons(self, visit: LayerVisit, buffers: TokenBuffers, decided: LayerRecipe) -> LayerRecipe:
+        """The recipe with the neurons that groups keep, where the method chooses them."""
+        if self.composition.merging != "neurons":
+            return decided
+        fitted = buffers.counted & ~self._held_out[:, None]
+        experts, total = visit.block.experts, self._total
+        return choose_neurons(self.decoder, visit.index, decided, experts, buffers.inputs, fitted, self._parts, total)
+
+    @property
+    def _total(self) -> Total:
+        """Adds a total of this process' tokens up over all ranks."""
+        return own if self.share is None else self.share.total
+
+    @cached_property
+    def _held_out(self) -> Tensor:
+        """Marks the held-out sequences among those of this process, [n]: the same ones however many ranks there are."""
+        return (
+            held_out_mask(self.sequences)
+            if self.share is None
+            else (held_out_mask(self.share.sequences)[self.share.rows])
         )
 
-    def _decide(self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]) -> LayerRecipe:
-        """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
+    def _decide(self, visit: LayerVisit, measured: Mapping[str, Tensor]) -> LayerRecipe:
+        """Saliency and grouping, then the alignment of absorbed experts."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
         router_groups, sums = self.decoder.architecture.router_groups, sums_of(measured)
         check_seen(sums, visit.index)
         grouped = group_layer(composition, sums, self.kept, self.group_size, router_groups)
         if composition.merging == "neurons":
-            return choose_neurons(
-                self.decoder, visit.index, grouped, experts, buffers.inputs, buffers.counted, self._parts
-            )
+            return grouped
         permutations = align_groups(
             absorbed(grouped),
             experts.__getitem__,
@@ -263,7 +285,7 @@ class SequentialCompressor:
         def room(name: str, dtype: torch.dtype, size: int) -> Tensor:
             return self.state.room(name, (*targets.shape[:-1], size), dtype)
 
-        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room)
+        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room, self._held_out, self._total)
         decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)
         self.progress.note("")
         return decided, compressed, errors.tensors()
@@ -282,6 +304,11 @@ def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> 
     Args:
         folder: of the walk's state.
         layers: indices of the MoE layers.
-        facts: provenance, for the recipe.
+        facts: provenance, for the recipe; what a refit has left of the errors is added.
     """
-    return Recipe({index: read_layer(layer_file(folder, index)) for index in layers}, facts)
+    files = {index: layer_file(folder, index) for index in layers}
+    errors = {str(index): read_errors(file) for index, file in files.items()}
+    refits = {index: summary(tensors) for index, tensors in errors.items() if tensors}
+    return Recipe(
+        {index: read_layer(file) for index, file in files.items()}, {**facts, "refit": refits} if refits else facts
+    )

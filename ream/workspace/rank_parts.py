@@ -27,13 +27,6 @@ def check_shared(params: Params, method: str | None = None) -> None:
     Raises:
         UserError: the method has a refit or chooses neurons, or shards are removed after use.
     """
-    composition = None if method is None else params.method(method)
-    if composition is not None and (composition.refit is not None or composition.merging == "neurons"):
-        what = "has a refit" if composition.refit is not None else "has merging: neurons"
-        raise UserError(
-            f"method '{method}' {what}, which takes all tokens through each layer several times and cannot run "
-            "distributed; run it without torchrun"
-        )
     if not params.model.keep_shards and not Path(params.model.path).is_dir():
         raise UserError(
             "shards that are removed after use would be missing on other ranks; set model.keep_shards to true "
@@ -132,7 +125,9 @@ def parts_of(
             rows = data.shard(ranks.rank, ranks.size)
             probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
             ahead, committed = next_layers[furthest][name], workspace.state(name, "rank", str(furthest))
-            parts[name] = Part(data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed))
+            parts[name] = Part(
+                data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed, rows, len(data.ids))
+            )
         yield parts
         ranks.meet("walked")
 

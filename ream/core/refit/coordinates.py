@@ -105,6 +105,7 @@ def expert_coordinates(
             inputs[place] += x.T @ x
             outputs[place] += features.T @ features
             slopes[place] += torch.stack([(slope * weights).double().square().sum(0) for slope in derivatives])
+    count, inputs, outputs, slopes = (problem.total(sums) for sums in (count, inputs, outputs, slopes))
     coordinates = []
     for place, expert in enumerate(experts):
         curvatures = slopes[place] * expert.down.double().square().sum(0)

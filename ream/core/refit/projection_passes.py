@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_outputs, neuron_activations
 from ream.core.pairs import routed_rows
-from ream.core.refit.sums import RefitTokens, Stream, product_dtype, subset
+from ream.core.refit.sums import RefitTokens, Stream, Total, own, product_dtype, subset
 
 FITTED = ("gate", "up", "down")  # of experts that have them
 
@@ -22,11 +22,13 @@ class FitProblem:
         stream: starts a pass over the tokens; ``error`` is y(x), what these experts together should give.
         which: indices of the B experts in the layer.
         unit: gated unit of their neurons.
+        total: of all processes that share the tokens.
     """
 
     stream: Stream
     which: Sequence[int]
     unit: GatedUnit
+    total: Total = own
 
     @torch.no_grad()
     def errors(self, experts: Sequence[Expert]) -> tuple[float, float]:
@@ -35,7 +37,7 @@ class FitProblem:
         for tokens in self.stream():
             squares = self._residual(tokens, experts).double().square().sum(1)
             sums += torch.stack([squares[tokens.fitted].sum(), squares[~tokens.fitted].sum()])
-        fitted, held_out = sums.tolist()
+        fitted, held_out = self.total(sums).tolist()
         return fitted, held_out
 
     def gradients(self, experts: Sequence[Expert]) -> tuple[float, list[list[Tensor]]]:
@@ -58,7 +60,9 @@ class FitProblem:
                 if squares.requires_grad:
                     torch.autograd.backward(squares)
             total += squares.detach()
-        return float(total), [[_gradient(getattr(expert, name)) for name in fitted_parts(expert)] for expert in leaves]
+        return float(self.total(total)), [
+            [self.total(_gradient(getattr(expert, name))) for name in fitted_parts(expert)] for expert in leaves
+        ]
 
     def _residual(self, tokens: RefitTokens, experts: Sequence[Expert]) -> Float[Tensor, "T H"]:
         """y(x) minus what B experts give."""
