@@ -17,15 +17,11 @@ if TYPE_CHECKING:
     from ream.walk.state import WalkState
 
 
-def check_shared(params: Params, method: str | None = None) -> None:
+def check_shared(params: Params) -> None:
     """Refuse what cannot run distributed.
 
-    Args:
-        params: all settings.
-        method: name of the method; None where only statistics are collected.
-
     Raises:
-        UserError: the method has a refit or chooses neurons, or shards are removed after use.
+        UserError: shards are removed after use.
     """
     if not params.model.keep_shards and not Path(params.model.path).is_dir():
         raise UserError(

@@ -155,9 +155,9 @@ def test_a_rank_behind_takes_the_corrections_of_the_one_ahead(runs, whole, tmp_p
 @pytest.mark.parametrize("ranks", [2, 4, 5])
 @pytest.mark.parametrize("memory", [0, 8])
 def test_other_methods_and_micro_batches_give_the_recipes_of_a_single_process(runs, tmp_path, method, ranks, memory):
-    """Six micro-batches of one sequence, with hidden states in mapped files and in memory."""
+    """Twelve micro-batches of one sequence, six of each source, with hidden states in mapped files and in memory."""
     settings = ("--set", "compute.batch_tokens=24", "--set", f"compute.hidden_memory_gb={memory}")
-    words = [*runs.compress(method), *settings]
+    words = [*runs.compress(method), "--sequences", 12, *settings]
     for folder, count in (("one", 1), ("many", ranks)):
         answer = runs(tmp_path / folder, *words, ranks=count)
         assert answer.codes == [0] * count, answer.said
