@@ -72,6 +72,15 @@ PARTICULAR: dict[str, dict[str, Any]] = {
     "deepseek_ocr2_text": _ALL_HEADS | {
         "n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", "sparse", "sparse"],
     },
+    "deepseek_ocr2": {
+        "vision_config": {
+            "sam_config": {
+                **TOWER, "output_channels": 8, "mlp_dim": 16, "global_attn_indexes": [0], "window_size": 2,
+                "downsample_channels": [8, 16],
+            },
+            "encoder_config": {**TOWER, "num_key_value_heads": 2, "vocab_size": VOCABULARY, "layer_types": None},
+        },
+    },
     "unlimited_ocr_text": _ALL_HEADS | {"n_group": 1, "topk_group": 1},
     "beam": {"mlp_layer_types": ["dense", "sparse", "sparse"]},
     "step3p5": {"mlp_layer_types": ["dense", "sparse", "sparse"]},
@@ -177,8 +186,8 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"nemotron_h (latent)": ("nemotron_h", {"moe_latent_size": 20})}
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
-    "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
-    "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
+    "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_ocr2",
+    "deepseek_v32", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
     "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
     "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl",
     "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe",

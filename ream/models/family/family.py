@@ -78,6 +78,8 @@ class Family:
         outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head, to
             their names in transformers' text model.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
+        unwalked: starts of the names of tensors with routed experts that transformers' model does not have: multi-token
+            layers in a form that ream cannot run. They can only be left out.
         assumed: config keys that config.json lacks, to what transformers takes for them.
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
@@ -123,6 +125,7 @@ class Family:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
+    unwalked: tuple[str, ...] = ()
     assumed: Mapping[str, Any] = field(default_factory=dict)
     derived: bool = False
     guessed_scores: bool = False

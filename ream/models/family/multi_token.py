@@ -62,6 +62,9 @@ BESIDE = MultiToken(
 )
 
 
+COUNT_KEYS = tuple(dict.fromkeys(COUNTED_ON.count_keys + BESIDE.count_keys))
+
+
 def multi_token_in(names: Container[str], layers: int) -> MultiToken | None:
     """How a checkpoint names its multi-token layers; None where it has none that are named in a known way.
 

@@ -62,6 +62,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
     layout, routers = _layout(names, known, modules), _routers(names, modules)
+    multi_token = multi_token_in(known, model.text.num_hidden_layers)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
         model_type=str(config["model_type"]),
@@ -100,7 +101,8 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         decoder=modules.place.decoder,
         head_name=names.head,
         outside=names.outside,
-        multi_token=multi_token_in(known, model.text.num_hidden_layers),
+        multi_token=multi_token,
+        unwalked=() if multi_token else _unwalked(names),
         sparse=these(with_experts),
         assumed=_assumed(model.text, level(config, model.key)),
         derived=True,
@@ -111,6 +113,12 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
 def _assumed(text: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers takes for numbers that config.json has under other names, or not at all."""
     return {key: getattr(text, key) for key in NUMBERS if key not in numbers and hasattr(text, key)}
+
+
+def _unwalked(names: DiskNames) -> tuple[str, ...]:
+    """The first words of names of routed experts that transformers' model does not have."""
+    words = [name.split(".") for name in names.unknown]
+    return tuple(dict.fromkeys(f"{first}." for first, *rest in words if "experts" in rest))
 
 
 def _text_path(whole: nn.Module, model: Parsed) -> str:

@@ -29,6 +29,7 @@ class DiskNames:
         norm: attribute of that norm in the decoder.
         head: of the head, or the name that it has in transformers where the embedding is the head; None without a head.
         outside: of all other tensors of the text model outside of layers, to their names in it.
+        unknown: names that transformers' model has no use for, one of each pattern.
     """
 
     prefix: str
@@ -38,6 +39,7 @@ class DiskNames:
     norm: str
     head: str | None
     outside: Mapping[str, str]
+    unknown: tuple[str, ...]
 
 
 def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], hidden: int) -> DiskNames:
@@ -53,7 +55,8 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     Raises:
         NotDerivableError: tensors are not found, or layers have no common start of their names.
     """
-    places = destinations(model, _representatives(names))
+    known = _representatives(names)
+    places = destinations(model, known)
     decoder = ".".join(part for part in (text_path, place.decoder) if part)
     start = f"{decoder}.layers." if decoder else "layers."
     by_target = {place.name: name for name, place in places.items() if not place.operations}
@@ -83,7 +86,9 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
         for name, place in places.items()
         if name not in layered and name not in own and place.name.startswith(top)
     }
-    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], outside)
+    return DiskNames(
+        prefix, inside, own[0], own[1], norm, own[2], outside, tuple(name for name in known if name not in places)
+    )
 
 
 def _representatives(names: Iterable[str]) -> list[str]:
