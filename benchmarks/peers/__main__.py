@@ -87,14 +87,16 @@ def main() -> None:
         model = build_model(Path(folder) / "model")
         tokens = write_tokens(Path(folder) / "tokens.parquet", given.tokens)
         sizes = [model, tokens, KEPT, 1]
-        ours = {method: [sys.executable, "-m", "benchmarks.peers.ours", *sizes, method] for method in given.methods}
-        runs = {"llm-compressor": [python, Path(__file__).with_name("llm_compressor.py"), *sizes], **ours}
+        own = [sys.executable, "-m", "benchmarks.fit", model, tokens, KEPT]
+        settings = ["compute.device=cpu", "compute.dtype=float32", "compute.threads=1"]
+        runs = {"llm-compressor": [python, Path(__file__).with_name("llm_compressor.py"), *sizes]}
+        runs |= {method: [*own, method, *settings] for method in given.methods}
         answers: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
         for _ in range(given.times):
             for name, command in runs.items():
                 answers[name].append(run(*command))
-                print(f"{name:<16} {answers[name][-1]['seconds']:.1f} s", flush=True)
-    medians = {name: statistics.median(answer["seconds"] for answer in each) for name, each in answers.items()}
+                print(f"{name:<16} {answers[name][-1]['cpu_seconds']:.1f} s", flush=True)
+    medians = {name: statistics.median(answer["cpu_seconds"] for answer in each) for name, each in answers.items()}
     theirs, peer = medians["llm-compressor"], answers["llm-compressor"][0]["kept"]
     for name, seconds in medians.items():
         same = sum(len(set(a) & set(b)) for a, b in zip(answers[name][0]["kept"], peer, strict=True))
