@@ -164,7 +164,7 @@ def work_of(
     """
     from ream.calibration.mixing import largest_remainder
     from ream.compress.decide import absorbed_at_most
-    from ream.core.composition import needs_all_outputs
+    from ream.core.composition import needs
     from ream.estimate.work import Work
 
     composition, ratios = params.method(method).composition(), params.mix(mix)
@@ -178,10 +178,10 @@ def work_of(
         terms=composition.alignment,
         sequences=params.calibration.sequences if composition.sequential else max(shares.values()),
         total=params.calibration.sequences,
-        dense=needs_all_outputs(composition.similarity),
+        needs=needs(composition),
         tokens=params.calibration.tokens,
         passes=1 if composition.sequential else sum(ratio > 0 for ratio in ratios.values()),
-        probes=params.statistics.probes,
+        probes=params.statistics.probes if "probes" in needs(composition) else 0,
         batch_tokens=params.compute.batch_tokens,
         hidden_memory=params.compute.hidden_memory,
         device=device,

@@ -20,7 +20,7 @@ from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, sums_of
 from ream.core.alignment import align_groups
-from ream.core.composition import Composition, needs_all_outputs
+from ream.core.composition import Composition, needs
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.errors import UserError
 from ream.machine.available import free_threads
@@ -172,8 +172,8 @@ class SequentialCompressor:
         The original's stream, if any, goes through the whole original layer here. ``statistics`` is False where the
         totals are not needed; then None is returned.
         """
-        scores, dense = self.composition.scores, needs_all_outputs(self.composition.similarity)
-        totals = LayerTotals(visit.block, self.probes, "softmax" if scores == "softmax" else None, dense)
+        scores = "softmax" if self.composition.scores == "softmax" else None
+        totals = LayerTotals(visit.block, self.probes, scores, needs(self.composition))
         layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
         rows = len(self.walked.ids)
         pieces = (piece for part in self.state.parts(self.walked) for piece in split_at(part, self.sequences, rows))
@@ -185,10 +185,11 @@ class SequentialCompressor:
                 if piece.start >= self.sequences:  # the original's own stream
                     write_back.put(buffers.leaving, piece, visit.layer.leaving(residual, visit.block(x)))
                 else:
+                    counted, routed = visit.counted[piece], None
                     if statistics:
-                        totals.update(piece, x, visit.counted[piece])
+                        routed = totals.update(piece, x, counted, combine=layer_target)
                     if layer_target and buffers.targets is not None:
-                        write_back.put(buffers.targets, piece, visit.block(x))
+                        write_back.put(buffers.targets, piece, visit.block(x, routed))
                     write_back.put(buffers.leaving, piece, residual)
                     write_back.put(buffers.inputs, piece, x)
                 if piece.stop % self.walked.rows == 0 or piece.stop == rows:  # a split micro-batch counts once

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ream.core.composition import ALL_QUANTITIES, Quantity
 from ream.core.statistics import LayerStatistics
 from ream.core.sums import Sums
 from ream.models.moe_block import MoEBlock
@@ -14,29 +15,41 @@ from ream.walk.probes import Probes
 class LayerTotals:
     """Accumulates a layer's Sums and probe inputs, micro-batch by micro-batch."""
 
-    def __init__(self, block: MoEBlock, probes: Probes, scores: str | None = None, dense: bool = True) -> None:
+    def __init__(
+        self,
+        block: MoEBlock,
+        probes: Probes,
+        scores: str | None = None,
+        needs: frozenset[Quantity] = ALL_QUANTITIES,
+    ) -> None:
         """Start with nothing.
 
         Args:
             block: the original MoE block.
             probes: probe tokens of the walk.
             scores: "softmax" to measure a softmax of the logits instead of the router's own scores.
-            dense: compute all experts on all tokens; see `LayerStatistics`.
+            needs: what is measured beside counts; see `LayerStatistics`.
         """
         self.block, self.probes, self.scores = block, probes, scores
-        self.statistics = LayerStatistics(block.experts, block.unit, dense)
+        self.statistics = LayerStatistics(block.experts, block.unit, needs)
 
-    def update(self, part: slice, x: Tensor, counted: Tensor) -> None:
+    def update(self, part: slice, x: Tensor, counted: Tensor, combine: bool = False) -> Tensor | None:
         """Add a micro-batch.
 
         Args:
             part: rows of the micro-batch.
             x: [B, L, H] inputs of the MoE block.
             counted: [B, L], True for tokens that count.
+            combine: see `LayerStatistics.update`.
+
+        Returns:
+            The routed part of the block's output [B, L, H]; None where it is not at hand.
         """
         self.probes.take(part, x, counted)
         flat = x.reshape(-1, x.shape[-1])
-        self.statistics.update(flat, self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device))
+        routing, mask = self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device)
+        routed = self.statistics.update(flat, routing, mask, combine)
+        return None if routed is None else routed.reshape(x.shape)
 
     def result(self) -> dict[str, Tensor]:
         """The Sums by name in float64, and ``probes`` [S, H] in the model's dtype."""

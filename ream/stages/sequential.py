@@ -8,6 +8,7 @@ from ream.calibration.mixing import TOO_FEW
 from ream.calibration.packing import pad
 from ream.compress.rarely_routed import recipe_remark, warning
 from ream.compress.refit_summary import refit_result
+from ream.core.composition import needs
 from ream.errors import UserError
 from ream.machine.progress import Progress
 from ream.params import Params
@@ -112,10 +113,11 @@ def _prepared(params: Params, workspace: Workspace, original: Original, options:
     check_inputs(ids, mask, original.limits, original.architecture.multi_token)
     device, dtype = runtime(*params.compute.placement)
     mix, method, experts = options.mix, options.method, options.experts
+    composition = params.method(method).composition()
     facts = recipe_facts(params, original.manifest, mix, method, experts, drawn.facts["calibration"])
     depends = {
         **facts,
-        "probes": params.statistics.probes,
+        "probes": params.statistics.probes if "probes" in needs(composition) else 0,
         "device": device.type,
         "dtype": str(dtype),
         "threads": params.compute.threads,
@@ -134,7 +136,7 @@ def _alone(walk: _Walk, workspace: Workspace, options: StageOptions) -> "Recipe"
     params, depends = walk.params, walk.depends
     folder, memory = workspace.state(walk.name), params.compute.hidden_memory
     with WalkState(folder, fingerprint(depends), options.discard_stale, depends, memory) as state:
-        recipe = walk.recipe(walk.data, Probes(walk.data, params.statistics.probes, params.calibration.seed), state)
+        recipe = walk.recipe(walk.data, Probes(walk.data, depends["probes"], params.calibration.seed), state)
         save_recipe(workspace.recipe(options.mix, options.method, options.experts), recipe)
         if not options.keep_state:
             state.clear()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ream.core.statistics import probe_positions
+from ream.core.sample import probe_positions
 from ream.walk.batches import Batches
 
 
