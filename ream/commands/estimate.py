@@ -179,6 +179,7 @@ def work_of(
         sequences=params.calibration.sequences if composition.sequential else max(shares.values()),
         total=params.calibration.sequences,
         needs=needs(composition),
+        sampled=_sampled(params, shares, composition.sequential),
         tokens=params.calibration.tokens,
         passes=1 if composition.sequential else sum(ratio > 0 for ratio in ratios.values()),
         probes=params.statistics.probes if "probes" in needs(composition) else 0,
@@ -192,3 +193,21 @@ def work_of(
         iterations=composition.refit.iterations if composition.refit else 0,
         chooses=composition.merging == "neurons",
     )
+
+
+def _sampled(params: "Params", shares: dict[str, int], sequential: bool) -> int | None:
+    """Tokens of all passes, at most, on which all experts are computed; None where that is all of them.
+
+    Args:
+        params: all settings.
+        shares: sequences of each source.
+        sequential: whether all sources go through the model as one.
+    """
+    from ream.core.sample import sampling
+
+    sequences = [params.calibration.sequences] if sequential else list(shares.values())
+    tokens = [count * params.calibration.tokens for count in sequences if count]
+    sizes = [sampling(params.statistics.dense_tokens, count) for count in tokens]
+    if not any(sizes):
+        return None
+    return sum(count if size is None else min(count, size.most) for count, size in zip(tokens, sizes, strict=True))

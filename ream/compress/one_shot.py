@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ream.compress.precision import TOLERANCE, source_error
 from ream.compress.totals import LayerTotals
 from ream.core.composition import ALL_QUANTITIES, Quantity
 from ream.machine.progress import Progress
@@ -89,7 +90,7 @@ class StatisticsCollector:
         visit.layer.check()  # before other ranks are given what it gave
         if known is not None:
             return known
-        measured = totals.result()
+        measured = totals.result(lambda sums: source_error(self.needs, sums) <= TOLERANCE)
         return measured if self.share is None else self.share.together(visit.index, measured)
 
 

@@ -33,7 +33,7 @@ class Work:
         chooses: whether neurons are chosen instead of averaged.
         total: calibration sequences of all passes together; None where every pass has ``sequences``.
         needs: what the statistics consist of beside counts.
-        sampled: tokens of a pass on which all experts are computed for means of outputs; None: all of them.
+        sampled: tokens, over all passes and at most, on which all experts are computed for means of outputs; None: all.
     """
 
     experts: int
@@ -73,7 +73,13 @@ class Work:
         """Tokens on which all experts are computed, over all passes."""
         if not self.needs & OUTPUT_MEANS:
             return 0
-        return self.all_tokens if self.sampled is None else self.passes * self.sampled
+        return self.all_tokens if self.sampled is None else self.sampled
+
+    @property
+    def kept_inputs(self) -> int:
+        """Tokens whose inputs are kept while a layer is measured: probes, of which a sample of outputs has more."""
+        probes = min(self.probes, self.pass_tokens) * self.passes
+        return max(probes, self.dense_tokens if self.sampled is not None else 0)
 
     @property
     def streams(self) -> int:

@@ -2,7 +2,8 @@
 
 from typing import cast
 
-from ream.core.composition import ALL_QUANTITIES, Quantity, needs
+from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity, needs
+from ream.core.sample import sampling
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 from ream.params import Params
@@ -13,6 +14,21 @@ def needed(params: Params) -> frozenset[Quantity]:
     """What the one-shot methods of a run need together; a sequential method measures for itself."""
     methods = {*params.run.one_shot, *params.run.extra.one_shot}
     return frozenset(quantity for name in methods for quantity in needs(params.method(name).composition()))
+
+
+def sample_facts(
+    params: Params, quantities: frozenset[Quantity], tokens: int, alone: bool = True
+) -> dict[str, list[int]]:
+    """``sampled``, the first and the largest size of the sample for means of outputs; empty where there is none.
+
+    Args:
+        params: with the setting ``statistics.dense_tokens``.
+        quantities: what is measured.
+        tokens: number of tokens of the source or mix.
+        alone: whether one process sees all of them.
+    """
+    size = sampling(params.statistics.dense_tokens, tokens, alone)
+    return {} if size is None or not quantities & OUTPUT_MEANS else {"sampled": [size.first, size.most]}
 
 
 def write_needs(workspace: Workspace, quantities: frozenset[Quantity]) -> None:

@@ -41,7 +41,9 @@ def test_biases_count_once_a_token(rng):
         found.append(sample.arrays())
     plain, more = found
     tokens = plain["sample_tokens"][:, None, None]
-    np.testing.assert_allclose(more["output_parts"] - plain["output_parts"], tokens * bias.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        more["output_parts"] - plain["output_parts"], tokens * bias.numpy(), rtol=1e-4, atol=1e-5
+    )
     gates = np.stack([layer.routing.scores[block::BLOCKS].sum(0).numpy() for block in range(BLOCKS)])
     difference = more["gated_output_parts"] - plain["gated_output_parts"]
     np.testing.assert_allclose(difference, gates[..., None] * bias.numpy(), rtol=1e-4, atol=1e-5)

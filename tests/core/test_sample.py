@@ -1,6 +1,8 @@
 """Samples of tokens."""
 
-from ream.core.sample import probe_positions
+import pytest
+
+from ream.core.sample import ALL_UP_TO, FIRST, MOST, Sampling, probe_positions, sampling
 
 
 def test_probe_positions_are_a_seeded_sample_without_repeats():
@@ -22,3 +24,19 @@ def test_any_first_part_of_the_probes_is_a_fair_sample():
 
 def test_probes_are_all_tokens_when_there_are_fewer():
     assert sorted(probe_positions(7, 50, seed=0).tolist()) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("setting", "tokens", "alone", "expected"),
+    [
+        ("all", 10**9, True, None),
+        ("auto", ALL_UP_TO, True, None),
+        ("auto", ALL_UP_TO + 1, True, Sampling(FIRST, MOST)),
+        ("auto", 10**9, False, Sampling(MOST, MOST)),
+        (4096, 4096, True, None),
+        (4096, 4097, True, Sampling(4096, 4096)),
+        (10**6, 4097, False, None),
+    ],
+)
+def test_how_many_tokens_are_sampled(setting, tokens, alone, expected):
+    assert sampling(setting, tokens, alone) == expected

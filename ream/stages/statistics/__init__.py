@@ -44,7 +44,7 @@ def run_sources(params: Params, workspace: Workspace, sources: Sequence[str], op
     Raises:
         UserError: as `run`.
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
 
     if options.ranks is not None:
         return run_ranks(params, workspace, sources, options, options.ranks)
@@ -60,7 +60,7 @@ def run_sources(params: Params, workspace: Workspace, sources: Sequence[str], op
         for source, tokens in walked.items():
             folder = workspace.state("statistics", source)
             state = opened.enter_context(open_state(params, folder, tokens.facts, options, walks=len(walked)))
-            passes[source] = tokens.data, Probes(tokens.data, tokens.facts["probes"], tokens.facts["seed"]), state
+            passes[source] = tokens.data, probes_of(tokens.data, tokens.facts), state
         if walked:
             title = f"statistics {' '.join(walked)}"
             collect(params, original, list(passes.values()), title, needs=quantities)

@@ -29,7 +29,7 @@ def run_ranks(
     original = open_original(workspace, params.model.keep_shards)
     params = on_own_device(params, ranks)
     quantities = measured(params, workspace, options)
-    lines, walked = unfinished(params, workspace, original, sources, quantities)
+    lines, walked = unfinished(params, workspace, original, sources, quantities, alone=False)
     for source, tokens in walked.items():
         check_batches(f"source {source}", tokens.data, ranks)
     names = {source: f"statistics-{source}" for source in walked}

@@ -28,7 +28,7 @@ def run_shard(params: Params, workspace: Workspace, options: StageOptions, shard
     Raises:
         UserError: no such shard (see `Batches.shard`).
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
 
     original = open_original(workspace, params.model.keep_shards)
     quantities = measured(params, workspace, options)
@@ -38,7 +38,7 @@ def run_shard(params: Params, workspace: Workspace, options: StageOptions, shard
     rows, title = data.shard(shard, shards), f"statistics {options.source} {shard}/{shards}"
     folder = _folder(workspace, options.source, shard, shards)
     with open_state(params, folder, _shard_facts(facts, shard, shards), options) as state:
-        probes, part = Probes(data, facts["probes"], facts["seed"], rows), data.part(rows)
+        probes, part = probes_of(data, facts, rows), data.part(rows)
         collect(params, original, [(part, probes, state)], title, needs=quantities)
     return f"{title}: {int(part.mask.sum()):,} of {facts['tokens']:,} tokens"
 
@@ -51,7 +51,7 @@ def sum_shards(
     Returns:
         The number of shards; 0 if there are not all of them.
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
     from ream.walk.state import discard
 
     data, facts = tokens
@@ -60,7 +60,7 @@ def sum_shards(
         return 0
     folders = [_folder(workspace, source, shard, shards) for shard in range(shards)]
     parts = [data.shard(shard, shards) for shard in range(shards)]
-    orders = [Probes(data, facts["probes"], facts["seed"], rows).order for rows in parts]
+    orders = [probes_of(data, facts, rows).order for rows in parts]
     with building(workspace.statistics(source)) as folder:
         for index in architecture.moe_layers:
             _add_up(folders, orders, index, folder)

@@ -12,7 +12,7 @@ from ream.core.composition import Quantity, needs
 from ream.machine.files import building, file_digest, read_json, write_json
 from ream.params import Params
 from ream.workspace.layout import Workspace
-from ream.workspace.needs import read_needs
+from ream.workspace.needs import read_needs, sample_facts
 from ream.workspace.options import StageOptions
 from ream.workspace.original import Original
 
@@ -39,7 +39,12 @@ def measured(params: Params, workspace: Workspace, options: StageOptions) -> fro
 
 
 def read_tokens(
-    params: Params, workspace: Workspace, original: Original, source: str, quantities: frozenset[Quantity]
+    params: Params,
+    workspace: Workspace,
+    original: Original,
+    source: str,
+    quantities: frozenset[Quantity],
+    alone: bool = True,
 ) -> SourceTokens:
     """The tokens of a source, and everything that its statistics depend on.
 
@@ -49,6 +54,7 @@ def read_tokens(
         original: the model.
         source: its name.
         quantities: what is measured beside counts.
+        alone: whether this process sees all of the tokens.
 
     Raises:
         UserError: the calibration sequences are missing, or see `check_inputs`.
@@ -59,11 +65,12 @@ def read_tokens(
     device, dtype = runtime(*params.compute.placement)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
     check_inputs(ids, mask, original.limits, original.architecture.multi_token)
+    tokens = int(mask.sum())
     facts = {
         "model": original.manifest.digest,
         "source": source,
         "corpus": file_digest(workspace.calibration(source)),
-        "tokens": int(mask.sum()),
+        "tokens": tokens,
         "sequences": len(ids),
         "probes": params.statistics.probes if "probes" in quantities else 0,
         "seed": params.calibration.seed,
@@ -74,6 +81,7 @@ def read_tokens(
         "ream": __version__,
     }
     facts["measured"] = sorted(quantities)
+    facts |= sample_facts(params, quantities, tokens, alone)
     return SourceTokens(batches(ids, mask, params.compute.batch_tokens), facts)
 
 
@@ -83,11 +91,12 @@ def unfinished(
     original: Original,
     sources: Sequence[str],
     quantities: frozenset[Quantity],
+    alone: bool = True,
 ) -> tuple[dict[str, str], dict[str, SourceTokens]]:
     """A line about the statistics of every source, and the tokens of the sources whose statistics are not finished."""
     lines, walked = {}, {}
     for source in sources:
-        tokens = read_tokens(params, workspace, original, source, quantities)
+        tokens = read_tokens(params, workspace, original, source, quantities, alone)
         lines[source] = summary(source, tokens.facts, original)
         if not is_finished(workspace, source, tokens.facts):
             walked[source] = tokens
