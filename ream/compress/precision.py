@@ -16,8 +16,8 @@ from ream.core.sums import Sums, settled
 from ream.walk.layer_file import layer_file
 
 TOLERANCE = 0.01  # a standard error of a similarity, which lies between 0 and 1, with which a sample grows no further
-# So many draws, spread a quarter wider than samples, find choices with margins of up to 2.5 standard errors. Of a choice
-# with a larger margin, the chance that all tokens decide otherwise is about one in a hundred with 16 blocks.
+# So many draws, spread a quarter wider than samples, find choices with margins of up to 2.5 standard errors. Of a
+# choice with a larger margin, the chance that all tokens decide otherwise is about one in a hundred with 16 blocks.
 DRAWS, SPREAD = 64, 1.25
 PREFIX = "sample."  # of the names of a layer's tensors
 
