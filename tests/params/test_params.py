@@ -175,7 +175,7 @@ TYPOS = {
         "'model' has: model.keep_shards, model.multi_token, model.path, model.special_tokens, model.trust_remote_code",
     ),
     "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.seed"),
-    "statistics.probe": ("statistics.probes", "'statistics' has: statistics.probes"),
+    "statistics.probe": ("statistics.probes", "'statistics' has: statistics.dense_tokens, statistics.probes"),
     "grouping.groupsize": ("grouping.group_size", "'grouping' has: grouping.group_size"),
     "evaluation.batchsize": ("evaluation.batch_size", "evaluation.backend, evaluation.batch_size"),
     "run.one-shot": (
