@@ -103,7 +103,7 @@ def test_corrections_of_up_and_down_are_written_and_those_of_a_gate_refused(name
 
 
 def method_of(name):
-    return load_params(ROOT / "params.yaml").method(name)
+    return load_params(ROOT / "params.yaml").method(name).composition()
 
 
 @torch.no_grad()

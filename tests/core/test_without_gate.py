@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ream.core.alignment import align, neuron_features
+from ream.core.composition import ALL_QUANTITIES
 from ream.core.experts import expert_of, neuron_activations, parts
 from ream.core.merging import merged
 from ream.core.refit.coordinates import expert_coordinates
@@ -50,7 +51,7 @@ def looped(layer, stack, act):
 @pytest.mark.parametrize("dense", [True, False])
 def test_statistics_in_loops(rng, name, dense):
     layer, unit = layer_of(rng), unit_of(f"ungated-{name}", {})
-    statistics = LayerStatistics(layer.experts, unit, dense)
+    statistics = LayerStatistics(layer.experts, unit, ALL_QUANTITIES if dense else frozenset({"norms"}))
     statistics.update(layer.x, layer.routing)
     sums, up, down = statistics.result(), float64(layer.experts.up), float64(layer.experts.down)
     for j in range(len(up)):
