@@ -72,6 +72,10 @@ PARTICULAR: dict[str, dict[str, Any]] = {
     "deepseek_ocr2_text": _ALL_HEADS | {
         "n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", "sparse", "sparse"],
     },
+    "dbrx": {
+        "d_model": HIDDEN, "n_heads": 4, "n_layers": LAYERS, "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2},
+        "ffn_config": {"moe_num_experts": EXPERTS, "moe_top_k": TOP_K, "ffn_hidden_size": WIDTH},
+    },
     "deepseek_ocr2": {
         "vision_config": {
             "sam_config": {
@@ -187,18 +191,21 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"nemotron_h (latent)": ("nemo
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_ocr2",
-    "deepseek_v32", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
-    "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
-    "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl",
-    "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe",
-    "qwen3_omni_moe", "qwen3_vl_moe", "solar_open", "step3p7", "unlimited_ocr",
+    "deepseek_v32", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe",
+    "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared",
+    "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba", "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum",
+    "mimo_v2_flash", "minimax", "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4",
+    "nemotron_h", "nemotron_h (latent)", "phimoe", "qwen3_omni_moe", "qwen3_vl_moe", "solar_open", "step3p7",
+    "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {
+    "dbrx": "are rows of one matrix",
     "deepseek_v4": "by token ids",
     "gemma4_text": "no MoE block around them",
     "inkling_text": "some of them stand for no expert",
-    "jetmoe": "has a module that holds all its experts",
+    "inkling2": "belongs to a layer",
+    "jetmoe": "2 sets of experts (layers.0.mlp, layers.0.self_attention.experts), which one config key counts",
     "longcat_flash": "some stand for no expert",
     "muse_spark_text": "ends with a norm",
     "qwen4_exp_text": "norms beside its layers",

@@ -55,7 +55,7 @@ def admit(
         prove: read weights of a derived family for the proof; by default if ``against_code``.
 
     Raises:
-        UserError: there are multi-token layers that ream cannot run; see `Checkpoint`, `architecture_of`,
+        UserError: there are multi-token layers that ream cannot run; or see `Checkpoint`, `architecture_of`,
             `check_complete` and `prove`.
     """
     checkpoint = source if isinstance(source, Checkpoint) else Checkpoint(source)

@@ -208,4 +208,17 @@ def shortest(model: Parsed) -> tuple[Parsed, Any]:
         if expert_modules(text):
             return short, text
         layers += 1
-    raise NotDerivableError(f"no layer of {text_class(model.text).__name__} has a module that holds all its experts")
+    raise NotDerivableError(_without_module(text))
+
+
+def _without_module(text: Any) -> str:
+    """Why no module of a text model holds all experts of a layer."""
+    tensors = {path.rpartition(".")[0]: tensor for path, tensor in text.named_parameters() if "shared" not in path}
+    first = [path for path, tensor in tensors.items() if tensor.dim() == 3 and path.split(".0.")[0] in ("layers", "h")]
+    sets = list(dict.fromkeys(path.rpartition(".")[0] for path in first))
+    if len(sets) > 1:
+        return f"a layer has {len(sets)} sets of experts ({', '.join(sets)}), which one config key counts"
+    matrices = [path for path, tensor in tensors.items() if "experts" in path.split(".") and tensor.dim() == 2]
+    if matrices:
+        return f"the experts of a layer are rows of one matrix ({matrices[0]}), not along an axis of their own"
+    return f"no layer of {type(text).__name__} has a module that holds all its experts"
