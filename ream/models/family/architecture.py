@@ -8,7 +8,7 @@ from functools import partial
 from ream.errors import UserError
 from ream.models.family.alike import check_alike, check_layers, check_stored
 from ream.models.family.config_json import check_config
-from ream.models.family.config_sizes import router_groups, sizes_in
+from ream.models.family.config_sizes import router_groups, selected_experts, sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import ExpertTensor, Layout
@@ -115,7 +115,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         layers=layers,
         moe_layers=moe_layers,
         experts=family.experts(config),
-        top_k=config[family.top_k_key],
+        top_k=selected_experts(config, family),
         hidden=config["hidden_size"],
         width=config[family.width_key],
         router_groups=groups,
