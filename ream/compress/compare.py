@@ -134,8 +134,9 @@ def _original_layer(
         Inputs and outputs [n, L, H] of its MoE block; two empty tensors for a dense layer.
     """
     block = decoder.block(layer.index) if moe else None
-    shape = (len(stream) if moe else 0, stream.shape[1], decoder.architecture.hidden)
-    inputs, outputs = (stream.new_empty(shape) for _ in range(2))
+    rows, hidden = len(stream) if block else 0, decoder.architecture.hidden
+    widths = (hidden if block is None else block.input_width, hidden)
+    inputs, outputs = (stream.new_empty(rows, stream.shape[1], width) for width in widths)
     for part in data:
         residual, x = layer(stream[part])
         if block is not None and x is not None:

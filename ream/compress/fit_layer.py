@@ -46,7 +46,7 @@ class FitTokens:
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
             if len(x):
                 rows = self.fitted[part][:, None].expand(counted.shape)[counted].to(device)
-                yield part, RefitTokens(x, block.route(x), error, rows)
+                yield part, RefitTokens(block.expert_inputs(x), block.route(x), error, rows)
 
     def put(self, part: slice, values: Tensor) -> None:
         """Set what is left of a part's errors."""

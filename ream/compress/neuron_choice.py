@@ -79,4 +79,4 @@ def _routed(
     for part in parts:
         x = inputs[part][fitted[part]].to(device)
         if len(x):
-            yield x, block.route(x)
+            yield block.expert_inputs(x), block.route(x)

@@ -62,7 +62,7 @@ class LayerTokens:
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
             if len(x):
                 rows = fitted[part][:, None].expand(counted.shape)[counted].to(device)
-                yield RefitTokens(x, block.route(x), error, rows)
+                yield RefitTokens(block.expert_inputs(x), block.route(x), error, rows)
 
 
 @dataclass(frozen=True)

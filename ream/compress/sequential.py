@@ -93,7 +93,7 @@ class TokenBuffers:
     """What is kept on the host, or in mapped files, of all tokens while a layer is compressed.
 
     Attributes:
-        inputs: [n, L, H] inputs of the MoE block in the compressed model.
+        inputs: [n, L, H] inputs of the MoE block in the compressed model; [n, L, 2H] where its router has others.
         targets: [n, L, H] of the refit: first the target itself, then its difference from the compressed layer's
             output; None without a refit.
         leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
@@ -156,7 +156,7 @@ class SequentialCompressor:
         shape = (self.sequences, visit.entering.shape[1], self.decoder.architecture.hidden)
         dtype = visit.entering.dtype
         return TokenBuffers(
-            inputs=self.state.room("inputs", shape, dtype),
+            inputs=self.state.room("inputs", (*shape[:2], visit.block.input_width), dtype),
             targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
             leaving=visit.leaving,
             counted=visit.counted[: self.sequences],

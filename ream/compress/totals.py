@@ -34,9 +34,10 @@ class LayerTotals:
             x: [B, L, H] inputs of the MoE block.
             counted: [B, L], True for tokens that count.
         """
-        self.probes.take(part, x, counted)
-        flat = x.reshape(-1, x.shape[-1])
-        self.statistics.update(flat, self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device))
+        inputs, flat = self.block.expert_inputs(x), x.reshape(-1, x.shape[-1])
+        self.probes.take(part, inputs, counted)
+        routing = self.block.route(flat, self.scores)
+        self.statistics.update(inputs.flatten(0, -2), routing, counted.reshape(-1).to(flat.device))
 
     def result(self) -> dict[str, Tensor]:
         """The Sums by name in float64, and ``probes`` [S, H] in the model's dtype."""

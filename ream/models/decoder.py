@@ -26,8 +26,10 @@ from ream.models.family.layer_names import beside_experts
 from ream.models.family.modelling import explained, model_config, set_experts
 from ream.models.family.needed import skeleton
 from ream.models.layers.arguments import LayerArguments
+from ream.models.layers.embedding import embedding_of
 from ream.models.layers.loaded import Catcher, LoadedLayer
-from ream.models.layers.weightless import check_embedding, give_buffers, give_others, give_tensors
+from ream.models.layers.router_and_experts import RouterAndExperts
+from ream.models.layers.weightless import give_buffers, give_others, give_tensors
 from ream.models.moe_block import MoEBlock
 from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
@@ -78,18 +80,19 @@ class Decoder:
         self._norm: nn.Module = getattr(self.text, family.norm)
         give_buffers(self.text, self.config, device)
         give_others(self.skeleton, {own: checkpoint.read(name) for name, own in family.outside.items()}, device)
-        check_embedding(self.text)
+        self._embedded = embedding_of(self.text, lambda: skeleton(self.config, dtype, trust_remote_code))
         # Parts of the names of tensors that the model keeps in float32, whatever dtype it computes in.
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
         self._block_types = {
-            index: type(self.text.layers[index].get_submodule(family.block)) for index in architecture.moe_layers
+            index: type(self.text.layers[index].get_submodule(family.block))  # a layer's, where it has no block
+            for index in architecture.moe_layers
         }
         self._arguments = LayerArguments(self.text, self.text.layers)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """[n, L] token ids to the hidden states that enter the first layer, on the host: [n, L, H] for most models."""
         table = self.checkpoint.read(self.architecture.family.embedding)
-        embedded = table[input_ids].to(self.dtype)
+        embedded = self._embedded(table[input_ids].to(self.dtype))
         return embedded if self._enters_as_embedded else self._entering(embedded)
 
     @property
@@ -122,9 +125,7 @@ class Decoder:
         family, hidden = self.architecture.family, self.architecture.hidden
         module = self.text.layers[index]
         catcher = Catcher(family.pair) if index in self.architecture.moe_layers else None
-        block = None if catcher is None else module.get_submodule(family.block)
-        if catcher is not None:
-            module.set_submodule(family.block, catcher)
+        replaced = catcher.take(module, family.block, family.apart, family.experts_module) if catcher else {}
         tensors = dict(self._layer_tensors(index))
         del module.forward
         give_tensors(module, tensors)
@@ -135,8 +136,8 @@ class Decoder:
             yield loaded
             loaded.check()
         finally:
-            if block is not None:
-                module.set_submodule(family.block, block)
+            for path, own in replaced.items():
+                module.set_submodule(path, own)
             module.to("meta")
             self._arguments.silence(module)
 
@@ -157,6 +158,8 @@ class Decoder:
         numbered = [index] if "layer_idx" in inspect.signature(kind).parameters else []
         with torch.device("meta"):
             module = kind(config, *numbered).to(self.dtype).eval()
+        if family.apart is not None:
+            module = RouterAndExperts(module, family.apart, family.experts_module)
         give_tensors(module, dict(self._block_tensors(index, weights)))
         return MoEBlock(module, family, self.unit)
 
@@ -204,9 +207,9 @@ class Decoder:
 
     def _layer_tensors(self, index: int) -> Iterable[tuple[str, Tensor]]:
         """Names within the layer and tensors of all that it has beside its MoE block, on the device."""
-        block = f"{self.architecture.family.block}." if index in self.architecture.moe_layers else None
+        moe = index in self.architecture.moe_layers
         for name, stored in beside_experts(self.architecture, index, self.checkpoint.logical).items():
-            if block is None or not name.startswith(block):
+            if not moe or self.architecture.family.in_block(name) is None:
                 yield name, self._joined(stored)
 
     def _joined(self, stored: tuple[str, ...]) -> Tensor:
@@ -217,10 +220,10 @@ class Decoder:
     def _block_tensors(self, index: int, weights: BlockWeights) -> Iterable[tuple[str, Tensor]]:
         """Names and tensors of a MoE block, in the layout of its module in transformers, on the device."""
         architecture, family = self.architecture, self.architecture.family
-        block = f"{family.block}."
         for name, stored in beside_experts(architecture, index, self.checkpoint.logical).items():
-            if name.startswith(block):
-                yield name.removeprefix(block), self._joined(stored)
+            inner = family.in_block(name)
+            if inner is not None:
+                yield inner, self._joined(stored)
         for router in family.router:
             module_name = family.renamed.get(router.name, router.name)
             yield module_name, self._place(weights.router(router), router.name, router.exact)

@@ -45,11 +45,20 @@ class MoEBlock:
         rows: Tensor = self.module.router.weight.detach()
         return rows
 
+    @property
+    def input_width(self) -> int:
+        """Number of values of an input of the block."""
+        return self.experts.down.shape[1] * (1 if self.family.apart is None else 2)
+
+    def expert_inputs(self, x: Tensor) -> Tensor:
+        """[..., H]: what the experts are given of inputs of the block, which may have more for the router."""
+        return x[..., : x.shape[-1] // 2] if self.family.apart is not None else x
+
     def route(self, x: Tensor, scores: str | None = None) -> Routing:
         """The decisions of the model's own gate.
 
         Args:
-            x: [T, H] inputs of the block.
+            x: [T, H] inputs of the block; [T, 2H] where the router has others (`Family.apart`).
             scores: a name in `SCORES` that replaces the family's scoring of all experts; the selected experts and
                 their weights remain the gate's.
         """
@@ -61,7 +70,7 @@ class MoEBlock:
         self.module.to("meta")
 
     def __call__(self, x: Tensor) -> Tensor:
-        """MoE(x) for inputs [B, L, H], of the same shape."""
+        """MoE(x) [B, L, H] for inputs of the block."""
         if not self.family.dense:
             return self._output(x)
         flat = x.reshape(-1, x.shape[-1])
@@ -70,4 +79,4 @@ class MoEBlock:
     def _output(self, x: Tensor) -> Tensor:
         result = self.module(x)
         output: Tensor = result[0] if self.family.pair else result
-        return output.reshape(x.shape)
+        return output.reshape(self.expert_inputs(x).shape)

@@ -152,8 +152,8 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
-    "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
-    "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
+    "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4", "gemma4_text", "glm4_moe_lite", "glm4v_moe", "glm5_next",
+    "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
     "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax_m3_vl",
     "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "phimoe", "qwen3_vl_moe", "solar_open", "step3p7",
     "unlimited_ocr",
@@ -161,7 +161,6 @@ TYPES = (
 # Types that are refused, to a part of the reason.
 REFUSED = {
     "deepseek_v4": "by token ids",
-    "gemma4_text": "no MoE block around them",
     "inkling_text": "some of them stand for no expert",
     "jetmoe": "has a module that holds all its experts",
     "longcat_flash": "some stand for no expert",

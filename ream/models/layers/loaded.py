@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
+from ream.models.layers.apart import Apart
 from ream.models.layers.arguments import LayerArguments, stream_of
+from ream.models.layers.router_and_experts import AskedRouter, both
 
 
 class Catcher(nn.Module):
@@ -22,10 +24,33 @@ class Catcher(nn.Module):
         self.pair = pair
         self.caught: Tensor | None = None
         self.answer: Tensor | None = None
+        self._router: AskedRouter | None = None
+
+    def take(self, layer: nn.Module, block: str, apart: Apart | None, experts: str) -> dict[str, nn.Module]:
+        """Take the place of a layer's block.
+
+        Args:
+            layer: of transformers.
+            block: path of its MoE block; "" where it has none.
+            apart: where the router is then.
+            experts: name of the experts module.
+
+        Returns:
+            The modules that were in its place, by their paths, for `nn.Module.set_submodule`.
+        """
+        stands: dict[str, nn.Module] = {block: self}
+        if apart is not None:
+            self._router = AskedRouter(apart.outputs)
+            stands = {apart.router: self._router, experts: self}
+        before = {path: layer.get_submodule(path) for path in stands}
+        for path, module in stands.items():
+            layer.set_submodule(path, module)
+        return before
 
     def forward(self, hidden_states: Tensor, *others: object, **named: object) -> Tensor | tuple[Tensor, None]:
         """The answer, or zeros of the shape of the block's input [B, L, H], which is kept in ``caught``."""
-        self.caught = hidden_states
+        asked = self._router.asked if self._router is not None else None
+        self.caught = hidden_states if asked is None else both(hidden_states, asked)
         answer = torch.zeros_like(hidden_states) if self.answer is None else self.answer
         output = answer.reshape(hidden_states.shape)
         return (output, None) if self.pair else output

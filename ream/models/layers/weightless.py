@@ -24,19 +24,6 @@ def give_buffers(model: Any, config: Any, device: torch.device) -> None:
             model.set_submodule(name, type(module)(config=config).to(device))
 
 
-def check_embedding(model: Any) -> None:
-    """Refuse a text model whose embedding is more than a table.
-
-    Raises:
-        UserError: its embedding scales or adds to the rows of the table.
-    """
-    embedding = model.get_input_embeddings()
-    if type(embedding).forward is not nn.Embedding.forward:
-        raise UserError(
-            f"{type(embedding).__name__} computes more than rows of a table, which ream cannot run layer by layer"
-        )
-
-
 def give_others(model: Any, tensors: Mapping[str, Tensor], device: torch.device) -> None:
     """Give a text model what it has beside its layers, embedding and final norm (`Family.outside`).
 

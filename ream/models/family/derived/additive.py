@@ -35,7 +35,7 @@ def is_additive(model: Parsed, place: Place, experts: int, pair: bool) -> bool:
     give_buffers(decoder, model.text, device)
     stacks.forward = lambda *given, **named: torch.tanh([*given, *named.values()][0])
     arguments, catcher = LayerArguments(decoder, decoder.layers), Catcher(pair)
-    layer.set_submodule(place.block, catcher)
+    catcher.take(layer, place.block, place.apart, place.experts)
     del layer.forward
     loaded = LoadedLayer(layer, place.layer, arguments, hidden, device, torch.float32, catcher, additive=False)
     try:

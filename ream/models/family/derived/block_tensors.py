@@ -36,7 +36,7 @@ def block_tensors(
         if not name.startswith(prefix):
             continue
         role = architecture.roles.get(name)
-        if role is None and family.module_name(name.removeprefix(prefix)).startswith(f"{family.block}."):
+        if role is None and family.in_block(family.module_name(name.removeprefix(prefix))) is not None:
             found[name] = checkpoint.read(name)
         elif role is not None and isinstance(role.kind, RouterTensor):
             found[name] = checkpoint.read(name).index_select(role.kind.axis, chosen)

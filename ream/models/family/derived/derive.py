@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ream.models.family.derived.alike import check_alike, check_padding
+from ream.models.family.derived.alike import check_alike, check_own_keys, check_padding
 from ream.models.family.derived.conversion import Destination, written
 from ream.models.family.derived.disk_names import DiskNames, disk_names
 from ream.models.family.derived.layouts import disk_layout
@@ -52,6 +52,7 @@ def derive(config: Mapping[str, Any], shapes: Shapes | None = None) -> Family:
 def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     """See `derive`."""
     model = parsed(config)
+    check_own_keys(model.text)
     modules = module_side(model, config[model.key] if model.key else config)
     whole = whole_model(model.config)
     text_path = _text_path(whole, model)
@@ -76,6 +77,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         router_group_best=modules.groups.best,
         moe=moe,
         block=modules.place.block,
+        apart=modules.place.apart,
         experts_module=modules.place.experts,
         module_layout=modules.module.layout,
         placed=_placed(names, modules),
@@ -119,7 +121,7 @@ def _text_path(whole: nn.Module, model: Parsed) -> str:
 
 def _inside_experts(names: DiskNames, modules: ModuleSide) -> dict[str, Destination]:
     """Names within a layer of the experts' tensors, to destinations within the block."""
-    start, kinds = f"{modules.place.block}.", {kind.name for kind in modules.module.layout}
+    start, kinds = modules.place.start, {kind.name for kind in modules.module.layout}
     found = {
         name: replace(place, name=place.name.removeprefix(start))
         for name, place in names.inside.items()
@@ -146,7 +148,7 @@ def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
     by_target = {place.name: name for name, place in names.inside.items() if not place.operations}
     found = []
     for router in modules.routers:
-        target = f"{modules.place.block}.{router.name}"
+        target = f"{modules.place.start}{router.name}"
         if target not in by_target:
             raise NotDerivableError(f"the checkpoint has no tensor that transformers loads to {target} of a layer")
         found.append(RouterTensor(by_target[target], router.axis, router.name in modules.exact))
@@ -172,7 +174,7 @@ def _placed(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
 
 def _renamed(names: DiskNames, modules: ModuleSide, routers: list[RouterTensor], moe: str) -> dict[str, str]:
     """Names within the MoE block on disk of the router's tensors that have another name in the module, to that name."""
-    block = f"{modules.place.block}."
+    block = modules.place.start
     both = {_within(router.name, moe): names.inside[router.name].name.removeprefix(block) for router in routers}
     return {stored: own for stored, own in both.items() if stored != own}
 

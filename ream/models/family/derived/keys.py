@@ -121,7 +121,9 @@ def counting(
         layer: index of the layer that is read, where a key may have a list with a value for each layer.
     """
     values = model.text.to_dict()
-    listed = [key for key, own in values.items() if layer is not None and _counts(own) and own[layer : layer + 1] == [value]]
+    listed = [
+        key for key, own in values.items() if layer is not None and _counts(own) and own[layer : layer + 1] == [value]
+    ]
     keys: list[str] = [key for key, own in values.items() if type(own) is int and own == value] + listed
     keys.sort(key=lambda key: (not LIKELY.search(key), key))
     for key in keys:

@@ -8,6 +8,8 @@ from torch import nn
 
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.weightless import expert_modules
+from ream.models.layers.apart import Apart
+from ream.models.layers.router_and_experts import block_in
 
 EXPERTS = re.compile(
     r"(?P<decoder>.*?)\b(?P<list>layers|h|blocks)\.(?P<layer>\d+)\.(?:(?P<block>.*)\.)?(?P<experts>\w+)"
@@ -21,14 +23,25 @@ class Place:
     Attributes:
         decoder: path of the module that has the layers; "" for the text model itself.
         layer: index of the first layer with routed experts.
-        block: path of the MoE block within the layer.
+        block: path of the MoE block within the layer; "" where router and experts lie in the layer itself.
         experts: name of the experts module within the block.
+        apart: where the router is then; None before it is known (`apart.apart_in`).
     """
 
     decoder: str
     layer: int
     block: str
     experts: str
+    apart: Apart | None = None
+
+    @property
+    def start(self) -> str:
+        """Start of the names within the layer of the block's tensors."""
+        return f"{self.block}." if self.block else ""
+
+    def input_width(self, hidden: int) -> int:
+        """Number of values of an input of the block; ``hidden`` is H."""
+        return hidden if self.apart is None else 2 * hidden
 
     @property
     def layer_path(self) -> str:
@@ -38,7 +51,7 @@ class Place:
     @property
     def block_path(self) -> str:
         """Path of the MoE block within the text model."""
-        return f"{self.layer_path}.{self.block}"
+        return f"{self.layer_path}.{self.block}".rstrip(".")
 
     @property
     def experts_path(self) -> str:
@@ -47,7 +60,7 @@ class Place:
 
     def block_of(self, text: Any) -> Any:
         """The MoE block of a text model."""
-        return text.get_submodule(self.block_path)
+        return block_in(text.get_submodule(self.layer_path), self.block, self.apart, self.experts)
 
     def experts_of(self, text: Any) -> Any:
         """The experts module of a text model."""
@@ -67,6 +80,4 @@ def place_of(text: nn.Module) -> Place:
     first = found[0]
     if sum(match["layer"] == first["layer"] for match in found) > 1:
         raise NotDerivableError("a layer has two sets of routed experts")
-    if first["block"] is None:
-        raise NotDerivableError("its router and experts lie in the decoder layer itself, with no MoE block around them")
-    return Place(first["decoder"].rstrip("."), int(first["layer"]), first["block"], first["experts"])
+    return Place(first["decoder"].rstrip("."), int(first["layer"]), first["block"] or "", first["experts"])

@@ -20,7 +20,7 @@ class Probe:
     """A router's decision on T tokens.
 
     Attributes:
-        x: [T, H] inputs of the block.
+        x: [T, H] inputs of the block; [T, 2H] where its router has others.
         logits: [T, N].
         indices: [T, k] selected experts.
         weights: [T, k] of their outputs.
@@ -52,7 +52,8 @@ def probed(block: Any, place: Place, router: str, hidden: int) -> Probe:
             f"its {type(block).__name__} selects experts by token ids, from tables whose values are numbers of experts"
         )
     matrix = next(tensor for tensor in block.get_submodule(router).parameters() if tensor.dim() == 2)
-    x = torch.randn(TOKENS, hidden, generator=torch.Generator().manual_seed(1)).to(matrix.device, matrix.dtype)
+    width = place.input_width(hidden)
+    x = torch.randn(TOKENS, width, generator=torch.Generator().manual_seed(1)).to(matrix.device, matrix.dtype)
     try:
         with torch.no_grad():
             logits, weights, indices, output = recorded(block, x, place.experts, router)

@@ -25,17 +25,18 @@ from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.derived.block_tensors import block_tensors
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
+from ream.models.family.derived.silenced import silence
 from ream.models.family.derived.transformers_block import transformers_block
 from ream.models.family.derived.weightless import Parsed, parsed
 from ream.models.family.expert_tensors import unpacked
 from ream.models.family.recorded import recorded
 from ream.models.family.sizes import check_kept
+from ream.models.layers.router_and_experts import block_in
 from ream.models.storage.checkpoint import Checkpoint
 
 TOKENS = 64
 MANY = 8  # experts of a proof, at least, where the layer has more
 CLOSE = 1e-3  # of the largest output, in float32; what is not understood is off by 0.03 and more
-NEVER = -1e4  # a logit with which an expert is never selected
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ class _Bench:
         self._architecture = replace(architecture, experts=_enough(architecture))
         self._model = parsed(checkpoint.config).shortened(layer + 1)
         # All inputs have the same sum, so that a row of equal values gives all of them the same logit.
-        x = torch.randn(TOKENS, architecture.hidden, generator=torch.Generator().manual_seed(0))
+        width = architecture.hidden * (1 if architecture.family.apart is None else 2)
+        x = torch.randn(TOKENS, width, generator=torch.Generator().manual_seed(0))
         self._x = x - x.mean(1, keepdim=True) + 0.3
 
         self._everyone = list(range(self.count))
@@ -162,9 +164,9 @@ class _Bench:
                 for kind in architecture.layout
             }
             expert = Expert(**{field: tensor.float() for field, tensor in unpacked(architecture.layout, read).items()})
-            ours = expert_outputs(neuron_activations(self._x, expert, unit), expert)
-            selected = torch.full((TOKENS, 1), index)
-            largest = max(largest, _difference(ours, experts(self._x, selected, torch.ones(TOKENS, 1))))
+            inputs, selected = self._x[:, : architecture.hidden], torch.full((TOKENS, 1), index)
+            ours = expert_outputs(neuron_activations(inputs, expert, unit), expert)
+            largest = max(largest, _difference(ours, experts(inputs, selected, torch.ones(TOKENS, 1))))
         return largest
 
     def moved(self) -> float:
@@ -179,7 +181,8 @@ class _Bench:
         if not _keepable(self._architecture, len(kept)):
             return None
         ours = self._output(self._block(kept))
-        return _difference(ours, self._output(self._silenced(self._whole_block, unused)))
+        silence(self._whole_block, self._architecture.family, unused, self._x)
+        return _difference(ours, self._output(self._whole_block))
 
     def _block(self, experts: Sequence[int]) -> Any:
         """Transformers' block with these experts, from the tensors that ream would write."""
@@ -188,14 +191,19 @@ class _Bench:
         model: Parsed = self._model.changed(**dict.fromkeys(keys, len(experts)))
         layers = f"{family.decoder}.layers" if family.decoder else "layers"
         tensors = block_tensors(self._checkpoint, self._architecture, self._layer, experts)
-        return transformers_block(model, f"{layers}.{self._layer}.{family.block}", tensors)
+        return transformers_block(
+            model,
+            f"{layers}.{self._layer}",
+            lambda layer: block_in(layer, family.block, family.apart, family.experts_module),
+            tensors,
+        )
 
     @torch.no_grad()
     def _output(self, block: Any) -> Tensor:
         """The block's output [T, H]."""
         result = block(self._x[None])
         output: Tensor = result[0] if self._architecture.family.pair else result
-        return output.reshape(self._x.shape)
+        return output.reshape(len(self._x), -1)
 
     def _by_group(self, change: Callable[[list[int]], list[int]]) -> list[int]:
         """All experts, with the members of every router group changed."""
@@ -210,17 +218,6 @@ class _Bench:
         _, _, indices, _ = recorded(self._whole_block, self._x, family.experts_module, family.router_module)
         counts = torch.bincount(indices.flatten(), minlength=self.count).tolist()
         return set(self._by_group(lambda group: [min(reversed(group), key=lambda expert: counts[expert])]))
-
-    def _silenced(self, block: Any, experts: set[int]) -> Any:
-        """The block, changed so that its router never selects some experts."""
-        family, tensors = self._architecture.family, block.state_dict(keep_vars=True)
-        for router in family.router:
-            name = family.module_name(family.in_layer(router.name)).removeprefix(f"{family.block}.")
-            entries = tensors[name].data.movedim(router.axis, 0)
-            matrix = router is family.router[0]
-            for expert in experts:
-                entries[expert] = NEVER / float(self._x[0].sum()) if matrix else NEVER
-        return block
 
 
 def _enough(architecture: Architecture) -> int:

@@ -5,6 +5,7 @@ meaning is asked.
 """
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ream.models.family.derived.refusal import PROBED, NotDerivableError
 
 # Whatever says nothing about the text model's architecture, or makes transformers load more than it.
 FOREIGN = ("quantization_config", "auto_map", "transformers_version", "dtype", "torch_dtype")
+BY_LAYER = re.compile(r"pattern|layer|block")  # in keys of texts with a character for each layer
 LONGEST_PERIOD = 16  # layers without routed experts at the start of a decoder, at most; DeepSeek-V3 has 3
 
 
@@ -52,9 +54,8 @@ class Parsed:
         text, depth = self.text.to_dict(), self.text.num_hidden_layers
         shorter: dict[str, Any] = {key: layers for key in ("num_hidden_layers", "num_layers") if key in text}
         for key, value in text.items():
-            if (
-                isinstance(value, list | str) and len(value) == depth
-            ):  # no text of that length bears on the architecture
+            by_layer = isinstance(value, list) or (isinstance(value, str) and BY_LAYER.search(key))
+            if by_layer and len(value) == depth:
                 shorter[key] = value[:layers]
             elif isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
                 shorter[key] = {index: own for index, own in value.items() if int(index) < layers}
