@@ -111,7 +111,11 @@ def _walk(
                 for part in data:
                     stream[part] = _leaving(layer, block, stream[part])
                     progress.update(1)
-                errors[name].append(LayerError(index, block_error, _relative(stream, original, data.mask)))
+                errors[name].append(
+                    LayerError(
+                        index, block_error, _relative(decoder.states(stream), decoder.states(original), data.mask)
+                    )
+                )
                 if block is not None:
                     block.free()
         del inputs, outputs

@@ -10,13 +10,13 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
+from ream.models.entering import Stream
 from ream.models.expert_weights import BlockWeights, OriginalWeights
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
@@ -77,10 +77,9 @@ class Decoder:
             self.skeleton: Any = skeleton(self.config, dtype, trust_remote_code).eval()
         check_against(checkpoint, architecture, self.skeleton)
         self.text: Any = self.skeleton.get_submodule(family.decoder)
-        self._norm: nn.Module = getattr(self.text, family.norm)
+        self._norm: nn.Module | None = getattr(self.text, family.norm) if family.norm else None
         give_buffers(self.text, self.config, device)
         give_others(self.skeleton, {own: checkpoint.read(name) for name, own in family.outside.items()}, device)
-        self._embedded = embedding_of(self.text, lambda: skeleton(self.config, dtype, trust_remote_code))
         # Parts of the names of tensors that the model keeps in float32, whatever dtype it computes in.
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
         self._block_types = {
@@ -88,32 +87,23 @@ class Decoder:
             for index in architecture.moe_layers
         }
         self._arguments = LayerArguments(self.text, self.text.layers)
+        embedded = embedding_of(self.text, lambda: skeleton(self.config, dtype, trust_remote_code))
+        by_ids = family.derived and self._arguments.needs_ids(architecture.hidden, dtype, device)
+        self._stream = Stream(self._arguments, embedded, architecture.hidden, dtype, device, by_ids)
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """[n, L] token ids to the hidden states that enter the first layer, on the host: [n, L, H] for most models."""
+        """[n, L] token ids to what enters the first layer, on the host: [n, L, H] for most models."""
         table = self.checkpoint.read(self.architecture.family.embedding)
-        embedded = self._embedded(table[input_ids].to(self.dtype))
-        return embedded if self._enters_as_embedded else self._entering(embedded)
+        return self._stream.of(table[input_ids], input_ids)
 
     @property
     def stream(self) -> tuple[int, ...]:
-        """The axes of hidden states behind sequences and tokens: (H,) for most models."""
-        return tuple(self._entering(self._probe()).shape[2:])
+        """The axes of a walk's stream behind sequences and tokens: (H,) for most models."""
+        return self._stream.shape
 
-    @cached_property
-    def _enters_as_embedded(self) -> bool:
-        """Whether the first layer is given the rows of the embedding table as they are."""
-        probe = self._probe()
-        return torch.equal(self._entering(probe), probe)
-
-    def _probe(self) -> Tensor:
-        """[1, 2, H] numbers by lot, in the place of embedded tokens."""
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(1, 2, self.architecture.hidden, generator=generator).to(self.dtype)
-
-    def _entering(self, embedded: Tensor) -> Tensor:
-        """What the model makes of embedded tokens [n, L, H] before its first layer, on the host."""
-        return torch.cat([self._arguments.catch(row[None].to(self.device)).stream.to("cpu") for row in embedded])
+    def states(self, stream: Tensor) -> Tensor:
+        """The model's own hidden states in a walk's stream, which may carry token ids, too."""
+        return self._stream.states(stream)
 
     @contextmanager
     def layer(self, index: int) -> Iterator[LoadedLayer]:
@@ -131,7 +121,15 @@ class Decoder:
         give_tensors(module, tensors)
         try:
             loaded = LoadedLayer(
-                module, index, self._arguments, hidden, self.device, self.dtype, catcher, family.additive
+                module,
+                index,
+                self._arguments,
+                hidden,
+                self.device,
+                self.dtype,
+                catcher,
+                family.additive,
+                self._stream.carried,
             )
             yield loaded
             loaded.check()
@@ -169,9 +167,10 @@ class Decoder:
         Raises:
             UserError: the model makes one hidden state of several streams there.
         """
-        if self.stream != (self.architecture.hidden,):
+        shape = self._stream.states_shape
+        if shape != (self.architecture.hidden,) or self._norm is None:
             raise UserError(
-                f"{type(self.text).__name__} has hidden states of shape {list(self.stream)} a token, of which ream "
+                f"{type(self.text).__name__} has hidden states of shape {list(shape)} a token, of which ream "
                 "does not make the one before the head; leave the stage rank out (run.rank: [])"
             )
         return self._norm_named(self.architecture.family.final_norm)
@@ -201,6 +200,7 @@ class Decoder:
 
     def _norm_named(self, name: str) -> Callable[[Tensor], Tensor]:
         """A copy of the model's final norm with the weights of that name, and its bias if it has one, on the device."""
+        assert self._norm is not None
         module, stem = copy.deepcopy(self._norm), name.removesuffix("weight")
         give_tensors(module, {own: self._place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
         return module

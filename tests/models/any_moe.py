@@ -102,8 +102,9 @@ PARTICULAR: dict[str, dict[str, Any]] = {
     },
     "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention"]},
     "qwen4_exp_text": {
-        "ple_embed_dim": 8, "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
-        "indexer_compress_ratio": 2,
+        "ple_embed_dim": 16, "ple_layer_ids": [1, 3], "ngram_vocab_size_base": 50,
+        "make_ngram_vocab_size_divisible_by": 24, "split_ngram_parts": 12, "indexer_n_heads": 2, "indexer_kv_heads": 1,
+        "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 2,
     },
     "zaya": {"num_experts_per_tok": 1},
 }  # fmt: skip
@@ -152,11 +153,11 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
-    "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4", "gemma4_text", "glm4_moe_lite", "glm4v_moe", "glm5_next",
-    "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
-    "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax_m3_vl",
-    "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "phimoe", "qwen3_vl_moe", "solar_open", "step3p7",
-    "unlimited_ocr",
+    "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4", "gemma4_text", "glm4_moe_lite", "glm4v_moe",
+    "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared",
+    "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba", "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum",
+    "mimo_v2_flash", "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "phimoe",
+    "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {
@@ -167,6 +168,5 @@ REFUSED = {
     "minimax": "lightning attention",
     "muse_spark_text": "ends with a norm",
     "nemotron_h": "have no gate",
-    "qwen4_exp_text": "norms beside its layers",
     "zaya": "some of them stand for no expert",
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from ream.errors import UserError
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
+from ream.models.family.multi_token_names import MultiToken
 from ream.models.family.sparse_layers import EVERY, SparseRule
 from ream.models.layers.apart import Apart
 
@@ -26,40 +27,6 @@ class RouterTensor:
     name: str
     axis: int = 0
     exact: bool = False
-
-
-@dataclass(frozen=True)
-class MultiToken:
-    """Multi-token-prediction layers behind the decoder: decoder layers with norms and a projection of their own.
-
-    The input of such a layer is projection · [embedding_norm(next token's embedding), hidden_norm(hidden states before
-    it)], as in DeepSeek-V3 (arXiv 2412.19437, Eq. 21).
-
-    Attributes:
-        prefix: start of the names of a layer's tensors, with ``{layer}`` (counted on from the decoder's) or
-            ``{index}`` (from 0).
-        embedding_norm: norm of the next token's embedding.
-        hidden_norm: norm of the hidden states.
-        projection: from both, side by side, to the layer's input.
-        output_norm: norm of the layer's output.
-        shared: further tensors, copies of the model's own embedding and head.
-        inside: whether these names follow the prefix; otherwise they are whole.
-        count_keys: config keys that may hold the number of these layers.
-    """
-
-    prefix: str
-    embedding_norm: str
-    hidden_norm: str
-    projection: str
-    output_norm: str
-    shared: tuple[str, ...]
-    inside: bool
-    count_keys: tuple[str, ...]
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Names of the tensors that a multi-token layer has beside its decoder layer's."""
-        return (self.embedding_norm, self.hidden_norm, self.projection, self.output_norm, *self.shared)
 
 
 @dataclass(frozen=True)
@@ -88,7 +55,7 @@ class Family:
         unit: a name in activations.UNITS: what an expert's neurons compute.
         layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
         embedding: name of the embedding on disk.
-        final_norm: name of the norm between the last layer and the head on disk.
+        final_norm: name of the norm between the last layer and the head on disk; it and ``norm`` are "" without one.
         text: config key of the text model's config in a multimodal model's; None for a text model.
         text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
         multi_token: how multi-token layers are named, where checkpoints have such layers.
@@ -106,6 +73,7 @@ class Family:
             the same shape, in the order in which they are joined along the first axis.
         outside: names on disk of what the text model has beside layers, embedding, norm and head, to those in it.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
+        integers: ends of the names on disk of the text model's tensors that hold whole numbers, not floats.
         apart: where the router is in a layer without a MoE block (its ``moe`` and ``block`` are "").
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
@@ -148,6 +116,7 @@ class Family:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
+    integers: tuple[str, ...] = ()
     apart: Apart | None = None
     derived: bool = False
     guessed_scores: bool = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 
-from ream.models.family.family import MultiToken
+from ream.models.family.multi_token_names import MultiToken
 
 # DeepSeek-V3 and GLM-4.5: further layers, whose numbers count on from the decoder's.
 COUNTED_ON = MultiToken(

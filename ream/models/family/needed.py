@@ -48,7 +48,7 @@ def text_tensors(
     decoder = model.get_submodule(family.decoder)
     vocabulary = tuple(model.get_input_embeddings().weight.shape)
     yield family.embedding, vocabulary, False
-    for name, tensor in getattr(decoder, family.norm).state_dict().items():
+    for name, tensor in getattr(decoder, family.norm).state_dict().items() if family.norm else ():
         yield family.final_norm.removesuffix("weight") + name, tuple(tensor.shape), False
     if not model.config.tie_word_embeddings:
         yield family.head, vocabulary, False

@@ -11,6 +11,7 @@ from ream.errors import UserError
 from ream.models.layers.apart import Apart
 from ream.models.layers.arguments import LayerArguments, stream_of
 from ream.models.layers.router_and_experts import AskedRouter, both
+from ream.models.layers.token_ids import ids_of, with_ids, without_ids
 
 
 class Catcher(nn.Module):
@@ -76,6 +77,7 @@ class LoadedLayer:
         dtype: torch.dtype,
         catcher: Catcher | None,
         additive: bool = True,
+        carried: tuple[int, ...] | None = None,
     ) -> None:
         """Args:
         module: the layer with its weights.
@@ -86,7 +88,9 @@ class LoadedLayer:
         dtype: of the hidden states.
         catcher: in the place of the layer's MoE block; None for a dense layer.
         additive: whether the layer's output is the residual plus the MoE block's output.
+        carried: axes of the model's own hidden states behind [B, L], where token ids go along with them.
         """
+        self._carried = carried
         self.index, self.device, self.dtype, self.additive = index, device, dtype, additive
         self._module, self._arguments, self._hidden, self._catcher = module, arguments, hidden, catcher
         self._sum = torch.zeros((), dtype=torch.float32, device=device)
@@ -150,8 +154,12 @@ class LoadedLayer:
 
     def _run(self, hidden: Tensor) -> Tensor:
         rows, tokens = hidden.shape[:2]
-        given = self._arguments.of(self.index, (rows, tokens, self._hidden), self.dtype, self.device)
-        return stream_of(self._module(hidden, *given.positional, **given.named))
+        ids = None
+        if self._carried is not None:
+            ids, hidden = ids_of(hidden), without_ids(hidden, self._carried)
+        given = self._arguments.of(self.index, (rows, tokens, self._hidden), self.dtype, self.device, ids)
+        left = stream_of(self._module(hidden, *given.positional, **given.named))
+        return left if ids is None else with_ids(left, ids)
 
     def _observe(self, *tensors: Tensor) -> None:
         for tensor in tensors:

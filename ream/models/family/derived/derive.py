@@ -1,6 +1,7 @@
 """The entry of a model family without one, derived from a config.json and the names and shapes of the tensors."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -97,6 +98,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         decoder=modules.place.decoder,
         head_name=names.head,
         outside=names.outside,
+        integers=names.integers,
         multi_token=multi_token_in(known, model.text.num_hidden_layers),
         sparse=these(with_experts),
         derived=True,
@@ -181,11 +183,12 @@ def _renamed(names: DiskNames, modules: ModuleSide, routers: list[RouterTensor],
 
 def _joined(names: DiskNames) -> dict[str, tuple[str, ...]]:
     """Tensors of a layer that are joined of several on disk, to the names of these in order."""
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, list[tuple[int, list[int], str]]] = {}
     for name, place in names.inside.items():
         if place.operations == JOINED:
-            found.setdefault(place.name, []).append((place.position, name))
-    return {target: tuple(name for _, name in sorted(parts)) for target, parts in found.items()}
+            numbers = [int(digits) for digits in re.findall(r"\d+", name)]  # of parts that differ in a number alone
+            found.setdefault(place.name, []).append((place.position, numbers, name))
+    return {target: tuple(name for _, _, name in sorted(parts)) for target, parts in found.items()}
 
 
 def _text_prefixes(names: DiskNames, modules: ModuleSide) -> dict[str, str]:

@@ -57,6 +57,8 @@ class Parsed:
             by_layer = isinstance(value, list) or (isinstance(value, str) and BY_LAYER.search(key))
             if by_layer and len(value) == depth:
                 shorter[key] = value[:layers]
+            elif "layer" in key and isinstance(value, list) and all(type(index) is int for index in value):
+                shorter[key] = [index for index in value if index <= layers]  # some count layers from 1
             elif isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
                 shorter[key] = {index: own for index, own in value.items() if int(index) < layers}
         return self.changed(**shorter)
@@ -148,8 +150,11 @@ def whole_class(config: Any) -> Any:
             return getattr(transformers, name)
     for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING):
         if type(config) in mapping:
-            kind = mapping[type(config)]
-            return kind[0] if isinstance(kind, tuple) else kind
+            kinds: Any = mapping[type(config)]
+            kind = kinds[0] if isinstance(kinds, tuple) else kinds
+            own = getattr(kind, "config_class", None)
+            if own is None or isinstance(config, own):  # else a text part's, which transformers loads from a wrapper
+                return kind
     return text_class(config)
 
 
