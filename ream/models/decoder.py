@@ -28,8 +28,8 @@ from ream.models.family.needed import skeleton
 from ream.models.layers.arguments import LayerArguments
 from ream.models.layers.embedding import embedding_of
 from ream.models.layers.loaded import Catcher, LoadedLayer
-from ream.models.layers.router_and_experts import RouterAndExperts
-from ream.models.layers.weightless import give_buffers, give_others, give_tensors
+from ream.models.layers.router_and_experts import block_within
+from ream.models.layers.weightless import give_buffers, give_layer_buffers, give_others, give_tensors
 from ream.models.moe_block import MoEBlock
 from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
@@ -114,9 +114,10 @@ class Decoder:
         """
         family, hidden = self.architecture.family, self.architecture.hidden
         module = self.text.layers[index]
-        catcher = Catcher(family.pair) if index in self.architecture.moe_layers else None
+        catcher = Catcher(family.pair, family.by_ids) if index in self.architecture.moe_layers else None
         replaced = catcher.take(module, family.block, family.apart, family.experts_module) if catcher else {}
         tensors = dict(self._layer_tensors(index))
+        give_layer_buffers(module, self.config, self.device)
         del module.forward
         give_tensors(module, tensors)
         try:
@@ -156,8 +157,7 @@ class Decoder:
         numbered = [index] if "layer_idx" in inspect.signature(kind).parameters else []
         with torch.device("meta"):
             module = kind(config, *numbered).to(self.dtype).eval()
-        if family.apart is not None:
-            module = RouterAndExperts(module, family.apart, family.experts_module)
+        module = block_within(module, family.apart, family.experts_module)
         give_tensors(module, dict(self._block_tensors(index, weights)))
         return MoEBlock(module, family, self.unit)
 
@@ -224,7 +224,7 @@ class Decoder:
             inner = family.in_block(name)
             if inner is not None:
                 yield inner, self._joined(stored)
-        for router in family.router:
+        for router in architecture.routers(index):
             module_name = family.renamed.get(router.name, router.name)
             yield module_name, self._place(weights.router(router), router.name, router.exact)
         hidden, width = architecture.hidden, architecture.width

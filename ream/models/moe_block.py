@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ream.core.experts import ExpertStack, GatedUnit
 from ream.core.routing import SCORES, Routing
+from ream.models.family.block_inputs import expert_inputs, input_width
 from ream.models.family.expert_tensors import unpacked
 from ream.models.family.family import Family
 from ream.models.family.routers import ROUTERS
@@ -48,17 +49,17 @@ class MoEBlock:
     @property
     def input_width(self) -> int:
         """Number of values of an input of the block."""
-        return self.experts.down.shape[1] * (1 if self.family.apart is None else 2)
+        return input_width(self.family, self.experts.down.shape[1])
 
     def expert_inputs(self, x: Tensor) -> Tensor:
         """[..., H]: what the experts are given of inputs of the block, which may have more for the router."""
-        return x[..., : x.shape[-1] // 2] if self.family.apart is not None else x
+        return expert_inputs(self.family, x)
 
     def route(self, x: Tensor, scores: str | None = None) -> Routing:
         """The decisions of the model's own gate.
 
         Args:
-            x: [T, H] inputs of the block; [T, 2H] where the router has others (`Family.apart`).
+            x: [T, H] inputs of the block, with what else the router needs (`block_inputs`).
             scores: a name in `SCORES` that replaces the family's scoring of all experts; the selected experts and
                 their weights remain the gate's.
         """

@@ -26,6 +26,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ream.core.expert_tables import remapped
 from ream.core.experts import Expert
 from ream.core.merging import merged
 from ream.core.recipe import LayerRecipe, Recipe, check_layer
@@ -96,9 +97,12 @@ class CompressedLayer:
     def router(self, kind: RouterTensor) -> Tensor:
         """A router's tensor with an entry for each kept expert: the original's entry.
 
-        Where neurons were chosen the entry is the weighted mean over the group's members instead.
+        Where neurons were chosen the entry is the weighted mean over the group's members instead. In a table of experts
+        the kept ones stand for all others.
         """
         tensor = self.checkpoint.read(self.architecture.tensor_name(self.layer, kind))
+        if kind.numbers:
+            return remapped(tensor, self.recipe.groups.kept, self.recipe.groups.group)
         if self.recipe.neurons:
             groups = map(self.recipe.groups.members, range(len(self)))
             return mean_rows(tensor, kind.axis, groups, self.recipe.weights)

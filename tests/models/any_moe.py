@@ -66,6 +66,10 @@ PARTICULAR: dict[str, dict[str, Any]] = {
         ),
         _ALL_HEADS,
     ),
+    "deepseek_v4": {
+        "mlp_layer_types": ["hash_moe", "moe", "moe"], "num_key_value_heads": 1,
+        "compress_rates": {"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
+    },
     "deepseek_ocr2_text": _ALL_HEADS | {
         "n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", "sparse", "sparse"],
     },
@@ -146,22 +150,31 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
     config = configuration(model_type, **values)
     model = whole_class(config)._from_config(config, dtype=torch.float32)
     randomise(model.state_dict(), seed)
+    _fill_tables(model, seed)
     model.save_pretrained(folder)
     return folder
 
 
+def _fill_tables(model: Any, seed: int) -> None:
+    """Distinct experts by lot for each token id, in tables of experts by token id."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, table in model.state_dict().items():
+        if name.endswith("tid2eid"):
+            lots = [torch.randperm(EXPERTS, generator=generator)[: table.shape[1]] for _ in table]
+            table.copy_(torch.stack(lots))
+
+
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
-    "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
-    "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4", "gemma4_text", "glm4_moe_lite", "glm4v_moe",
-    "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared",
-    "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba", "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum",
-    "mimo_v2_flash", "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "phimoe",
-    "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr",
+    "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32",
+    "deepseek_v4", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4", "gemma4_text",
+    "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid",
+    "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba", "kimi_linear", "kolibri1", "laguna", "lfm2_moe",
+    "mellum", "mimo_v2_flash", "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4",
+    "phimoe", "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {
-    "deepseek_v4": "by token ids",
     "inkling_text": "some of them stand for no expert",
     "jetmoe": "has a module that holds all its experts",
     "longcat_flash": "some stand for no expert",

@@ -71,6 +71,12 @@ class Architecture(Sizes):
         """Start of the names of the tensors of a layer's MoE block."""
         return self.layer_prefix(layer) + self.family.in_layer("")
 
+    def routers(self, layer: int) -> list[RouterTensor]:
+        """The tensors of a MoE layer's router; those that only some layers have, where the checkpoint has them."""
+        return [
+            router for router in self.family.router if not router.some or self.tensor_name(layer, router) in self.roles
+        ]
+
     def tensor_name(self, layer: int, kind: ExpertTensor | RouterTensor, expert: int | None = None) -> str:
         """Name on disk of a tensor of a MoE block.
 
@@ -204,10 +210,11 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
     """Refuse missing tensors of experts and routers, other shapes, and experts beyond the N of config.json."""
     expected = _expert_shapes(architecture)
     routers = {
-        architecture.tensor_name(layer, router): router.axis
+        architecture.tensor_name(layer, router): None if router.numbers else router.axis
         for layer in architecture.moe_layers
-        for router in architecture.family.router
+        for router in architecture.routers(layer)
     }
+    counted = {name: axis for name, axis in routers.items() if axis is not None}
     missing = [name for name in (*routers, *expected) if name not in checkpoint.logical]
     if missing:
         raise UserError(
@@ -217,7 +224,7 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
         stored = checkpoint.shape(name)
         if stored != shape:
             raise UserError(f"{checkpoint.folder}: {name} has shape {list(stored)}, but its config says {list(shape)}")
-    for name, axis in routers.items():
+    for name, axis in counted.items():
         stored = checkpoint.shape(name)
         if len(stored) <= axis or stored[axis] != architecture.experts:
             raise UserError(

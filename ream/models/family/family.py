@@ -22,11 +22,15 @@ class RouterTensor:
         axis: along which the experts lie.
         exact: whether it stays in float32 whatever dtype the model computes in, as in the published code. Correction
             biases do: they can be of the size of 7 and differ by less than bfloat16's step there, 1/32.
+        some: whether some MoE layers have no such tensor.
+        numbers: whether it has no entries for experts, but a table whose values are their numbers, by token id.
     """
 
     name: str
     axis: int = 0
     exact: bool = False
+    some: bool = False
+    numbers: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Family:
         outside: names on disk of what the text model has beside layers, embedding, norm and head, to those in it.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
         integers: ends of the names on disk of the text model's tensors that hold whole numbers, not floats.
+        by_ids: whether transformers' MoE block is given token ids, too.
         apart: where the router is in a layer without a MoE block (its ``moe`` and ``block`` are "").
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
@@ -117,6 +122,7 @@ class Family:
     outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
     integers: tuple[str, ...] = ()
+    by_ids: bool = False
     apart: Apart | None = None
     derived: bool = False
     guessed_scores: bool = False

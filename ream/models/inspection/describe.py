@@ -83,7 +83,9 @@ def derived_rows(model: Headers) -> dict[str, str]:
     rows = {
         "config keys": f"{' and '.join(family.experts_keys)} count experts, {family.top_k_key} selected ones, "
         f"{family.width_key} neurons",
-        "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers",
+        "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers"
+        if family.apart is None
+        else f"none, {family.apart.router} and {family.experts_module} lie in the layer",
         "router tensors": ", ".join(
             tensor.name + (" (float32)" if tensor.exact else "") + (f" (axis {tensor.axis})" if tensor.axis else "")
             for tensor in family.router

@@ -17,12 +17,13 @@ from ream.models.layers.token_ids import ids_of, with_ids, without_ids
 class Catcher(nn.Module):
     """Stands in for a layer's MoE block: keeps the block's input and answers with zeros or what it is told."""
 
-    def __init__(self, pair: bool) -> None:
+    def __init__(self, pair: bool, by_ids: bool = False) -> None:
         """Args:
         pair: whether the layer expects a pair from the block, its output and something else.
+        by_ids: whether the layer gives the block ``input_ids``, which are then kept behind its input.
         """
         super().__init__()
-        self.pair = pair
+        self.pair, self._by_ids = pair, by_ids
         self.caught: Tensor | None = None
         self.answer: Tensor | None = None
         self._router: AskedRouter | None = None
@@ -52,6 +53,9 @@ class Catcher(nn.Module):
         """The answer, or zeros of the shape of the block's input [B, L, H], which is kept in ``caught``."""
         asked = self._router.asked if self._router is not None else None
         self.caught = hidden_states if asked is None else both(hidden_states, asked)
+        ids = named.get("input_ids") if self._by_ids else None
+        if isinstance(ids, Tensor):
+            self.caught = with_ids(hidden_states, ids)
         answer = torch.zeros_like(hidden_states) if self.answer is None else self.answer
         output = answer.reshape(hidden_states.shape)
         return (output, None) if self.pair else output

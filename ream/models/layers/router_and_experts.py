@@ -4,6 +4,7 @@ Gemma-4 is the example: its router is given the residual, and its experts that r
 taken for a block whose input has both, side by side: [..., 2H], the experts' H values first.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ream.models.layers.apart import Apart
+from ream.models.layers.with_ids import WithIds
 
 
 class RouterAndExperts(nn.Module):
@@ -39,7 +41,7 @@ class RouterAndExperts(nn.Module):
 
 
 def block_in(layer: nn.Module, path: str, apart: Apart | None, experts: str) -> nn.Module:
-    """The MoE block of a layer, or what stands for it.
+    """The MoE block of a layer, or what stands for it: a function of one tensor.
 
     Args:
         layer: of transformers.
@@ -47,7 +49,20 @@ def block_in(layer: nn.Module, path: str, apart: Apart | None, experts: str) -> 
         apart: where the router is then.
         experts: name of the experts module within the block.
     """
-    return layer.get_submodule(path) if apart is None else RouterAndExperts(layer, apart, experts)
+    return block_within(layer.get_submodule(path), apart, experts)
+
+
+def block_within(module: nn.Module, apart: Apart | None, experts: str) -> nn.Module:
+    """A MoE block of transformers, or what stands for that of a layer: a function of one tensor.
+
+    Args:
+        module: a block, or a layer without one.
+        apart: where the layer's router is then.
+        experts: name of the experts module.
+    """
+    if apart is not None:
+        return RouterAndExperts(module, apart, experts)
+    return WithIds(module) if "input_ids" in inspect.signature(module.forward).parameters else module
 
 
 class AskedRouter(nn.Module):

@@ -31,4 +31,5 @@ def ids_of(packed: Tensor) -> Tensor:
 
 def without_ids(packed: Tensor, axes: tuple[int, ...] = (-1,)) -> Tensor:
     """The numbers of each token, in their axes, of what `with_ids` returns."""
-    return packed[..., :-DIGITS].unflatten(-1, axes)
+    numbers: Tensor = packed[..., :-DIGITS]
+    return numbers.reshape(*numbers.shape[:-1], *axes)

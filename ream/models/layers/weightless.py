@@ -1,5 +1,6 @@
 """Filling modules that were built on torch's meta device, without weights."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,26 @@ def give_buffers(model: Any, config: Any, device: torch.device) -> None:
         inside = name == "layers" or name.startswith("layers.")
         if not inside and buffers and not list(module.parameters()) and any(buffer.is_meta for buffer in buffers):
             model.set_submodule(name, type(module)(config=config).to(device))
+
+
+def give_layer_buffers(layer: nn.Module, config: Any, device: torch.device) -> None:
+    """Compute the buffers of modules in a layer that no checkpoint has, such as rotary embeddings of its own.
+
+    Args:
+        layer: on the meta device.
+        config: of the text model.
+        device: where the layer computes.
+    """
+    for name, module in list(layer.named_modules()):
+        computed = [buffer for own, buffer in module.named_buffers(recurse=False) if own in _left_out(module)]
+        configured = "config" in inspect.signature(type(module)).parameters
+        if computed and configured and not list(module.parameters()) and all(buffer.is_meta for buffer in computed):
+            layer.set_submodule(name, type(module)(config=config).to(device))
+
+
+def _left_out(module: nn.Module) -> set[str]:
+    """Names of a module's buffers that are not saved."""
+    return module._non_persistent_buffers_set
 
 
 def give_others(model: Any, tensors: Mapping[str, Tensor], device: torch.device) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ream.core.expert_tables import remapped
 from ream.models.family.architecture import Architecture
 from ream.models.family.family import RouterTensor
 from ream.models.storage.checkpoint import Checkpoint
@@ -31,7 +33,6 @@ def block_tensors(
             for position, expert in enumerate(experts):
                 name = architecture.tensor_name(layer, kind, position)
                 found[name] = checkpoint.read(architecture.tensor_name(layer, kind, expert))
-    chosen = torch.tensor(experts)
     for name in checkpoint.logical:
         if not name.startswith(prefix):
             continue
@@ -39,5 +40,21 @@ def block_tensors(
         if role is None and family.in_block(family.module_name(name.removeprefix(prefix))) is not None:
             found[name] = checkpoint.read(name)
         elif role is not None and isinstance(role.kind, RouterTensor):
-            found[name] = checkpoint.read(name).index_select(role.kind.axis, chosen)
+            found[name] = entries(checkpoint.read(name), role.kind, experts, architecture.experts)
     return found
+
+
+def entries(tensor: Tensor, kind: RouterTensor, experts: Sequence[int], count: int) -> Tensor:
+    """A router's tensor for these experts, in this order; in a table they stand for the others.
+
+    Args:
+        tensor: for all experts.
+        kind: of the tensor.
+        experts: numbers in the checkpoint.
+        count: N, or more than any number in a table.
+    """
+    if not kind.numbers:
+        return tensor.index_select(kind.axis, torch.tensor(experts))
+    group = np.full(max(count, int(tensor.max()) + 1), -1)
+    group[list(experts)] = np.arange(len(experts))
+    return remapped(tensor, np.array(experts), group)

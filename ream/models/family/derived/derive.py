@@ -62,6 +62,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
     layout, routers = _layout(names, known, modules, model.text.hidden_size), _routers(names, modules)
+    routers = _by_layer(routers + _tables(names, modules), names, modules, whole.get_submodule(text_path), with_experts)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
         model_type=str(config["model_type"]),
@@ -79,6 +80,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         moe=moe,
         block=modules.place.block,
         apart=modules.place.apart,
+        by_ids=modules.place.by_ids,
         experts_module=modules.place.experts,
         module_layout=modules.module.layout,
         placed=_placed(names, modules),
@@ -155,6 +157,25 @@ def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
             raise NotDerivableError(f"the checkpoint has no tensor that transformers loads to {target} of a layer")
         found.append(RouterTensor(by_target[target], router.axis, router.name in modules.exact))
     return found
+
+
+def _tables(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
+    """The tables on disk of whole numbers in the MoE blocks of some layers, with names within the layer."""
+    return [
+        RouterTensor(name, numbers=True)
+        for name in names.integers
+        if names.inside[name].name.startswith(modules.place.start) and modules.place.by_ids
+    ]
+
+
+def _by_layer(
+    routers: list[RouterTensor], names: DiskNames, modules: ModuleSide, text: nn.Module, layers: tuple[int, ...]
+) -> list[RouterTensor]:
+    """The tensors, of which those are marked that some of the layers do not have."""
+    decoder = text.get_submodule(modules.place.decoder).get_submodule("layers")
+    there = [decoder.get_submodule(str(layer)).state_dict() for layer in layers]
+    own = {router: names.inside[router.name].name for router in routers}
+    return [replace(router, some=not all(own[router] in tensors for tensors in there)) for router in routers]
 
 
 def _placed(names: DiskNames, modules: ModuleSide) -> dict[str, str]:

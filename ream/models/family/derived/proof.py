@@ -23,15 +23,18 @@ from ream.core.experts import Expert, expert_outputs, neuron_activations
 from ream.errors import UserError, one_line
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
+from ream.models.family.block_inputs import input_width
 from ream.models.family.derived.block_tensors import block_tensors
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.derived.silenced import silence
 from ream.models.family.derived.transformers_block import transformers_block
 from ream.models.family.derived.weightless import Parsed, parsed
 from ream.models.family.expert_tensors import unpacked
+from ream.models.family.family import RouterTensor
 from ream.models.family.recorded import recorded
 from ream.models.family.sizes import check_kept
 from ream.models.layers.router_and_experts import block_in
+from ream.models.layers.token_ids import DIGITS, with_ids
 from ream.models.storage.checkpoint import Checkpoint
 
 TOKENS = 64
@@ -44,7 +47,7 @@ class Proof:
     """What the proof found; differences are the largest, as fractions of the largest output.
 
     Attributes:
-        layer: whose weights were used.
+        layer: whose weights were used, the first with experts; then the first of each kind with another router.
         experts: number of experts that took part.
         outputs: difference of (a).
         moved: difference of (b).
@@ -84,7 +87,7 @@ def prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
     """Prove that a derived family was understood; of the same checkpoint once a process.
 
     Args:
-        checkpoint: whose first MoE layer is read.
+        checkpoint: whose first MoE layer of each kind is read.
         architecture: of the checkpoint.
 
     Raises:
@@ -98,27 +101,53 @@ def prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
 
 def _prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
     """See `prove`."""
-    began, layer = time.monotonic(), architecture.moe_layers[0]
-    differences: list[float | None] = []
-    try:
-        bench = _Bench(checkpoint, architecture, layer)
-        for compare, what in (
-            (bench.outputs, "the outputs of its experts"),
-            (bench.moved, "with its experts in another order, the block's output"),
-            (bench.left_out, "with an expert left out, the block's output"),
-        ):
-            difference = compare()
-            if difference is not None and not difference < CLOSE:  # NaN, too
-                raise NotDerivableError(f"{what} differs from transformers' by {difference:.2g} of the largest")
-            differences.append(difference)
-    except (NotDerivableError, *PROBED) as reason:
-        if isinstance(reason, UserError) and not isinstance(reason, NotDerivableError):
-            raise
-        raise _refused(checkpoint, architecture, layer, one_line(reason)) from reason
-    outputs, moved, left_out = differences
-    assert outputs is not None
-    assert moved is not None
-    return Proof(layer, bench.count, outputs, moved, left_out, time.monotonic() - began)
+    began, differences = time.monotonic(), list[tuple[float, float, float | None]]()
+    for layer in _kinds(architecture):
+        try:
+            bench = _Bench(checkpoint, architecture, layer)
+            differences.append(_differences(bench))
+        except (NotDerivableError, *PROBED) as reason:
+            if isinstance(reason, UserError) and not isinstance(reason, NotDerivableError):
+                raise
+            raise _refused(checkpoint, architecture, layer, one_line(reason)) from reason
+    outputs, moved, left_out = zip(*differences, strict=True)
+    without = [difference for difference in left_out if difference is not None]
+    return Proof(
+        layer=architecture.moe_layers[0],
+        experts=bench.count,
+        outputs=max(outputs),
+        moved=max(moved),
+        left_out=max(without, default=None),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _kinds(architecture: Architecture) -> list[int]:
+    """The first MoE layer, and the first of each kind whose router has other tensors."""
+    first: dict[tuple[RouterTensor, ...], int] = {}
+    for layer in architecture.moe_layers:
+        if layer < architecture.layers:
+            first.setdefault(tuple(architecture.routers(layer)), layer)
+    return list(first.values())
+
+
+def _differences(bench: "_Bench") -> tuple[float, float, float | None]:
+    """The differences of (a), (b) and (c) in a layer.
+
+    Raises:
+        NotDerivableError: one is too large.
+    """
+    outputs = _small(bench.outputs(), "the outputs of its experts")
+    moved = _small(bench.moved(), "with its experts in another order, the block's output")
+    left_out = bench.left_out()
+    return outputs, moved, left_out and _small(left_out, "with an expert left out, the block's output")
+
+
+def _small(difference: float, what: str) -> float:
+    """The difference, which must be small."""
+    if not difference < CLOSE:  # NaN, too
+        raise NotDerivableError(f"{what} differs from transformers' by {difference:.2g} of the largest")
+    return difference
 
 
 def _refused(checkpoint: Checkpoint, architecture: Architecture, layer: int, reason: str) -> UserError:
@@ -137,9 +166,13 @@ class _Bench:
         self._architecture = replace(architecture, experts=_enough(architecture))
         self._model = parsed(checkpoint.config).shortened(layer + 1)
         # All inputs have the same sum, so that a row of equal values gives all of them the same logit.
-        width = architecture.hidden * (1 if architecture.family.apart is None else 2)
-        x = torch.randn(TOKENS, width, generator=torch.Generator().manual_seed(0))
+        family, generator = architecture.family, torch.Generator().manual_seed(0)
+        width = input_width(family, architecture.hidden) - (DIGITS if family.by_ids else 0)
+        x = torch.randn(TOKENS, width, generator=generator)
         self._x = x - x.mean(1, keepdim=True) + 0.3
+        if family.by_ids:
+            ids = torch.randint(family.vocabulary(checkpoint.config), (1, TOKENS), generator=generator)
+            self._x = with_ids(self._x[None], ids)[0]
 
         self._everyone = list(range(self.count))
         self._whole_block = self._block(self._everyone)

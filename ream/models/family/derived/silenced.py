@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ream.models.family.derived.block_tensors import entries as entries_of
 from ream.models.family.family import Family
 
 NEVER = -1e4  # a logit with which an expert is never selected
 
 
 def silence(block: Any, family: Family, experts: Collection[int], x: Tensor) -> None:
-    """Change a block so that its router never selects some experts.
+    """Change a block so that its router never selects some experts; a table has others in their places.
 
     Args:
         block: of transformers, in float32.
@@ -21,6 +22,7 @@ def silence(block: Any, family: Family, experts: Collection[int], x: Tensor) -> 
         x: [T, H] inputs on which the block is asked; all have the same sum, so that a row of equal values gives all of
             them the same logit.
     """
+    count = len(block.get_parameter(family.module_layout[0].name))
     module, tensors = block.get_submodule(family.router_module), block.state_dict(keep_vars=True)
     if type(module) is nn.Linear:  # whose inputs may be others than the block's
         silenced = torch.tensor(sorted(experts))
@@ -28,6 +30,12 @@ def silence(block: Any, family: Family, experts: Collection[int], x: Tensor) -> 
         return
     for router in family.router:
         name = family.in_block(family.module_name(family.in_layer(router.name)))
+        if name not in tensors:  # which only some layers have
+            continue
+        if router.numbers:
+            kept = [expert for expert in range(count) if expert not in experts]
+            tensors[name].data = torch.tensor(kept)[entries_of(tensors[name].data, router, kept, count)]
+            continue
         entries = tensors[name].data.movedim(router.axis, 0)
         matrix = router is family.router[0]
         for expert in experts:

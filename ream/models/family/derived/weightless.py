@@ -182,7 +182,9 @@ def expert_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def shortest(model: Parsed) -> tuple[Parsed, Any]:
-    """The model with as few layers as hold a layer with routed experts, and its text model.
+    """The model with as few layers as end with one whose router selects experts by hidden states, and its text model.
+
+    DeepSeek-V4's first layers look experts up in tables, by token ids.
 
     Raises:
         NotDerivableError: there is none among the first layers; or see `text_model`.
@@ -191,7 +193,14 @@ def shortest(model: Parsed) -> tuple[Parsed, Any]:
     while layers <= min(depth, LONGEST_PERIOD):
         short = model.shortened(layers)
         text = text_model(short.text)
-        if expert_modules(text):
+        modules = expert_modules(text)
+        last = list(modules)[-1] if modules else ""
+        if f".{layers - 1}." in last and not _has_table(text.get_submodule(last.rpartition(".")[0])):
             return short, text
         layers += 1
     raise NotDerivableError(f"no layer of {text_class(model.text).__name__} has a module that holds all its experts")
+
+
+def _has_table(block: nn.Module) -> bool:
+    """Whether a MoE block has a table of whole numbers."""
+    return any(tensor.dim() == 2 and not tensor.is_floating_point() for tensor in block.state_dict().values())
