@@ -112,7 +112,7 @@ class Decoder:
         Raises:
             UserError: a tensor is missing or holds NaN or Inf; or, when the block exits, the layer's activations do.
         """
-        family, hidden = self.architecture.family, self.architecture.hidden
+        family = self.architecture.family
         module = self.text.layers[index]
         catcher = Catcher(family.pair, family.by_ids) if index in self.architecture.moe_layers else None
         replaced = catcher.take(module, family.block, family.apart, family.experts_module) if catcher else {}
@@ -122,15 +122,9 @@ class Decoder:
         give_tensors(module, tensors)
         try:
             loaded = LoadedLayer(
-                module,
-                index,
-                self._arguments,
-                hidden,
-                self.device,
-                self.dtype,
-                catcher,
-                family.additive,
-                self._stream.carried,
+                *(module, index, self._arguments, self.architecture.hidden, self.device, self.dtype, catcher),
+                additive=family.additive,
+                carried=self._stream.carried,
             )
             yield loaded
             loaded.check()

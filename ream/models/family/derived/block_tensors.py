@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ream.core.expert_tables import remapped
+from ream.errors import UserError
 from ream.models.family.architecture import Architecture
 from ream.models.family.family import RouterTensor
 from ream.models.storage.checkpoint import Checkpoint
@@ -58,3 +59,23 @@ def entries(tensor: Tensor, kind: RouterTensor, experts: Sequence[int], count: i
     group = np.full(max(count, int(tensor.max()) + 1), -1)
     group[list(experts)] = np.arange(len(experts))
     return remapped(tensor, np.array(experts), group)
+
+
+def check_tables(checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """Refuse tables of experts by token id with a number that no expert has.
+
+    Raises:
+        UserError: names the table, the number and what is allowed.
+    """
+    for layer in architecture.moe_layers:
+        for router in architecture.routers(layer):
+            if not router.numbers:
+                continue
+            name = architecture.tensor_name(layer, router)
+            lowest, highest = checkpoint.read(name).aminmax()
+            wrong = lowest if lowest < 0 else highest
+            if not 0 <= wrong < architecture.experts:
+                raise UserError(
+                    f"{checkpoint.folder}: {name} has the expert {int(wrong)}, but the layer's are 0 to "
+                    f"{architecture.experts - 1}; fetch it again"
+                )

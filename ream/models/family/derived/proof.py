@@ -13,7 +13,7 @@ Where the layer has many experts, the proof is about the first of them, so that 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from ream.errors import UserError, one_line
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.block_inputs import input_width
-from ream.models.family.derived.block_tensors import block_tensors
+from ream.models.family.derived.block_tensors import block_tensors, check_tables
+from ream.models.family.derived.proof_result import CLOSE, Proof
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.derived.silenced import silence
 from ream.models.family.derived.transformers_block import transformers_block
@@ -39,45 +40,6 @@ from ream.models.storage.checkpoint import Checkpoint
 
 TOKENS = 64
 MANY = 8  # experts of a proof, at least, where the layer has more
-CLOSE = 1e-3  # of the largest output, in float32; what is not understood is off by 0.03 and more
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What the proof found; differences are the largest, as fractions of the largest output.
-
-    Attributes:
-        layer: whose weights were used, the first with experts; then the first of each kind with another router.
-        experts: number of experts that took part.
-        outputs: difference of (a).
-        moved: difference of (b).
-        left_out: difference of (c); None where all experts are needed.
-        seconds: that it took.
-    """
-
-    layer: int
-    experts: int
-    outputs: float
-    moved: float
-    left_out: float | None
-    seconds: float
-
-    @property
-    def lasting(self) -> str:
-        """What of the proof is the same on every machine and in every run, for the model card."""
-        without = "" if self.left_out is None else ", and with an expert left out"
-        return (
-            f"in layer {self.layer}, {self.experts} experts computed what transformers' own block computes, to within "
-            f"{CLOSE:g}: alone, in another order{without}"
-        )
-
-    def __str__(self) -> str:
-        """A line for people."""
-        without = "" if self.left_out is None else f", {self.left_out:.0e} with one left out"
-        return (
-            f"layer {self.layer}, {self.experts} experts: outputs differ from transformers' by {self.outputs:.0e}, by "
-            f"{self.moved:.0e} with experts in another order{without}; {self.seconds:.1f} s"
-        )
 
 
 _PROVED: dict[tuple[str, str, str], Proof] = {}
@@ -101,6 +63,7 @@ def prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
 
 def _prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
     """See `prove`."""
+    check_tables(checkpoint, architecture)
     began, differences = time.monotonic(), list[tuple[float, float, float | None]]()
     for layer in _kinds(architecture):
         try:
