@@ -169,13 +169,12 @@ TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32",
     "deepseek_v4", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4", "gemma4_text",
     "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid",
-    "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba", "kimi_linear", "kolibri1", "laguna", "lfm2_moe",
-    "mellum", "mimo_v2_flash", "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4",
-    "phimoe", "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr",
+    "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "inkling_text", "jamba", "kimi_linear", "kolibri1",
+    "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4",
+    "mistral_large4", "phimoe", "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {
-    "inkling_text": "some of them stand for no expert",
     "jetmoe": "has a module that holds all its experts",
     "longcat_flash": "some stand for no expert",
     "minimax": "lightning attention",

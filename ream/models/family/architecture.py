@@ -210,11 +210,10 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
     """Refuse missing tensors of experts and routers, other shapes, and experts beyond the N of config.json."""
     expected = _expert_shapes(architecture)
     routers = {
-        architecture.tensor_name(layer, router): None if router.numbers else router.axis
+        architecture.tensor_name(layer, router): router
         for layer in architecture.moe_layers
         for router in architecture.routers(layer)
     }
-    counted = {name: axis for name, axis in routers.items() if axis is not None}
     missing = [name for name in (*routers, *expected) if name not in checkpoint.logical]
     if missing:
         raise UserError(
@@ -224,12 +223,13 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
         stored = checkpoint.shape(name)
         if stored != shape:
             raise UserError(f"{checkpoint.folder}: {name} has shape {list(stored)}, but its config says {list(shape)}")
-    for name, axis in counted.items():
-        stored = checkpoint.shape(name)
-        if len(stored) <= axis or stored[axis] != architecture.experts:
+    for name, router in routers.items():
+        stored, axis = checkpoint.shape(name), router.axis
+        if not router.numbers and (len(stored) <= axis or stored[axis] != architecture.experts + router.beyond):
+            more = f" and {router.beyond} entries that stand for none" if router.beyond else ""
             raise UserError(
                 f"{checkpoint.folder}: {name} has shape {list(stored)}, but its config says {architecture.experts} "
-                "experts" + (f" along axis {axis}" if axis else "")
+                f"experts{more}" + (f" along axis {axis}" if axis else "")
             )
     surplus = [name for name in architecture.roles if name not in expected and name not in routers]
     if surplus:

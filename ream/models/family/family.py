@@ -24,6 +24,7 @@ class RouterTensor:
             biases do: they can be of the size of 7 and differ by less than bfloat16's step there, 1/32.
         some: whether some MoE layers have no such tensor.
         numbers: whether it has no entries for experts, but a table whose values are their numbers, by token id.
+        beyond: number of entries behind the experts' that stand for none, such as those of shared experts; they stay.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RouterTensor:
     exact: bool = False
     some: bool = False
     numbers: bool = False
+    beyond: int = 0
 
 
 @dataclass(frozen=True)

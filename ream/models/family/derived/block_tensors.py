@@ -55,7 +55,8 @@ def entries(tensor: Tensor, kind: RouterTensor, experts: Sequence[int], count: i
         count: N, or more than any number in a table.
     """
     if not kind.numbers:
-        return tensor.index_select(kind.axis, torch.tensor(experts))
+        size = tensor.shape[kind.axis]
+        return tensor.index_select(kind.axis, torch.tensor([*experts, *range(size - kind.beyond, size)]))
     group = np.full(max(count, int(tensor.max()) + 1), -1)
     group[list(experts)] = np.arange(len(experts))
     return remapped(tensor, np.array(experts), group)

@@ -155,7 +155,7 @@ def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
         target = f"{modules.place.start}{router.name}"
         if target not in by_target:
             raise NotDerivableError(f"the checkpoint has no tensor that transformers loads to {target} of a layer")
-        found.append(RouterTensor(by_target[target], router.axis, router.name in modules.exact))
+        found.append(RouterTensor(by_target[target], router.axis, router.name in modules.exact, beyond=router.beyond))
     return found
 
 

@@ -112,7 +112,9 @@ def _decision(short: Parsed, place: Place, router: str, experts: int, top_k_key:
     block = valued_block(short, place, experts)
     probe = probed(block, place, router, short.text.hidden_size)
     if probe.logits.shape[1] != experts:
-        raise NotDerivableError(f"its router gives {probe.logits.shape[1]} logits for {experts} experts")
+        raise NotDerivableError(
+            f"its router gives {probe.logits.shape[1]} logits for {experts} experts: some of them stand for no expert"
+        )
     telling = probe
     if probe.indices.shape[1] == 1:
         try:

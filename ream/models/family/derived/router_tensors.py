@@ -20,11 +20,13 @@ class ModuleRouter:
         name: within the block.
         axis: along which the experts lie.
         matrix: whether it makes logits of hidden states.
+        beyond: number of entries behind the experts' that stand for none.
     """
 
     name: str
     axis: int
     matrix: bool
+    beyond: int = 0
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -54,11 +56,11 @@ def router_tensors(text: Any, other: Any, place: Place, experts: int) -> tuple[M
             raise NotDerivableError(
                 f"{name} has an entry for each expert and lies outside of the MoE block {place.block}"
             )
-        if tensor.shape[axes[0]] != experts:
-            raise NotDerivableError(
-                f"{name} has {tensor.shape[axes[0]]} entries for {experts} experts: some of them stand for no expert"
-            )
-        found.append(ModuleRouter(name.removeprefix(inside), axes[0], tensor.dim() == 2 and min(tensor.shape) > 1))
+        beyond = tensor.shape[axes[0]] - experts  # of shared experts, behind the others: the proof shows whether
+        if beyond < 0:
+            raise NotDerivableError(f"{name} has {tensor.shape[axes[0]]} entries for {experts} experts")
+        matrix = tensor.dim() == 2 and min(tensor.shape) > 1
+        found.append(ModuleRouter(name.removeprefix(inside), axes[0], matrix, beyond))
     matrices = [router for router in found if router.matrix]
     if len(matrices) != 1:
         raise NotDerivableError(

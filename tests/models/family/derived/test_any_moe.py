@@ -53,7 +53,7 @@ def own(folder):
 def sliced(model, smaller, recipe):
     """Tensors of a model with the kept experts alone, along the axes in which a smaller model differs, by its names.
 
-    In tables of experts by token id, kept ones stand for the others.
+    In tables of experts by token id, kept ones stand for the others. Entries beyond the experts' stay.
     """
     result, other = {}, smaller.state_dict()
     for name, tensor in model.state_dict().items():
@@ -62,9 +62,10 @@ def sliced(model, smaller, recipe):
         if name.endswith("tid2eid"):
             groups = recipe.layers[layer].groups
             tensor = torch.tensor(by_loops(tensor.tolist(), groups.kept.tolist(), groups.group.tolist()))
-        result[name] = (
-            tensor.index_select(axes[0], torch.from_numpy(recipe.layers[layer].groups.kept)) if axes else tensor
-        )
+        if axes:
+            beyond = range(EXPERTS, tensor.shape[axes[0]])  # entries that stand for no expert
+            tensor = tensor.index_select(axes[0], torch.tensor([*recipe.layers[layer].groups.kept, *beyond]))
+        result[name] = tensor
     return result
 
 
