@@ -56,13 +56,18 @@ class LayerTokens:
         Yields:
             The tokens of a micro-batch; those of held-out sequences are marked as not fitted.
         """
+        for _, tokens in self.with_inputs(block, device):
+            yield tokens
+
+    def with_inputs(self, block: MoEBlock, device: torch.device) -> Iterator[tuple[Tensor, RefitTokens]]:
+        """The same as `stream`, each with its inputs of the block [T, H], which may have more for the router."""
         fitted = ~held_out_mask(len(self.inputs))
         for part in self.parts():
             counted = self.counted[part]
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
             if len(x):
                 rows = fitted[part][:, None].expand(counted.shape)[counted].to(device)
-                yield RefitTokens(block.expert_inputs(x), block.route(x), error, rows)
+                yield x, RefitTokens(block.expert_inputs(x), block.route(x), error, rows)
 
 
 @dataclass(frozen=True)
@@ -212,8 +217,8 @@ def _squared_errors(decoder: Decoder, before: MoEBlock, after: MoEBlock, tokens:
     """Squared errors of the block ``after`` on fitted and held-out tokens; those of ``before`` are `errors`."""
     fitted = torch.zeros((), dtype=torch.float64, device=decoder.device)
     held = fitted.clone()
-    for batch in tokens.stream(before, decoder.device):
-        moved = after(batch.x[None])[0].float() - before(batch.x[None])[0].float()
+    for x, batch in tokens.with_inputs(before, decoder.device):
+        moved = after(x[None])[0].float() - before(x[None])[0].float()
         squares = (batch.error.float() - moved).double().square().sum(1)
         fitted += squares[batch.fitted].sum()
         held += squares[~batch.fitted].sum()

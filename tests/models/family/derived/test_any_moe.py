@@ -23,8 +23,8 @@ EXACT = 1e-5  # the proof on random weights in float32
 SLOW = ("dots3_note_text", "unlimited_ocr")  # large even when they are small
 # Types whose walks differ from each other; the others are like one of them.
 UNLIKE = (
-    "afmoe", "aria", "deepseek_v32", "glm_moe_dsa", "granitemoehybrid", "jamba", "kimi_linear", "lfm2_moe", "phimoe",
-    "qwen3_vl_moe",
+    "afmoe", "aria", "deepseek_v32", "deepseek_v4", "gemma4", "glm_moe_dsa", "granitemoehybrid", "inkling_text",
+    "jamba", "kimi_linear", "lfm2_moe", "phimoe", "qwen3_vl_moe", "qwen4_exp_text",
 )  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
 EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in TYPES]
