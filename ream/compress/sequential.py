@@ -75,7 +75,7 @@ def compress_sequentially(
         UserError: the refit's target cannot be had in this family's layers.
     """
     family, refit = decoder.architecture.family, composition.refit
-    if refit is not None and refit.target == "global" and not family.additive:
+    if refit is not None and refit.target == "global" and not decoder.additive:
         raise UserError(
             f"a layer of {family.model_type} is not a residual plus the output of its MoE block, so a refit cannot aim "
             "at the original's hidden states; set the method's refit.target: layer"

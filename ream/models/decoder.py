@@ -101,6 +101,11 @@ class Decoder:
         """The axes of a walk's stream behind sequences and tokens: (H,) for most models."""
         return self._stream.shape
 
+    @property
+    def additive(self) -> bool:
+        """Whether what leaves a layer is a residual plus its MoE block's output alone."""
+        return self.architecture.family.additive and self._stream.carried is None
+
     def states(self, stream: Tensor) -> Tensor:
         """The model's own hidden states in a walk's stream, which may carry token ids, too."""
         return self._stream.states(stream)
@@ -123,7 +128,7 @@ class Decoder:
         try:
             loaded = LoadedLayer(
                 *(module, index, self._arguments, self.architecture.hidden, self.device, self.dtype, catcher),
-                additive=family.additive,
+                additive=self.additive,
                 carried=self._stream.carried,
             )
             yield loaded

@@ -95,7 +95,7 @@ class LoadedLayer:
         carried: axes of the model's own hidden states behind [B, L], where token ids go along with them.
         """
         self._carried = carried
-        self.index, self.device, self.dtype, self.additive = index, device, dtype, additive
+        self.index, self.device, self.dtype, self.additive = index, device, dtype, additive and carried is None
         self._module, self._arguments, self._hidden, self._catcher = module, arguments, hidden, catcher
         self._sum = torch.zeros((), dtype=torch.float32, device=device)
 
