@@ -82,10 +82,8 @@ class Decoder:
         give_others(self.skeleton, {own: checkpoint.read(name) for name, own in family.outside.items()}, device)
         # Parts of the names of tensors that the model keeps in float32, whatever dtype it computes in.
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
-        self._block_types = {
-            index: type(self.text.layers[index].get_submodule(family.block))  # a layer's, where it has no block
-            for index in architecture.moe_layers
-        }
+        layers: Any = self.text.layers  # a block's path is "" where there is none: then the layer's own type
+        self._block_types = {i: type(layers[i].get_submodule(family.block)) for i in architecture.moe_layers}
         self._arguments = LayerArguments(self.text, self.text.layers)
         embedded = embedding_of(self.text, lambda: skeleton(self.config, dtype, trust_remote_code))
         by_ids = family.derived and self._arguments.needs_ids(architecture.hidden, dtype, device)

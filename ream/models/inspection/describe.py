@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ream.models.family.family import Family
+from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
 from ream.models.inspection.headers import Headers
 
@@ -86,17 +86,17 @@ def derived_rows(model: Headers) -> dict[str, str]:
         "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers"
         if family.apart is None
         else f"none, {family.apart.router} and {family.experts_module} lie in the layer",
-        "router tensors": ", ".join(
-            tensor.name + (" (float32)" if tensor.exact else "") + (f" (axis {tensor.axis})" if tensor.axis else "")
-            for tensor in family.router
-        ),
+        "router tensors": ", ".join(map(_router_tensor, family.router)),
         "unit": family.unit,
         "layer": "a residual plus the MoE block's output"
         if family.additive
         else "not a residual plus the block's output",
     }
     renamed = dict(family.placed)
-    renamed |= {" + ".join(parts): own for own, parts in family.joined.items()}
+    renamed |= {
+        " + ".join(parts if len(parts) <= SHOWN else (parts[0], "…", parts[-1])): own
+        for own, parts in family.joined.items()
+    }
     if renamed:
         shown = [f"{stored} to {own}" for stored, own in list(renamed.items())[:SHOWN]]
         more = f" and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
@@ -105,6 +105,19 @@ def derived_rows(model: Headers) -> dict[str, str]:
         rows["scores"] = "p(x) is no known function of the logits; softmax stands in for it"
     proved = "not possible without weights" if model.planned else "made when a run starts, on the weights of a layer"
     return rows | {"proof": str(model.proof) if model.proof else proved}
+
+
+def _router_tensor(tensor: RouterTensor) -> str:
+    """The name of a router's tensor, and what is special about it."""
+    notes = {
+        "float32": tensor.exact,
+        f"axis {tensor.axis}": tensor.axis,
+        "expert numbers by token id": tensor.numbers,
+        "of some layers": tensor.some,
+        f"{tensor.beyond} entries stand for no expert": tensor.beyond,
+    }
+    told = ", ".join(note for note, holds in notes.items() if holds)
+    return f"{tensor.name} ({told})" if told else tensor.name
 
 
 def _uncounted(model: Headers) -> str:
