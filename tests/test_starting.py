@@ -11,7 +11,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from ream.commands import cli
-from ream.core.sums import Sums
 from ream.models.inspection.manifest import Manifest
 from ream.walk.layer_file import layer_file
 from ream.workspace.layout import Workspace
@@ -41,6 +40,7 @@ HELP_SECONDS = 0.6  # four times what it takes
 RUN = """
 import json, sys
 from ream.commands import cli
+from tests.core.layers import FIELDS
 codes = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["ream", *arguments]
@@ -86,7 +86,7 @@ def stage(tmp_path_factory):
         "logit_gram": (EXPERTS, EXPERTS),
     }  # fmt: skip
     for source in ("a", "b"):
-        arrays = {name: np.asarray(generator.random(shapes.get(name, EXPERTS))) for name in Sums.__annotations__}
+        arrays = {name: np.asarray(generator.random(shapes.get(name, EXPERTS))) for name in FIELDS}
         arrays["logit_gram"] = arrays["logit_gram"] @ arrays["logit_gram"].T
         file = layer_file(workspace.statistics(source), 0)
         file.parent.mkdir(parents=True)

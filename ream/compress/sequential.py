@@ -15,13 +15,15 @@ from torch import Tensor
 
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
+from ream.compress.precision import PREFIX, TOLERANCE, deciding_error, precision, precision_facts
 from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_layer import LayerTokens, refit_layer, summary
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, sums_of
 from ream.core.alignment import align_groups
-from ream.core.composition import Composition, needs_all_outputs
+from ream.core.composition import Composition, needs
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.sums import Sums, settled
 from ream.errors import UserError
 from ream.machine.available import free_threads
 from ream.machine.progress import Progress
@@ -143,12 +145,13 @@ class SequentialCompressor:
         with torch.no_grad():
             known = None if self.share is None else self.share.known(visit.index)
             measured = self._measure(visit, buffers, statistics=known is None)
-            decided = self._decide_together(visit, buffers, measured, known)
+            decided, report = self._decide_together(visit, buffers, measured, known)
             del measured
             visit.block.free()  # before the compressed experts come into memory
-            compressed, report = self._compressed_block(visit.index, decided), dict[str, Tensor]()
+            compressed = self._compressed_block(visit.index, decided)
             if buffers.targets is not None:
-                decided, compressed, report = self._refit(visit.index, buffers, decided, compressed)
+                decided, compressed, errors = self._refit(visit.index, buffers, decided, compressed)
+                report |= errors
             self._propagate(visit.layer, buffers, compressed)
         return recipe_tensors(decided) | report
 
@@ -172,8 +175,8 @@ class SequentialCompressor:
         The original's stream, if any, goes through the whole original layer here. ``statistics`` is False where the
         totals are not needed; then None is returned.
         """
-        scores, dense = self.composition.scores, needs_all_outputs(self.composition.similarity)
-        totals = LayerTotals(visit.block, self.probes, "softmax" if scores == "softmax" else None, dense)
+        scores = "softmax" if self.composition.scores == "softmax" else None
+        totals = LayerTotals(visit.block, self.probes, scores, needs(self.composition))
         layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
         rows = len(self.walked.ids)
         pieces = (piece for part in self.state.parts(self.walked) for piece in split_at(part, self.sequences, rows))
@@ -185,16 +188,27 @@ class SequentialCompressor:
                 if piece.start >= self.sequences:  # the original's own stream
                     write_back.put(buffers.leaving, piece, visit.layer.leaving(residual, visit.block(x)))
                 else:
+                    counted, routed = visit.counted[piece], None
                     if statistics:
-                        totals.update(piece, x, visit.counted[piece])
+                        routed = totals.update(piece, x, counted, combine=layer_target)
                     if layer_target and buffers.targets is not None:
-                        write_back.put(buffers.targets, piece, visit.block(x))
+                        write_back.put(buffers.targets, piece, visit.block(x, routed))
                     write_back.put(buffers.leaving, piece, residual)
                     write_back.put(buffers.inputs, piece, x)
                 if piece.stop % self.walked.rows == 0 or piece.stop == rows:  # a split micro-batch counts once
                     self.progress.update(1)
         visit.layer.check()  # before anything is decided on what it gave
-        return totals.result() if statistics else None
+        return totals.result(self._precise) if statistics else None
+
+    def _precise(self, measured: Sums) -> bool:
+        """Whether a sample of outputs tells similarities well enough to decide on a layer."""
+        sums = settled(measured)
+        return deciding_error(self.composition, sums, self._grouped(sums)) <= TOLERANCE
+
+    def _grouped(self, sums: Sums) -> LayerRecipe:
+        """Saliency and groups of a layer."""
+        router_groups = self.decoder.architecture.router_groups
+        return group_layer(self.composition, sums, self.kept, self.group_size, router_groups)
 
     def _decide_together(
         self,
@@ -202,28 +216,40 @@ class SequentialCompressor:
         buffers: TokenBuffers,
         measured: Mapping[str, Tensor] | None,
         known: Mapping[str, Tensor] | None,
-    ) -> LayerRecipe:
-        """What becomes of the layer's experts, the same on all ranks; ``known`` is what a killed run has decided."""
+    ) -> tuple[LayerRecipe, dict[str, Tensor]]:
+        """What becomes of the layer's experts, and how precise that is; the same on all ranks.
+
+        ``known`` is what a killed run has decided.
+        """
         if known is not None:
-            return recipe_from_tensors(known)
+            return _with_precision(known)
         assert measured is not None
         if self.share is None:
             return self._decide(visit, buffers, measured)
         together = self.share.together(visit.index, measured)
-        return recipe_from_tensors(
-            self.share.decided(visit.index, lambda: recipe_tensors(self._decide(visit, buffers, together)))
-        )
 
-    def _decide(self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]) -> LayerRecipe:
-        """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
+        def decide() -> dict[str, Tensor]:
+            decided, precise = self._decide(visit, buffers, together)
+            return recipe_tensors(decided) | precise
+
+        return _with_precision(self.share.decided(visit.index, decide))
+
+    def _decide(
+        self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]
+    ) -> tuple[LayerRecipe, dict[str, Tensor]]:
+        """Saliency and grouping, with their precision; then the alignment of experts or the choice of neurons."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
-        router_groups, sums = self.decoder.architecture.router_groups, sums_of(measured)
-        check_seen(sums, visit.index)
-        grouped = group_layer(composition, sums, self.kept, self.group_size, router_groups)
+        check_seen(sums_of(measured), visit.index)
+        sums = settled(sums_of(measured))
+        grouped = self._grouped(sums)
+        router_groups = self.decoder.architecture.router_groups
+        known = precision(composition, sums, grouped, self.kept, self.group_size, router_groups)
+        precise = {} if known is None else {name: torch.from_numpy(value) for name, value in known.arrays().items()}
         if composition.merging == "neurons":
-            return choose_neurons(
+            chosen = choose_neurons(
                 self.decoder, visit.index, grouped, experts, buffers.inputs, buffers.counted, self._parts
             )
+            return chosen, precise
         permutations = align_groups(
             absorbed(grouped),
             experts.__getitem__,
@@ -232,7 +258,7 @@ class SequentialCompressor:
             visit.block.unit,
             free_threads(device),
         )
-        return replace(grouped, permutations=permutations)
+        return replace(grouped, permutations=permutations), precise
 
     def _compressed_block(self, index: int, decided: LayerRecipe) -> MoEBlock:
         """The MoE block with merged experts, as they will be read from a checkpoint in the original's format.
@@ -284,4 +310,12 @@ def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> 
         layers: indices of the MoE layers.
         facts: provenance, for the recipe.
     """
-    return Recipe({index: read_layer(layer_file(folder, index)) for index in layers}, facts)
+    indices = list(layers)
+    if precise := precision_facts(folder, indices):
+        facts = {**facts, "sample": precise}
+    return Recipe({index: read_layer(layer_file(folder, index)) for index in indices}, facts)
+
+
+def _with_precision(tensors: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:
+    """A layer's recipe among its tensors, and those that say how precise it is."""
+    return recipe_from_tensors(tensors), {name: tensors[name] for name in tensors if name.startswith(PREFIX)}

@@ -97,6 +97,18 @@ def parts(experts: Expert | ExpertStack) -> Iterator[tuple[str, Tensor]]:
             yield field.name, tensor
 
 
+def product_ready(experts: ExpertStack) -> ExpertStack:
+    """The same experts, with gate and up in a layout that a matrix product reads without a copy.
+
+    Interleaved rows (gpt-oss) are copied here once; the product would copy them for every tile of tokens.
+    """
+    ready = {
+        name: tensor.contiguous() if name in ("gate", "up") and 1 not in tensor.stride()[1:] else tensor
+        for name, tensor in parts(experts)
+    }
+    return ExpertStack(**ready)
+
+
 def scaled_inputs(x: Float[Tensor, "T H"], expert: Expert) -> Float[Tensor, "T H"]:
     """The inputs of the expert's projections: x, or sigmoid(input_gate · x) x where the expert has an input gate."""
     if expert.input_gate is None:

@@ -1,7 +1,7 @@
 """How much disk a compression takes: while the model is walked, and while the output is written."""
 
-from ream.estimate.sizes import DOUBLE, HALF
-from ream.estimate.streams import stream_bytes
+from ream.estimate.sizes import DOUBLE, HALF, SINGLE
+from ream.estimate.streams import block_bytes, stream_bytes
 from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 from ream.models.inspection.inventory import Inventory
@@ -16,7 +16,8 @@ def disk_bytes(parts: Inventory, architecture: Architecture, work: Work) -> tupl
     permutations = moe * (experts - work.experts) * architecture.width * DOUBLE if work.terms else 0
     sums = DOUBLE * experts * (2 * hidden + experts + 4)
     probes = min(work.probes, work.pass_tokens) * hidden * work.compute_bytes
-    statistics = 0 if work.sequential else moe * (sums + probes)
+    blocks = block_bytes(architecture, work, hidden) * SINGLE // DOUBLE
+    statistics = 0 if work.sequential else moe * (sums + probes + blocks)
     walking = 2 * hidden_states * work.passes + mapped + 2 * statistics * work.passes + permutations
     writing = output_bytes(parts, architecture, work) + statistics * work.passes + 2 * permutations
     return corrections + walking, corrections + writing

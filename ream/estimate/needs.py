@@ -125,9 +125,7 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         "disk, while running": f"{_gb(needs.disk)} in addition to the original",
         "arithmetic": f"{_tera(flops.total)} in total",
         "  attention, dense layers": _tera(flops.layers),
-        "  experts, all tokens"
-        if estimated.work.dense
-        else "  experts, measured": f"{_tera(flops.statistics)}, for the statistics",
+        _measured(estimated.work): f"{_tera(flops.statistics)}, for the statistics",
         "  experts, routed tokens": _tera(flops.routed),
         "  alignment": f"{_tera(flops.probes)} on probe tokens, {_tera(flops.double)} in float64",
         "  assignment": f"{flops.assignment:.2g} steps",
@@ -136,6 +134,14 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         f"GFLOP/s of {dtype} and {rates.double / GIGA:,.0f} of float64 just measured on {device}; reading the "
         "shards adds to it",
     }
+
+
+def _measured(work: Work) -> str:
+    """The name of the arithmetic of the statistics, by what they compute."""
+    if work.dense:
+        return "  experts, all tokens"
+    sample = f", all on {work.dense_tokens:,}" if work.dense_tokens else ""
+    return f"  experts, measured{sample}"
 
 
 def summary(estimated: Estimate, rates: Rates) -> str:

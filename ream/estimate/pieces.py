@@ -7,7 +7,7 @@ from typing import Any
 from ream.core.assignments import waiting_bytes
 from ream.core.statistics import blocks_of
 from ream.estimate.sizes import DOUBLE, SINGLE
-from ream.estimate.streams import stream_bytes
+from ream.estimate.streams import block_bytes, stream_bytes
 from ream.estimate.work import Work
 from ream.machine.available import free_threads
 from ream.models.family.architecture import Architecture
@@ -78,8 +78,9 @@ def pieces_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str
         reading=largest * (stored + 1 + (DECODING if quantised else 0)),
         merging=expert * (2 * member_bytes + 2 * SINGLE) if work.merges and work.experts < experts else 0,
         writing=max(min(AHEAD_BYTES, (WAITING + 1) * largest * stored), parts.outside.bytes),
-        sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) * work.passes + width * hidden),
-        probes=min(work.probes, work.pass_tokens) * hidden * c * work.passes,
+        sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) * work.passes + width * hidden)
+        + block_bytes(architecture, work, width + hidden),
+        probes=work.kept_inputs * hidden * c,
         alignment=_alignment_bytes(architecture, work),
         batch=_batch_bytes(parts, architecture, numbers, work),
         streams=sum(size for size in streams if size <= work.hidden_memory / work.passes) * work.passes,

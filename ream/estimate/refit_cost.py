@@ -78,6 +78,8 @@ def target_flops(architecture: Architecture, work: Work) -> float:
     if work.refit is None:
         return 0.0
     active = architecture.experts if architecture.family.dense else architecture.top_k
+    if work.refit == "layer" and work.routed:
+        active = 0  # the statistics have given the outputs
     block = active * 6.0 * architecture.hidden * architecture.width + 2.0 * architecture.hidden * architecture.experts
     return work.pass_tokens * block
 

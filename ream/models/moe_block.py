@@ -1,5 +1,7 @@
 """A MoE block of transformers with its weights, in the terms of the core."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +72,45 @@ class MoEBlock:
         """Drop the module's weights; their memory is released once no view of them is left."""
         self.module.to("meta")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """MoE(x) [B, L, H] for inputs of the block."""
-        if not self.family.dense:
-            return self._output(x)
-        flat = x.reshape(-1, x.shape[-1])
-        return torch.cat([self._output(tokens[None])[0] for tokens in torch.split(flat, DENSE_TOKENS)]).reshape(x.shape)
+    def __call__(self, x: Tensor, routed: Tensor | None = None) -> Tensor:
+        """MoE(x) [B, L, H].
 
-    def _output(self, x: Tensor) -> Tensor:
-        result = self.module(x)
+        Args:
+            x: [B, L, H] inputs of the block, with what else the router needs.
+            routed: [B, L, H], Σ g_j(x) E_j(x) over T(x) where it was computed before: the module then adds all that it
+                has beside its experts (shared experts, their gates) without running these.
+        """
+        if not self.family.dense:
+            return self._output(x, routed)
+        flat = x.reshape(-1, x.shape[-1])
+        parts = torch.split(flat, DENSE_TOKENS)
+        known = [None] * len(parts) if routed is None else torch.split(routed.flatten(0, -2), DENSE_TOKENS)
+        outputs = [self._output(part[None], answer)[0] for part, answer in zip(parts, known, strict=True)]
+        return torch.cat(outputs).reshape(x.shape)
+
+    @contextmanager
+    def _answered(self, routed: Tensor) -> Iterator[None]:
+        """Let the experts module answer with what is known.
+
+        Most models call it with their tokens and take the weighted sum. A model that scales the experts' inputs gives
+        it every token once for each expert and adds up the N outputs, so the answer is the first of them.
+        """
+        experts = self.module.get_submodule(self.family.experts_module)
+
+        def answer(given: Tensor, *others: object, **named: object) -> Tensor:
+            known = routed.reshape(-1, routed.shape[-1])
+            if given.numel() == known.numel():
+                return known.reshape(given.shape)
+            return torch.cat([known, known.new_zeros(given.numel() // known.shape[-1] - len(known), known.shape[-1])])
+
+        experts.forward = answer
+        try:
+            yield
+        finally:
+            del experts.forward
+
+    def _output(self, x: Tensor, routed: Tensor | None = None) -> Tensor:
+        with nullcontext() if routed is None else self._answered(routed):
+            result = self.module(x)
         output: Tensor = result[0] if self.family.pair else result
         return output.reshape(self.expert_inputs(x).shape)

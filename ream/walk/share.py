@@ -39,7 +39,7 @@ class Share:
             measured: Sums and probes of this rank's tokens, by name.
         """
         counts = self.ranks.meet(f"layer {index}", len(measured["probes"]))
-        sums = self.ranks.sum({name: measured[name] for name in Sums.__annotations__})
+        sums = self.ranks.sum({name: measured[name].double() for name in Sums.__annotations__ if name in measured})
         return sums | {"probes": self.ranks.gather(measured["probes"], self.order, counts)}
 
     def decided(self, index: int, decide: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:

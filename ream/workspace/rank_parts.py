@@ -113,7 +113,7 @@ def parts_of(
     Raises:
         UserError: the error of any rank.
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
     from ream.walk.share import Share
     from ream.walk.state import WalkState, fingerprint
 
@@ -127,10 +127,10 @@ def parts_of(
             states[name] = opened.enter_context(state)
         next_layers = ranks.meet("states", {name: state.next_layer for name, state in states.items()})
         parts = {}
-        for name, (data, _) in walks.items():
+        for name, (data, facts) in walks.items():
             furthest = max(range(ranks.size), key=lambda rank: next_layers[rank][name])
             rows = data.shard(ranks.rank, ranks.size)
-            probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
+            probes = probes_of(data, facts, rows)
             ahead, committed = next_layers[furthest][name], workspace.state(name, "rank", str(furthest))
             parts[name] = Part(data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed))
         yield parts

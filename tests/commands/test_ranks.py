@@ -12,9 +12,11 @@ import yaml
 
 from ream.compress.one_shot import read_probes
 from ream.compress.statistics_file import read_sums
+from ream.core.composition import ALL_QUANTITIES
 from ream.machine.files import locked
 from ream.recipe.contents import RECIPE
 from ream.workspace.layout import Workspace
+from ream.workspace.needs import write_needs
 from tests import tiny
 from tests.commands.forking import program
 from tests.commands.ranked import ROUNDING, Runs, errors, refused, same_recipe, standing, walked
@@ -61,6 +63,7 @@ def prepared(runs, folder, *sources):
     for words in (["model"], *(["calibration", "--source", source] for source in sources or ["a"])):
         answer = runs(folder, "stage", *words, "--params", runs.params, ranks=1)
         assert answer.codes == [0], answer.said
+    write_needs(Workspace(folder / "artifacts"), ALL_QUANTITIES)
     return Workspace(folder / "artifacts")
 
 

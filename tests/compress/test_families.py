@@ -350,7 +350,9 @@ def test_sequential(tiny, family, tmp_path):
     checkpoint, architecture = opened(folder)
     facts = random_recipe(architecture, KEPT).facts
     with pieces(tmp_path) as (data, probes, state):
-        recipe = compress_sequentially(decoder_of(folder), data, probes, method("ream"), KEPT, 8, state, Quiet(), facts)
+        recipe = compress_sequentially(
+            decoder_of(folder), data, probes, method("ream").composition(), KEPT, 8, state, Quiet(), facts
+        )
     assert sorted(recipe.layers) == list(architecture.moe_layers)
     write_checkpoint(checkpoint, architecture, recipe, tmp_path / "out")
     expected, _ = own(folder, family)
@@ -370,7 +372,7 @@ def test_refit_is_to_what_the_models_own_blocks_compute(tiny, family, merging, t
     folder = tiny(family)
     checkpoint, architecture = opened(folder)
     composition = method("neurons-refit" if merging == "neurons" else "reap").model_dump()
-    refitted = Method(**composition | {"sequential": True, "refit": {"target": "layer", "sweeps": 2}})
+    refitted = Method(**composition | {"sequential": True, "refit": {"target": "layer", "sweeps": 2}}).composition()
     facts = random_recipe(architecture, KEPT).facts
     with pieces(tmp_path, batch_tokens=90) as (data, probes, state):
         recipe = compress_sequentially(decoder_of(folder), data, probes, refitted, KEPT, 8, state, Quiet(), facts)

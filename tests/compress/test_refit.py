@@ -47,7 +47,7 @@ def walked(folder, composition, tmp_path, progress=None, batch_tokens=30, memory
     facts = random_recipe(opened(folder)[1], KEPT).facts
     with pieces(tmp_path, batch_tokens=batch_tokens, memory=memory) as (data, probes, state):
         walk = compress_sequentially(
-            decoder_of(folder), data, probes, composition, KEPT, 3, state, progress or Quiet(), facts
+            decoder_of(folder), data, probes, composition.composition(), KEPT, 3, state, progress or Quiet(), facts
         )
         save_recipe(tmp_path / "recipe", walk)
         errors = {index: state.layer(index) for index in walk.layers}

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ream.compress.one_shot import collect_all
 from ream.compress.sequential import compress_sequentially
-from ream.core.composition import needs_all_outputs
+from ream.core.composition import needs
 from ream.estimate import refit_cost
 from ream.estimate.flops import attention_flops, flops_of
 from ream.estimate.work import Work
@@ -54,7 +54,7 @@ def work(method, **changes):
         "batch_tokens": 2 * LENGTH, "hidden_memory": 8e9, "device": torch.device("cpu"), "dtype": torch.float32,
         "refit": method.refit and method.refit.target, "sweeps": method.refit.sweeps if method.refit else 0,
         "iterations": method.refit.iterations if method.refit else 0, "chooses": method.merging == "neurons",
-        "dense": needs_all_outputs(method.similarity),
+        "needs": needs(method.composition()),
     }  # fmt: skip
     return Work(**values | changes)
 
@@ -66,16 +66,17 @@ def counted(folder, tmp_path, method):
     counter = FlopCounterMode(display=False, custom_mapping=BESIDES)
     with pieces(tmp_path, probes=PROBES, batch_tokens=2 * LENGTH, texts=TEXTS) as (data, probes, state), counter:
         if method.sequential:
-            compress_sequentially(decoder, data, probes, method, KEPT, 8, state, Quiet(), {})
+            compress_sequentially(decoder, data, probes, method.composition(), KEPT, 8, state, Quiet(), {})
         else:
-            collect_all(decoder, [(data, probes, state)], Quiet(), dense=needs_all_outputs(method.similarity))
+            collect_all(decoder, [(data, probes, state)], Quiet(), needs=needs(method.composition()))
     numbers = architecture.family.numbers(checkpoint.config)
-    return counter.get_total_flops(), flops_of(inventory(checkpoint, architecture), architecture, numbers, work(method))
+    asked = work(method) if method.sequential else work(method, terms=())  # the alignment is a stage of its own
+    return counter.get_total_flops(), flops_of(inventory(checkpoint, architecture), architecture, numbers, asked)
 
 
 # Of every kind of attention and of expert layer one.
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-@pytest.mark.parametrize("method", ["ream", "reap"])
+@pytest.mark.parametrize("method", ["ream", "reap", "reap-sequential", "hc-smoe", "frequency"])
 @pytest.mark.parametrize("family", ["qwen3_moe", "qwen3_next", "deepseek_v3", "gpt_oss", "llama4"])
 def test_a_walk_takes_the_operations_announced(family, method, tmp_path):
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method])
@@ -155,6 +156,10 @@ def test_parts_by_hand(tmp_path):
     pruned = flops_of(parts, architecture, numbers, work(METHODS["reap"], passes=3))
     assert (pruned.probes, pruned.assignment, pruned.layers) == (0, 0, 3 * flops.layers)
     assert pruned.statistics == 2 * 3 * tokens * 2 * (4 * 16 * 8 + 2 * 16 * 8), "of k experts alone"
+    assert pruned.routed == 2 * 3 * tokens * 2 * 16 * (8 + 8), "the router; the experts' outputs are known"
+    assert pruned.double == 0
+    counted_alone = flops_of(parts, architecture, numbers, work(METHODS["frequency"]))
+    assert (counted_alone.statistics, counted_alone.routed) == (0, flops.routed + 2 * tokens * 2 * 16 * (8 - KEPT))
 
 
 def test_linear_attention_by_config():
