@@ -111,7 +111,11 @@ def _walk(
                 for part in data:
                     stream[part] = _leaving(layer, block, stream[part])
                     progress.update(1)
-                errors[name].append(LayerError(index, block_error, _relative(stream, original, data.mask)))
+                errors[name].append(
+                    LayerError(
+                        index, block_error, _relative(decoder.states(stream), decoder.states(original), data.mask)
+                    )
+                )
                 if block is not None:
                     block.free()
         del inputs, outputs
@@ -134,8 +138,9 @@ def _original_layer(
         Inputs and outputs [n, L, H] of its MoE block; two empty tensors for a dense layer.
     """
     block = decoder.block(layer.index) if moe else None
-    shape = (len(stream) if moe else 0, stream.shape[1], decoder.architecture.hidden)
-    inputs, outputs = (stream.new_empty(shape) for _ in range(2))
+    rows, hidden = len(stream) if block else 0, decoder.architecture.hidden
+    widths = (hidden if block is None else block.input_width(hidden), hidden)
+    inputs, outputs = (stream.new_empty(rows, stream.shape[1], width) for width in widths)
     for part in data:
         residual, x = layer(stream[part])
         if block is not None and x is not None:

@@ -78,7 +78,7 @@ def compress_sequentially(
         UserError: the refit's target cannot be had in this family's layers.
     """
     family, refit = decoder.architecture.family, composition.refit
-    if refit is not None and refit.target == "global" and not family.additive:
+    if refit is not None and refit.target == "global" and not decoder.additive:
         raise UserError(
             f"a layer of {family.model_type} is not a residual plus the output of its MoE block, so a refit cannot aim "
             "at the original's hidden states; set the method's refit.target: layer"
@@ -93,7 +93,7 @@ class TokenBuffers:
     """What is kept on the host, or in mapped files, of all tokens while a layer is compressed.
 
     Attributes:
-        inputs: [n, L, H] inputs of the MoE block in the compressed model.
+        inputs: [n, L, H] inputs of the MoE block in the compressed model; [n, L, 2H] where its router has others.
         targets: [n, L, H] of the refit: first the target itself, then its difference from the compressed layer's
             output; None without a refit.
         leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
@@ -158,7 +158,9 @@ class SequentialCompressor:
         shape = (self.sequences, visit.entering.shape[1], self.decoder.architecture.hidden)
         dtype = visit.entering.dtype
         return TokenBuffers(
-            inputs=self.state.room("inputs", shape, dtype),
+            inputs=self.state.room(
+                "inputs", (*shape[:2], visit.block.input_width(self.decoder.architecture.hidden)), dtype
+            ),
             targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
             leaving=visit.leaving,
             counted=visit.counted[: self.sequences],

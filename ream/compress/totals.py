@@ -51,12 +51,11 @@ class LayerTotals:
         Returns:
             The routed part of the block's output [B, L, H]; None where it is not at hand.
         """
-        flat = x.reshape(-1, x.shape[-1])
         self.probes.take(part, x, counted)
-        inputs = self.block.expert_inputs(flat)
+        inputs, flat = self.block.expert_inputs(x), x.reshape(-1, x.shape[-1])
         routing, mask = self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device)
-        routed = self.statistics.update(inputs, routing, mask, combine)
-        return None if routed is None else routed.reshape(*x.shape[:2], -1)
+        routed = self.statistics.update(inputs.flatten(0, -2), routing, mask, combine)
+        return None if routed is None else routed.reshape(inputs.shape)
 
     def result(self, precise: Callable[[Sums], bool] | None = None) -> dict[str, Tensor]:
         """The Sums by name, in float64 but for those of a sample's blocks, and ``probes`` [S, H] in the model's dtype.
@@ -69,7 +68,7 @@ class LayerTotals:
         if self.sampling is not None:
             arrays |= self._sampled(arrays, self.sampling, precise)
         sums = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return {**sums, "probes": self._probe_inputs().cpu()}
+        return {**sums, "probes": self._probe_inputs().cpu().contiguous()}
 
     def _probe_inputs(self) -> Tensor:
         """What the experts are given [S, E] of the probe tokens; zero where a token does not count."""

@@ -12,6 +12,7 @@ from ream.core.experts import ExpertStack, GatedUnit, stack_of
 from ream.core.routing import SCORES, Routing
 from ream.errors import UserError
 from ream.models.family.around_experts import NotLinearError, inputs_alone, output_map
+from ream.models.family.block_inputs import expert_inputs, input_width
 from ream.models.family.expert_tensors import unpacked
 from ream.models.family.family import Family
 from ream.models.family.routers import ROUTERS
@@ -49,22 +50,31 @@ class MoEBlock:
         rows: Tensor = self.module.router.weight.detach()
         return rows
 
+    def input_width(self, hidden: int) -> int:
+        """Number of values of an input of the block, whose hidden states have ``hidden`` of them."""
+        return input_width(self.family, hidden)
+
+    def expert_inputs(self, x: Tensor) -> Tensor:
+        """[..., E]: what the block hands its experts, of its inputs, which may have more for the router.
+
+        For most models these are its inputs; of some a part of them, of others a projection.
+        """
+        inputs = expert_inputs(self.family, x)
+        if not self.family.changes_inputs:
+            return inputs
+        handed = inputs_alone(self.module, x.reshape(-1, x.shape[-1]), self.family.experts_module)
+        return handed.reshape(*x.shape[:-1], -1)
+
     def route(self, x: Tensor, scores: str | None = None) -> Routing:
         """The decisions of the model's own gate.
 
         Args:
-            x: [T, H] inputs of the block.
+            x: [T, H] inputs of the block, with what else the router needs (`block_inputs`).
             scores: a name in `SCORES` that replaces the family's scoring of all experts; the selected experts and
                 their weights remain the gate's.
         """
         logits, weights, indices = ROUTERS[self.family.rule](self.module, self.family, x)
         return Routing(logits, SCORES[scores or self.family.scores](logits), indices, weights.float())
-
-    def expert_inputs(self, x: Tensor) -> Tensor:
-        """[T, E]: what the block hands its experts for inputs x [T, H]; x itself for most models."""
-        if not self.family.changes_inputs:
-            return x
-        return inputs_alone(self.module, x, self.family.experts_module)
 
     def output_map(self, hidden: int) -> Tensor | None:
         """[H, E]: what the block multiplies the weighted sum of its experts' outputs with; None for nothing.
@@ -89,10 +99,10 @@ class MoEBlock:
         self.module.to("meta")
 
     def __call__(self, x: Tensor, routed: Tensor | None = None) -> Tensor:
-        """MoE(x), of the same shape as x.
+        """MoE(x) [B, L, H].
 
         Args:
-            x: [B, L, H] inputs of the block.
+            x: [B, L, H] inputs of the block, with what else the router needs.
             routed: [B, L, H], Σ g_j(x) E_j(x) over T(x) where it was computed before: the module then adds all that it
                 has beside its experts (shared experts, their gates) without running these.
         """
@@ -100,7 +110,7 @@ class MoEBlock:
             return self._output(x, routed)
         flat = x.reshape(-1, x.shape[-1])
         parts = torch.split(flat, DENSE_TOKENS)
-        known = [None] * len(parts) if routed is None else torch.split(routed.reshape(flat.shape), DENSE_TOKENS)
+        known = [None] * len(parts) if routed is None else torch.split(routed.flatten(0, -2), DENSE_TOKENS)
         outputs = [self._output(part[None], answer)[0] for part, answer in zip(parts, known, strict=True)]
         return torch.cat(outputs).reshape(x.shape)
 
@@ -129,4 +139,4 @@ class MoEBlock:
         with nullcontext() if routed is None else self._answered(routed):
             result = self.module(x)
         output: Tensor = result[0] if self.family.pair else result
-        return output.reshape(x.shape)
+        return output.reshape(*x.shape[:-1], -1)

@@ -26,6 +26,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ream.core.expert_tables import remapped
 from ream.core.experts import Expert, expert_of
 from ream.core.merging import merged
 from ream.core.recipe import LayerRecipe, Recipe, check_layer
@@ -96,13 +97,20 @@ class CompressedLayer:
     def router(self, kind: RouterTensor) -> Tensor:
         """A router's tensor with an entry for each kept expert: the original's entry.
 
-        Where neurons were chosen the entry is the weighted mean over the group's members instead.
+        Where neurons were chosen the entry is the weighted mean over the group's members instead. In a table of experts
+        the kept ones stand for all others, and entries that stand for no expert stay.
         """
         tensor = self.checkpoint.read(self.architecture.tensor_name(self.layer, kind))
+        if kind.numbers:
+            return remapped(tensor, self.recipe.groups.kept, self.recipe.groups.group)
+        beyond = range(self.architecture.experts, self.architecture.experts + kind.beyond)
         if self.recipe.neurons:
             groups = map(self.recipe.groups.members, range(len(self)))
-            return mean_rows(tensor, kind.axis, groups, self.recipe.weights)
-        return tensor.index_select(kind.axis, torch.tensor(self.kept))
+            means = mean_rows(tensor, kind.axis, groups, self.recipe.weights)
+            return (
+                torch.cat([means, tensor.index_select(kind.axis, torch.tensor(beyond))], kind.axis) if beyond else means
+            )
+        return tensor.index_select(kind.axis, torch.tensor([*self.kept, *beyond]))
 
     def alone(self, position: int) -> bool:
         """Whether no other expert is merged into the kept expert at that position."""

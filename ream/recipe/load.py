@@ -127,7 +127,7 @@ def _restore_exact(model: Any, architecture: Architecture, tensors: Mapping[str,
         if index >= architecture.layers:
             continue
         block = layers[index].get_submodule(family.block)
-        for router in family.router:
+        for router in architecture.routers(index):
             if router.exact:
                 own = block.state_dict(keep_vars=True)[family.renamed.get(router.name, router.name)]
                 name = architecture.tensor_name(index, router)

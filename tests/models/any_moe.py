@@ -69,6 +69,10 @@ PARTICULAR: dict[str, dict[str, Any]] = {
         ),
         _ALL_HEADS,
     ),
+    "deepseek_v4": {
+        "mlp_layer_types": ["hash_moe", "moe", "moe"], "num_key_value_heads": 1,
+        "compress_rates": {"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
+    },
     "deepseek_ocr2_text": _ALL_HEADS | {
         "n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", "sparse", "sparse"],
     },
@@ -118,8 +122,9 @@ PARTICULAR: dict[str, dict[str, Any]] = {
     },
     "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp", "moe"]},
     "qwen4_exp_text": {
-        "ple_embed_dim": 8, "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
-        "indexer_compress_ratio": 2,
+        "ple_embed_dim": 16, "ple_layer_ids": [1, 3], "ngram_vocab_size_base": 50,
+        "make_ngram_vocab_size_divisible_by": 24, "split_ngram_parts": 12, "indexer_n_heads": 2, "indexer_kv_heads": 1,
+        "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 2,
     },
     "zaya": {"num_experts_per_tok": 1},
 }  # fmt: skip
@@ -182,8 +187,18 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
     config = configuration(model_type, **values)
     model = whole_class(config)._from_config(config, dtype=torch.float32)
     randomise(model.state_dict(), seed)
+    _fill_tables(model, seed)
     model.save_pretrained(folder)
     return folder
+
+
+def _fill_tables(model: Any, seed: int) -> None:
+    """Distinct experts by lot for each token id, in tables of experts by token id."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, table in model.state_dict().items():
+        if name.endswith("tid2eid"):
+            lots = [torch.randperm(EXPERTS, generator=generator)[: table.shape[1]] for _ in table]
+            table.copy_(torch.stack(lots))
 
 
 # Types of which more than one form is tested: name to model_type and values.
@@ -191,23 +206,19 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"nemotron_h (latent)": ("nemo
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_ocr2",
-    "deepseek_v32", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe",
-    "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared",
-    "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba", "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum",
-    "mimo_v2_flash", "minimax", "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4",
-    "nemotron_h", "nemotron_h (latent)", "phimoe", "qwen3_omni_moe", "qwen3_vl_moe", "solar_open", "step3p7",
-    "unlimited_ocr",
+    "deepseek_v32", "deepseek_v4", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4",
+    "gemma4_text", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa",
+    "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "inkling_text", "jamba", "kimi_linear",
+    "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl", "minimax_m3_vl_text",
+    "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe", "qwen3_omni_moe",
+    "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {
     "dbrx": "are rows of one matrix",
-    "deepseek_v4": "by token ids",
-    "gemma4_text": "no MoE block around them",
-    "inkling_text": "some of them stand for no expert",
     "inkling2": "belongs to a layer",
     "jetmoe": "2 sets of experts (layers.0.mlp, layers.0.self_attention.experts), which one config key counts",
     "longcat_flash": "some stand for no expert",
     "muse_spark_text": "ends with a norm",
-    "qwen4_exp_text": "norms beside its layers",
     "zaya": "some of them stand for no expert",
 }

@@ -7,6 +7,7 @@ from ream.core.statistics import LayerStatistics
 from ream.models import moe_block
 from ream.models.decoder import Decoder
 from ream.models.family.architecture import architecture_of
+from ream.models.layers.token_ids import with_ids
 from ream.models.storage.checkpoint import Checkpoint
 from tests.models import any_moe, families
 
@@ -26,7 +27,11 @@ def test_with_routed_outputs_the_block_is_transformers(model_type, dtype, tmp_pa
     architecture = architecture_of(checkpoint)
     decoder = Decoder(checkpoint, architecture, torch.device("cpu"), dtype)
     block = decoder.block(architecture.moe_layers[-1])
-    x = torch.randn(2, 9, architecture.hidden, generator=torch.Generator().manual_seed(1)).to(dtype)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 9, (1 + bool(block.family.apart)) * architecture.hidden, generator=generator).to(dtype)
+    if block.family.by_ids:
+        x = with_ids(x, torch.randint(any_moe.VOCABULARY, (2, 9), generator=generator))
+    assert x.shape[-1] == block.input_width(architecture.hidden)
     real = torch.tensor([True] * 15 + [False] * 3)
     statistics, flat = LayerStatistics(block.experts, block.unit, frozenset({"norms"})), x.reshape(18, -1)
     routed = statistics.update(block.expert_inputs(flat), block.route(flat), real, combine=True)

@@ -32,7 +32,13 @@ def sizes_in(config: Mapping[str, Any], family: Family, where: str) -> Mapping[s
     for key in needed:
         if key and not numbers.get(key):
             raise UserError(f"{where}: config.json lacks {key}, a number from 1 on; fetch it again")
-    if numbers[family.top_k_key] > experts:
+    for key in (family.top_k_key, family.width_key):
+        if isinstance(numbers[key], list) and not (family.derived and key == family.top_k_key):
+            raise UserError(
+                f"{where}: config.json has a list under {key}, but a {family.model_type} has the same number in all "
+                "layers; correct it, or fetch it again"
+            )
+    if selected_experts(numbers, family) > experts:
         raise UserError(
             f"{where}: config.json lets each token select {family.top_k_key} {numbers[family.top_k_key]} of {experts} "
             "experts; correct it, or fetch it again"
@@ -49,6 +55,17 @@ def expert_hidden(numbers: Mapping[str, Any], family: Family) -> int:
     """
     size: int = numbers[family.latent_key or "hidden_size"]
     return size
+
+
+def selected_experts(numbers: Mapping[str, Any], family: Family) -> int:
+    """k: the most experts that a token selects in a layer, where config.json has a number for each layer (Hunyuan).
+
+    Args:
+        numbers: the text model's part of config.json.
+        family: of the model.
+    """
+    value = numbers[family.top_k_key]
+    return max(value) if isinstance(value, list) else int(value)
 
 
 def router_groups(config: Mapping[str, Any], family: Family, where: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.shard_source import ShardSource
 
 if TYPE_CHECKING:
-    from ream.models.family.derived.proof import Proof
+    from ream.models.family.derived.proof_result import Proof
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ream.models.family.family import Family
+from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
 from ream.models.inspection.headers import Headers
 
@@ -84,18 +84,20 @@ def derived_rows(model: Headers) -> dict[str, str]:
     rows = {
         "config keys": f"{' and '.join(family.experts_keys)} count experts, {family.top_k_key} selected ones, "
         f"{family.width_key} neurons",
-        "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers",
-        "router tensors": ", ".join(
-            tensor.name + (" (float32)" if tensor.exact else "") + (f" (axis {tensor.axis})" if tensor.axis else "")
-            for tensor in family.router
-        ),
+        "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers"
+        if family.apart is None
+        else f"none, {family.apart.router} and {family.experts_module} lie in the layer",
+        "router tensors": ", ".join(map(_router_tensor, family.router)),
         "unit": family.unit,
         "layer": "a residual plus the MoE block's output"
         if family.additive
         else "not a residual plus the block's output",
     }
     renamed = dict(family.placed)
-    renamed |= {" + ".join(parts): own for own, parts in family.joined.items()}
+    renamed |= {
+        " + ".join(parts if len(parts) <= SHOWN else (parts[0], "…", parts[-1])): own
+        for own, parts in family.joined.items()
+    }
     if renamed:
         shown = [f"{stored} to {own}" for stored, own in list(renamed.items())[:SHOWN]]
         more = f" and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
@@ -112,6 +114,19 @@ def _no_multi_token(model: Headers) -> str:
     if family.unwalked:
         return f"{family.unwalked[0]}*, in a form that ream cannot run; leave them out: model.multi_token: drop"
     return "none" + (" counted in config.json" if model.planned and family.multi_token else "")
+
+
+def _router_tensor(tensor: RouterTensor) -> str:
+    """The name of a router's tensor, and what is special about it."""
+    notes = {
+        "float32": tensor.exact,
+        f"axis {tensor.axis}": tensor.axis,
+        "expert numbers by token id": tensor.numbers,
+        "of some layers": tensor.some,
+        f"{tensor.beyond} entries stand for no expert": tensor.beyond,
+    }
+    told = ", ".join(note for note, holds in notes.items() if holds)
+    return f"{tensor.name} ({told})" if told else tensor.name
 
 
 def _dtypes(model: Headers) -> str:

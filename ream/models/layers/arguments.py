@@ -4,7 +4,8 @@ They are caught from the model's own forward, in which every layer passes its in
 micro-batch. So a layer can be called by itself with exactly what the model would give it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from ream.errors import UserError
 
 ROWS = 7  # more than the values that a model could take from a layer
 SHAPES = 4  # micro-batches of so many shapes are remembered; masks can be large
+# What a model's code raises when it is called in a way that it does not take.
+FOREIGN = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError, UserError)
 STREAM = "hidden_states"  # the name of the layers' first argument
 
 
@@ -60,7 +63,7 @@ class LayerArguments:
             layers: its decoder layers.
         """
         self._model, self._layers = model, layers
-        self._seen: dict[tuple[int, ...], Caught] = {}
+        self._seen: dict[Any, Caught] = {}
         self._sink: list[tuple[Tensor, Arguments]] = []
         self._hands_on: bool | None = None  # whether layers return more than hidden states; None before it is known
         self._handed: Tensor | None = None  # stands for that
@@ -72,25 +75,57 @@ class LayerArguments:
         layer.forward = self._pass_on
 
     @torch.no_grad()
-    def catch(self, embedded: Tensor) -> Caught:
+    def catch(self, embedded: Tensor, ids: Tensor | None = None) -> Caught:
         """The arguments for a micro-batch, and what enters the first layer.
 
         Args:
-            embedded: [B, L, H] rows of the embedding table.
+            embedded: [B, L, H] embedded tokens.
+            ids: [B, L] of these tokens, where layers are given them (`needs_ids`).
 
         Raises:
             UserError: layers hand something on that cannot be made up.
         """
         if self._hands_on is None:
-            self._hands_on = self._takes_pairs(embedded)
+            self._hands_on = self._takes_pairs(embedded, ids)
         self._handed = None
         if self._hands_on:
             self._check_handed(embedded.shape[1])
             tokens = torch.arange(embedded.shape[1], device=embedded.device)
             self._handed = tokens.expand(*embedded.shape[:2], -1).contiguous()
-        return self._run(embedded)
+        return self._run(embedded, ids)
 
-    def of(self, index: int, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Arguments:
+    def needs_ids(self, hidden: int, dtype: torch.dtype, device: torch.device) -> bool:
+        """Whether layers are given token ids, or what is computed of them (DeepSeek-V4, Qwen4).
+
+        Args:
+            hidden: H.
+            dtype: of the hidden states.
+            device: where layers compute.
+        """
+        embedded, ids = torch.zeros(1, 3, hidden, dtype=dtype, device=device), torch.arange(3, device=device)[None]
+        try:
+            self.catch(embedded)
+        except FOREIGN:  # it looks the ids up by the embedded tokens, in a table that is not there
+            return True
+        try:
+            caught = [self.catch(embedded, each) for each in (ids, ids.flip(1))]
+        except FOREIGN:  # it takes none beside embedded tokens
+            return False
+        first, second = ([_tensors(layer) for layer in each.layers] for each in caught)
+        return any(
+            not torch.equal(mine, other)
+            for one, two in zip(first, second, strict=True)
+            for mine, other in zip(one, two, strict=True)
+        )
+
+    def of(
+        self,
+        index: int,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        ids: Tensor | None = None,
+    ) -> Arguments:
         """The arguments of a layer for micro-batches of this shape.
 
         Args:
@@ -98,15 +133,17 @@ class LayerArguments:
             shape: (B, L, H) of embedded tokens.
             dtype: of the hidden states.
             device: where the layer computes.
+            ids: [B, L] of the tokens, where layers are given them.
 
         Raises:
             UserError: see `catch`.
         """
-        if shape not in self._seen:
+        key = (shape, None if ids is None else tuple(ids.flatten().tolist()))
+        if key not in self._seen:
             if len(self._seen) >= SHAPES:
                 self._seen.pop(next(iter(self._seen)))
-            self._seen[shape] = self.catch(torch.zeros(shape, dtype=dtype, device=device))
-        return self._seen[shape].layers[index]
+            self._seen[key] = self.catch(torch.zeros(shape, dtype=dtype, device=device), ids)
+        return self._seen[key].layers[index]
 
     def _pass_on(self, *positional: Any, **named: Any) -> Any:
         """The forward of a layer that is not loaded: keeps its arguments and returns the hidden states."""
@@ -117,12 +154,13 @@ class LayerArguments:
             raise _Ended
         return stream if self._handed is None else (stream, self._handed)
 
-    def _takes_pairs(self, embedded: Tensor) -> bool:
+    def _takes_pairs(self, embedded: Tensor, ids: Tensor | None) -> bool:
         """Whether the model takes hidden states and something else from its layers, not hidden states alone."""
         rows = embedded[:1, :1].expand(ROWS, -1, -1)
+        own = None if ids is None else ids[:1, :1].expand(ROWS, -1)
         for self._handed in (None, torch.zeros(ROWS, 1, 1, dtype=torch.long, device=embedded.device)):
             try:
-                self._run(rows)
+                self._run(rows, own)
             except (TypeError, ValueError, AttributeError):
                 continue
             return self._handed is not None
@@ -131,14 +169,18 @@ class LayerArguments:
             "attention, which ream cannot run layer by layer"
         )
 
-    def _run(self, embedded: Tensor) -> Caught:
+    def _run(self, embedded: Tensor, ids: Tensor | None) -> Caught:
         """One forward of the model up to its last layer."""
         self._sink = []
         loaded = [layer for layer in self._layers if "forward" not in vars(layer)]
         for layer in loaded:
             self.silence(layer)
         try:
-            self._model(inputs_embeds=embedded, use_cache=False)
+            if ids is None:
+                self._model(inputs_embeds=embedded, use_cache=False)
+            else:
+                with _embedding_to(self._model, embedded):
+                    self._model(input_ids=ids, use_cache=False)
         except _Ended:
             pass
         finally:
@@ -162,6 +204,27 @@ class LayerArguments:
                 f"run it with sequences of at most {most or 0} tokens (index_topk), all of which are selected, but one "
                 f"has {tokens}; lower calibration.tokens"
             )
+
+
+@contextmanager
+def _embedding_to(model: Any, embedded: Tensor) -> Iterator[None]:
+    """Have a model's embedding answer with these embedded tokens."""
+    module = model.get_input_embeddings()
+    module.forward = lambda ids: embedded
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """All tensors in arguments, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Arguments):
+        return [*_tensors(list(value.positional)), *_tensors(value.named)]
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [tensor for each in inner for tensor in _tensors(each)]
 
 
 def stream_of(output: Any) -> Tensor:

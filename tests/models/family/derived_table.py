@@ -29,6 +29,10 @@ def router(family: Family) -> str:
     parts = [f"no known p(x), {family.scores} stands in" if family.guessed_scores else family.scores]
     if any(tensor.exact and tensor is not family.router[0] for tensor in family.router):
         parts.append("correction bias")
+    if any(tensor.numbers for tensor in family.router):
+        parts.append("tables by token id in some layers")
+    if family.apart is not None:
+        parts.append("beside its experts")
     if family.router_groups_key:
         parts.append(f"groups by their best {family.router_group_best}")
     return ", ".join(parts) + (", recorded" if family.rule == "hooked" else "")

@@ -46,3 +46,20 @@ def _described(module: Any) -> dict[str, Any]:
         for name, value in own
         if not name.startswith("_") and isinstance(value, numbers) and "layer" not in name
     }
+
+
+def check_own_keys(config: Any) -> None:
+    """Refuse layers that use the attention keys and values of earlier layers, because walks run one layer at a time.
+
+    Args:
+        config: of the text model.
+
+    Raises:
+        NotDerivableError: says how many layers do.
+    """
+    sharing = getattr(config, "num_kv_shared_layers", 0)
+    if sharing:
+        raise NotDerivableError(
+            f"its last {sharing} layers use the keys and values of layers before them (num_kv_shared_layers), and the "
+            "walk over the layers runs one at a time"
+        )

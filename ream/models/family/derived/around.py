@@ -37,7 +37,8 @@ def expert_hidden(model: Parsed, place: Place) -> int:
     """
     block = place.block_of(text_model(model.text))
     like = next(block.parameters())
-    x = torch.zeros(TOKENS, model.text.hidden_size, dtype=like.dtype, device=like.device)
+    width = place.input_width(model.text.hidden_size)
+    x = torch.zeros(TOKENS, width, dtype=like.dtype, device=like.device)
     try:
         with torch.no_grad():
             return inputs_and_output(block, x, place.experts)[0].shape[1]
@@ -77,9 +78,10 @@ def around_of(block: Any, place: Place, hidden: int) -> Around:
         hidden: H.
     """
     generator = torch.Generator().manual_seed(3)
-    x = torch.randn(TOKENS, hidden, generator=generator)
+    x = torch.randn(TOKENS, place.input_width(hidden), generator=generator)
     inputs, without = inputs_and_output(block, x, place.experts)
     answer = torch.randn(inputs.shape, generator=generator)
     moved = inputs_and_output(block, x, place.experts, answer)[1] - without
     same = moved.shape == answer.shape and float((moved - answer).abs().max()) < CLOSE * float(moved.abs().max())
-    return Around(inputs.shape != x.shape or not torch.equal(inputs, x), not same)
+    own = x[:, :hidden]  # without what the router alone is given
+    return Around(inputs.shape != own.shape or not torch.equal(inputs, own), not same)

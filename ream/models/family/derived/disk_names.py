@@ -25,11 +25,12 @@ class DiskNames:
         inside: name within a layer to its destination within the layer of the text model: of every kind of layer, with
             one name for all experts of a pattern.
         embedding: of the embedding.
-        final_norm: of the norm behind the last layer.
+        final_norm: of the norm behind the last layer; "" where something else makes the last hidden states.
         norm: attribute of that norm in the decoder.
         head: of the head, or the name that it has in transformers where the embedding is the head; None without a head.
         outside: of all other tensors of the text model outside of layers, to their names in it.
         unknown: names that transformers' model has no use for, one of each pattern.
+        integers: those within a layer whose tensors hold whole numbers.
     """
 
     prefix: str
@@ -40,6 +41,7 @@ class DiskNames:
     head: str | None
     outside: Mapping[str, str]
     unknown: tuple[str, ...]
+    integers: tuple[str, ...] = ()
 
 
 def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], hidden: int) -> DiskNames:
@@ -77,7 +79,7 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     head = _head(model, text_path)
     own = (
         _found(by_target, embedding),
-        _found(by_target, f"{decoder}.{norm}.weight" if decoder else f"{norm}.weight"),
+        _found(by_target, f"{decoder}.{norm}.weight" if decoder else f"{norm}.weight") if norm else "",
         None if head is None else by_target.get(f"{_path(model, head)}.weight", f"{_path(model, head)}.weight"),
     )
     top = f"{text_path}." if text_path else ""
@@ -86,9 +88,12 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
         for name, place in places.items()
         if name not in layered and name not in own and place.name.startswith(top)
     }
-    return DiskNames(
-        prefix, inside, own[0], own[1], norm, own[2], outside, tuple(name for name in known if name not in places)
-    )
+    whole_numbers = {name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()}
+    integers = {
+        NUMBER.split(name, maxsplit=1)[1].removeprefix(".") for name in layered if layered[name].name in whole_numbers
+    }
+    unknown = tuple(name for name in known if name not in places)
+    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], outside, unknown, tuple(sorted(integers)))
 
 
 def _representatives(names: Iterable[str]) -> list[str]:
@@ -110,7 +115,11 @@ def _prefix(name: str) -> str:
 
 
 def _norm(decoder: nn.Module, hidden: int) -> str:
-    """The attribute of the norm behind the last layer: the decoder's only child with weights of H values alone."""
+    """The attribute of the norm behind the last layer: the decoder's only child that has a weight of H values alone.
+
+    Returns:
+        "" where there is none: hyper-connections may end with a mixer of their streams (Qwen4).
+    """
     found = [
         name
         for name, child in decoder.named_children()
@@ -118,6 +127,8 @@ def _norm(decoder: nn.Module, hidden: int) -> str:
     ]
     if "norm" in found or len(found) == 1:
         return "norm" if "norm" in found else found[0]
+    if not found:
+        return ""
     raise NotDerivableError(
         f"{type(decoder).__name__} has {len(found)} norms beside its layers, so the final one is not known"
     )

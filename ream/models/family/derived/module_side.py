@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ream.models.family.derived.additive import is_additive
+from ream.models.family.derived.apart import placed
 from ream.models.family.derived.around import Around, around_of, expert_hidden, latent_key
 from ream.models.family.derived.decision import Groups, groups_of, rule_of, scores_of, valued_block
 from ream.models.family.derived.experts_module import ExpertsModule, experts_module
@@ -19,7 +20,7 @@ from ream.models.family.derived.keys import (
     width_of,
     written_name,
 )
-from ream.models.family.derived.place import Place, place_of
+from ream.models.family.derived.place import Place
 from ream.models.family.derived.probe import Probe, probed
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.router_tensors import ModuleRouter, exact_names, router_tensors
@@ -84,7 +85,7 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
         if "experts_per_tok" in key and value is None:
             raise NotDerivableError(f"config.json lacks {key}; add it with its value")
     short, text = shortest(model)
-    place, hidden = place_of(text), short.text.hidden_size
+    place, hidden = placed(short, text), short.text.hidden_size
     stacks = stacks_of(place.experts_of(text))
     experts = len(stacks[0])
     count_key, other = experts_key(short, place, experts)
@@ -107,7 +108,7 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
         width=width,
         module=module,
         routers=routers,
-        exact=exact_names(block, routers, kept, place.block_path, lambda: probed(block, place, router, hidden).logits),
+        exact=exact_names(block, routers, kept, place.block_path, lambda: probed(block, place, router, hidden)),
         rule=rule_of(block, probe),
         scores=scores,
         groups=groups_of(short, place, router, experts, selected_key, scores or "softmax"),
@@ -122,7 +123,9 @@ def _decision(short: Parsed, place: Place, router: str, experts: int, top_k_key:
     block = valued_block(short, place, experts)
     probe = probed(block, place, router, short.text.hidden_size)
     if probe.logits.shape[1] != experts:
-        raise NotDerivableError(f"its router gives {probe.logits.shape[1]} logits for {experts} experts")
+        raise NotDerivableError(
+            f"its router gives {probe.logits.shape[1]} logits for {experts} experts: some of them stand for no expert"
+        )
     telling = probe
     if probe.indices.shape[1] == 1:
         try:
@@ -130,7 +133,16 @@ def _decision(short: Parsed, place: Place, router: str, experts: int, top_k_key:
             telling = probed(valued_block(two, place, experts), place, router, short.text.hidden_size)
         except NotDerivableError:  # it selects one expert by design
             return block, probe, None
-    return block, probe, scores_of(telling)
+    return block, probe, scores_of(telling) or scores_of(_leveled(short, place, router, experts))
+
+
+def _leveled(short: Parsed, place: Place, router: str, experts: int) -> Probe:
+    """The decision of a block in which all experts have the same bias and the same scale (Gemma-4's)."""
+    block = valued_block(short, place, experts)
+    for name, tensor in block.named_parameters():
+        if tensor.numel() == experts and not name.startswith(f"{place.experts}."):
+            tensor.fill_(1.0)
+    return probed(block, place, router, short.text.hidden_size)
 
 
 def _by_presence(names: tuple[str, ...], numbers: Mapping[str, Any]) -> tuple[str, ...]:

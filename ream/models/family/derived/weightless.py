@@ -6,6 +6,7 @@ meaning is asked.
 
 import copy
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -20,6 +21,7 @@ from ream.models.family.derived.refusal import PROBED, NotDerivableError
 
 # Whatever says nothing about the text model's architecture, or makes transformers load more than it.
 FOREIGN = ("quantization_config", "auto_map", "transformers_version", "dtype", "torch_dtype")
+BY_LAYER = re.compile(r"pattern|layer|block")  # in keys of texts with a character for each layer
 LONGEST_PERIOD = 16  # layers without routed experts at the start of a decoder, at most; DeepSeek-V3 has 3
 
 
@@ -56,9 +58,11 @@ class Parsed:
         shorter: dict[str, Any] = {key: layers for key in ("num_hidden_layers", "num_layers") if key in text}
         for key, value in text.items():
             # A pattern such as "MEM*" has a letter for each layer; other texts of that length are words such as "silu".
-            pattern = isinstance(value, list) or (isinstance(value, str) and not any(map(str.islower, value)))
-            if pattern and len(value) == depth:
+            letters = isinstance(value, str) and (BY_LAYER.search(key) or not any(map(str.islower, value)))
+            if (isinstance(value, list) or letters) and len(value) == depth:
                 shorter[key] = value[:layers]
+            elif "layer" in key and isinstance(value, list) and all(type(index) is int for index in value):
+                shorter[key] = [index for index in value if index <= layers]  # some count layers from 1
             elif isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
                 shorter[key] = {index: own for index, own in value.items() if int(index) < layers}
         return self.changed(**shorter)
@@ -167,8 +171,11 @@ def whole_class(config: Any) -> Any:
             return getattr(transformers, name)
     for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING):
         if type(config) in mapping:
-            kind = mapping[type(config)]
-            return kind[0] if isinstance(kind, tuple) else kind
+            kinds: Any = mapping[type(config)]
+            kind = kinds[0] if isinstance(kinds, tuple) else kinds
+            own = getattr(kind, "config_class", None)
+            if own is None or isinstance(config, own):  # else a text part's, which transformers loads from a wrapper
+                return kind
     return text_class(config)
 
 
@@ -196,7 +203,9 @@ def expert_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def shortest(model: Parsed) -> tuple[Parsed, Any]:
-    """The model with as few layers as hold a layer with routed experts, and its text model.
+    """The model with as few layers as end with one whose router selects experts by hidden states, and its text model.
+
+    DeepSeek-V4's first layers look experts up in tables, by token ids.
 
     Raises:
         NotDerivableError: there is none among the first layers; or see `text_model`.
@@ -205,10 +214,17 @@ def shortest(model: Parsed) -> tuple[Parsed, Any]:
     while layers <= min(depth, LONGEST_PERIOD):
         short = model.shortened(layers)
         text = text_model(short.text)
-        if expert_modules(text):
+        modules = expert_modules(text)
+        last = list(modules)[-1] if modules else ""
+        if f".{layers - 1}." in last and not _has_table(text.get_submodule(last.rpartition(".")[0])):
             return short, text
         layers += 1
     raise NotDerivableError(_without_module(text))
+
+
+def _has_table(block: nn.Module) -> bool:
+    """Whether a MoE block has a table of whole numbers."""
+    return any(tensor.dim() == 2 and not tensor.is_floating_point() for tensor in block.state_dict().values())
 
 
 def _without_module(text: Any) -> str:

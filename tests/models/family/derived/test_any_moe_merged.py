@@ -18,7 +18,7 @@ from tests.models.storage.test_checkpoint import refused
 from tests.tiny import ROOT
 
 CLOSE = {"rtol": 1e-3, "atol": 2e-4}
-UNLIKE = ("afmoe", "aria", "granitemoe", "kimi_linear", "qwen3_vl_moe")
+UNLIKE = ("afmoe", "aria", "deepseek_v4", "gemma4_text", "granitemoe", "kimi_linear", "qwen3_vl_moe")
 HEADLESS = ("mistral4",)  # transformers has it as the text part of a wrapper alone
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
 
@@ -62,9 +62,7 @@ def logits(model):
 def same_as_in_memory(folder, out, recipe):
     """Compare what transformers loads from the output with the original merged in memory; returns the former."""
     compressed = own(out)
-    expected = sliced(
-        merged(own(folder), recipe), compressed, {i: layer.groups.kept for i, layer in recipe.layers.items()}
-    )
+    expected = sliced(merged(own(folder), recipe), compressed, recipe)
     for name, tensor in compressed.state_dict().items():
         torch.testing.assert_close(
             tensor, expected[name], rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
@@ -95,10 +93,28 @@ def test_sequential(model_type, tmp_path):
     folder = build(model_type, tmp_path / "original")
     checkpoint, architecture = opened(folder)
     facts = random_recipe(architecture, KEPT, width=architecture.width).facts
-    ream = load_params(ROOT / "params.yaml").method("ream")
+    ream = load_params(ROOT / "params.yaml").method("ream").composition()
     with pieces(tmp_path) as (data, probes, state):
         recipe = compress_sequentially(decoder_of(folder), data, probes, ream, KEPT, EXPERTS, state, Quiet(), facts)
     assert sorted(recipe.layers) == list(architecture.moe_layers)
     assert any(layer.permutations for layer in recipe.layers.values())
     write_checkpoint(checkpoint, architecture, recipe, tmp_path / "out")
     same_as_in_memory(folder, tmp_path / "out", recipe)
+
+
+@pytest.mark.parametrize("model_type", ["gemma4_text", "deepseek_v4"])
+def test_refit_where_the_router_needs_more_than_the_experts_inputs(model_type, tmp_path):
+    folder = build(model_type, tmp_path / "original")
+    checkpoint, architecture = opened(folder)
+    facts = random_recipe(architecture, KEPT, width=architecture.width).facts
+    refit = load_params(ROOT / "params.yaml").method("reap-refit")
+    at_the_layer = refit.model_copy(update={"refit": refit.refit.model_copy(update={"target": "layer"})})
+    run = (KEPT, EXPERTS)
+    method = at_the_layer.composition()
+    with pieces(tmp_path) as (data, probes, state):
+        recipe = compress_sequentially(decoder_of(folder), data, probes, method, *run, state, Quiet(), facts)
+    # There are more weights than tokens, so what is fitted can be met almost exactly, by the written experts.
+    assert all(layer["left"] < 0.01 for layer in recipe.facts["refit"].values())
+    write_checkpoint(checkpoint, architecture, recipe, tmp_path / "out")
+    evaluated = load_model(checkpoint, architecture, recipe, torch.device("cpu"), torch.float32)
+    torch.testing.assert_close(logits(evaluated), logits(own(tmp_path / "out")), **CLOSE)
