@@ -3,6 +3,8 @@
 The default suite merges types that differ from each other; the others are like one of them.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,8 +109,9 @@ def test_refit_where_the_router_needs_more_than_the_experts_inputs(model_type, t
     folder = build(model_type, tmp_path / "original")
     checkpoint, architecture = opened(folder)
     facts = random_recipe(architecture, KEPT, width=architecture.width).facts
-    refit = load_params(ROOT / "params.yaml").method("reap-refit")
-    at_the_layer = refit.model_copy(update={"refit": refit.refit.model_copy(update={"target": "layer"})})
+    refit = load_params(ROOT / "params.yaml").method("reap-refit").composition()
+    assert refit.refit is not None
+    at_the_layer = replace(refit, refit=replace(refit.refit, target="layer"))
     run = (KEPT, EXPERTS)
     method = at_the_layer.composition()
     with pieces(tmp_path) as (data, probes, state):
