@@ -61,8 +61,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     with_experts = check_alike(text)
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
-    layout = layout_of(names, known, modules)
-    routers = all_routers(names, modules, text, with_experts)
+    layout, routers = layout_of(names, known, modules), all_routers(names, modules, text, with_experts)
     multi_token = multi_token_in(known, model.text.num_hidden_layers)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
