@@ -19,7 +19,7 @@ def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bo
     config = json.loads(text)
     numbers = level(config, family.text)
     changes = {key: kept for key in family.experts_keys if key in numbers}
-    if drop_multi_token:
+    if drop_multi_token and (family.multi_token is not None or family.unwalked):
         counts = COUNT_KEYS if family.multi_token is None else family.multi_token.count_keys
         changes |= {key: 0 for key in counts if key in numbers}
     if all(numbers[key] == value for key, value in changes.items()):

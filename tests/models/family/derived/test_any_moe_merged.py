@@ -113,9 +113,8 @@ def test_refit_where_the_router_needs_more_than_the_experts_inputs(model_type, t
     assert refit.refit is not None
     at_the_layer = replace(refit, refit=replace(refit.refit, target="layer"))
     run = (KEPT, EXPERTS)
-    method = at_the_layer.composition()
     with pieces(tmp_path) as (data, probes, state):
-        recipe = compress_sequentially(decoder_of(folder), data, probes, method, *run, state, Quiet(), facts)
+        recipe = compress_sequentially(decoder_of(folder), data, probes, at_the_layer, *run, state, Quiet(), facts)
     # There are more weights than tokens, so what is fitted can be met almost exactly, by the written experts.
     assert all(layer["left"] < 0.01 for layer in recipe.facts["refit"].values())
     write_checkpoint(checkpoint, architecture, recipe, tmp_path / "out")
