@@ -10,7 +10,7 @@ from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity
 from ream.core.output_sample import OutputSample
 from ream.core.sample import Sampling
 from ream.core.statistics import LayerStatistics
-from ream.core.sums import Sums
+from ream.core.sums import Sums, enough_sampled
 from ream.models.moe_block import MoEBlock
 from ream.walk.probes import Probes
 
@@ -82,7 +82,9 @@ class LayerTotals:
                 part = slice(start, start + ROUTED_AT_ONCE)
                 sample.add(x[part], self.block.route(x[part], self.scores).scores, order[part])
             sums = sample.arrays()
-            if wanted >= size.most or precise is None or precise(Sums.of({**arrays, **sums})):
+            if wanted >= size.most or precise is None:
+                return sums
+            if enough_sampled(sums["sample_tokens"]) and precise(Sums.of({**arrays, **sums})):
                 return sums
             taken, wanted = wanted, min(2 * wanted, size.most)
 

@@ -1,4 +1,4 @@
-"""The demo model on about 200,000 tokens of its sources: 16,384 sampled tokens decide as all do, but where they say so."""
+"""The demo model on about 200,000 tokens: 16,384 sampled ones decide as all do, but where they say so."""
 
 import numpy as np
 import pytest
