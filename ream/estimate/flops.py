@@ -73,12 +73,11 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     rows = 2 if work.sampled is None else BLOCKS * len(work.needs & OUTPUT_MEANS)  # sums that a neuron enters
     measured = work.dense_tokens * experts * (neurons + 2.0 * rows * width)  # all experts, for means of outputs
     measured += once * (2.0 * hidden * width * routed_norms + neurons * work.routed)
-    active = routed_again if family.dense else architecture.top_k
     known = work.routed and not work.sequential  # the statistics have given the layer's routed outputs
-    again = work.routed and work.sequential and work.device.type == "cpu"  # the compressed block's router, twice
-    routed = (0.0 if known else active * 6.0 * hidden * width) + 2.0 * hidden * (
-        experts + (2 if again else 1) * routed_again
-    )
+    alone = work.routed and work.sequential and work.device.type == "cpu"  # routed experts, beside the block's router
+    active = routed_again if family.dense and not alone else architecture.top_k
+    routed = 2.0 * hidden * (experts + (2 if alone else 1) * routed_again)
+    routed += 0.0 if known else active * 6.0 * hidden * width
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     features = probes + (3 * hidden if "weights" in work.terms else 0)
