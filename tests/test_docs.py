@@ -19,7 +19,7 @@ STARTS = {"docs/analysis.md": [ROOT / "ream" / "analysis"]}
 NO_PATHS = {"benchmarks/kernels/benchmark_moe.py", "ream/pipeline", "quantise.py"}
 OPTIONS_OF_OTHERS = {"--output_path", "--limit", "--no-nanny", "--force"}  # of lm-eval, Dask and DVC
 PROGRAMS = {"ream": ream_app, "flows": flows_app}
-CALL = re.compile(r"(?:^|[\s(`])(?:-m )?(ream|flows) ([a-z]+)\b([^\n]*)")
+CALL = re.compile(r"(?:^|[\s(`])(?:-m )?(ream|flows) ([a-z]+(?:-[a-z]+)*)\b([^\n]*)")
 OPTION = re.compile(r"(?<![\w-])(--?[A-Za-z][\w-]*)")
 
 

@@ -15,10 +15,12 @@ class Document:
     Attributes:
         id: stable identifier: where the text comes from and its position there.
         text: the text.
+        label: value of the column that is counted among the documents drawn; None where none is.
     """
 
     id: str
     text: str
+    label: str | None = None
 
 
 def split_of(content: str | bytes) -> Split:

@@ -1,5 +1,6 @@
 """Documents of a Hugging Face hub data set, or of a local folder of the same layout, in a seeded random order."""
 
+import random
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -12,18 +13,20 @@ from ream.params import HubSource
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 VALUES_SHOWN = 12
+OPEN_FILES = 64  # of a streamed data set, whose rows are taken in turn
 
 
 def iter_rows(source: HubSource, seed: int) -> Iterator[Document]:
     """Texts of the rows in which every ``where`` column has one of the values listed for it, compared as strings.
 
-    ``datasets`` shuffles the rows: the whole split, or when streaming a buffer of ``shuffle_buffer`` rows that is fed
-    from shuffled shards. A row whose text is null is an empty document.
+    ``datasets`` shuffles the rows: the whole split or, when streaming, the rows of each file in a buffer. A row whose
+    text is null is an empty document. The files that are streamed come in a seeded random order, and up to
+    ``OPEN_FILES`` give a row in turn, so that a split with a file for each language or subject gives all of them alike.
 
     Raises:
         UserError: the data set cannot be loaded, a column is missing or holds no text, or no row matches ``where``.
     """
-    columns = list(dict.fromkeys([source.column, *source.where]))
+    columns = list(dict.fromkeys([source.column, *source.where, *([source.count] if source.count else [])]))
     kept, seen = 0, dict[str, set[str]]((column, set()) for column in source.where)
     with _explained(source):
         for row in _shuffled(source, seed, columns):
@@ -31,14 +34,22 @@ def iter_rows(source: HubSource, seed: int) -> Iterator[Document]:
             for column, values in seen.items():
                 if len(values) < VALUES_SHOWN:
                     values.add(str(row[column]))
-            if all(str(row[column]) in values for column, values in source.where.items()):
-                yield Document(f"{source.dataset}/{source.split}/{seed}/{kept}", _text(source, row[source.column]))
+            if all(_among(row[column], values) for column, values in source.where.items()):
+                text, label = _text(source, row[source.column]), str(row[source.count]) if source.count else None
+                yield Document(f"{source.dataset}/{source.split}/{seed}/{kept}", text, label)
                 kept += 1
     if not kept and source.where:
         present = "; ".join(f"{column} has {sorted(values)}" for column, values in seen.items())
         raise UserError(
             f"dataset '{source.dataset}': no row of split '{source.split}' matches {source.where}; {present}"
         )
+
+
+def _among(value: object, wanted: Collection[object]) -> bool:
+    """Whether a row's value is one of those wanted: by what they print, True and true alike."""
+    if isinstance(value, bool):
+        return str(value).lower() in {str(one).lower() for one in wanted}
+    return str(value) in {str(one) for one in wanted}
 
 
 def resolved_revision(source: HubSource) -> str | None:
@@ -79,9 +90,23 @@ def _shuffled(source: HubSource, seed: int, columns: list[str]) -> Iterator[dict
     if dataset.column_names is not None:  # streamed JSON Lines have no columns before the first row
         _require(source, columns, dataset.column_names)
         dataset = dataset.select_columns(columns)
-    if source.streaming:
-        return iter(dataset.shuffle(seed=seed, buffer_size=source.shuffle_buffer))
-    return iter(dataset.shuffle(seed=seed))
+    return _streamed(dataset, seed, source.shuffle_buffer) if source.streaming else iter(dataset.shuffle(seed=seed))
+
+
+def _streamed(dataset: Any, seed: int, buffer: int) -> Iterator[dict[str, Any]]:
+    """The rows of an ``IterableDataset``, of many files in turn; ``buffer`` rows are held, of all open files."""
+    import datasets
+
+    files = list(range(dataset.num_shards))
+    random.Random(seed).shuffle(files)
+    for begin in range(0, len(files), OPEN_FILES):
+        group = files[begin : begin + OPEN_FILES]
+        held = max(1, buffer // len(group))
+        opened = [dataset.shard(len(files), file).shuffle(seed=seed, buffer_size=held) for file in group]
+        if len(opened) == 1:
+            yield from opened[0]
+        else:
+            yield from datasets.interleave_datasets(opened, stopping_strategy="all_exhausted_without_replacement")
 
 
 def _require(source: HubSource, columns: list[str], present: Collection[str]) -> None:

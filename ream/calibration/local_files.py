@@ -7,12 +7,15 @@ the addresses are shuffled, and the texts are read one block of addresses at a t
 import glob
 import itertools
 import random
+import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,12 +49,18 @@ def iter_files(source: FilesSource, seed: int) -> Iterator[Document]:
 
     A .txt or .md file is one document. A line of a .jsonl or .json file, or a row of a .parquet file, is a document
     with its text in ``column``; null is an empty document. Blank lines are skipped. A file matched twice counts once.
+    Files of text and lines may be compressed (.gz, .zst); they are decompressed into a temporary file.
 
     Raises:
         UserError: a pattern matches no file, or a file has an unknown extension, lacks the column, is not UTF-8 or is
             not of its extension's format; the message names the file and, in JSON Lines, the line.
     """
-    files = [_opened(path, source.column) for path in matched(source.paths)]
+    with ExitStack() as stack:
+        yield from _shuffled([_opened(path, source.column, stack) for path in matched(source.paths)], seed)
+
+
+def _shuffled(files: list[TextFile], seed: int) -> Iterator[Document]:
+    """Documents of all files in a seeded random order."""
     starts = list(itertools.accumulate((file.rows for file in files), initial=0))
     order = list(range(starts[-1]))
     random.Random(seed).shuffle(order)
@@ -84,27 +93,67 @@ def matched(patterns: list[str]) -> list[Path]:
     return list(files)
 
 
-def _opened(path: Path, column: str) -> TextFile:
-    opener = OPENERS.get(path.suffix.lower())
+def _opened(path: Path, column: str, stack: ExitStack) -> TextFile:
+    compression = COMPRESSED.get(path.suffix.lower())
+    suffix = Path(path.stem).suffix if compression else path.suffix
+    if suffix.lower() == ".parquet" and not compression:
+        return _open_parquet(path, column)
+    opener = OPENERS.get(suffix.lower())
     if opener is None:
-        raise UserError(f"{path}: files of type '{path.suffix}' cannot be read; use {', '.join(OPENERS)}")
-    return opener(path, column)
+        known = f"{', '.join(OPENERS)}, these with {' or '.join(COMPRESSED)} behind, or .parquet"
+        raise UserError(f"{path}: files of type '{''.join(path.suffixes[-2:])}' cannot be read; use {known}")
+    return opener(path, column, compression, stack)
 
 
-def _open_text(path: Path, _: str) -> TextFile:
+def _decompressed(path: Path, compression: str, stack: ExitStack) -> IO[bytes]:
+    """A temporary file without a name, open as long as ``stack``, that has the content of a compressed one."""
+    file, size = stack.enter_context(tempfile.TemporaryFile()), 0  # noqa: SIM115 - the stack closes it
+    try:
+        with pa.input_stream(str(path), compression=compression) as stream:
+            while piece := stream.read(MIB):
+                size += len(piece)
+                if size > MOST_TEXT_BYTES:
+                    raise UserError(f"{path}: more than {MOST_TEXT_BYTES // MIB} MiB when decompressed; split the file")
+                file.write(piece)
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None):  # of the disk, not of the content
+            raise
+        raise UserError(f"{path}: not a {compression} file, or damaged; write it again or rename it") from None
+    return file
+
+
+def _open_text(path: Path, _: str, compression: str | None, stack: ExitStack) -> TextFile:
+    def content() -> bytes:
+        if compression is None:
+            return read_bytes(path, MOST_TEXT_BYTES)
+        file = _decompressed(path, compression, stack)
+        file.seek(0)
+        return file.read()
+
     def read(rows: list[int]) -> Iterator[str]:
         for _ in rows:
             try:
-                yield read_bytes(path, MOST_TEXT_BYTES).decode("utf-8-sig")
+                yield content().decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it") from None
 
     return TextFile(path, 1, read)
 
 
-def _open_lines(path: Path, column: str) -> TextFile:
+def _open_lines(path: Path, column: str, compression: str | None, stack: ExitStack) -> TextFile:
     numbers, offsets, offset = array("q"), array("q"), 0
-    with path.open("rb") as file:
+    plain = _decompressed(path, compression, stack) if compression else None
+
+    @contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        if plain is not None:
+            plain.seek(0)
+            yield plain
+        else:
+            with path.open("rb") as file:
+                yield file
+
+    with opened() as file:
         for number, line in enumerate(iter(partial(file.readline, MOST_BYTES), b""), start=1):
             if len(line) == MOST_BYTES and not line.endswith(b"\n"):
                 raise UserError(f"{path}, line {number}: more than {MOST_BYTES // MIB} MiB; split the line")
@@ -114,7 +163,7 @@ def _open_lines(path: Path, column: str) -> TextFile:
             offset += len(line)
 
     def read(rows: list[int]) -> Iterator[str]:
-        with path.open("rb") as file:
+        with opened() as file:
             for row in rows:
                 file.seek(offsets[row])
                 yield _line_text(file.readline(), column, f"{path}, line {numbers[row]}")
@@ -161,10 +210,10 @@ def _open_parquet(path: Path, column: str) -> TextFile:
     return TextFile(path, metadata.num_rows, read)
 
 
-OPENERS: dict[str, Callable[[Path, str], TextFile]] = {
+OPENERS: dict[str, Callable[[Path, str, str | None, ExitStack], TextFile]] = {
     ".txt": _open_text,
     ".md": _open_text,
     ".jsonl": _open_lines,
     ".json": _open_lines,
-    ".parquet": _open_parquet,
 }
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}

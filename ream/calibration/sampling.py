@@ -1,11 +1,13 @@
-"""Calibration sequences drawn from documents: the first tokens of every document that is long enough."""
+"""Calibration sequences drawn from documents: the first tokens of every document that is long enough, or windows."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ream.calibration.document import Document
+from ream.calibration.special_tokens import SpecialTokens
 from ream.errors import UserError
 from ream.params import Calibration
 
@@ -23,11 +25,13 @@ class Drawn:
         sequences: token ids of each sequence, in the order of the documents.
         documents_read: number of documents read.
         documents_too_short: number of those that gave no sequence.
+        labels: label to the number of sequences of documents with it; {} where documents have none.
     """
 
     sequences: list[list[int]]
     documents_read: int
     documents_too_short: int
+    labels: dict[str, int] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -40,6 +44,7 @@ def draw(
     encode: Callable[[str], list[int]],
     calibration: Calibration,
     sequences: int | None = None,
+    windows: Callable[[str, int], Iterable[list[int]]] | None = None,
 ) -> Drawn:
     """The first ``tokens`` tokens of each of the first ``sequences`` documents that have ceil(fill · tokens) or more.
 
@@ -50,6 +55,7 @@ def draw(
         encode: text to token ids, with the special tokens that every sequence is to have.
         calibration: gives ``sequences``, ``tokens`` and ``fill``.
         sequences: maximum number of sequences instead of ``calibration.sequences``; with it, fewer are no error.
+        windows: gives the sequences of a text for a number of tokens, where a document may give several.
 
     Raises:
         UserError: the documents end too early, or fewer than one in ``PATIENCE`` is long enough; the message says how
@@ -58,23 +64,32 @@ def draw(
     # fill as a decimal fraction: 0.55 · 100 is 55.000000000000007 in floating point, whose ceiling is 56.
     least = math.ceil(Fraction(str(calibration.fill)) * calibration.tokens)
     drawn: list[list[int]] = []
-    wanted, read = calibration.sequences if sequences is None else sequences, 0
+    labels: Counter[str] = Counter()
+    wanted, read, short = calibration.sequences if sequences is None else sequences, 0, 0
     if not wanted:
-        return Drawn(drawn, read, read)
+        return Drawn(drawn, read, short)
     for document in documents:
         read += 1
-        ids = first_tokens(document.text, calibration.tokens, encode)
-        if len(ids) >= least:
-            drawn.append(ids)
+        pieces: Iterable[list[int]] = (
+            [first_tokens(document.text, calibration.tokens, encode)]
+            if windows is None
+            else windows(document.text, calibration.tokens)
+        )
+        found = [ids for ids in pieces if len(ids) >= least][: wanted - len(drawn)]
+        drawn += found
+        short += not found
+        if found and document.label is not None:
+            labels[document.label] += len(found)
         if len(drawn) == wanted:
-            return Drawn(drawn, read, read - len(drawn))
+            return Drawn(drawn, read, short, dict(sorted(labels.items())))
         if read == PATIENCE * wanted:
             break
     if sequences is not None:
-        return Drawn(drawn, read, read - len(drawn))
+        return Drawn(drawn, read, short, dict(sorted(labels.items())))
     raise UserError(
         f"{len(drawn)} of {read} documents have at least {least} tokens, but {wanted} are needed; "
-        "lower calibration.sequences, calibration.tokens or calibration.fill, or give the source more text"
+        "lower calibration.sequences, calibration.tokens or calibration.fill, give the source more text, or let long "
+        "documents give several sequences (the source's `windows`)"
     )
 
 
@@ -93,3 +108,31 @@ def first_tokens(text: str, tokens: int, encode: Callable[[str], list[int]]) -> 
             return ids[:tokens]
         limit *= 4
     return encode(text)[:tokens]
+
+
+def windows_of(
+    plain: Callable[[str], list[int]], special: SpecialTokens, most: int | None
+) -> Callable[[str, int], Iterator[list[int]]]:
+    """What cuts a text into sequences, one behind the other, as if each were a text of its own.
+
+    Args:
+        plain: text to token ids without special tokens.
+        special: the tokens that every sequence is to have; those behind a text follow the last of its windows.
+        most: sequences of a text; None: as many as it has.
+
+    Returns:
+        a function of a text and a number of tokens.
+    """
+
+    def windows(text: str, tokens: int) -> Iterator[list[int]]:
+        """The windows of a text, each of ``tokens`` tokens but the last."""
+        ids = plain(text)
+        step = max(1, tokens - len(special.before))
+        starts = range(0, max(len(ids), 1), step)
+        for number, start in enumerate(starts):
+            if number == most:
+                return
+            piece = [*special.before, *ids[start : start + step]]
+            yield [*piece, *special.after][:tokens] if start == starts[-1] else piece
+
+    return windows

@@ -14,6 +14,7 @@ from ream.commands.compress import compress
 from ream.commands.ending import INTERRUPTED, WRONG, InterruptionError, ending
 from ream.commands.estimate import estimate
 from ream.commands.evaluate import evaluate
+from ream.commands.import_tokens import import_tokens
 from ream.commands.inspect import inspect
 from ream.commands.options import replacement
 from ream.commands.output import print_error
@@ -40,7 +41,7 @@ class Commands(TyperGroup):
             raise interrupted from None
 
 
-COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, stage)
+COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, import_tokens, stage)
 DISTRIBUTED = ("compress", "stage")  # commands that the ranks of a torchrun can run together
 
 app = typer.Typer(

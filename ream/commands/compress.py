@@ -11,6 +11,7 @@ from ream.commands.options import (
     Device,
     Experts,
     GroupSize,
+    Ignore,
     KeepShards,
     Method,
     Mix,
@@ -52,6 +53,7 @@ def compress(
     tokens: Tokens = None,
     device: Device = None,
     keep_shards: KeepShards = None,
+    ignore: Ignore = None,
     settings: Settings = None,
     params: ParamsFile = None,
 ) -> None:
@@ -73,6 +75,7 @@ def compress(
         device=device,
         keep_shards=keep_shards,
         settings=tuple(settings or ()),
+        ignore=tuple(ignore or ()),
     )
     compress_model(request, params_file(params), say, warn, context.obj)
 
@@ -106,7 +109,7 @@ def compress_model(
     cell = Cell(mix, request.method, request.experts)
     workspace = Workspace(request.out.with_name(f".{request.out.name}.ream"))
     if ranks is not None:
-        check_shared(params, request.method)
+        check_shared(params)
         if not ranks.first:
             _accompany(params, workspace, cell, ranks)
             return
@@ -122,7 +125,7 @@ def compress_model(
         else:
             check_output(request.out)
             try:
-                _run(params, workspace, cell, request.out, settings, say, warn, ranks)
+                _run(params, workspace, cell, request, settings, say, warn, ranks)
             except BaseException as error:
                 if workspace.has_finished_layers():
                     error.add_note(GOES_ON)
@@ -136,7 +139,7 @@ def _run(
     params: "Params",
     workspace: Workspace,
     cell: Cell,
-    out: Path,
+    request: Request,
     settings: dict[str, Any],
     say: Callable[[str], None],
     warn: Callable[[str], None],
@@ -148,6 +151,7 @@ def _run(
     from ream.commands.resume import begin
     from ream.compress.rarely_routed import recipe_remark
     from ream.machine.files import sweep
+    from ream.models.family.ignored import check_ignored
     from ream.recipe.output import write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
@@ -155,9 +159,12 @@ def _run(
     from ream.stages.check import check_sizes
     from ream.workspace.original import admitted, open_original
 
+    out = request.out
     sweep(workspace.root)
     options = _options(params, cell, ranks)
-    check_sizes(params, admitted(params.model, params.model.multi_token).architecture)
+    architecture = admitted(params.model, params.model.multi_token).architecture
+    check_sizes(params, architecture)
+    check_ignored(architecture, request.ignore)
     say(model.run(params, workspace, options))
     original = open_original(workspace, params.model.keep_shards)
     say(check_run(params, original, *cell, out, workspace.root, warn))

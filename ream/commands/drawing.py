@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def draw_text(params: "Params", workspace: Workspace, mix: str, method: str, say: Callable[[str], None]) -> None:
-    """Draw the calibration sequences of every source of the mix: for a one-shot method its share of them.
+    """Draw the calibration sequences of every source of the mix: its share of them.
 
-    A sequential method draws as many from every source, as the graph does, and takes its mix from these.
+    The graph, which serves many mixes, draws more of each; a mix has the first of them, so the sequences are the same.
 
     Args:
         params: all settings.
@@ -37,8 +37,7 @@ def draw_text(params: "Params", workspace: Workspace, mix: str, method: str, say
         if resumed and isinstance(params.sources[source], HubSource):
             say(f"{source}: the interrupted run's sequences are used again")  # the hub may have changed, or be away
         else:
-            wanted = params.calibration.sequences if sequential else max(1, shares[source])
-            own = params.calibration.model_copy(update={"sequences": wanted})
+            own = params.calibration.model_copy(update={"sequences": max(1, shares[source])})
             say(calibration.run(params.model_copy(update={"calibration": own}), workspace, StageOptions(source=source)))
     if sequential:
         say(mixture.run(params, workspace, StageOptions(mix=mix)))

@@ -10,6 +10,7 @@ from ream.commands.options import (
     Device,
     Experts,
     GroupSize,
+    Ignore,
     Method,
     Mix,
     ModelArgument,
@@ -39,6 +40,7 @@ def estimate(
     sequences: Sequences = None,
     tokens: Tokens = None,
     device: Device = None,
+    ignore: Ignore = None,
     settings: Settings = None,
     params: ParamsFile = None,
 ) -> None:
@@ -58,6 +60,7 @@ def estimate(
         tokens=tokens,
         device=device,
         settings=tuple(settings or ()),
+        ignore=tuple(ignore or ()),
     )
     estimate_model(request, params_file(params), print_rows, warn)
 
@@ -82,6 +85,7 @@ def estimate_model(
     from ream.estimate.needs import check_fits, estimate, rows
     from ream.estimate.rates import measured
     from ream.estimate.serving import concerns
+    from ream.models.family.ignored import check_ignored
     from ream.models.inspection.headers import open_headers
     from ream.models.runtime import runtime
     from ream.stages.check import check_sizes
@@ -89,6 +93,7 @@ def estimate_model(
     params, mix = requested(request, params_path)
     model = open_headers(params.model.path, params.model.multi_token, params.model.trust_remote_code, against_code=True)
     check_sizes(params, model.architecture)
+    check_ignored(model.architecture, request.ignore)
     device, dtype = runtime(*params.compute.placement)
     needs = estimate(model, work_of(params, mix, request.method, request.experts, device, dtype))
     name = f"{request.model}{'' if model.revision is None else ' @ ' + model.revision}"

@@ -40,6 +40,15 @@ Settings = Annotated[
         "unless compute.threads is set.",
     ),
 ]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="LAYER",
+        help="A layer that keeps all its experts: an index, a pattern of names such as 'model.layers.1?', or re:REGEX; "
+        "repeatable. Refused for layers with experts where config.json has one number of experts for all layers.",
+    ),
+]
 ParamsFile = Annotated[
     Path | None, typer.Option("--params", help="Params file [default: ./params.yaml, else the one ream ships].")
 ]

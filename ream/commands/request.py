@@ -37,6 +37,7 @@ class Request:
         device: where to compute.
         keep_shards: whether shards of a hub model stay in the hub's cache.
         settings: further settings as SECTION.KEY=VALUE.
+        ignore: layers that keep all experts, where the model's config can say so.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Request:
     device: str | None = None
     keep_shards: bool | None = None
     settings: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

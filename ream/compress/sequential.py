@@ -17,12 +17,14 @@ from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
 from ream.compress.precision import PREFIX, TOLERANCE, deciding_error, precision, precision_facts
 from ream.compress.rarely_routed import check_seen
-from ream.compress.refit_layer import LayerTokens, refit_layer, summary
+from ream.compress.refit_errors import errors_among, read_errors, summary
+from ream.compress.refit_layer import LayerTokens, held_out_mask, refit_layer
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, block_output, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import OUTPUT_MEANS, Composition, needs
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.refit.sums import Total, own
 from ream.core.sums import Sums, settled
 from ream.errors import UserError
 from ream.machine.available import free_threads
@@ -70,8 +72,7 @@ def compress_sequentially(
         state: of the walk; finished layers are not compressed again.
         progress: told of every micro-batch that has gone through a layer.
         facts: provenance, for the recipe.
-        share: how several ranks decide together on each layer; None for a single process. A method with a refit or
-            with chosen neurons takes all tokens of a layer several times and cannot run distributed.
+        share: how several ranks decide together on each layer; None for a single process.
 
     Raises:
         UserError: the refit's target cannot be had in this family's layers.
@@ -84,10 +85,7 @@ def compress_sequentially(
         )
     compressor = SequentialCompressor(decoder, data, probes, composition, kept, group_size, state, progress, share)
     walk(decoder, [Pass(compressor.walked, state, compressor)], progress)
-    moe_layers = decoder.architecture.moe_layers
-    if composition.refit is not None:
-        facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in moe_layers}}
-    return recipe_of(state.folder, moe_layers, facts)
+    return recipe_of(state.folder, decoder.architecture.moe_layers, facts)
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,8 @@ class SequentialCompressor:
             del measured
             visit.block.free()  # before the compressed experts come into memory
             compressed = self._compressed_block(visit.index, decided)
-            if buffers.targets is not None:
+            report |= {} if known is None else errors_among(known)
+            if buffers.targets is not None and known is None:
                 decided, compressed, errors = self._refit(visit.index, buffers, decided, compressed)
                 report |= errors
             self._propagate(visit.layer, buffers, compressed)
@@ -224,20 +223,44 @@ class SequentialCompressor:
         if known is not None:
             return _with_precision(known)
         assert measured is not None
-        if self.share is None:
-            return self._decide(visit, buffers, measured)
-        together = self.share.together(visit.index, measured)
+        share = self.share
+        if share is None:
+            decided, precise = self._decide(visit, measured)
+            return self._with_neurons(visit, buffers, decided), precise
+        together = share.together(visit.index, measured)
 
         def decide() -> dict[str, Tensor]:
-            decided, precise = self._decide(visit, buffers, together)
-            return recipe_tensors(decided) | precise
+            grouped, precise = self._decide(visit, together)
+            return recipe_tensors(grouped) | precise
 
-        return _with_precision(self.share.decided(visit.index, decide))
+        decided, precise = _with_precision(share.decided(visit.index, decide))
+        if self.composition.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
+            chosen = self._with_neurons(visit, buffers, decided)
+            decided = recipe_from_tensors(share.decided(visit.index, lambda: recipe_tensors(chosen)))
+        return decided, precise
 
-    def _decide(
-        self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]
-    ) -> tuple[LayerRecipe, dict[str, Tensor]]:
-        """Saliency and grouping, with their precision; then the alignment of experts or the choice of neurons."""
+    def _with_neurons(self, visit: LayerVisit, buffers: TokenBuffers, decided: LayerRecipe) -> LayerRecipe:
+        """The recipe with the neurons that groups keep, where the method chooses them."""
+        if self.composition.merging != "neurons":
+            return decided
+        fitted = buffers.counted & ~self._held_out[:, None]
+        experts, total = visit.block.experts, self._total
+        return choose_neurons(self.decoder, visit.index, decided, experts, buffers.inputs, fitted, self._parts, total)
+
+    @property
+    def _total(self) -> Total:
+        """Adds a total of this process' tokens up over all ranks."""
+        return own if self.share is None else self.share.total
+
+    @cached_property
+    def _held_out(self) -> Tensor:
+        """Marks the held-out sequences among those of this process, [n]: the same ones however many ranks there are."""
+        if self.share is None:
+            return held_out_mask(self.sequences)
+        return held_out_mask(self.share.sequences)[self.share.rows]
+
+    def _decide(self, visit: LayerVisit, measured: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:
+        """Saliency and grouping, with their precision; then the alignment of absorbed experts."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
         check_seen(sums_of(measured), visit.index)
         sums = settled(sums_of(measured))
@@ -246,10 +269,7 @@ class SequentialCompressor:
         known = precision(composition, sums, grouped, self.kept, self.group_size, router_groups)
         precise = {} if known is None else {name: torch.from_numpy(value) for name, value in known.arrays().items()}
         if composition.merging == "neurons":
-            chosen = choose_neurons(
-                self.decoder, visit.index, grouped, experts, buffers.inputs, buffers.counted, self._parts
-            )
-            return chosen, precise
+            return grouped, precise
         permutations = align_groups(
             absorbed(grouped),
             experts.__getitem__,
@@ -286,10 +306,10 @@ class SequentialCompressor:
             self.progress.note(f"refit of layer {index}, pass {next(passes)}")
             return self._parts()
 
-        def room(name: str, dtype: torch.dtype) -> Tensor:
-            return self.state.room(name, tuple(targets.shape), dtype)
+        def room(name: str, dtype: torch.dtype, size: int) -> Tensor:
+            return self.state.room(name, (*targets.shape[:-1], size), dtype)
 
-        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room)
+        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room, self._held_out, self._total)
         decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)
         self.progress.note("")
         return decided, compressed, errors.tensors()
@@ -315,12 +335,15 @@ def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> 
     Args:
         folder: of the walk's state.
         layers: indices of the MoE layers.
-        facts: provenance, for the recipe.
+        facts: provenance, for the recipe; what a refit has left of the errors is added.
     """
-    indices = list(layers)
-    if precise := precision_facts(folder, indices):
+    files = {index: layer_file(folder, index) for index in layers}
+    errors = {str(index): read_errors(file) for index, file in files.items()}
+    if refits := {index: summary(tensors) for index, tensors in errors.items() if tensors}:
+        facts = {**facts, "refit": refits}
+    if precise := precision_facts(folder, files):
         facts = {**facts, "sample": precise}
-    return Recipe({index: read_layer(layer_file(folder, index)) for index in indices}, facts)
+    return Recipe({index: read_layer(file) for index, file in files.items()}, facts)
 
 
 def _with_precision(tensors: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:

@@ -53,11 +53,12 @@ class LayerTotals:
         Returns:
             The routed part of the block's output [B, L, H]; None where it is not at hand.
         """
-        self.probes.take(part, x, counted)
         flat = x.reshape(-1, x.shape[-1])
+        self.probes.take(part, x, counted)
+        inputs = self.block.expert_inputs(flat)
         routing, mask = self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device)
-        routed = self.statistics.update(flat, routing, mask, combine)
-        return None if routed is None else routed.reshape(x.shape)
+        routed = self.statistics.update(inputs, routing, mask, combine)
+        return None if routed is None else routed.reshape(*x.shape[:2], -1)
 
     def result(self, precise: Callable[[Sums], bool] | None = None) -> dict[str, Tensor]:
         """The Sums by name, in float64 but for those of a sample's blocks, and ``probes`` [S, H] in the model's dtype.
@@ -70,7 +71,13 @@ class LayerTotals:
         if self.sampling is not None:
             arrays |= self._sampled(arrays, self.sampling, precise)
         sums = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return {**sums, "probes": self.probes.result().cpu()}
+        return {**sums, "probes": self._probe_inputs().cpu()}
+
+    def _probe_inputs(self) -> Tensor:
+        """What the experts are given [S, E] of the probe tokens; zero where a token does not count."""
+        counted, inputs = self.probes.counted, self.probes.result()
+        handed = self.block.expert_inputs(inputs)
+        return handed if handed is inputs else handed * counted.to(handed)[:, None]
 
     def _sampled(
         self, arrays: Mapping[str, np.ndarray], size: Sampling, precise: Callable[[Sums], bool] | None
@@ -82,7 +89,8 @@ class LayerTotals:
             x, order = self.probes.sampled(taken, wanted)
             for start in range(0, len(x), ROUTED_AT_ONCE):
                 part = slice(start, start + ROUTED_AT_ONCE)
-                sample.add(x[part], self.block.route(x[part], self.scores).scores, order[part])
+                scores = self.block.route(x[part], self.scores).scores
+                sample.add(self.block.expert_inputs(x[part]), scores, order[part])
             sums = sample.arrays()
             if wanted >= size.most or precise is None:
                 return sums
@@ -106,9 +114,9 @@ def block_output(block: MoEBlock, x: Tensor, routed: bool) -> Tensor:
     routing, experts = block.route(flat), block.experts
     pairs = routed_pairs(routing.indices, len(experts), max(1, len(flat)))
     weights = routing.weights.reshape(-1)[pairs.flat]
-    output = routed_outputs(flat, pairs, weights, experts, block.unit)[1]
+    output = routed_outputs(block.expert_inputs(flat), pairs, weights, experts, block.unit)[1]
     assert output is not None
-    return block(x, output.reshape(x.shape))
+    return block(x, output.reshape(*x.shape[:2], -1))
 
 
 def sums_of(totals: Mapping[str, Tensor]) -> Sums:

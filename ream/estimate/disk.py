@@ -9,7 +9,7 @@ from ream.models.inspection.inventory import Inventory
 
 def disk_bytes(parts: Inventory, architecture: Architecture, work: Work) -> tuple[int, int]:
     """Bytes on disk while the model is walked, and while the output is written."""
-    experts, hidden, moe = architecture.experts, architecture.hidden, len(architecture.moe_layers)
+    experts, hidden, moe = architecture.experts, architecture.expert_hidden, len(architecture.moe_layers)
     hidden_states, *beside = stream_bytes(architecture, work)
     mapped = sum(size for size in beside if size > work.hidden_memory)
     corrections = 2 * corrections_bytes(parts, architecture, work)  # the walk's and the recipe's; then the output's
@@ -29,7 +29,8 @@ def corrections_bytes(parts: Inventory, architecture: Architecture, work: Work) 
         return 0
     quantised = parts.experts.bytes != parts.experts.plain_bytes
     stored = HALF if quantised else max(1, parts.experts.bytes // parts.experts.parameters)
-    weights = architecture.hidden * architecture.width * (3 if work.iterations else 1)  # of one expert
+    weights = architecture.expert_hidden * architecture.width  # of one projection
+    weights *= len(architecture.projections) if work.iterations else 1
     return len(architecture.moe_layers) * work.experts * weights * stored
 
 

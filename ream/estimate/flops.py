@@ -10,7 +10,16 @@ from typing import Any
 
 from ream.core.composition import OUTPUT_MEANS
 from ream.core.output_sample import BLOCKS
-from ream.estimate.refit_cost import blocks_again, choice_flops, fit_flops, refit_flops, solving_flops, target_flops
+from ream.estimate.refit_cost import (
+    blocks_again,
+    choice_flops,
+    fit_flops,
+    handing_flops,
+    neuron_flops,
+    refit_flops,
+    solving_flops,
+    target_flops,
+)
 from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 from ream.models.inspection.inventory import Inventory
@@ -63,24 +72,27 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         numbers: config.json, the text model's part.
         work: what is to be done.
     """
-    hidden, width, experts, moe = architecture.hidden, architecture.width, architecture.experts, architecture.moe_layers
+    hidden, width, moe = architecture.expert_hidden, architecture.width, architecture.moe_layers
+    experts, matrices = architecture.experts, len(architecture.projections)
     family, tokens = architecture.family, work.all_tokens
     routed_again = work.experts if work.sequential else experts  # experts of the layer that hidden states go through
     weights = sum(layer.other.weights + layer.shared.weights for layer in parts.layers)
     attention = sum(attention_flops(numbers, index, work.tokens) for index in range(architecture.depth))
-    neurons = 4.0 * hidden * width + (2.0 * hidden if family.scales_inputs else 0.0)
+    neurons = neuron_flops(architecture)
     once, routed_norms = architecture.top_k * tokens, "norms" in work.needs
     rows = 2 if work.sampled is None else BLOCKS * len(work.needs & OUTPUT_MEANS)  # sums that a neuron enters
     measured = work.dense_tokens * experts * (neurons + 2.0 * rows * width)  # all experts, for means of outputs
     measured += once * (2.0 * hidden * width * routed_norms + neurons * work.routed)
+    measured += tokens * handing_flops(architecture, experts)
     known = work.routed and not work.sequential  # the statistics have given the layer's routed outputs
     alone = work.routed and work.sequential and work.device.type == "cpu"  # routed experts, beside the block's router
     active = routed_again if family.dense and not alone else architecture.top_k
-    routed = 2.0 * hidden * (experts + (2 if alone else 1) * routed_again)
-    routed += 0.0 if known else active * 6.0 * hidden * width
+    routed = 2.0 * architecture.hidden * (experts + (2 if alone else 1) * routed_again)
+    routed += 0.0 if known else active * 2.0 * matrices * hidden * width
+    routed += handing_flops(architecture, routed_again) if alone else 0.0
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
-    features = probes + (3 * hidden if "weights" in work.terms else 0)
+    features = probes + (matrices * hidden if "weights" in work.terms else 0)
     shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
     refit = tokens * shared * blocks_again(work) + len(moe) * (
         target_flops(architecture, work)
@@ -116,6 +128,9 @@ def attention_flops(numbers: Mapping[str, Any], layer: int, length: int) -> floa
         padded = math.ceil(length / CHUNK) * CHUNK / length
         # Gated delta rule: two triangular systems, q kᵀ and β k kᵀ inside a chunk; the state read twice, written once.
         return padded * heads * (CHUNK * (5.0 * k + 3.0 * v) + 6.0 * k * v)
+    types = numbers.get("layer_types") or numbers.get("layers_block_type") or []
+    if layer < len(types) and (types[layer] == "linear_attention" or "attention" not in types[layer]):
+        return 0.0  # a state space, a convolution, or no mixing of tokens: small beside their projections
     heads = int(numbers["num_attention_heads"])
     if "qk_nope_head_dim" in numbers:  # latent attention
         dims = sum(int(numbers[key]) for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))

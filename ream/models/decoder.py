@@ -224,7 +224,7 @@ class Decoder:
         for router in family.router:
             module_name = family.renamed.get(router.name, router.name)
             yield module_name, self._place(weights.router(router), router.name, router.exact)
-        hidden, width = architecture.hidden, architecture.width
+        hidden, width = architecture.expert_hidden, architecture.width
         stacks = {
             kind: torch.empty(len(weights), *kind.shape(hidden, width), dtype=self.dtype)
             for kind in family.module_layout

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ream.core.experts import ExpertStack, GatedUnit
+from ream.core.experts import ExpertStack, GatedUnit, stack_of
 from ream.core.routing import SCORES, Routing
+from ream.errors import UserError
+from ream.models.family.around_experts import NotLinearError, inputs_alone, output_map
 from ream.models.family.expert_tensors import unpacked
 from ream.models.family.family import Family
 from ream.models.family.routers import ROUTERS
@@ -37,7 +39,7 @@ class MoEBlock:
         """Views of the weights of all experts."""
         layout = self.family.module_layout
         tensors = {kind.name: self.module.get_parameter(kind.name).detach() for kind in layout}
-        return ExpertStack(**unpacked(layout, tensors), input_gate=self.input_gate)
+        return stack_of(unpacked(layout, tensors), self.input_gate)
 
     @property
     def input_gate(self) -> Tensor | None:
@@ -57,6 +59,30 @@ class MoEBlock:
         """
         logits, weights, indices = ROUTERS[self.family.rule](self.module, self.family, x)
         return Routing(logits, SCORES[scores or self.family.scores](logits), indices, weights.float())
+
+    def expert_inputs(self, x: Tensor) -> Tensor:
+        """[T, E]: what the block hands its experts for inputs x [T, H]; x itself for most models."""
+        if not self.family.changes_inputs:
+            return x
+        return inputs_alone(self.module, x, self.family.experts_module)
+
+    def output_map(self, hidden: int) -> Tensor | None:
+        """[H, E]: what the block multiplies the weighted sum of its experts' outputs with; None for nothing.
+
+        Args:
+            hidden: H.
+
+        Raises:
+            UserError: it does something else with the sum.
+        """
+        if not self.family.changes_outputs:
+            return None
+        try:
+            return output_map(self.module, hidden, self.family.experts_module)
+        except NotLinearError as error:
+            raise UserError(
+                f"{error}, so that experts cannot be refitted to it; choose a method without a refit"
+            ) from error
 
     def free(self) -> None:
         """Drop the module's weights; their memory is released once no view of them is left."""

@@ -17,6 +17,12 @@ class Calibration(Section):
     seed: int = Field(0, ge=0)
 
 
+Windows = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["all"],
+    Field(description="most sequences that one document gives, one behind the other; all: as many as it has"),
+]
+
+
 class BuiltinSource(Section):
     """Text that is generated, or found on this machine, without a network (ream/calibration/builtin.py)."""
 
@@ -34,19 +40,25 @@ class HubSource(Section):
     split: str = "train"
     revision: str | None = None
     column: str = "text"
-    where: dict[str, list[str]] = Field(
+    where: dict[str, list[bool | int | float | str]] = Field(
         default_factory=dict, description="maps a column to the values of the rows to keep"
     )
     streaming: bool = True
-    shuffle_buffer: int = Field(10_000, ge=1)
+    shuffle_buffer: int = Field(10_000, ge=1, description="rows of all open files that a streamed shuffle holds")
+    count: str | None = Field(None, description="column whose values are counted among the documents drawn")
+    windows: Windows = 1
 
 
 class FilesSource(Section):
-    """Local text, JSONL or Parquet files; ``column`` is ignored for .txt, where each file is one document."""
+    """Local text, JSONL or Parquet files; ``column`` is ignored for .txt, where each file is one document.
+
+    All but Parquet may be compressed by gzip or zstd, with .gz or .zst behind the name.
+    """
 
     kind: Literal["files"]
     paths: list[str] = Field(min_length=1, description="files or glob patterns")
     column: str = "text"
+    windows: Windows = 1
 
 
 class TokensSource(Section):

@@ -10,7 +10,7 @@ from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
-from ream.models.family.modelling import model_config, set_experts, wrapper_config
+from ream.models.family.modelling import model_config, set_experts, text_part, wrapper_config
 from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
@@ -72,7 +72,7 @@ def _language_model(
     whole = family.derived and family.text is not None
     config = (wrapper_config if whole else model_config)(checkpoint, family, trust_remote_code)
     if recipe is not None:
-        numbers = getattr(config, family.text) if whole and family.text else config
+        numbers = text_part(config, family.text) if whole else config
         set_experts(numbers, family, len(next(iter(recipe.layers.values())).groups.kept))
     if not whole and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(
@@ -84,7 +84,20 @@ def _language_model(
         return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, tensors
     from ream.models.family.derived.weightless import whole_class
 
-    return whole_class(config), config, tensors
+    part = (family.text or "").rpartition(".")[0]
+    if not part:
+        return whole_class(config), config, tensors
+    start = _start(config, text_part(config, part))
+    inside = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return whole_class(text_part(config, part)), text_part(config, part), inside
+
+
+def _start(config: Any, part: Any) -> str:
+    """The start of the names of the part of a model that has its text model and head (Qwen3-Omni's thinker)."""
+    from ream.models.family.derived.weightless import whole_class, whole_model
+
+    kind = whole_class(part)
+    return next(f"{path}." for path, module in whole_model(config).named_modules() if type(module) is kind)
 
 
 def _check_loaded(report: Mapping[str, Any], where: str) -> None:
@@ -108,9 +121,8 @@ def _restore_exact(model: Any, architecture: Architecture, tensors: Mapping[str,
     """Put back what transformers has rounded of the router tensors that the published code keeps in float32."""
     family = architecture.family
     whole = family.derived and family.text is not None
-    layers = (
-        _text_model(model, getattr(model.config, family.text)).layers if whole and family.text else model.model.layers
-    )
+    text = family.text.rpartition(".")[2] if whole and family.text else None
+    layers = _text_model(model, getattr(model.config, text)).layers if text else model.model.layers
     for index in architecture.moe_layers:
         if index >= architecture.layers:
             continue
@@ -119,8 +131,15 @@ def _restore_exact(model: Any, architecture: Architecture, tensors: Mapping[str,
             if router.exact:
                 own = block.state_dict(keep_vars=True)[family.renamed.get(router.name, router.name)]
                 name = architecture.tensor_name(index, router)
-                stored = tensors[name if whole else text_name(family, name)]
+                stored = _stored(tensors, name if whole else text_name(family, name))
                 own.data = stored.to(device=own.device, dtype=torch.float32)
+
+
+def _stored(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """The tensor of that name on disk, of which a part of a model keeps the end."""
+    while name not in tensors:
+        name = name.partition(".")[2]
+    return tensors[name]
 
 
 def _text_model(model: Any, config: Any) -> Any:

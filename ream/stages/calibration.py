@@ -3,14 +3,15 @@
 It also draws the sequences that follow them, for measurements on text that no model was calibrated on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus, write_corpus
 from ream.calibration.document import Document
-from ream.calibration.sampling import Drawn, draw
+from ream.calibration.sampling import Drawn, draw, windows_of
 from ream.calibration.sources import TextSource, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
@@ -18,7 +19,7 @@ from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.limits import Limits, limits_of
 from ream.models.inspection.manifest import folder_of, load_manifest
-from ream.params import Calibration, HubSource, Params, TokensSource
+from ream.params import BuiltinSource, Calibration, HubSource, Params, TokensSource
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 
@@ -66,7 +67,9 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
         rows, further, facts = _drawn(source, settings, encoder, params.calibration, params.rank.sequences)
         for _, ids in (*rows, *((source, ids) for ids in further.sequences)):
             limits.check_encoded(ids, model)
-    facts |= {"name": source, "source": settings.model_dump()}
+    # A setting of later times changes no artifact of those who leave it as it is.
+    unused = {name for name, usual in (("windows", 1), ("count", None)) if getattr(settings, name, usual) == usual}
+    facts |= {"name": source, "source": settings.model_dump(exclude=unused)}
     write_corpus(out, rows, facts)
     held_out_facts = {"name": source, "calibration": file_digest(out), "counts": _counts(further)}
     write_corpus(held_out, [(source, ids) for ids in further.sequences], held_out_facts)
@@ -76,7 +79,15 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
         f"{source}: {len(rows)} sequences, {counts['tokens']} tokens, from {counts['documents_read']} documents "
         f"({counts['documents_too_short']} too short)"
         + (f"; special tokens of each text: {', '.join(added)}" if added else "")
+        + (f"; {_named(facts['labels'])}" if "labels" in facts else "")
     )
+
+
+def _named(labels: dict[str, int], shown: int = 12) -> str:
+    """Labels of the documents drawn with their numbers, the most frequent first."""
+    ranked = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
+    more = f" and {len(ranked) - shown} more" if len(ranked) > shown else ""
+    return ", ".join(f"{label} {count}" for label, count in ranked[:shown]) + more
 
 
 def _own_tokens(source: TokensSource, limits: Limits) -> tuple[list[Row], dict[str, Any]]:
@@ -109,8 +120,9 @@ def _drawn(
     texts = iter(iter_texts(source, calibration.seed))
     with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
         documents = _counted(texts, progress)
-        drawn = draw(documents, encoder.encode, calibration)
-        further = draw(documents, encoder.encode, calibration, held_out)
+        windows = _windows(source, encoder)
+        drawn = draw(documents, encoder.encode, calibration, windows=windows)
+        further = draw(documents, encoder.encode, calibration, held_out, windows)
     facts = {
         "dataset": dataset,
         "revision": revision,
@@ -120,7 +132,17 @@ def _drawn(
         "special_tokens": asdict(encoder.special),
         "counts": _counts(drawn),
     }
+    if isinstance(source, HubSource):
+        facts["datasets"] = version("datasets")  # which decides the order of the rows
+    if drawn.labels:
+        facts["labels"] = drawn.labels
     return [(name, ids) for ids in drawn.sequences], further, facts
+
+
+def _windows(source: TextSource, encoder: Encoder) -> Callable[[str, int], Iterator[list[int]]] | None:
+    """What gives several sequences of a document; None where each gives its first."""
+    most = 1 if isinstance(source, BuiltinSource) else source.windows
+    return None if most == 1 else windows_of(encoder.plain, encoder.special, None if most == "all" else most)
 
 
 def _counts(drawn: Drawn) -> dict[str, int]:

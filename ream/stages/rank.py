@@ -10,7 +10,7 @@ from ream.machine.progress import Progress
 from ream.params import Params
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
-from ream.workspace.original import Original, open_original
+from ream.workspace.original import Original, open_decoder, open_original
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """Walk the original and every model of the mix through the layers, and write ranks and errors.
 
     Raises:
-        UserError: see `open_original`, `read_recipe` and `Decoder`.
+        UserError: see `open_original`, `read_recipe` and `open_decoder`.
     """
     from ream.calibration.corpus import read_corpus
     from ream.calibration.packing import pad
@@ -60,11 +60,8 @@ def _measured(
     """The ranks of every model's hidden states, the original's under None, and the layer errors of the recipes."""
     from ream.compress.compare import compare, steps
     from ream.evaluation.rank import RankMean
-    from ream.models.decoder import Decoder
-    from ream.models.runtime import runtime
 
-    device, dtype = runtime(*params.compute.placement)
-    decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+    decoder = open_decoder(params, original)
     means: dict[str | None, RankMean] = {name: RankMean() for name in (None, *recipes)}
 
     def update(name: str | None, states: "Tensor") -> None:

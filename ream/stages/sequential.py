@@ -16,7 +16,7 @@ from ream.params import Params
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import sample_facts
 from ream.workspace.options import StageOptions
-from ream.workspace.original import Original, open_original, recipe_facts
+from ream.workspace.original import Original, open_decoder, open_original, recipe_facts
 from ream.workspace.rank_parts import check_batches, discard_parts, on_own_device, parts_of
 
 if TYPE_CHECKING:
@@ -85,13 +85,10 @@ class _Walk:
         """The recipe after a walk of ``data``; with a ``share``, ``data`` are the tokens of this rank."""
         from ream.compress.sequential import compress_sequentially
         from ream.compress.streams import streams
-        from ream.models.decoder import Decoder
-        from ream.models.runtime import runtime
 
         params, original, options = self.params, self.original, self.options
         composition, layers = params.method(options.method).composition(), original.architecture.depth
-        device, dtype = runtime(*params.compute.placement)
-        decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+        decoder = open_decoder(params, original)
         walked, silent = streams(data, composition), share is not None and not share.ranks.first
         title = f"sequential {options.mix}" + ("" if share is None else f", rank 0 of {share.ranks.size}")
         size = params.grouping.size_for(options.experts)

@@ -83,6 +83,11 @@ class Probes:
         chosen = mine.nonzero()[:, 0]
         return self._inputs[chosen.to(self._inputs.device)], torch.from_numpy(self._order)[chosen]
 
+    @property
+    def counted(self) -> Tensor:
+        """Marks the probes that count in this layer, [s]."""
+        return self._counted[: len(self.order)]
+
     def result(self) -> Tensor:
         """The probe inputs [s, H] of the layer, on the inputs' device. All are forgotten, ready for the next layer."""
         assert self._inputs is not None

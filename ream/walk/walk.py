@@ -17,6 +17,7 @@ from ream.models.decoder import Decoder
 from ream.models.layers.loaded import LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.walk.batches import Batches, with_successor
+from ream.walk.padding import check_padding
 from ream.walk.read_ahead import read_ahead
 from ream.walk.release import release
 from ream.walk.state import WalkState
@@ -103,6 +104,7 @@ def walk(decoder: Decoder, passes: Sequence[Pass], progress: Progress) -> None:
             # The original layer is loaded. A sequential method reads its experts again, likely from the page cache.
             read_ahead(checkpoint, architecture, index + 1)
             for each in due:
+                each.check_padding(layer)
                 each.visit(index, layer, block)
             del block
         for each in due:
@@ -133,6 +135,12 @@ class _RunningPass:
             self.entering = _embedded(self._decoder, self.data, self.state) if index == 0 else self.state.hidden()
         self.leaving = self.state.leaving(self.entering)
         self.counted = self.data.mask
+
+    def check_padding(self, layer: LoadedLayer) -> None:
+        """See `ream.walk.padding`; families with an entry are known to be causal."""
+        if self._decoder.architecture.family.derived:
+            assert self.entering is not None
+            check_padding(layer, self.entering, self.data.mask)
 
     def visit(self, index: int, layer: LoadedLayer, block: MoEBlock | None) -> None:
         """Take all tokens through a layer; ``block`` is None for a dense one."""

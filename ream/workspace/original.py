@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ream import __version__
 from ream.models.family.architecture import Architecture
@@ -13,6 +13,9 @@ from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Params
 from ream.params.model import Model
 from ream.workspace.layout import Workspace
+
+if TYPE_CHECKING:
+    from ream.models.decoder import Decoder
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,26 @@ def open_original(workspace: Workspace, keep_shards: bool = True) -> Original:
     manifest = load_manifest(workspace.manifest)
     opened = admit(checkpoint_of(manifest, keep_shards), manifest.multi_token, against_code=False)  # Decoder does
     return Original(manifest, opened.checkpoint, opened.architecture)
+
+
+def open_decoder(params: Params, original: Original) -> "Decoder":
+    """The original's decoder where and in the dtype that ``compute`` says; a derived family is proved first.
+
+    Of a model on the hub, the proof fetches the shards of one layer.
+
+    Raises:
+        UserError: see `Decoder` and `prove`.
+    """
+    from ream.models.decoder import Decoder
+    from ream.models.runtime import runtime
+
+    checkpoint, architecture = original.checkpoint, original.architecture
+    decoder = Decoder(checkpoint, architecture, *runtime(*params.compute.placement), params.model.trust_remote_code)
+    if architecture.family.derived:
+        from ream.models.family.derived.proof import prove
+
+        prove(checkpoint, architecture)
+    return decoder
 
 
 def recipe_facts(

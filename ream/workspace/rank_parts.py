@@ -17,23 +17,12 @@ if TYPE_CHECKING:
     from ream.walk.state import WalkState
 
 
-def check_shared(params: Params, method: str | None = None) -> None:
+def check_shared(params: Params) -> None:
     """Refuse what cannot run distributed.
 
-    Args:
-        params: all settings.
-        method: name of the method; None where only statistics are collected.
-
     Raises:
-        UserError: the method has a refit or chooses neurons, or shards are removed after use.
+        UserError: shards are removed after use.
     """
-    composition = None if method is None else params.method(method)
-    if composition is not None and (composition.refit is not None or composition.merging == "neurons"):
-        what = "has a refit" if composition.refit is not None else "has merging: neurons"
-        raise UserError(
-            f"method '{method}' {what}, which takes all tokens through each layer several times and cannot run "
-            "distributed; run it without torchrun"
-        )
     if not params.model.keep_shards and not Path(params.model.path).is_dir():
         raise UserError(
             "shards that are removed after use would be missing on other ranks; set model.keep_shards to true "
@@ -132,7 +121,9 @@ def parts_of(
             rows = data.shard(ranks.rank, ranks.size)
             probes = probes_of(data, facts, rows)
             ahead, committed = next_layers[furthest][name], workspace.state(name, "rank", str(furthest))
-            parts[name] = Part(data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed))
+            parts[name] = Part(
+                data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed, rows, len(data.ids))
+            )
         yield parts
         ranks.meet("walked")
 

@@ -1,6 +1,7 @@
 """Hub sources on local folders of the same schemas, read by ``datasets``; errors of the hub are simulated."""
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import datasets
@@ -116,6 +117,51 @@ def test_column_that_is_not_text(stack):
         read(hub(stack, column="size"))
 
 
+LANGUAGES = [f"language-{number:02}" for number in range(30)]
+
+
+@pytest.fixture
+def smol(tmp_path):
+    """The Stack Smol's layout: data/LANGUAGE/data.json, 30 languages."""
+    for number, language in enumerate(LANGUAGES):
+        folder = tmp_path / "smol" / "data" / language
+        folder.mkdir(parents=True)
+        rows = [{"content": f"{language} {row}", "lang": language, "size": number} for row in range(40)]
+        (folder / "data.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "smol"
+
+
+def languages(documents, count):
+    return Counter(document.text.split()[0] for _, document in zip(range(count), documents, strict=False))
+
+
+def test_a_stream_takes_every_file_alike(smol):
+    source = hub(smol, column="content", count="lang")
+    found = languages(iter_texts(source, 3), 90)
+    assert sorted(found) == LANGUAGES
+    assert set(found.values()) == {3}
+    assert {document.label for document in iter_texts(source, 3)} == set(LANGUAGES)
+    assert len(set(read(source, 3))) == len(read(source, 3)) == 30 * 40
+    assert read(source, 3) == read(source, 3) != read(source, 4)
+
+
+def test_more_files_than_are_open_at_once(smol, monkeypatch):
+    monkeypatch.setattr("ream.calibration.hub.OPEN_FILES", 7)
+    source = hub(smol, column="content")
+    found = languages(iter_texts(source, 0), 70)
+    assert set(found.values()) == {10}
+    assert sorted(read(source)) == sorted(f"{language} {row}" for language in LANGUAGES for row in range(40))
+
+
+@pytest.mark.parametrize("wanted", [[True], ["true"], ["True"]])
+def test_where_on_booleans(tmp_path, wanted):
+    rows = [{"text": f"t{i}", "good": i % 2 == 0, "score": i / 2} for i in range(6)]
+    (tmp_path / "flags").mkdir()
+    (tmp_path / "flags" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert sorted(read(hub(tmp_path / "flags", where={"good": wanted}))) == ["t0", "t2", "t4"]
+    assert sorted(read(hub(tmp_path / "flags", where={"good": [False], "score": [0.5, 1.5]}))) == ["t1", "t3"]
+
+
 def test_offline_says_so():
     with pytest.raises(
         UserError, match=r"dataset 'allenai/c4': Couldn't reach .*; go online \(and unset HF_HUB_OFFLINE\)"
@@ -160,6 +206,10 @@ def test_errors_of_the_hub_are_one_line(monkeypatch, error, message):
 def test_connection_lost_while_streaming(monkeypatch):
     class Lost:
         column_names = None
+        num_shards = 1
+
+        def shard(self, count, index):
+            return self
 
         def shuffle(self, seed, buffer_size):
             yield {"text": "one"}

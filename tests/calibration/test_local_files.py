@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections import Counter
 
@@ -53,6 +54,24 @@ def test_identifiers_name_file_and_position(folder):
     assert resolved_revision(source) is None
 
 
+def test_compressed_files_have_the_documents_of_plain_ones(folder):
+    plain = read(folder / "*", seed=1)
+    for name, compression in (("a.txt", "gzip"), ("b.md", "zstd"), ("c.jsonl", "zstd")):
+        file = folder / name
+        suffix = {"gzip": ".gz", "zstd": ".zst"}[compression]
+        with pa.output_stream(str(file) + suffix, compression=compression) as stream:
+            stream.write(file.read_bytes())
+        file.unlink()
+    assert read(folder / "*", seed=1) == plain
+
+
+def test_too_much_when_decompressed(tmp_path, monkeypatch):
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b" " * (3 << 20)))
+    monkeypatch.setattr(local_files, "MOST_TEXT_BYTES", 2 << 20)
+    with pytest.raises(UserError, match=r"a\.jsonl\.gz: more than 2 MiB when decompressed"):
+        read(tmp_path / "a.jsonl.gz")
+
+
 def test_file_named_twice_counts_once(folder):
     assert len(read(folder / "c.jsonl", folder / "*.jsonl")) == 58
 
@@ -83,7 +102,18 @@ def test_empty_files_among_others(tmp_path):
         (
             "a.csv",
             b"text\nx",
-            r"a\.csv: files of type '\.csv' cannot be read; use \.txt, \.md, \.jsonl, \.json, \.parquet",
+            r"a\.csv: files of type '\.csv' cannot be read; use \.txt, \.md, \.jsonl, \.json, these with \.gz or \.zst "
+            r"behind, or \.parquet",
+        ),
+        ("a.csv.gz", b"", r"files of type '\.csv\.gz' cannot be read"),
+        ("a.jsonl.gz", b'{"text": "x"}\n', r"a\.jsonl\.gz: not a gzip file, or damaged"),
+        ("a.txt.gz", gzip.compress(b"abc" * 999, mtime=0)[:-9], r"a\.txt\.gz: not a gzip file, or damaged"),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd rubbish", r"a\.jsonl\.zst: not a zstd file, or damaged"),
+        ("a.txt.gz", gzip.compress(b"abc\xff", mtime=0), r"a\.txt\.gz: not UTF-8 at byte 3"),
+        (
+            "a.jsonl",
+            b'{"text": "\\ud83d\\ude00"}\n{"text": "\\ud83d"}\n',
+            r"a\.jsonl, line 2 has half of a ",
         ),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": \n', r"a\.jsonl, line 3 is not valid JSON"),
         ("a.jsonl", b'{"body": "x", "id": 1}\n', r"a\.jsonl, line 1: no column 'text'; it has: body, id"),

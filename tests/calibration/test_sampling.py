@@ -4,7 +4,8 @@ import re
 import pytest
 
 from ream.calibration.document import Document
-from ream.calibration.sampling import draw, first_tokens
+from ream.calibration.sampling import draw, first_tokens, windows_of
+from ream.calibration.special_tokens import SpecialTokens
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError
 from ream.params import Calibration
@@ -81,3 +82,41 @@ def test_a_cut_changes_nothing(tokenizer_folder):
     for text in (prose(1, 3000), "=" * 20_000, " " * 9000 + prose(2, 500), "\n\n\t x" * 4000, "é漢字🙂" * 3000):
         for tokens in (8, 33, 64):
             assert first_tokens(text, tokens, encode) == encode(text)[:tokens]
+
+
+def numbers(text):
+    """One token a word: its number."""
+    return [int(word) for word in text.split()]
+
+
+def book(count):
+    return Document("book", " ".join(map(str, range(100, 100 + count))), "books")
+
+
+def test_a_long_document_gives_windows():
+    every = windows_of(numbers, SpecialTokens(), None)
+    drawn = draw([book(34)], numbers, Calibration(sequences=3, tokens=10, fill=0.9), windows=every)
+    assert drawn.sequences == [list(range(start, start + 10)) for start in (100, 110, 120)]
+    assert (drawn.documents_read, drawn.documents_too_short, drawn.labels) == (1, 0, {"books": 3})
+    # The last 4 words are too few; two windows a document at most.
+    with pytest.raises(UserError, match="3 of 1 documents have at least 9"):
+        draw([book(34)], numbers, Calibration(sequences=4, tokens=10, fill=0.9), windows=every)
+    two = windows_of(numbers, SpecialTokens(), 2)
+    drawn = draw([book(34), book(8), book(34)], numbers, Calibration(sequences=4, tokens=10, fill=0.9), windows=two)
+    assert [ids[0] for ids in drawn.sequences] == [100, 110, 100, 110]
+    assert drawn.documents_too_short == 1
+
+
+def test_every_window_has_the_special_tokens():
+    windows = windows_of(numbers, SpecialTokens((1,), (2,)), None)
+    assert list(windows(book(7).text, 5)) == [[1, 100, 101, 102, 103], [1, 104, 105, 106, 2]]
+    assert list(windows(book(8).text, 5)) == [[1, 100, 101, 102, 103], [1, 104, 105, 106, 107]]
+    assert list(windows("", 5)) == [[1, 2]]
+
+
+def test_the_first_window_is_what_a_document_gives_otherwise(tokenizer_folder):
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    windows = windows_of(encoder.plain, encoder.special, None)
+    for text in (prose(seed, 60) for seed in range(4)):
+        for tokens in (8, 21, 64):
+            assert next(windows(text, tokens)) == encoder.encode(text)[:tokens]

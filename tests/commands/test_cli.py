@@ -23,7 +23,7 @@ from ream.commands import cli
 from ream.commands.options import REPLACED
 from ream.models.storage.shard_source import LocalShards
 from ream.recipe.contents import RECIPE
-from ream.recipe.recipe_file import load_recipe
+from ream.recipe.recipe_file import load_recipe, pack_layer
 from tests import tiny
 from tests.models.storage.test_checkpoint import FIRST, rewrite, shard_of
 
@@ -446,7 +446,7 @@ def test_without_arguments_the_help_is_shown(ream):
     code, out, err = ream()
     assert code == 2
     assert not err
-    for line in ("Usage: ", "Commands:", "inspect   Describe a model, and what would be compressed.\n"):
+    for line in ("Usage: ", "Commands:", "inspect        Describe a model, and what would be compressed.\n"):
         assert line in out
 
 
@@ -543,7 +543,15 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
         assert ream("stage", *stage, "--params", params)[0] == 0
     assert len(read_corpus(tmp_path / "artifacts/calibration/a.parquet").sequences) == 8
     assert ream(*compress(model, "out", params, "--method", "ream", "--group-size", 8))[0] == 0
-    assert tiny.files(tmp_path / "models" / "small") == tiny.files(tmp_path / "out")
+    by_stages, at_once = tiny.files(tmp_path / "models" / "small"), tiny.files(tmp_path / "out")
+    # compress draws each source's share alone, so the hashes of the drawn files differ, and nothing else.
+    facts = "ream/recipe.ream", "ream.json"
+    assert {name for name in by_stages | at_once if by_stages.get(name) != at_once.get(name)} <= {*facts}
+    recipes = [load_recipe(tmp_path / folder / RECIPE) for folder in ("models/small", "out")]
+    assert {key for key in recipes[0].facts if recipes[0].facts[key] != recipes[1].facts[key]} <= {"calibration"}
+    for layer, same in zip(recipes[0].layers.values(), recipes[1].layers.values(), strict=True):
+        one, other = pack_layer(layer), pack_layer(same)
+        assert all(np.array_equal(one[name], other[name]) for name in one | other)
     params.write_text(yaml.safe_dump(tree | {"merge": {"shard_gb": 1}}, sort_keys=False))
     assert ream("stage", "merge", "--export", "small", "--params", params)[0] == 0
     assert [path.name for path in (tmp_path / "models" / "small").glob("model*")] == ["model.safetensors"]

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ream.calibration.corpus import write_corpus
+from ream.calibration.corpus import read_corpus, write_corpus
 from ream.recipe.recipe_file import load_recipe
 from tests import tiny
 from tests.commands.test_cli import compress, model, one_line, params, ream  # noqa: F401 - fixtures
@@ -87,3 +87,29 @@ def test_rows_longer_than_the_models_inputs_are_refused(ream, model, params, tmp
     one_line(
         ream("evaluate", model, "--params", params, *loss), "suites.none.loss_tokens: 257 is more than the model's 256"
     )
+
+
+@pytest.mark.parametrize("method", ["reap", "ream"])
+def test_a_source_needs_its_share_alone(ream, model, params, tmp_path, method):  # noqa: F811
+    """24 documents a source are too few for 40 sequences, but enough for a mix of halves."""
+    arguments = compress(model, "out", params, "--method", method, "--sequences", 40, "--group-size", 8)
+    assert ream(*arguments, "--mix", "a=0.5,b=0.5")[0] == 0
+    recipe = load_recipe(tmp_path / "out" / "ream/recipe.ream")
+    assert recipe.facts["sequences"] == 40
+    one_line(
+        ream(*compress(model, "more", params, "--method", method, "--sequences", 40), "--mix", "a=1"), "40 are needed"
+    )
+
+
+def test_imported_tokens_calibrate(ream, model, params, tmp_path):  # noqa: F811
+    import torch
+
+    ids = torch.randint(0, LAST, (6, 24), generator=torch.Generator().manual_seed(0))
+    torch.save([ids[:4], ids[4:]], tmp_path / "tokens.pt")
+    code, out, _ = ream("import-tokens", tmp_path / "tokens.pt", "tokens.parquet", "--source", "theirs")
+    assert code == 0
+    assert "6 sequences of 24 to 24 tokens, 144 in all" in out
+    assert read_corpus(tmp_path / "tokens.parquet").sequences == ids.tolist()
+    assert ream(*compress(model, "out", params, "--calibration", "tokens.parquet", "--method", "reap"))[0] == 0
+    one_line(ream("import-tokens", tmp_path / "tokens.pt", "tokens.parquet"), "tokens.parquet exists")
+    one_line(ream("import-tokens", tmp_path / "none.pt", "other.parquet"), "is not a file")

@@ -190,7 +190,10 @@ TYPOS = {
     "suites.demo.fewshot": ("suites.demo.num_fewshot", "suites.demo.gen, suites.demo.limit, suites.demo.loss"),
     "exports.best.mehtod": ("exports.best.method", "exports.best.experts, exports.best.method, exports.best.mix"),
     "imports.old.metod": ("imports.old.method", "imports.old.experts, imports.old.method, imports.old.mix"),
-    "sources.c4.datset": ("sources.c4.dataset", "sources.c4.column, sources.c4.config, sources.c4.dataset"),
+    "sources.c4.datset": (
+        "sources.c4.dataset",
+        "sources.c4.column, sources.c4.config, sources.c4.count, sources.c4.dataset",
+    ),
     "sources.notes.path": ("sources.notes.paths", "sources.notes.column, sources.notes.kind, sources.notes.paths"),
     "sources.own.pth": (
         "sources.own.path",

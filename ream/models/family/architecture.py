@@ -8,10 +8,10 @@ from functools import partial
 from ream.errors import UserError
 from ream.models.family.alike import check_alike, check_layers, check_stored
 from ream.models.family.config_json import check_config
-from ream.models.family.config_sizes import router_groups, sizes_in
+from ream.models.family.config_sizes import expert_hidden, router_groups, sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family, RouterTensor
-from ream.models.family.layout import ExpertTensor, Layout
+from ream.models.family.layout import ExpertTensor, Layout, projections
 from ream.models.family.names import shapes_of
 from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
@@ -42,6 +42,7 @@ class Architecture(Sizes):
         multi_token: number of layers behind the decoder that predict further tokens.
         dropped: number of the checkpoint's multi-token layers that are left out of what is written.
         roles: tensor name to Role, for the tensors of routed experts and of routers.
+        expert_hidden: width of the experts' inputs and outputs: H for most models, that of a latent space for some.
     """
 
     family: Family
@@ -49,6 +50,12 @@ class Architecture(Sizes):
     multi_token: int
     dropped: int
     roles: dict[str, Role]
+    expert_hidden: int
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """The matrices of an expert: gate, up and down, or up and down."""
+        return projections(self.layout)
 
     @property
     def depth(self) -> int:
@@ -126,6 +133,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         multi_token=sum(layer >= layers for layer in moe_layers),
         dropped=0,
         roles=roles,
+        expert_hidden=expert_hidden(config, family),
     )
     check_layers(checkpoint, family, config, moe_layers)
     _check_tensors(checkpoint, architecture)
@@ -192,7 +200,7 @@ def _expert_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     experts, shapes = architecture.experts, {}
     for layer in architecture.moe_layers:
         for kind in architecture.layout:
-            shape = kind.shape(architecture.hidden, architecture.width)
+            shape = kind.shape(architecture.expert_hidden, architecture.width)
             if kind.stacked:
                 shapes[architecture.tensor_name(layer, kind)] = (experts, *shape)
             else:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.family.config_levels import level
 from ream.models.family.family import Family
 
 
@@ -18,7 +19,7 @@ def sizes_in(config: Mapping[str, Any], family: Family, where: str) -> Mapping[s
     Raises:
         UserError: a number is missing, or each token selects more experts than there are.
     """
-    if family.text and not isinstance(config.get(family.text), dict):
+    if family.text and not isinstance(level(config, family.text), dict):
         raise UserError(f"{where}: config.json lacks {family.text}; fetch it again")
     numbers = family.numbers(config)
     experts = family.experts(numbers)
@@ -27,8 +28,9 @@ def sizes_in(config: Mapping[str, Any], family: Family, where: str) -> Mapping[s
             f"{where}: config.json says {experts} experts under {' or '.join(family.experts_keys)}, so it is not a "
             "Mixture-of-Experts model"
         )
-    for key in ("num_hidden_layers", "hidden_size", "vocab_size", family.top_k_key, family.width_key):
-        if not numbers.get(key):
+    needed = ("num_hidden_layers", "hidden_size", "vocab_size", family.top_k_key, family.width_key, family.latent_key)
+    for key in needed:
+        if key and not numbers.get(key):
             raise UserError(f"{where}: config.json lacks {key}, a number from 1 on; fetch it again")
     if numbers[family.top_k_key] > experts:
         raise UserError(
@@ -36,6 +38,17 @@ def sizes_in(config: Mapping[str, Any], family: Family, where: str) -> Mapping[s
             "experts; correct it, or fetch it again"
         )
     return numbers
+
+
+def expert_hidden(numbers: Mapping[str, Any], family: Family) -> int:
+    """The width of the experts' inputs and outputs: H for most models, that of a latent space for some.
+
+    Args:
+        numbers: the text model's part of config.json.
+        family: of the model.
+    """
+    size: int = numbers[family.latent_key or "hidden_size"]
+    return size
 
 
 def router_groups(config: Mapping[str, Any], family: Family, where: str) -> tuple[int, int]:

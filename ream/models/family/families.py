@@ -161,15 +161,15 @@ class NotDerivedError(UserError):
 
 
 def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
-    """The keys of a config.json, or of its text_config, that seem to count experts, with their values."""
-    inner = config.get("text_config")
-    levels = [config, inner] if isinstance(inner, dict) else [config]
-    counts = {}
-    for level in levels:
-        for key, value in level.items():
-            numbers = value if isinstance(value, list) else [value]  # a list has a number for each layer
-            if "expert" in key and numbers and all(type(number) is int for number in numbers) and max(numbers) > 0:
-                counts[key] = max(numbers)
+    """The keys of a config.json, or of what is inside it, that seem to count experts, with their values."""
+    counts: dict[str, int] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            counts = expert_counts(value) | counts
+            continue
+        numbers = value if isinstance(value, list) else [value]  # a list has a number for each layer
+        if "expert" in key and numbers and all(type(number) is int for number in numbers) and max(numbers) > 0:
+            counts[key] = max(numbers)
     return counts
 
 

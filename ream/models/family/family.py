@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.family.config_levels import level
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
+from ream.models.family.multi_token import MultiToken
 from ream.models.family.sparse_layers import EVERY, SparseRule
 
 HEAD = "lm_head.weight"  # in transformers' text-only models
@@ -28,40 +30,6 @@ class RouterTensor:
 
 
 @dataclass(frozen=True)
-class MultiToken:
-    """Multi-token-prediction layers behind the decoder: decoder layers with norms and a projection of their own.
-
-    The input of such a layer is projection · [embedding_norm(next token's embedding), hidden_norm(hidden states before
-    it)], as in DeepSeek-V3 (arXiv 2412.19437, Eq. 21).
-
-    Attributes:
-        prefix: start of the names of a layer's tensors, with ``{layer}`` (counted on from the decoder's) or
-            ``{index}`` (from 0).
-        embedding_norm: norm of the next token's embedding.
-        hidden_norm: norm of the hidden states.
-        projection: from both, side by side, to the layer's input.
-        output_norm: norm of the layer's output.
-        shared: further tensors, copies of the model's own embedding and head.
-        inside: whether these names follow the prefix; otherwise they are whole.
-        count_keys: config keys that may hold the number of these layers.
-    """
-
-    prefix: str
-    embedding_norm: str
-    hidden_norm: str
-    projection: str
-    output_norm: str
-    shared: tuple[str, ...]
-    inside: bool
-    count_keys: tuple[str, ...]
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Names of the tensors that a multi-token layer has beside its decoder layer's."""
-        return (self.embedding_norm, self.hidden_norm, self.projection, self.output_norm, *self.shared)
-
-
-@dataclass(frozen=True)
 class Family:
     """How the checkpoints of one architecture are laid out.
 
@@ -70,6 +38,9 @@ class Family:
         examples: models of this family, for the documentation.
         experts_keys: config keys that may hold N; every one that is present is updated.
         width_key: config key of the expert width D.
+        latent_key: config key of the width of the experts' inputs and outputs, where that is not H.
+        changes_inputs: whether the MoE block hands its experts something else than its own inputs.
+        changes_outputs: whether it does more with the sum of their weighted outputs than to add it to something.
         top_k_key: config key of k.
         layouts: how experts may lie on disk; a checkpoint has one of these.
         router: tensors of the MoE block with one entry for each expert.
@@ -88,7 +59,7 @@ class Family:
         layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
         embedding: name of the embedding on disk.
         final_norm: name of the norm between the last layer and the head on disk.
-        text: config key of the text model's config in a multimodal model's; None for a text model.
+        text: config key of the text model's config in a multimodal model's (`config_levels`); None for a text model.
         text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
         multi_token: how multi-token layers are named, where checkpoints have such layers.
         sparse: which layers have routed experts by config.json.
@@ -107,6 +78,9 @@ class Family:
         outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head, to
             their names in transformers' text model.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
+        unwalked: starts of the names of tensors with routed experts that transformers' model does not have: multi-token
+            layers in a form that ream cannot run. They can only be left out.
+        assumed: config keys that config.json lacks, to what transformers takes for them.
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
     """
@@ -116,6 +90,9 @@ class Family:
     experts_keys: tuple[str, ...]
     width_key: str
     top_k_key: str = "num_experts_per_tok"
+    latent_key: str | None = None
+    changes_inputs: bool = False
+    changes_outputs: bool = False
     layouts: tuple[Layout, ...] = (PER_EXPERT, STACKED)
     router: tuple[RouterTensor, ...] = (RouterTensor("gate.weight"),)
     scores: str = "softmax"
@@ -148,6 +125,8 @@ class Family:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
+    unwalked: tuple[str, ...] = ()
+    assumed: Mapping[str, Any] = field(default_factory=dict)
     derived: bool = False
     guessed_scores: bool = False
 
@@ -214,8 +193,8 @@ class Family:
         Transformers reads the flag of the model that has the head: the wrapper's, at the top of config.json, or the
         text model's. A flag at the other level means nothing.
         """
-        level = config if self.wrapped_head else self.numbers(config)
-        return bool(level.get("tie_word_embeddings", self.tied))
+        flags = config if self.wrapped_head else self.numbers(config)
+        return bool(flags.get("tie_word_embeddings", self.tied))
 
     def experts(self, numbers: Mapping[str, Any]) -> int:
         """N by the text model's part of config.json; 0 where no key says it.
@@ -240,5 +219,6 @@ class Family:
         return size
 
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of config.json that describes the text model."""
-        return config[self.text] if self.text else config
+        """The part of config.json that describes the text model, with what is ``assumed``."""
+        part: Mapping[str, Any] = level(config, self.text)
+        return {**self.assumed, **part} if self.assumed else part

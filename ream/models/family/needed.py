@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ream.models.family.config_sizes import expert_hidden
 from ream.models.family.family import Family
 from ream.models.family.layout import Layout
 
@@ -98,9 +99,9 @@ def _beside_experts(
 
 def _experts(prefix: str, family: Family, numbers: Any, layout: Layout) -> Iterator[NeededTensor]:
     """The tensors of a layer's routed experts."""
-    experts = family.experts(numbers)
+    experts, hidden, width = family.experts(numbers), expert_hidden(numbers, family), numbers[family.width_key]
     for kind in layout:
-        shape, matrix = kind.shape(numbers["hidden_size"], numbers[family.width_key]), not kind.part.endswith("bias")
+        shape, matrix = kind.shape(hidden, width), not kind.part.endswith("bias")
         if kind.stacked:
             yield prefix + family.in_layer(kind.name), (experts, *shape), matrix
         else:

@@ -42,12 +42,13 @@ def described(model: Headers, name: str) -> dict[str, str]:
         "family": family.model_type
         + (", derived from the checkpoint and transformers' code" if family.derived else ""),
         "layers": f"{architecture.layers}, {len(moe)} of them with routed experts",
-        "multi-token layers": f"{extra}, also with routed experts" if extra else "none" + _uncounted(model),
+        "multi-token layers": f"{extra}, also with routed experts" if extra else _no_multi_token(model),
         "experts": f"{experts} per layer, {architecture.top_k} active per token",
         "shared experts": f"{shared:,} parameters; left unchanged" if shared else "none",
         "router": f"{family.scores}, called by the rule '{family.rule}'",
         "router groups": f"{groups}; a token uses at most {architecture.router_top_groups}" if groups > 1 else "none",
-        "expert shape": f"hidden {architecture.hidden}, width {architecture.width}",
+        "expert shape": f"hidden {architecture.expert_hidden}, width {architecture.width}"
+        + ("" if "gate" in architecture.projections else ", no gate"),
         "experts on disk": f"{layout_words(architecture.layout)}; {_dtypes(model)}",
         "quantisation": "none" if checkpoint.form is None else type(checkpoint.form).__name__,
         "parameters": f"{parts.all.parameters:,}"
@@ -105,9 +106,12 @@ def derived_rows(model: Headers) -> dict[str, str]:
     return rows | {"proof": str(model.proof) if model.proof else proved}
 
 
-def _uncounted(model: Headers) -> str:
-    """A caveat where only config.json is known: some checkpoints have multi-token layers that it does not count."""
-    return " counted in config.json" if model.planned and model.architecture.family.multi_token else ""
+def _no_multi_token(model: Headers) -> str:
+    """That there are none; with a caveat where only config.json is known, for some checkpoints have them uncounted."""
+    family = model.architecture.family
+    if family.unwalked:
+        return f"{family.unwalked[0]}*, in a form that ream cannot run; leave them out: model.multi_token: drop"
+    return "none" + (" counted in config.json" if model.planned and family.multi_token else "")
 
 
 def _dtypes(model: Headers) -> str:

@@ -8,7 +8,7 @@ from ream.core.composition import ALL_QUANTITIES, Quantity
 from ream.machine.progress import Progress
 from ream.params import Params
 from ream.workspace.options import StageOptions
-from ream.workspace.original import Original
+from ream.workspace.original import Original, open_decoder
 
 if TYPE_CHECKING:
     from ream.walk.batches import Batches
@@ -67,11 +67,8 @@ def collect(
         needs: what is measured; see `LayerStatistics`.
     """
     from ream.compress.one_shot import collect_all
-    from ream.models.decoder import Decoder
-    from ream.models.runtime import runtime
 
-    device, dtype = runtime(*params.compute.placement)
-    decoder = Decoder(original.checkpoint, original.architecture, device, dtype, params.model.trust_remote_code)
+    decoder = open_decoder(params, original)
     depth = original.architecture.depth
     steps, tokens = sum(len(data) for data, _, _ in passes), sum(int(data.mask.sum()) for data, _, _ in passes)
     silent = shares is not None and not shares[0].ranks.first

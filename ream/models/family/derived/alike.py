@@ -46,17 +46,3 @@ def _described(module: Any) -> dict[str, Any]:
         for name, value in own
         if not name.startswith("_") and isinstance(value, numbers) and "layer" not in name
     }
-
-
-def check_padding(text: nn.Module) -> None:
-    """Refuse attention that lets padding on the right reach the tokens before it, because walks pad sequences there.
-
-    Raises:
-        NotDerivableError: a layer has lightning attention (MiniMax-01), which works on blocks of tokens.
-    """
-    for path, module in text.named_modules():
-        if "LightningAttention" in type(module).__name__:
-            raise NotDerivableError(
-                f"{path} is lightning attention, whose outputs change with the padding behind a sequence, and the walk "
-                "over the layers pads sequences"
-            )

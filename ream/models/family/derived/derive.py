@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ream.models.family.derived.alike import check_alike, check_padding
+from ream.models.family.config_levels import level
+from ream.models.family.derived.alike import check_alike
 from ream.models.family.derived.conversion import Destination, written
 from ream.models.family.derived.disk_names import DiskNames, disk_names
 from ream.models.family.derived.layouts import disk_layout
@@ -20,6 +21,8 @@ from ream.models.family.layout import Layout
 from ream.models.family.multi_token import multi_token_in
 from ream.models.family.sparse_layers import these
 
+# Numbers that are asked of config.json by these names.
+NUMBERS = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "max_position_embeddings")
 JOINED = ("Concatenate along 0",)
 Shapes = Mapping[str, tuple[int, ...]]
 _DERIVED: dict[tuple[str, int], Family] = {}
@@ -52,20 +55,23 @@ def derive(config: Mapping[str, Any], shapes: Shapes | None = None) -> Family:
 def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     """See `derive`."""
     model = parsed(config)
-    modules = module_side(model, config[model.key] if model.key else config)
+    modules = module_side(model, level(config, model.key))
     whole = whole_model(model.config)
     text_path = _text_path(whole, model)
     with_experts = check_alike(whole.get_submodule(text_path))
-    check_padding(whole.get_submodule(text_path))
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
-    layout, routers = _layout(names, known, modules, model.text.hidden_size), _routers(names, modules)
+    layout, routers = _layout(names, known, modules), _routers(names, modules)
+    multi_token = multi_token_in(known, model.text.num_hidden_layers)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
         model_type=str(config["model_type"]),
         examples=(),
         experts_keys=modules.experts_keys,
         width_key=modules.width_key,
+        latent_key=modules.latent_key,
+        changes_inputs=modules.around.inputs,
+        changes_outputs=modules.around.outputs,
         top_k_key=modules.top_k_key,
         layouts=(tuple(replace(kind, name=_within(kind.name, moe)) for kind in layout),),
         router=tuple(replace(router, name=_within(router.name, moe)) for router in routers),
@@ -95,11 +101,24 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         decoder=modules.place.decoder,
         head_name=names.head,
         outside=names.outside,
-        multi_token=multi_token_in(known, model.text.num_hidden_layers),
+        multi_token=multi_token,
+        unwalked=() if multi_token else _unwalked(names),
         sparse=these(with_experts),
+        assumed=_assumed(model.text, level(config, model.key)),
         derived=True,
         guessed_scores=modules.scores is None,
     )
+
+
+def _assumed(text: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers takes for numbers that config.json has under other names, or not at all."""
+    return {key: getattr(text, key) for key in NUMBERS if key not in numbers and hasattr(text, key)}
+
+
+def _unwalked(names: DiskNames) -> tuple[str, ...]:
+    """The first words of names of routed experts that transformers' model does not have."""
+    words = [name.split(".") for name in names.unknown]
+    return tuple(dict.fromkeys(f"{first}." for first, *rest in words if "experts" in rest))
 
 
 def _text_path(whole: nn.Module, model: Parsed) -> str:
@@ -130,7 +149,7 @@ def _inside_experts(names: DiskNames, modules: ModuleSide) -> dict[str, Destinat
     return found
 
 
-def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide, hidden: int) -> Layout:
+def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide) -> Layout:
     """The layout of experts on disk, with names within the layer."""
     inside = _inside_experts(names, modules)
     start = names.prefix.format(layer=modules.place.layer)
@@ -138,7 +157,7 @@ def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide, hidden: int) 
     missing = inside.keys() - own.keys()
     if missing:
         raise NotDerivableError(f"the checkpoint has no tensor {start}{min(missing)}")
-    return disk_layout(inside, own, modules.module.layout, hidden, modules.width)
+    return disk_layout(inside, own, modules.module.layout, modules.expert_hidden, modules.width)
 
 
 def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
@@ -199,10 +218,10 @@ def _common(names: list[str]) -> str:
     """The words with which all names begin."""
     words = [name.split(".")[:-1] for name in names]
     shared = []
-    for level in zip(*words, strict=False):
-        if len(set(level)) > 1 or level[0] == "experts" or "{" in level[0]:
+    for same in zip(*words, strict=False):
+        if len(set(same)) > 1 or same[0] == "experts" or "{" in same[0]:
             break
-        shared.append(level[0])
+        shared.append(same[0])
     return ".".join(shared)
 
 

@@ -48,8 +48,13 @@ def experts_key(model: Parsed, place: Place, experts: int) -> tuple[str, Any]:
 def width_key(model: Parsed, place: Place, hidden: int) -> str:
     """The key whose change changes the number of neurons of an expert.
 
+    Args:
+        model: shortened.
+        place: of the experts.
+        hidden: H, of the experts' inputs.
+
     Raises:
-        NotDerivableError: there is no such key, or the experts' inputs are no hidden states.
+        NotDerivableError: there is no such key.
     """
     width = width_of(stacks_of(place.experts_of(text_model(model.text))), hidden)
     key = counting(model, width, lambda new: width_of(stacks_of(place.experts_of(text_model(new.text))), hidden))
@@ -100,8 +105,7 @@ def width_of(stacks: list[Tensor], hidden: int) -> int:
         axes = list(stack.shape[1:])
         if hidden not in axes:
             raise NotDerivableError(
-                f"the inputs and outputs of its experts are no hidden states: they have {' and '.join(map(str, axes))} "
-                f"values, these {hidden}"
+                f"a tensor of its experts has axes of {' and '.join(map(str, axes))} values, and their inputs {hidden}"
             )
         axes.remove(hidden)
         widths.append(axes[0])

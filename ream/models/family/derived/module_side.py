@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ream.models.family.derived.additive import is_additive
+from ream.models.family.derived.around import Around, around_of, expert_hidden, latent_key
 from ream.models.family.derived.decision import Groups, groups_of, rule_of, scores_of, valued_block
 from ream.models.family.derived.experts_module import ExpertsModule, experts_module
 from ream.models.family.derived.keys import (
@@ -34,6 +35,9 @@ class ModuleSide:
         place: of the experts.
         experts_keys: config keys of N, those that config.json has first.
         width_key: config key of D.
+        latent_key: config key of the width of the experts' inputs, where that is not H.
+        expert_hidden: that width; H for most models.
+        around: what is between the block and its experts.
         top_k_key: config key of k.
         width: D.
         module: how the experts module is read.
@@ -50,6 +54,9 @@ class ModuleSide:
     place: Place
     experts_keys: tuple[str, ...]
     width_key: str
+    latent_key: str | None
+    expert_hidden: int
+    around: Around
     top_k_key: str
     width: int
     module: ExpertsModule
@@ -79,19 +86,23 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
     short, text = shortest(model)
     place, hidden = place_of(text), short.text.hidden_size
     stacks = stacks_of(place.experts_of(text))
-    experts, width = len(stacks[0]), width_of(stacks, hidden)
+    experts = len(stacks[0])
     count_key, other = experts_key(short, place, experts)
     routers = router_tensors(text, other, place, experts)
     router = routers[0].name.rpartition(".")[0]
-    selected_key = top_k_key(short, place, router)
+    selected_key, inner = top_k_key(short, place, router), expert_hidden(short, place)
+    width = width_of(stacks, inner)
     plain = place.experts_of(text_model(short.text, torch.float32))
-    module = experts_module(plain, place.experts, hidden, width, candidates(plain, numbers))
+    module = experts_module(plain, place.experts, inner, width, candidates(plain, numbers))
     block, probe, scores = _decision(short, place, router, experts, selected_key)
     kept = {*(text._keep_in_fp32_modules or ()), *(text._keep_in_fp32_modules_strict or ())}
     return ModuleSide(
         place=place,
         experts_keys=_by_presence(names_of(short.text, count_key), numbers),
-        width_key=written_name(short.text, width_key(short, place, hidden), numbers),
+        width_key=written_name(short.text, width_key(short, place, inner), numbers),
+        latent_key=latent_key(short, place, numbers),
+        expert_hidden=inner,
+        around=around_of(block, place, hidden),
         top_k_key=written_name(short.text, selected_key, numbers),
         width=width,
         module=module,

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ream.core.experts import Expert, expert_outputs, neuron_activations
+from ream.core.experts import expert_of, expert_outputs, neuron_activations
 from ream.errors import UserError, one_line
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
+from ream.models.family.around_experts import inputs_and_output
 from ream.models.family.derived.block_tensors import block_tensors
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.derived.transformers_block import transformers_block
@@ -153,6 +154,7 @@ class _Bench:
         """The difference of (a)."""
         architecture, largest = self._architecture, 0.0
         experts = self._whole_block.get_submodule(architecture.family.experts_module)
+        x = inputs_and_output(self._whole_block, self._x, architecture.family.experts_module)[0]
         unit = unit_of(architecture.family.unit, architecture.family.numbers(self._checkpoint.config))
         for index in self._everyone:
             read = {
@@ -161,10 +163,10 @@ class _Bench:
                 else self._checkpoint.read(architecture.tensor_name(self._layer, kind, index))
                 for kind in architecture.layout
             }
-            expert = Expert(**{field: tensor.float() for field, tensor in unpacked(architecture.layout, read).items()})
-            ours = expert_outputs(neuron_activations(self._x, expert, unit), expert)
+            expert = expert_of({field: tensor.float() for field, tensor in unpacked(architecture.layout, read).items()})
+            ours = expert_outputs(neuron_activations(x, expert, unit), expert)
             selected = torch.full((TOKENS, 1), index)
-            largest = max(largest, _difference(ours, experts(self._x, selected, torch.ones(TOKENS, 1))))
+            largest = max(largest, _difference(ours, experts(x, selected, torch.ones(TOKENS, 1))))
         return largest
 
     def moved(self) -> float:

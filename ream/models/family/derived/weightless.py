@@ -5,14 +5,17 @@ meaning is asked.
 """
 
 import copy
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import nn
 
 from ream.errors import one_line
+from ream.models.family.config_levels import replaced
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 
 # Whatever says nothing about the text model's architecture, or makes transformers load more than it.
@@ -26,7 +29,7 @@ class Parsed:
 
     Attributes:
         config: transformers' configuration; a wrapper's where the model has more than text.
-        key: of the text model's configuration within it; None for a text model.
+        key: of the text model's configuration within it, with a dot between two levels; None for a text model.
     """
 
     config: Any
@@ -35,7 +38,7 @@ class Parsed:
     @property
     def text(self) -> Any:
         """The text model's configuration."""
-        return getattr(self.config, self.key) if self.key else self.config
+        return reduce(getattr, self.key.split("."), self.config) if self.key else self.config
 
     def changed(self, **values: Any) -> "Parsed":
         """The same with other values in the text model's configuration, checked by transformers as on loading.
@@ -44,7 +47,7 @@ class Parsed:
             NotDerivableError: transformers refuses a value.
         """
         text = self.text.to_dict() | values
-        whole = self.config.to_dict() | {self.key: text} if self.key else text
+        whole = replaced(self.config.to_dict(), self.key, text)
         return Parsed(_configuration(type(self.config), whole), self.key)
 
     def shortened(self, layers: int) -> "Parsed":
@@ -52,9 +55,9 @@ class Parsed:
         text, depth = self.text.to_dict(), self.text.num_hidden_layers
         shorter: dict[str, Any] = {key: layers for key in ("num_hidden_layers", "num_layers") if key in text}
         for key, value in text.items():
-            if (
-                isinstance(value, list | str) and len(value) == depth
-            ):  # no text of that length bears on the architecture
+            # A pattern such as "MEM*" has a letter for each layer; other texts of that length are words such as "silu".
+            pattern = isinstance(value, list) or (isinstance(value, str) and not any(map(str.islower, value)))
+            if pattern and len(value) == depth:
                 shorter[key] = value[:layers]
             elif isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
                 shorter[key] = {index: own for index, own in value.items() if int(index) < layers}
@@ -78,10 +81,17 @@ def parsed(config: Mapping[str, Any]) -> Parsed:
     text = read.get_text_config(decoder=True)
     if text is read:
         return Parsed(read, None)
-    key = next((key for key in read.to_dict() if getattr(read, key, None) is text), None)
-    if key is None:
-        raise NotDerivableError("its text model's configuration lies deeper than one level in config.json")
-    return Parsed(read, key)
+    inner = {key: getattr(read, key, None) for key in read.to_dict()}
+    keys = [key for key, part in inner.items() if part is text]
+    keys += [f"{key}.{below}" for key, part in inner.items() for below in _parts(part) if getattr(part, below) is text]
+    if not keys:
+        raise NotDerivableError("its text model's configuration lies deeper than two levels in config.json")
+    return Parsed(read, keys[0])
+
+
+def _parts(config: Any) -> list[str]:
+    """The keys of the configurations within one; none of what is no configuration."""
+    return [key for key in getattr(config, "sub_configs", {}) if hasattr(config, key)]
 
 
 def _configuration(kind: Any, values: Mapping[str, Any]) -> Any:
@@ -106,9 +116,19 @@ def text_class(config: Any) -> Any:
     if type(config) in transformers.MODEL_MAPPING:
         return transformers.MODEL_MAPPING[type(config)]
     name = type(config).__name__.removesuffix("Config") + "Model"  # of text parts that AutoModel does not know
-    if not hasattr(transformers, name):
-        raise NotDerivableError(f"transformers has no text model for {type(config).__name__}")
-    return getattr(transformers, name)
+    if hasattr(transformers, name):
+        return getattr(transformers, name)
+    found = _models_of(type(config))
+    if len(found) != 1:
+        raise NotDerivableError(f"transformers has {len(found)} text models for {type(config).__name__}")
+    return found[0]
+
+
+def _models_of(kind: Any) -> list[Any]:
+    """The models without a head that a configuration class is for, among those of its own modelling code."""
+    code = importlib.import_module(kind.__module__.replace("configuration_", "modeling_"))
+    classes = [own for own in vars(code).values() if isinstance(own, type) and getattr(own, "config_class", 0) is kind]
+    return [own for own in classes if own.__name__.endswith("Model") and "PreTrained" not in own.__name__]
 
 
 def text_model(config: Any, dtype: torch.dtype = torch.bfloat16) -> Any:

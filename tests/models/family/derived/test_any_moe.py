@@ -49,6 +49,11 @@ def own(folder):
     return kind.from_pretrained(folder, dtype=torch.float32).eval()
 
 
+def speaking(model):
+    """What of a model answers text with text: the model itself, or of several parts the thinker (Qwen3-Omni)."""
+    return getattr(model, "thinker", model)
+
+
 def sliced(model, smaller, kept):
     """Tensors of a model with the kept experts alone, along the axes in which a smaller model differs, by its names."""
     result, other = {}, smaller.state_dict()
@@ -100,6 +105,7 @@ def test_statistics_are_the_models_own_and_frequency_keeps_the_most_used(tiny, m
 
         return hook
 
+    model = speaking(model)
     for path, module in model.named_modules():
         if path.endswith(".experts") and hasattr(module, "down_proj"):
             layer = next(int(word) for word in path.split(".") if word.isdigit())

@@ -13,7 +13,7 @@ from ream.recipe.load import load_model
 from ream.recipe.output import write_checkpoint
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models.any_moe import EXPERTS, TYPES, VOCABULARY, build
-from tests.models.family.derived.test_any_moe import KEPT, own, sliced
+from tests.models.family.derived.test_any_moe import KEPT, own, sliced, speaking
 from tests.models.storage.test_checkpoint import refused
 from tests.tiny import ROOT
 
@@ -31,20 +31,24 @@ def marked(types):
 @torch.no_grad()
 def merged(model, recipe):
     """Merge the experts of transformers' modules by a recipe: weighted means of permuted experts, by plain means."""
-    for path, module in model.named_modules():
+    for path, module in speaking(model).named_modules():
         if not path.endswith(".experts") or not hasattr(module, "down_proj"):
             continue
         layer = recipe.layers[next(int(word) for word in path.split(".") if word.isdigit())]
-        turned = getattr(module, "is_transposed", False)
-        gate_up, down = (tensor.mT if turned else tensor for tensor in (module.gate_up_proj, module.down_proj))
+        turned, rows = getattr(module, "is_transposed", False), "gate_up_proj"
+        if not hasattr(module, rows):
+            rows = "up_proj"
+        gate_up, down = (tensor.mT if turned else tensor for tensor in (getattr(module, rows), module.down_proj))
         width, merged_gate_up, merged_down = down.shape[2], gate_up.clone(), down.clone()
+        blocks = [width * block for block in range(gate_up.shape[1] // width)]
         for kept, first in enumerate(layer.groups.kept):
             merged_gate_up[first], merged_down[first] = 0, 0
             for j in np.flatnonzero(layer.groups.group == kept):
                 order = torch.from_numpy(layer.permutations.get(int(j), np.arange(width)))
-                merged_gate_up[first] += float(layer.weights[j]) * gate_up[j][torch.cat([order, order + width])]
+                rows_in_order = torch.cat([order + start for start in blocks])
+                merged_gate_up[first] += float(layer.weights[j]) * gate_up[j][rows_in_order]
                 merged_down[first] += float(layer.weights[j]) * down[j][:, order]
-        module.gate_up_proj.data = merged_gate_up.mT if turned else merged_gate_up
+        getattr(module, rows).data = merged_gate_up.mT if turned else merged_gate_up
         module.down_proj.data = merged_down.mT if turned else merged_down
     return model
 
@@ -52,7 +56,7 @@ def merged(model, recipe):
 @torch.no_grad()
 def logits(model):
     ids = torch.randint(VOCABULARY, (2, 9), generator=torch.Generator().manual_seed(9))
-    return model(input_ids=ids, use_cache=False).logits
+    return speaking(model)(input_ids=ids, use_cache=False).logits
 
 
 def same_as_in_memory(folder, out, recipe):
