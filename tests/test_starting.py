@@ -15,6 +15,7 @@ from ream.models.inspection.manifest import Manifest
 from ream.walk.layer_file import layer_file
 from ream.workspace.layout import Workspace
 from tests import tiny
+from tests.core.layers import FIELDS
 
 ROOT = Path(cli.__file__).parents[2]
 EXPERTS, HIDDEN = 8, 6
@@ -40,7 +41,6 @@ HELP_SECONDS = 0.6  # four times what it takes
 RUN = """
 import json, sys
 from ream.commands import cli
-from tests.core.layers import FIELDS
 codes = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["ream", *arguments]

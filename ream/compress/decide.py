@@ -1,7 +1,5 @@
 """Decisions about one layer: which experts are kept, and which are merged into them."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from jaxtyping import Float64
 
@@ -61,11 +59,6 @@ def group_layer(
     groups = grouped(method.grouping, experts, kept, absorbed_at_most(method, group_size), router_groups)
     routed = (sums.count if routed_tokens is None else routed_tokens).copy()  # frequency's saliency is the same array
     return LayerRecipe(groups, merge_weights(salient, groups), salient, routed_tokens=routed)
-
-
-def absorbed_in(layers: Mapping[int, LayerRecipe]) -> int:
-    """The number of experts of all layers that are merged into others."""
-    return sum(len(others) for layer in layers.values() for others in absorbed(layer).values())
 
 
 def absorbed(layer: LayerRecipe) -> dict[int, list[int]]:

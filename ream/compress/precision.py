@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from safetensors import safe_open
 
 from ream.compress.decide import group_layer
 from ream.core.composition import Composition, Quantity
+from ream.core.grouping import Groups
 from ream.core.precision import compared, is_sampled, moved, standard_errors
 from ream.core.recipe import LayerRecipe
 from ream.core.sums import Sums, settled
@@ -68,7 +70,7 @@ def precision(
     """How precise a layer's groups are; None where no sample has decided on them.
 
     The groups are formed again from sums drawn from the distribution of what samples of this size give. An expert is
-    undecided if a draw puts it with another centroid.
+    undecided if a draw puts it into another group (`regrouped`).
 
     Args:
         method: the composition.
@@ -83,12 +85,11 @@ def precision(
         return None
     deviations = sums.output_deviations if sums.output_deviations is not None else sums.gated_output_deviations
     assert deviations is not None
-    generator, owners = np.random.default_rng(0), _owners(layer)
-    changed = np.zeros(len(owners), dtype=bool)
+    generator, changed = np.random.default_rng(0), np.zeros(len(layer.groups.group), dtype=bool)
     for _ in range(DRAWS):
         drawn = moved(sums, SPREAD * generator.standard_normal(len(deviations)))
         other = group_layer(method, drawn, kept, group_size, router_groups, layer.saliency, layer.routed_tokens)
-        changed |= _owners(other) != owners
+        changed |= regrouped(layer.groups, other.groups)
     return Precision(deciding_error(method, sums, layer), tuple(np.flatnonzero(changed).tolist()))
 
 
@@ -123,12 +124,12 @@ def precision_facts(folder: Path, layers: Iterable[int]) -> dict[str, Any]:
     return facts
 
 
-def precision_line(facts: Mapping[str, Any], absorbed: int) -> str:
+def precision_line(facts: Mapping[str, Any], experts: int) -> str:
     """What to tell of a recipe whose groups rest on a sample; "" where none does.
 
     Args:
         facts: of each layer, as `Precision.facts` gives them.
-        absorbed: number of experts that are merged into others, over all layers.
+        experts: N, of each layer.
     """
     if not facts:
         return ""
@@ -137,11 +138,27 @@ def precision_line(facts: Mapping[str, Any], absorbed: int) -> str:
     return (
         f"; means of outputs from a sample: similarities within a standard error of {error:.2g}"
         + (f", which is above {TOLERANCE}" if error > TOLERANCE else "")
-        + f"; {undecided} of {absorbed} assignments undecided"
+        + f"; the groups of {undecided} of {experts * len(facts)} experts are undecided"
     )
 
 
-def _owners(layer: LayerRecipe) -> np.ndarray:
-    """The centroid of each expert's group."""
-    owners: np.ndarray = layer.groups.kept[layer.groups.group]
-    return owners
+def regrouped(before: Groups, after: Groups) -> Bool[np.ndarray, " N"]:
+    """The experts that are in another group than before; every expert is in one.
+
+    A group is known by its centroid. Where other experts are centroids, which a hierarchical grouping chooses from each
+    group, a group is the former one with which it has most experts in common, of several the first, and the experts
+    that have become centroids or are none any more count as regrouped, too.
+
+    Args:
+        before: the groups.
+        after: other groups of the same experts.
+    """
+    changed: np.ndarray
+    if np.array_equal(before.kept, after.kept):
+        changed = before.group != after.group
+        return changed
+    common = np.zeros((len(after.kept), len(before.kept)), dtype=np.int64)
+    np.add.at(common, (after.group, before.group), 1)
+    changed = common.argmax(axis=1)[after.group] != before.group
+    changed[np.setxor1d(before.kept, after.kept)] = True
+    return changed

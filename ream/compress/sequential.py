@@ -20,9 +20,9 @@ from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_errors import errors_among, read_errors, summary
 from ream.compress.refit_layer import LayerTokens, held_out_mask, refit_layer
 from ream.compress.streams import split_at, streams
-from ream.compress.totals import LayerTotals, sums_of
+from ream.compress.totals import LayerTotals, block_output, sums_of
 from ream.core.alignment import align_groups
-from ream.core.composition import Composition, needs
+from ream.core.composition import OUTPUT_MEANS, Composition, needs
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.core.refit.sums import Total, own
 from ream.core.sums import Sums, settled
@@ -321,7 +321,14 @@ class SequentialCompressor:
         device = self.decoder.device
         with WriteBack(device) as write_back:
             for part, (x, residual) in prefetched(device, self._parts(), buffers.inputs, buffers.leaving):
-                write_back.put(buffers.leaving, part, layer.leaving(residual, compressed(x)))
+                output = block_output(compressed, x, self._routed)
+                write_back.put(buffers.leaving, part, layer.leaving(residual, output))
+
+    @property
+    def _routed(self) -> bool:
+        """Whether the walk computes routed experts by themselves: where norms are needed, but no dense pass for all."""
+        needed = needs(self.composition)
+        return "norms" in needed and (self.probes.sampling is not None or not needed & OUTPUT_MEANS)
 
 
 def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:

@@ -59,6 +59,7 @@ class Composition:
 
 # What a layer's statistics consist of (docs/method.md, "Statistics"); tokens and counts are always among them.
 Quantity = Literal["norms", "logit-gram", "output-means", "gated-output-means", "probes"]
+LEAST_SAMPLE = 256  # tokens of the smallest sample for means of outputs: 16 blocks of 16 (`ream.core.output_sample`)
 ALL_QUANTITIES: frozenset[Quantity] = frozenset(get_args(Quantity))
 OUTPUT_MEANS: frozenset[Quantity] = frozenset({"output-means", "gated-output-means"})
 SALIENCY_NEEDS: dict[SaliencyKind, Quantity | None] = {

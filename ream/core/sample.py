@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Int64
 
 ALL_UP_TO = 65_536  # tokens up to which "auto" measures outputs on all of them
-LEAST = 256  # the smallest sample, of which 16 blocks have 16 tokens each
 FIRST, MOST = 4_096, 16_384  # tokens with which "auto" begins, and beyond which it does not go
 
 

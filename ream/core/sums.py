@@ -71,6 +71,11 @@ class Sums:
         return {name: array for name, array in arrays.items() if array is not None}
 
 
+def enough_sampled(sample_tokens: Float64[np.ndarray, " B"]) -> bool:
+    """Whether a sample with so many tokens in each of its blocks has a mean with a standard error."""
+    return bool((sample_tokens > 0).sum() >= 2)
+
+
 def settled(sums: Sums) -> Sums:
     """The sums with outputs that a sample of n of T tokens gave: T times its mean, with deviations.
 
@@ -85,7 +90,7 @@ def settled(sums: Sums) -> Sums:
         return sums
     counts, total = sums.sample_tokens, float(sums.tokens)
     size, blocks = float(counts.sum()), len(counts)
-    if (counts > 0).sum() < 2:
+    if not enough_sampled(counts):
         raise ValueError("a sample needs tokens in two of its blocks at least")
     scale = np.sqrt((blocks - 1) / blocks * max(0.0, 1.0 - size / total)) * total
     settled_arrays = {}

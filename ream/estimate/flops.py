@@ -84,10 +84,12 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     measured = work.dense_tokens * experts * (neurons + 2.0 * rows * width)  # all experts, for means of outputs
     measured += once * (2.0 * hidden * width * routed_norms + neurons * work.routed)
     measured += tokens * handing_flops(architecture, experts)
-    active = routed_again if family.dense else architecture.top_k
     known = work.routed and not work.sequential  # the statistics have given the layer's routed outputs
-    routed = 0.0 if known else active * 2.0 * matrices * hidden * width
-    routed += 2.0 * architecture.hidden * (experts + routed_again)
+    alone = work.routed and work.sequential and work.device.type == "cpu"  # routed experts, beside the block's router
+    active = routed_again if family.dense and not alone else architecture.top_k
+    routed = 2.0 * architecture.hidden * (experts + (2 if alone else 1) * routed_again)
+    routed += 0.0 if known else active * 2.0 * matrices * hidden * width
+    routed += handing_flops(architecture, routed_again) if alone else 0.0
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     features = probes + (matrices * hidden if "weights" in work.terms else 0)

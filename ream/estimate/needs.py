@@ -140,7 +140,7 @@ def _measured(work: Work) -> str:
     """The name of the arithmetic of the statistics, by what they compute."""
     if work.dense:
         return "  experts, all tokens"
-    sample = f", all on {work.dense_tokens:,}" if work.dense_tokens else ""
+    sample = f", all on up to {work.dense_tokens:,} tokens" if work.dense_tokens else ""
     return f"  experts, measured{sample}"
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ream.core.composition import (
+    LEAST_SAMPLE,
     AlignmentTerm,
     Composition,
     GroupingKind,
@@ -15,7 +16,6 @@ from ream.core.composition import (
     ScoresKind,
     SimilarityKind,
 )
-from ream.core.sample import LEAST
 from ream.errors import UserError
 from ream.params.section import Section
 
@@ -24,7 +24,7 @@ class Statistics(Section):
     """What the walk of the original collects in addition to the sums."""
 
     probes: int = Field(8192, ge=1, description="S, tokens whose MoE inputs are kept for the alignment")
-    dense_tokens: Literal["all", "auto"] | Annotated[int, Field(ge=LEAST)] = Field(
+    dense_tokens: Literal["all", "auto"] | Annotated[int, Field(ge=LEAST_SAMPLE)] = Field(
         "auto",
         description="tokens of each source or mix on which all experts are computed, for means of outputs: all, a "
         "number, or auto: all up to 65536 and beyond that as many as it takes, from 4096 to 16384",

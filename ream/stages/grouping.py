@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ream.compress.decide import absorbed_in, group_layer
+from ream.compress.decide import group_layer
 from ream.compress.precision import precision, precision_line
 from ream.errors import UserError
 from ream.models.inspection.manifest import load_manifest
@@ -41,5 +41,5 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         facts["sample"] = sample
     write_grouping(workspace.grouping(mix, method, experts), layers, facts)
     largest = max(int(np.bincount(layer.groups.group + 1)[1:].max()) for layer in layers.values())
-    told = precision_line(sample, absorbed_in(layers))
+    told = precision_line(sample, manifest.experts)
     return f"grouping {mix} {method}: {experts} of {manifest.experts} experts kept; largest group {largest}{told}"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import TOO_FEW
 from ream.calibration.packing import pad
-from ream.compress.decide import absorbed_in
 from ream.compress.precision import precision_line
 from ream.compress.rarely_routed import recipe_remark, warning
 from ream.compress.refit_summary import refit_result
@@ -53,7 +52,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     if recipe is None:  # not the first rank
         return line
     facts = recipe.facts
-    told = refit_result(facts.get("refit", {})) + precision_line(facts.get("sample", {}), absorbed_in(recipe.layers))
+    told = refit_result(facts.get("refit", {})) + precision_line(facts.get("sample", {}), original.manifest.experts)
     return line + told + warning(recipe_remark(recipe.layers))
 
 

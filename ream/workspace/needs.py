@@ -3,7 +3,6 @@
 from typing import cast
 
 from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity, needs
-from ream.core.sample import sampling
 from ream.errors import UserError
 from ream.machine.files import read_json, write_json
 from ream.params import Params
@@ -27,6 +26,8 @@ def sample_facts(
         tokens: number of tokens of the source or mix.
         alone: whether one process sees all of them.
     """
+    from ream.core.sample import sampling  # numpy, which the stage check does without
+
     size = sampling(params.statistics.dense_tokens, tokens, alone)
     return {} if size is None or not quantities & OUTPUT_MEANS else {"sampled": [size.first, size.most]}
 

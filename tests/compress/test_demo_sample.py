@@ -1,4 +1,4 @@
-"""The demo on about 200,000 tokens of its sources: 16,384 sampled tokens decide as all do, but where they say so."""
+"""The demo model on about 200,000 tokens: 16,384 sampled ones decide as all do, but where they say so."""
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from ream.walk.probes import Probes
 from ream.walk.state import WalkState
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
+from tests.compress.test_precision import apart
 from tests.compress.walks import Quiet, opened
 from tests.tiny import ROOT
 
@@ -53,7 +54,7 @@ def test_sampled_tokens_decide_as_all_do_but_where_they_say_so(data, tmp_path):
         with WalkState(tmp_path / name, "x", discard_stale=False) as state:
             probes = Probes(data, 0, 0, sampling=size)
             collect_all(decoder, [(data, probes, state)], Quiet(), needs=NEEDS)
-    methods, differ, undecided, choices = load_params(ROOT / "params.yaml").methods, 0, 0, 0
+    methods, differ, undecided, experts = load_params(ROOT / "params.yaml").methods, 0, 0, 0
     for index in decoder.architecture.moe_layers:
         exact, sampled = read_sums(tmp_path / "all", index), settled(read_sums(tmp_path / "sample", index))
         for kinds in (["output"], ["gated-output"]):
@@ -68,10 +69,9 @@ def test_sampled_tokens_decide_as_all_do_but_where_they_say_so(data, tmp_path):
                 true = group_layer(method, exact, kept, absorbed, 1)
                 ours = group_layer(method, sampled, kept, absorbed, 1)
                 known = precision(method, sampled, ours, kept, absorbed, 1)
-                other = true.groups.kept[true.groups.group] != ours.groups.kept[ours.groups.group]
-                assert set(np.flatnonzero(other)) <= set(known.undecided), (index, name, kept)
-                differ, undecided = differ + other.sum(), undecided + len(known.undecided)
-                choices += len(other) - kept
-                print(index, name, kept, f"{known.error:.4f}", np.flatnonzero(other), known.undecided)
-    assert differ < 0.2 * choices
-    assert undecided < 0.7 * choices
+                assert not apart(true.groups, ours.groups, known.undecided).any(), (index, name, kept)
+                differ += apart(true.groups, ours.groups, ()).any(axis=1).sum()
+                undecided += len(known.undecided)
+                experts += len(errors)
+    print(f"of {experts} experts {undecided} undecided, {differ} in other groups or with others")
+    assert undecided < 0.3 * experts

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,6 @@ def test_a_layer_without_tokens_is_refused():
     unseen = Sums(**{name: np.zeros_like(array) for name, array in seen.arrays().items()})
     with pytest.raises(UserError, match=r"^layer 4: no calibration token reached its experts"):
         check_seen(unseen, 4)
+    check_seen(replace(seen, sample_tokens=np.array([1.0, 2.0, 0.0])), 4)
+    with pytest.raises(UserError, match=r"^layer 4: only 3 of the tokens sampled .* raise statistics.dense_tokens"):
+        check_seen(replace(seen, sample_tokens=np.array([0.0, 3.0, 0.0])), 4)

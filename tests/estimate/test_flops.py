@@ -10,12 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from ream.compress.one_shot import collect_all
 from ream.compress.sequential import compress_sequentially
 from ream.core.composition import needs
+from ream.core.sample import Sampling
 from ream.estimate import refit_cost
 from ream.estimate.flops import attention_flops, flops_of
 from ream.estimate.work import Work
 from ream.models.decoder import Decoder
 from ream.models.inspection.inventory import inventory
 from ream.params import Method, load_params
+from ream.walk.probes import Probes
 from tests.compress.walks import Quiet, opened, pieces
 from tests.models.families import build
 from tests.tiny import ROOT, VOCABULARY
@@ -59,18 +61,21 @@ def work(method, **changes):
     return Work(**values | changes)
 
 
-def counted(folder, tmp_path, method):
-    """(torch's count of a walk, ours)."""
+def counted(folder, tmp_path, method, sampled=None):
+    """(torch's count of a walk, ours); mean outputs of all tokens, or of so many."""
     checkpoint, architecture = opened(folder)
     decoder = Decoder(checkpoint, architecture, torch.device("cpu"), torch.float32)
     counter = FlopCounterMode(display=False, custom_mapping=BESIDES)
     with pieces(tmp_path, probes=PROBES, batch_tokens=2 * LENGTH, texts=TEXTS) as (data, probes, state), counter:
+        if sampled is not None:
+            probes = Probes(data, PROBES, 0, sampling=Sampling(sampled, sampled))
         if method.sequential:
             compress_sequentially(decoder, data, probes, method.composition(), KEPT, 8, state, Quiet(), {})
         else:
             collect_all(decoder, [(data, probes, state)], Quiet(), needs=needs(method.composition()))
     numbers = architecture.family.numbers(checkpoint.config)
-    asked = work(method) if method.sequential else work(method, terms=())  # the alignment is a stage of its own
+    terms = {} if method.sequential else {"terms": ()}  # the alignment is a stage of its own
+    asked = work(method, sampled=sampled, **terms)
     return counter.get_total_flops(), flops_of(inventory(checkpoint, architecture), architecture, numbers, asked)
 
 
@@ -80,6 +85,13 @@ def counted(folder, tmp_path, method):
 @pytest.mark.parametrize("family", ["qwen3_moe", "qwen3_next", "deepseek_v3", "gpt_oss", "llama4"])
 def test_a_walk_takes_the_operations_announced(family, method, tmp_path):
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method])
+    assert announced.total == pytest.approx(found, rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["ream", "hc-smoe", "ream-ungated"])
+@pytest.mark.parametrize("family", ["qwen3_moe", "gpt_oss"])
+def test_a_walk_with_sampled_means_takes_the_operations_announced(family, method, tmp_path):
+    found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method], sampled=96)
     assert announced.total == pytest.approx(found, rel=0.02)
 
 

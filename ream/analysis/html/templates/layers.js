@@ -147,7 +147,7 @@
     const target = at("bars");
     at("bars-title").textContent = `Saliency of the experts of layer ${layer.index}`;
     at("bars-note").textContent = layer.rare ? `${Math.round(1000 * layer.rare) / 10}% of these experts saw fewer than ${data.few} calibration tokens, so their saliency is uncertain.` : "";
-    if (layer.precision !== undefined) at("bars-note").textContent += ` Mean outputs come from a sample of tokens: similarities have a standard error of at most ${layer.precision}, and ${layer.undecided} assignments are undecided.`;
+    if (layer.precision !== undefined) at("bars-note").textContent += ` Mean outputs come from a sample of tokens: similarities have a standard error of at most ${layer.precision}, and the groups of ${layer.undecided} experts are undecided.`;
     legend(at("bars-legend"), layer.saliency === null ? [] : fateEntries([layer]));
     if (layer.saliency === null) {
       target.replaceChildren(element("p", { className: "hint", textContent: "The saliency of this layer is not known." }));
