@@ -14,6 +14,7 @@ from ream.commands.compress import compress
 from ream.commands.ending import INTERRUPTED, WRONG, InterruptionError, ending
 from ream.commands.estimate import estimate
 from ream.commands.evaluate import evaluate
+from ream.commands.examples import ending as help_ending
 from ream.commands.import_tokens import import_tokens
 from ream.commands.inspect import inspect
 from ream.commands.options import replacement
@@ -47,12 +48,11 @@ DISTRIBUTED = ("compress", "stage")  # commands that the ranks of a torchrun can
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # rich's tables would take longer than everything else that --help does
     pretty_exceptions_enable=False,
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(epilog=help_ending(command.__name__))(command)
 
 
 def print_version(wanted: bool) -> None:

@@ -23,7 +23,8 @@ from ream.commands.options import (
     Tokens,
 )
 from ream.commands.output import say, warn
-from ream.commands.request import Cell, Request, check_shards, params_file, requested, sources_of
+from ream.commands.request import Cell, Request, check_shards, requested, sources_of
+from ream.commands.shipped import params_file
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 

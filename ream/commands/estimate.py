@@ -20,7 +20,8 @@ from ream.commands.options import (
     Tokens,
 )
 from ream.commands.output import print_rows, warn
-from ream.commands.request import Request, params_file, requested
+from ream.commands.request import Request, requested
+from ream.commands.shipped import params_file
 
 if TYPE_CHECKING:
     import torch

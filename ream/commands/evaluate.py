@@ -8,7 +8,8 @@ import typer
 
 from ream.commands.options import ModelArgument, ParamsFile, Settings
 from ream.commands.output import say
-from ream.commands.request import ScoreRequest, params_file, scoring
+from ream.commands.request import ScoreRequest, scoring
+from ream.commands.shipped import params_file
 
 if TYPE_CHECKING:
     from ream.params import Params, Suite

@@ -5,10 +5,37 @@ from typing import Annotated
 
 import typer
 
+from ream.commands.shipped import presets
+
+# The methods of the params files that ream ships, in their order; a file of one's own may have others.
+METHODS = (
+    "frequency", "ean", "reap", "reap-sequential", "m-smoe", "hc-smoe", "ream", "ream-released", "ream-frequency",
+    "ream-ungated", "ream-no-gate-logits", "ream-nearest-centroid", "ream-activations-only", "ream-one-shot",
+    "reap-refit", "ean-refit", "ream-refit", "neurons-refit", "neurons-fit",
+)  # fmt: skip
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """The shipped methods that begin with a text, for the shell."""
+    return [name for name in METHODS if name.startswith(incomplete)]
+
+
+def complete_params(incomplete: str) -> list[str]:
+    """The presets that begin with a text, and params files in the folder that it names, for the shell."""
+    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    files = sorted(str(path) for path in folder.glob("*.yaml")) if folder.is_dir() else []
+    return [name for name in (*presets(), *files) if name.startswith(incomplete)]
+
+
 ModelArgument = Annotated[str, typer.Argument(help="A hub id (owner/name, optional @revision) or a folder.")]
 OutArgument = Annotated[Path, typer.Argument(help="Folder to write; must be empty or not exist yet.")]
 Experts = Annotated[int, typer.Option(min=1, help="K, the number of experts to keep in every layer.")]
-Method = Annotated[str, typer.Option(help="A method of the params file.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        autocompletion=complete_method, help="A method of the params file; those that ream ships are listed below."
+    ),
+]
 Mix = Annotated[
     str | None,
     typer.Option(help="Ratios of sources such as general=0.3,math=0.7, or the name of a mix [default: balanced]."),
@@ -50,7 +77,14 @@ Ignore = Annotated[
     ),
 ]
 ParamsFile = Annotated[
-    Path | None, typer.Option("--params", help="Params file [default: ./params.yaml, else the one ream ships].")
+    Path | None,
+    typer.Option(
+        "--params",
+        metavar="FILE|PRESET",
+        autocompletion=complete_params,
+        help="Params file, or the name of a preset that ream ships, such as qwen3-30b-a3b [default: ./params.yaml, "
+        "else the settings that ream ships].",
+    ),
 ]
 
 # Former options of compress, estimate and evaluate, with the settings that took their place.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ream.commands.configuring import configured, with_section
+from ream.commands.shipped import TASKS, task_folder
 from ream.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,14 +83,6 @@ class Cell(NamedTuple):
     mix: str
     method: str
     experts: int
-
-
-def params_file(given: Path | None) -> Path:
-    """The params file to use: the given one, params.yaml in this folder, or the one that comes with ream."""
-    if given is not None:
-        return given
-    local = Path("params.yaml")
-    return local if local.exists() else Path(__file__).parents[1] / "params" / "default.yaml"
 
 
 def check_shards(model: str, keep_shards: bool | None) -> None:
@@ -175,6 +168,7 @@ def scoring(request: ScoreRequest, params_path: Path) -> "Params":
     if name not in base.suites:
         raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
     tree = with_section(tree, "model", {"path": request.model})
+    tree = with_section(tree, "evaluation", {"include": task_folder(tree["evaluation"].get("include", TASKS))})
     if request.limit is not None:
         tree["suites"] = with_section(tree["suites"], name, {"limit": request.limit})
     return parse_params(tree, f"{params_path} with the options given")

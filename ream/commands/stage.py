@@ -12,7 +12,7 @@ import typer
 from ream.commands.ending import GOES_ON, noting
 from ream.commands.options import ParamsFile
 from ream.commands.output import say
-from ream.commands.request import params_file
+from ream.commands.shipped import params_file
 from ream.commands.stage_entries import STAGES, entries_of_all
 from ream.errors import UserError, unknown
 from ream.workspace.layout import Workspace

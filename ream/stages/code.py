@@ -32,6 +32,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
 
 
 def _sources(package: Path) -> dict[Path, str]:
-    """The files of a package and their hashes, but compiled ones and the default settings, a link to params.yaml."""
+    """The files of a package and their hashes, but compiled ones and those to which the repository has links."""
     files = (path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    return {path.relative_to(package): file_digest(path) for path in files if path.name != "default.yaml"}
+    linked = {package / "params" / "default.yaml", package / "shipped"}
+    return {path.relative_to(package): file_digest(path) for path in files if not linked & {path, *path.parents}}

@@ -1,0 +1,39 @@
+"""The end of a command's --help: the methods to choose from, and examples."""
+
+import textwrap
+
+from ream.commands.options import METHODS
+
+_LINES = {
+    "inspect": (
+        "ream inspect Qwen/Qwen3-30B-A3B-Instruct-2507",
+        "ream inspect models/my-model",
+    ),
+    "estimate": (
+        "ream estimate models/my-model --experts 96",
+        "ream estimate models/my-model --experts 64 --method reap --sequences 3072",
+        "ream estimate Qwen/Qwen3-30B-A3B-Instruct-2507 --experts 96 --params qwen3-30b-a3b",
+    ),
+    "compress": (
+        "ream compress models/my-model my-model-96 --experts 96",
+        "ream compress models/my-model my-model-96 --experts 96 --method reap --mix general=0.3,code=0.7",
+        "ream compress models/my-model my-model-96 --experts 96 --calibration tokens.parquet",
+        "ream compress Qwen/Qwen3-30B-A3B-Instruct-2507 qwen3-96 --experts 96 --params qwen3-30b-a3b --drop-shards",
+    ),
+    "evaluate": (
+        "ream evaluate my-model-96 --suite demo",
+        "ream evaluate my-model-96 --params qwen3-30b-a3b --suite mc --limit 100 --out scores.json",
+        "ream evaluate models/my-model --recipe my-model-96/ream/recipe.ream",
+    ),
+}
+_WITH_METHODS = ("estimate", "compress")
+_METHODS = textwrap.fill(", ".join(METHODS), 76, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
+def ending(command: str) -> str | None:
+    """What follows the options in the help of a command; None for a command without examples."""
+    if command not in _LINES:
+        return None
+    blocks = [f"Methods:\n{_METHODS}"] if command in _WITH_METHODS else []
+    blocks.append("Examples:\n" + "\n".join(f"  {line}" for line in _LINES[command]))
+    return "\n\n".join(f"\b\n{block}" for block in blocks)  # after this mark typer keeps the lines as they are
