@@ -100,6 +100,43 @@ def test_derived_proved_pruned_and_loaded_again(tiny, model_type, tmp_path):
     assert all(before.raw(name) == after.raw(name) for name in untouched)
 
 
+class Looped:
+    """The sums of a layer, in loops over tokens and experts, from what transformers' model hands its experts module.
+
+    An expert's outputs are the module's own, asked for this expert alone with weight 1.
+    """
+
+    def __init__(self, module):
+        self.module, self.asked = module, False
+        self.count, self.norm_sum, self.weighted_norm_sum = np.zeros((3, EXPERTS))
+        self.output_sum = 0.0
+        module.register_forward_pre_hook(self.take, with_kwargs=True)
+
+    def take(self, module, given, named):
+        if self.asked:  # by this very function
+            return
+        tensors = [value for value in (*given, *named.values()) if isinstance(value, torch.Tensor)]
+        indices = next(value for value in tensors if not value.is_floating_point())
+        weights = next(value for value in tensors[1:] if value.is_floating_point() and value.shape == indices.shape)
+        self.asked = True
+        every = [self.outputs(given, named, tensors[0], indices, weights, expert) for expert in range(EXPERTS)]
+        self.asked = False
+        outputs = torch.stack(every).double().numpy()
+        for token, (selected, factors) in enumerate(zip(indices.tolist(), weights.tolist(), strict=True)):
+            for expert, factor in zip(selected, factors, strict=True):
+                norm = np.linalg.norm(outputs[expert, token])
+                self.count[expert] += 1
+                self.norm_sum[expert] += norm
+                self.weighted_norm_sum[expert] += factor * norm
+        self.output_sum = self.output_sum + outputs.sum(1)
+
+    def outputs(self, given, named, x, indices, weights, expert):
+        alone = {id(indices): torch.full_like(indices[:, :1], expert), id(weights): torch.ones_like(weights[:, :1])}
+        positional = [alone.get(id(value), value) for value in given]
+        output = self.module(*positional, **{name: alone.get(id(value), value) for name, value in named.items()})
+        return output.reshape(len(indices), -1)
+
+
 def walked(model_type):
     return pytest.param(model_type, marks=() if model_type in UNLIKE else pytest.mark.slow)
 
@@ -109,20 +146,11 @@ def walked(model_type):
 def test_statistics_are_the_models_own_and_frequency_keeps_the_most_used(tiny, model_type, tmp_path):
     folder = tiny(model_type)
     _, architecture = opened(folder)
-    model, used = own(folder), {}
-
-    def count(layer):
-        def hook(module, given, named):
-            indices = next(value for value in (*given, *named.values()) if value.dtype == torch.int64)
-            used[layer] = used.get(layer, 0) + torch.bincount(indices.flatten(), minlength=EXPERTS)
-
-        return hook
-
-    model = speaking(model)
+    model, used = speaking(own(folder)), {}
     for path, module in model.named_modules():
         if path.endswith(".experts") and hasattr(module, "down_proj"):
             layer = next(int(word) for word in path.split(".") if word.isdigit())
-            module.register_forward_pre_hook(count(layer), with_kwargs=True)
+            used[layer] = Looped(module)
     with pieces(tmp_path) as (data, probes, state):
         collect(decoder_of(folder), data, probes, state, Quiet())
         sums = {index: read_sums(state.folder, index) for index in architecture.moe_layers}
@@ -130,7 +158,10 @@ def test_statistics_are_the_models_own_and_frequency_keeps_the_most_used(tiny, m
         model(input_ids=ids[mask][None], use_cache=False)
     frequency = load_params(ROOT / "params.yaml").method("frequency")
     for index, layer in sums.items():
-        np.testing.assert_array_equal(layer.count, used[index].numpy())
+        np.testing.assert_array_equal(layer.count, used[index].count)
+        for name in ("norm_sum", "weighted_norm_sum", "output_sum"):
+            wanted = getattr(used[index], name)
+            np.testing.assert_allclose(getattr(layer, name), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
         kept = group_layer(frequency, layer, KEPT, EXPERTS, architecture.router_groups).groups.kept
         size, stay = EXPERTS // architecture.router_groups, KEPT // architecture.router_groups
         for start in range(0, EXPERTS, size):
