@@ -8,19 +8,30 @@ PORT ?= 4200
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help repro flow paper ui test test-browser test-flow test-gpu test-serving test-all lint format clean
+.PHONY: help shell repro flow paper ui test test-browser test-flow test-gpu test-serving test-all lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 # torch is installed first and by its exact version, because pip may otherwise fetch gigabytes of CUDA libraries. pip
-# would compile bytecode on one core, which is a third of the set-up time; compileall uses all cores.
+# would compile bytecode on one core, which is a third of the set-up time; compileall uses all cores. A few libraries
+# have templates of code and examples of former Pythons that cannot be compiled: they are no error.
 .venv/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) -c constraints.txt -e '.[dev,flow,dask,browser]'
-	-@$(BIN)/python -m compileall -qq -j 0 .venv/lib
+	@echo "Set-up, once: about 3.5 minutes, 2.5 GB in .venv"
+	@echo "1 of 4: an environment of its own, .venv ($$($(PYTHON) --version))"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "2 of 4: torch"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@echo "3 of 4: all other libraries, at the versions of constraints.txt"
+	@$(PIP) -c constraints.txt -e '.[dev,flow,dask,browser]'
+	@echo "4 of 4: compiling them"
+	@$(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
+	@echo "Set-up is done. \`make shell\` opens a shell in which ream and dvc are found (or: source .venv/bin/activate)"
+
+shell: .venv/installed ## a shell in which ream, dvc and the tests' tools are found; leave it with exit
+	@echo "ream and dvc are found in this shell; leave it with exit"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv" $${SHELL:-/bin/sh}
 
 repro: .venv/installed ## the whole demo graph: compressed models, scores, report
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.compared_code

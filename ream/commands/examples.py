@@ -30,10 +30,15 @@ _WITH_METHODS = ("estimate", "compress")
 _METHODS = textwrap.fill(", ".join(METHODS), 76, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
+def examples(command: str) -> tuple[str, ...]:
+    """The examples of a command, each a line; none for a command without."""
+    return _LINES.get(command, ())
+
+
 def ending(command: str) -> str | None:
     """What follows the options in the help of a command; None for a command without examples."""
-    if command not in _LINES:
+    if not examples(command):
         return None
     blocks = [f"Methods:\n{_METHODS}"] if command in _WITH_METHODS else []
-    blocks.append("Examples:\n" + "\n".join(f"  {line}" for line in _LINES[command]))
+    blocks.append("Examples:\n" + "\n".join(f"  {line}" for line in examples(command)))
     return "\n\n".join(f"\b\n{block}" for block in blocks)  # after this mark typer keeps the lines as they are
