@@ -1,4 +1,4 @@
-"""README.md, SECURITY.md and docs/ name only what exists: links, files, modules, and options of the commands."""
+"""README.md, SECURITY.md, CONTRIBUTING.md and docs/ name only what exists: links, files, modules, and options of the commands."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,10 @@ from flows.__main__ import app as flows_app
 from ream.commands.cli import app as ream_app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FOLDERS = ("ream", "flows", "tests", "benchmarks", "data", "docs", "params")
 # Where a path may start, beside the repository and ream/: docs/analysis.md is about one room.
@@ -94,3 +97,8 @@ def test_named_commands_and_options_exist(name):
             assert {*OPTION.findall(rest.partition("#")[0])} <= options, f"{program} {command}{rest}"
         if re.match(r"--?[A-Za-z]", code) and (option := OPTION.match(code)):
             assert option[1] in known | OPTIONS_OF_OTHERS, code
+
+
+def test_the_index_has_every_page():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    assert linked == {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}

@@ -119,7 +119,7 @@ def test_inspect_and_estimate_with_a_preset_by_its_name(ream, model, tmp_path):
     assert re.search(r"^experts +8\b", ream("inspect", model), re.MULTILINE)
     write_config("Qwen3-30B-A3B", tmp_path)
     shown = ream("estimate", tmp_path, "--experts", 96, "--params", "qwen3-30b-a3b")
-    assert "30.5" in shown
+    assert "30,532,122,624 -> " in shown
 
 
 def test_compress_apply_and_verify(ream, model):
