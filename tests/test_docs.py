@@ -1,4 +1,4 @@
-"""README.md, SECURITY.md, CONTRIBUTING.md and docs/ name only what exists: links, files, modules, and options of the commands."""
+"""README.md, SECURITY.md, CONTRIBUTING.md and docs/ name only what exists: links, files, modules, options."""
 
 import re
 from pathlib import Path
