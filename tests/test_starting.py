@@ -32,7 +32,7 @@ COMMAND_LINE = {
         f"ream.commands.{name}"
         for name in (
             "cli", "configuring", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify",
-            "evaluate", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples",
+            "evaluate", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples", "init",
         )
     ),
 }  # fmt: skip

@@ -10,12 +10,14 @@ import sysconfig
 import zipfile
 
 import pytest
+import yaml
 
 from tests import tiny
 from tests.models.published import write_config
 from tests.tiny import ROOT
 
-SOURCES = ("ream", "params", "data/tasks", "params.yaml", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+FOLDERS = ("ream", "params", "data/tasks", "data/published", ".dvc/plots")
+FILES = ("params.yaml", "dvc.yaml", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 BUILD_SDIST = "import sys, setuptools.build_meta as build; print(build.build_sdist(sys.argv[1]))"
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel"), pytest.mark.timeout(600)]
 
@@ -40,12 +42,10 @@ def build(sources, folder):
 def sources(tmp_path_factory):
     """A copy of what the wheel is made of: building leaves files in the tree."""
     folder = tmp_path_factory.mktemp("sources")
-    for name in SOURCES:
-        path, copy = ROOT / name, folder / name
-        if path.is_dir():
-            shutil.copytree(path, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, copy)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(ROOT / name, folder)
     return folder
 
 
@@ -74,7 +74,7 @@ def ream(wheel, tmp_path_factory):
     def run(*arguments):
         return checked([base / "env" / "bin" / "ream", *arguments], empty)
 
-    run.folder = empty
+    run.folder, run.python = empty, python
     return run
 
 
@@ -93,7 +93,9 @@ def test_a_wheel_has_the_settings_presets_tasks_and_templates(wheel):
     files = files_of(wheel)
     pairs = {"ream/params/default.yaml": ROOT / "params.yaml"}
     pairs |= {f"ream/shipped/presets/{path.name}": path for path in (ROOT / "params").iterdir()}
-    pairs |= {f"ream/shipped/tasks/{path.name}": path for path in (ROOT / "data" / "tasks").iterdir()}
+    for name in ("tasks", "published"):
+        pairs |= {f"ream/shipped/{name}/{path.name}": path for path in (ROOT / "data" / name).iterdir()}
+    pairs |= {f"ream/shipped/plots/{path.name}": path for path in (ROOT / ".dvc" / "plots").iterdir()}
     tracked = [path for path in (ROOT / "ream").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     pairs |= {path.relative_to(ROOT).as_posix(): path for path in tracked}
     assert {name for name in files if name.startswith("ream/")} == set(pairs)
@@ -139,3 +141,19 @@ def test_evaluate_on_a_demo_task(ream, model):
     scores = json.loads((ream.folder / "scores.json").read_text())
     (cell,) = scores["cells"]
     assert set(cell["tasks"]) == {"demo_prose"}
+
+
+def test_a_workspace_is_run_by_dvc(ream, model):
+    ream("init", "work", "--model", model, "--experts", 4)
+    work = ream.folder / "work"
+    tree = yaml.safe_load((work / "params.yaml").read_text())
+    tree["calibration"] |= {"sequences": 4, "tokens": 32}
+    tree["suites"]["demo"] = {"mc": ["demo_prose"], "limit": 2}
+    tree["rank"]["sequences"] = 0
+    (work / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    path = f"{ream.python.parent}{os.pathsep}{os.environ['PATH']}"
+    repro = (ream.python, "-m", "dvc", "repro", "merge@ream-4")
+    assert "Running stage 'sequential@balanced-ream-4'" in checked(repro, work, PATH=path)
+    assert json.loads((work / "models" / "ream-4" / "config.json").read_text())["num_experts"] == 4
+    again = checked(repro, work, PATH=path)
+    assert re.findall(r"^Running stage '(.*)'", again, re.MULTILINE) == ["code"]

@@ -16,6 +16,7 @@ from ream.commands.estimate import estimate
 from ream.commands.evaluate import evaluate
 from ream.commands.examples import ending as help_ending
 from ream.commands.import_tokens import import_tokens
+from ream.commands.init import init
 from ream.commands.inspect import inspect
 from ream.commands.options import replacement
 from ream.commands.output import print_error
@@ -42,7 +43,7 @@ class Commands(TyperGroup):
             raise interrupted from None
 
 
-COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, import_tokens, stage)
+COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, import_tokens, init, stage)
 DISTRIBUTED = ("compress", "stage")  # commands that the ranks of a torchrun can run together
 
 app = typer.Typer(

@@ -25,6 +25,10 @@ _LINES = {
         "ream evaluate my-model-96 --params qwen3-30b-a3b --suite mc --limit 100 --out scores.json",
         "ream evaluate models/my-model --recipe my-model-96/ream/recipe.ream",
     ),
+    "init": (
+        "ream init work --model models/my-model --experts 96 --experts 64",
+        "ream init work --model Qwen/Qwen3-30B-A3B-Instruct-2507 --params qwen3-30b-a3b",
+    ),
 }
 _WITH_METHODS = ("estimate", "compress")
 _METHODS = textwrap.fill(", ".join(METHODS), 76, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)

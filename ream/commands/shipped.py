@@ -13,7 +13,7 @@ TASKS = "data/tasks"  # evaluation.include of all params files that come with re
 
 def presets() -> dict[str, Path]:
     """Name to params file of every preset."""
-    return {path.stem: path for path in sorted((_package() / "shipped" / "presets").glob("*.yaml"))}
+    return {path.stem: path for path in sorted((package() / "shipped" / "presets").glob("*.yaml"))}
 
 
 def params_file(given: Path | None) -> Path:
@@ -25,9 +25,18 @@ def params_file(given: Path | None) -> Path:
     Raises:
         UserError: there is neither.
     """
+    local = Path("params.yaml")
+    return local if given is None and local.exists() else shipped_params(given)
+
+
+def shipped_params(given: Path | None) -> Path:
+    """The given params file or preset, or the settings that come with ream, whatever this folder has.
+
+    Raises:
+        UserError: see `params_file`.
+    """
     if given is None:
-        local = Path("params.yaml")
-        return local if local.exists() else _package() / "params" / "default.yaml"
+        return package() / "params" / "default.yaml"
     known = presets()
     if str(given) in known and not given.is_file():
         return known[str(given)]
@@ -49,10 +58,10 @@ def task_folder(include: str) -> str:
     """
     if include != TASKS or Path(include).exists():
         return include
-    return str(_package() / "shipped" / "tasks")
+    return str(package() / "shipped" / "tasks")
 
 
-def _package() -> Path:
+def package() -> Path:
     """The folder of the package, as it lies on the disk."""
     from importlib.resources import files
 

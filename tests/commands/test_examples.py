@@ -30,7 +30,7 @@ def shown(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("name", ["inspect", "estimate", "compress", "evaluate"])
+@pytest.mark.parametrize("name", ["inspect", "estimate", "compress", "evaluate", "init"])
 def test_help_ends_with_examples_and_keeps_their_lines(shown, name):
     lines = [line.strip() for line in shown(name).splitlines()]
     after = lines[lines.index("Examples:") + 1 :]

@@ -1,0 +1,139 @@
+"""`ream init`: a folder in which `dvc repro` runs the graph on one's own model."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ream.commands.options import ParamsFile
+from ream.commands.output import say
+from ream.commands.shipped import TASKS, package, shipped_params
+from ream.errors import UserError
+
+if TYPE_CHECKING:
+    from ream.models.family.sizes import Sizes
+    from ream.params import Params
+
+PUBLISHED = "data/published"  # report.published of all params files that come with ream
+GRAPH, SETTINGS = "dvc.yaml", "params.yaml"
+# In the repository DVC watches the code itself. A workspace runs the installed ream, so its stage `code` runs every
+# time; what follows runs only if it finds another code or library.
+WATCHES = "    deps: [ream, constraints.txt, artifacts/names.json]\n"
+ASKS = "    deps: [artifacts/names.json]\n    always_changed: true # it takes a second; ream is not in this folder\n"
+OWN = {
+    ".dvc/config": "[core]\n    analytics = false\n    check_update = false\n    no_scm = true\n",
+    ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+    ".dvcignore": "# what a killed stage leaves of a file that it was writing\n.*.tmp\n",
+    ".gitignore": "/artifacts/\n/models/\n/reports/\n/dvc_plots/\n",
+}
+COPIED = {TASKS: "tasks", PUBLISHED: "published", ".dvc/plots": "plots"}
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; files that it has stay as they are.")],
+    model: Annotated[str, typer.Option(help="The model to compress: a hub id or a folder.")],
+    experts: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="K, experts to keep; repeatable [default: three quarters of them, and half]."),
+    ] = None,
+    params: ParamsFile = None,
+) -> None:
+    """Make a workspace for a model: its graph, settings and tasks, ready for `dvc repro`.
+
+    With --params, its methods, mixes and suites are those of that file or preset.
+    """
+    make_workspace(folder, model, experts or [], params, say)
+
+
+def make_workspace(
+    folder: Path, model: str, experts: list[int], params: Path | None, say: Callable[[str], None]
+) -> None:
+    """Write dvc.yaml, params.yaml, tasks, published numbers and DVC's settings into a folder.
+
+    Args:
+        folder: new, or without any of these files.
+        model: hub id or folder; its config and headers are read.
+        experts: numbers of experts to keep; empty for three quarters and half of them.
+        params: params file or preset whose settings are taken; None for the shipped ones on one mix and two methods.
+        say: prints a line.
+
+    Raises:
+        UserError: a file is there already, the model cannot be compressed, or does not fit the settings.
+    """
+    import yaml
+
+    from ream.models.inspection.headers import open_headers
+    from ream.params import load_params, parse_params
+    from ream.stages.check import check_sizes
+
+    for name in (GRAPH, SETTINGS, *OWN, *COPIED):
+        if (folder / name).exists():
+            raise UserError(f"{folder / name} exists; name a folder without it, or remove it")
+    path = shipped_params(params)
+    base = load_params(path)
+    sizes = open_headers(model, base.model.multi_token, base.model.trust_remote_code).architecture
+    settings = _settings(path, base, model, sizes, experts, params is None)
+    check_sizes(parse_params(yaml.safe_load(settings), str(path)), sizes)
+    graph = (package() / "shipped" / "graph.yaml").read_text(encoding="utf-8")
+    if graph.count(WATCHES) != 1:
+        raise RuntimeError("the stage `code` of the shipped dvc.yaml is not as ream init expects it")
+    for name, text in OWN.items():
+        _write(folder / name, text)
+    for name, source in COPIED.items():
+        shutil.copytree(package() / "shipped" / source, folder / name)
+    _write(folder / GRAPH, graph.replace(WATCHES, ASKS))
+    _write(folder / SETTINGS, settings)
+    say(f"{folder}: the graph of {model}, ready for `dvc repro` there; its settings are in {folder / SETTINGS}")
+
+
+def _settings(path: Path, base: "Params", model: str, sizes: "Sizes", experts: list[int], short: bool) -> str:
+    """The text of a params file with its comments, changed to be of a model.
+
+    Args:
+        path: the params file.
+        base: what it says.
+        model: hub id or folder; a folder is named by its whole path, and DVC watches it.
+        sizes: of the model.
+        experts: numbers of experts to keep; empty for the defaults.
+        short: whether to run one mix and two methods only, on all cores.
+    """
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+
+    tree: Any = parse_yaml_for_update(path.read_text(encoding="utf-8"), path)
+    for section in ("model", "grouping", "run", "compute"):
+        tree.setdefault(section, {})
+    kept, local = experts or _halves(sizes), Path(model).is_dir()
+    tree["model"]["path"] = str(Path(model).resolve()) if local else model
+    watched = {name: value for name, value in base.local.items() if name != "model"}
+    tree["local"] = (
+        watched | {"tasks": TASKS, "published": PUBLISHED} | ({"model": tree["model"]["path"]} if local else {})
+    )
+    # C, as in the presets: two groups could absorb all removed experts
+    tree["grouping"]["group_size"] = {count: max(1, -(-(sizes.experts - count) // min(2, count))) for count in kept}
+    mixes, methods = base.run.mixes, [*base.run.sequential, *base.run.one_shot]
+    if short:
+        mixes, methods = ["balanced"], ["ream", "reap"]
+        tree["compute"]["threads"] = "auto"
+        tree["run"] |= {"mixes": mixes, "one_shot": ["reap"], "sequential": ["ream"], "rank": mixes}
+        tree["run"]["extra"] = {"mixes": [], "one_shot": [], "sequential": []}
+    tree["run"]["experts"] = kept
+    tree["exports"] = {
+        f"{method}-{count}": {"mix": mix, "method": method, "experts": count}
+        for mix, method, count in zip(mixes[:1], methods[:1], kept[:1], strict=True)
+    }
+    return str(dumps_yaml(tree))
+
+
+def _halves(sizes: "Sizes") -> list[int]:
+    """Three quarters and half of the experts, in whole router groups, but no fewer than a token uses."""
+    groups = sizes.router_groups
+    wanted = [sizes.experts * quarters // 4 // groups * groups for quarters in (3, 2)]
+    return [count for count in wanted if count >= max(sizes.top_k, groups)] or [sizes.experts]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, and the folders that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
