@@ -10,7 +10,8 @@ from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
-from ream.models.family.modelling import model_config, set_experts, wrapper_config
+from ream.models.family.language_model import language_model, loads_whole
+from ream.models.family.modelling import set_experts
 from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
@@ -66,25 +67,13 @@ def _language_model(
     checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
 ) -> tuple[Any, Any, Mapping[str, Tensor]]:
     """The class that transformers loads, its configuration, and its tensors by names that it knows."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
-
     family = architecture.family
-    whole = family.derived and family.text is not None
-    config = (wrapper_config if whole else model_config)(checkpoint, family, trust_remote_code)
+    whole = loads_whole(family)
+    model_class, config = language_model(checkpoint, family, trust_remote_code)
     if recipe is not None:
         numbers = getattr(config, family.text) if whole and family.text else config
         set_experts(numbers, family, len(next(iter(recipe.layers.values())).groups.kept))
-    if not whole and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UserError(
-            f"{checkpoint.folder}: transformers has no language model for model_type '{config.model_type}', only one "
-            "without a head, so it cannot be evaluated; evaluate a model of the wrapper that it is part of"
-        )
-    tensors = text_state_dict(checkpoint, architecture, recipe, whole)
-    if not whole:
-        return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, tensors
-    from ream.models.family.derived.weightless import whole_class
-
-    return whole_class(config), config, tensors
+    return model_class, config, text_state_dict(checkpoint, architecture, recipe, whole)
 
 
 def _check_loaded(report: Mapping[str, Any], where: str) -> None:

@@ -64,6 +64,7 @@ class LayerArguments:
         self._sink: list[tuple[Tensor, Arguments]] = []
         self._hands_on: bool | None = None  # whether layers return more than hidden states; None before it is known
         self._handed: Tensor | None = None  # stands for that
+        self._leaving: Tensor | None = None  # what the last layer returns; None ends the forward there
         for layer in layers:
             self.silence(layer)
 
@@ -81,6 +82,33 @@ class LayerArguments:
         Raises:
             UserError: layers hand something on that cannot be made up.
         """
+        self._make_up(embedded)
+        return self._run(embedded)
+
+    @torch.no_grad()
+    def behind(self, leaving: Tensor, hidden: int) -> Any:
+        """What the model's own forward makes of the hidden states that leave its last layer.
+
+        Args:
+            leaving: [B, L, ...] on the device; [B, L, H] for most models.
+            hidden: H.
+
+        Returns:
+            The output of the text model, with ``last_hidden_state`` [B, L, H] behind its final norm.
+
+        Raises:
+            UserError: see `catch`.
+        """
+        embedded = leaving.new_zeros(*leaving.shape[:2], hidden)
+        self._make_up(embedded)
+        self._leaving = leaving
+        try:
+            return self._forward(embedded)
+        finally:
+            self._leaving, self._sink = None, []
+
+    def _make_up(self, embedded: Tensor) -> None:
+        """Have at hand what layers return beside hidden states, for a micro-batch [B, L, H]."""
         if self._hands_on is None:
             self._hands_on = self._takes_pairs(embedded)
         self._handed = None
@@ -88,7 +116,6 @@ class LayerArguments:
             self._check_handed(embedded.shape[1])
             tokens = torch.arange(embedded.shape[1], device=embedded.device)
             self._handed = tokens.expand(*embedded.shape[:2], -1).contiguous()
-        return self._run(embedded)
 
     def of(self, index: int, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Arguments:
         """The arguments of a layer for micro-batches of this shape.
@@ -114,7 +141,9 @@ class LayerArguments:
         others = {name: value for name, value in named.items() if name != STREAM}
         self._sink.append((stream, Arguments(positional[1:], others)))
         if len(self._sink) == len(self._layers):
-            raise _Ended
+            if self._leaving is None:
+                raise _Ended
+            stream = self._leaving
         return stream if self._handed is None else (stream, self._handed)
 
     def _takes_pairs(self, embedded: Tensor) -> bool:
@@ -134,20 +163,26 @@ class LayerArguments:
     def _run(self, embedded: Tensor) -> Caught:
         """One forward of the model up to its last layer."""
         self._sink = []
-        loaded = [layer for layer in self._layers if "forward" not in vars(layer)]
-        for layer in loaded:
-            self.silence(layer)
         try:
-            self._model(inputs_embeds=embedded, use_cache=False)
+            self._forward(embedded)
         except _Ended:
             pass
         finally:
             sink, self._sink = self._sink, []
-            for layer in loaded:
-                del layer.forward
         if len(sink) != len(self._layers):
             raise UserError(f"{type(self._model).__name__} does not run its layers one after the other")
         return Caught(sink[0][0], [arguments for _, arguments in sink])
+
+    def _forward(self, embedded: Tensor) -> Any:
+        """The model's own forward, in which a layer that is loaded passes its input on, too."""
+        loaded = [layer for layer in self._layers if "forward" not in vars(layer)]
+        for layer in loaded:
+            self.silence(layer)
+        try:
+            return self._model(inputs_embeds=embedded, use_cache=False)
+        finally:
+            for layer in loaded:
+                del layer.forward
 
     def _check_handed(self, tokens: int) -> None:
         """Refuse what layers hand on unless it can only be the indices of all tokens.
