@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ream.errors import UserError
 from ream.models.expert_weights import BlockWeights, OriginalWeights
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture

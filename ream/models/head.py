@@ -15,9 +15,8 @@ from ream.errors import UNUSABLE, UserError, one_line
 from ream.models.decoder import Decoder
 from ream.models.family.language_model import language_model
 from ream.models.family.modelling import explained
-from ream.models.layers.weightless import give_tensors
 
-BLOCK_BYTES = 1 << 26  # of float32 logits computed at a time
+BLOCK_BYTES = 1 << 25  # of float32 logits computed at a time
 
 
 class Head:
