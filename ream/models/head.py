@@ -28,7 +28,7 @@ class Head:
     """
 
     def __init__(self, decoder: Decoder, trust_remote_code: bool = False) -> None:
-        """Read the final norm and the head.
+        """Build the language model without weights; those of the head are read when it is called first.
 
         Args:
             decoder: of the model; its layers must not be loaded while this is used.
@@ -47,11 +47,12 @@ class Head:
         self._below = _Behind(decoder)
         setattr(model, below, self._below)
         tied = family.ties_head(checkpoint.config) and family.head not in checkpoint.logical
-        decoder.fill(head, family.embedding if tied else family.head)
-        rest = [name for name, tensor in model.named_parameters() if tensor.is_meta]
+        inside = {id(tensor) for tensor in head.parameters()}
+        rest = [name for name, tensor in model.named_parameters() if id(tensor) not in inside]
         if rest and family.text is None:
             raise UserError(f"{checkpoint.folder}: {kind.__name__} has {rest[0]} beside its layers, norm and head")
         self._model, self._name = model, kind.__name__
+        self._output, self._stored = head, family.embedding if tied else family.head
         self.vocabulary: int = head.weight.shape[0]
         self.rows = max(1, BLOCK_BYTES // (4 * self.vocabulary))
 
@@ -68,6 +69,8 @@ class Head:
         Raises:
             UserError: transformers' forward needs more than hidden states there; or the logits hold NaN or Inf.
         """
+        if self._output.weight.is_meta:
+            self._decoder.fill(self._output, self._stored)
         token = leaving.new_zeros(1, 1, self._decoder.architecture.hidden, device=self._decoder.device)
         self._below.leaving = leaving.to(self._decoder.device)[:, None]
         try:
