@@ -19,6 +19,11 @@ from ream.models.family.modelling import explained
 BLOCK_BYTES = 1 << 25  # of float32 logits computed at a time
 
 
+def rows_at_once(vocabulary: int) -> int:
+    """Tokens whose float32 logits take about BLOCK_BYTES; one at least."""
+    return max(1, BLOCK_BYTES // (4 * vocabulary))
+
+
 class Head:
     """What comes behind a model's last layer, with its weights.
 
@@ -54,7 +59,7 @@ class Head:
         self._model, self._name = model, kind.__name__
         self._output, self._stored = head, family.embedding if tied else family.head
         self.vocabulary: int = head.weight.shape[0]
-        self.rows = max(1, BLOCK_BYTES // (4 * self.vocabulary))
+        self.rows = rows_at_once(self.vocabulary)
 
     @torch.no_grad()
     def __call__(self, leaving: Tensor) -> Tensor:
