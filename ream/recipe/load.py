@@ -11,7 +11,7 @@ from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
 from ream.models.family.language_model import language_model, loads_whole
-from ream.models.family.modelling import set_experts
+from ream.models.family.modelling import explained, set_experts
 from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
@@ -63,17 +63,37 @@ def load_model(
     return model.to(device).eval()
 
 
+def weightless_model(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool = False
+) -> Any:
+    """The model of `load_model` without its weights, on torch's meta device: its configuration and its parameters.
+
+    Raises:
+        UserError: transformers has no language model for it, or refuses its config.json.
+    """
+    model_class, config = _class_and_config(checkpoint, architecture, recipe, trust_remote_code)
+    with explained(checkpoint.folder / "config.json"), torch.device("meta"):
+        return model_class._from_config(config).eval()
+
+
 def _language_model(
     checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
 ) -> tuple[Any, Any, Mapping[str, Tensor]]:
     """The class that transformers loads, its configuration, and its tensors by names that it knows."""
+    model_class, config = _class_and_config(checkpoint, architecture, recipe, trust_remote_code)
+    return model_class, config, text_state_dict(checkpoint, architecture, recipe, loads_whole(architecture.family))
+
+
+def _class_and_config(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
+) -> tuple[Any, Any]:
+    """The class that transformers loads, and its configuration, with the recipe's number of experts."""
     family = architecture.family
-    whole = loads_whole(family)
     model_class, config = language_model(checkpoint, family, trust_remote_code)
     if recipe is not None:
-        numbers = getattr(config, family.text) if whole and family.text else config
+        numbers = getattr(config, family.text) if loads_whole(family) and family.text else config
         set_experts(numbers, family, len(next(iter(recipe.layers.values())).groups.kept))
-    return model_class, config, text_state_dict(checkpoint, architecture, recipe, whole)
+    return model_class, config
 
 
 def _check_loaded(report: Mapping[str, Any], where: str) -> None:
