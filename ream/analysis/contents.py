@@ -18,10 +18,12 @@ from ream.analysis.results.methods import without_ablations
 from ream.analysis.results.published import Published
 from ream.analysis.results.rows import OURS, PAPER, Row, beside, same_model, sizes
 from ream.analysis.tables.cost import Cost, table_of_cost
+from ream.analysis.tables.fidelity import table_of_fidelity
 from ream.analysis.tables.group_sizes import table_of_sizes
 from ream.analysis.tables.paper import tables_of_ablations, tables_of_mixes, tables_of_models
 from ream.analysis.tables.ranks import table_of_ranks
 from ream.analysis.tables.table import Table
+from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.scores import Cell
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Results:
         published: the paper's numbers, on any models.
         parameters: (model, experts) to number of parameters, for models whose rows do not give it.
         ranked: ranks of our models.
+        fidelities: how close our models' predictions are to the original's.
         group_sizes: number of experts kept to method to `group_sizes`.
         costs: costs of our models.
         cells: our models as they were evaluated, for the held-out loss.
@@ -60,6 +63,7 @@ class Results:
     published: Published = NOTHING
     parameters: Sizes = field(default_factory=dict)
     ranked: Sequence[Ranked] = ()
+    fidelities: Sequence[tuple[Row, Fidelity]] = ()
     group_sizes: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
     costs: Sequence[Cost] = ()
     cells: Sequence[Cell] = ()
@@ -89,6 +93,8 @@ def tables_of(results: Results) -> list[Table]:
     tables += tables_of_ablations(ablations)
     if results.ranked:
         tables.append(table_of_ranks([RankPoint(model.row, model.numerical) for model in results.ranked]))
+    if results.fidelities:
+        tables.append(table_of_fidelity(results.fidelities))
     tables += [table_of_sizes(results.group_sizes[experts], experts) for experts in _sizes_of_groups(results)]
     if results.costs:
         tables.append(table_of_cost(results.costs))

@@ -21,7 +21,7 @@ def evaluate(
         Path | None, typer.Option(help="Score the model compressed by this recipe, without writing it.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
-    backend: Annotated[str | None, typer.Option(help="hf or vllm [default: from the params file].")] = None,
+    backend: Annotated[str | None, typer.Option(help="hf, vllm or layers [default: from the params file].")] = None,
     limit: Annotated[int | None, typer.Option(help="Items per task [default: from the suite].")] = None,
     allow_code_execution: Annotated[
         bool, typer.Option("--allow-code-execution", help="Run generated code where a task asks for it.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from ream.params import Params
 
 if TYPE_CHECKING:
     from ream.evaluation.store import ResultStore
+    from ream.models.decoder import Decoder
+    from ream.models.head import Head
 
 LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
 
@@ -70,25 +73,15 @@ class Bench:
             state: folder that keeps the results of finished tasks; None keeps none.
             identity: of the recipe; a stored result is used again only if it is equal.
         """
-        from ream.evaluation.loss import window_loss
         from ream.evaluation.store import ResultStore
-        from ream.recipe.load import load_model
 
-        params, trust = self.params, self.params.model.trust_remote_code
-        made_with = f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{params.compute.threads}"
+        made_with = f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{self.params.compute.threads}"
         store = None if state is None else ResultStore(state, made_with)
         self._check(recipe, store)
-        model = load_model(self.checkpoint, self.architecture, recipe, self.device, self.dtype, trust)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        losses = {
-            source: window_loss(model, windows, params.compute.batch_tokens) for source, windows in self.windows.items()
-        }
-        if params.evaluation.backend == "vllm":
-            del model  # vLLM wants the device's memory
-            with self._checkpoint(recipe) as folder:
-                scores = self.harness.score(folder, None, store)
+        if self.params.evaluation.backend == "layers":
+            parameters, losses, scores = self._walked(recipe, state, made_with)
         else:
-            scores = self.harness.score(model, self.tokenizer, store)
+            parameters, losses, scores = self._loaded(recipe, store)
         facts = {} if recipe is None else recipe.facts
         return Cell(
             mix=facts.get("mix"),
@@ -100,6 +93,67 @@ class Bench:
             bytes=self._bytes(recipe),
             **scores,
         )
+
+    def _loaded(self, recipe: Recipe | None, store: "ResultStore | None") -> tuple[int, dict[str, Any], dict[str, Any]]:
+        """Parameters, losses and scores of a model in memory; vLLM reads a checkpoint of it for the tasks."""
+        from ream.evaluation.loss import window_loss
+        from ream.recipe.load import load_model
+
+        params, trust = self.params, self.params.model.trust_remote_code
+        model = load_model(self.checkpoint, self.architecture, recipe, self.device, self.dtype, trust)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        losses = {
+            source: window_loss(model, windows, params.compute.batch_tokens) for source, windows in self.windows.items()
+        }
+        if params.evaluation.backend == "vllm":
+            del model  # vLLM wants the device's memory
+            with self._checkpoint(recipe) as folder:
+                scores = self.harness.score(folder, None, store)
+        else:
+            scores = self.harness.score(model, self.tokenizer, store)
+        return parameters, losses, scores
+
+    def _walked(
+        self, recipe: Recipe | None, state: Path | None, made_with: str
+    ) -> tuple[int, dict[str, Any], dict[str, Any]]:
+        """Parameters, losses and scores of a model that goes through one layer at a time; it is never loaded."""
+        from ream.evaluation.by_layers import Walker
+        from ream.evaluation.layer_scores import scores_by_layers
+        from ream.machine.scratch import scratch
+        from ream.recipe.apply import compressed_layers
+        from ream.recipe.load import weightless_model
+
+        compute, checkpoint = self.params.compute, self.checkpoint
+        decoder, head = self._decoder
+        model = weightless_model(checkpoint, self.architecture, recipe, self.params.model.trust_remote_code)
+        with scratch(self.scratch) as folder:
+            walker = Walker(
+                decoder,
+                head,
+                None if recipe is None else compressed_layers(checkpoint, self.architecture, recipe),
+                compute.batch_tokens,
+                compute.hidden_memory,
+                folder,
+                None if state is None else state / "walk",
+                {"model": made_with},
+                "evaluate",
+            )
+            losses, scores = scores_by_layers(self.harness, walker, model, self.tokenizer, self.windows)
+        return sum(parameter.numel() for parameter in model.parameters()), losses, scores
+
+    @cached_property
+    def _decoder(self) -> "tuple[Decoder, Head]":
+        """The original's decoder and head; a derived family is proved first."""
+        from ream.models.decoder import Decoder
+        from ream.models.head import Head
+
+        trust = self.params.model.trust_remote_code
+        decoder = Decoder(self.checkpoint, self.architecture, self.device, self.dtype, trust)
+        if self.architecture.family.derived:
+            from ream.models.family.derived.proof import prove
+
+            prove(self.checkpoint, self.architecture)
+        return decoder, Head(decoder, trust)
 
     def _check(self, recipe: Recipe | None, store: "ResultStore | None") -> None:
         """Refuse what would fail after the model has been loaded and run.

@@ -11,7 +11,8 @@ from lm_eval.models.huggingface import HFLM
 from ream import params
 from ream.errors import UserError
 from ream.evaluation import demo_scoring, harness
-from ream.evaluation.harness import Harness, headline
+from ream.evaluation.harness import Harness
+from ream.evaluation.one_task import headline
 from ream.evaluation.prepared import answer_tokens
 from ream.evaluation.settings import check_chat
 from ream.evaluation.store import ResultStore
