@@ -1,6 +1,6 @@
 """Scoring the original and compressed models on one suite, with everything shared between them loaded once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ream import __version__
 from ream.core.recipe import Recipe
+from ream.evaluation.answer_counts import warnings_of
 from ream.evaluation.scores import Cell, mean_loss
 from ream.models.family.architecture import Architecture
 from ream.models.storage.checkpoint import Checkpoint
@@ -62,21 +63,30 @@ class Bench:
         self.harness = Harness(suite, params.evaluation, items_or_none, params.model.special_tokens)
         self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
 
-    def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
+    def finished(self, state: Path, identity: str = "original") -> list[str]:
+        """Names of the tasks that `score` would not run again, because an earlier run has finished them."""
+        return self.harness.finished(self._store(state, identity))
+
+    def score(
+        self,
+        recipe: Recipe | None,
+        state: Path | None = None,
+        identity: str = "original",
+        answers: Path | None = None,
+    ) -> Cell:
         """Held-out loss and scores of all tasks for one model.
 
         Args:
             recipe: the compression of the original to score; None scores the original.
             state: folder that keeps the results of finished tasks; None keeps none.
             identity: of the recipe; a stored result is used again only if it is equal.
+            answers: file for the answers to all questions (`ream.evaluation.answer_table`); needs ``state``.
         """
         from ream.evaluation.loss import window_loss
-        from ream.evaluation.store import ResultStore
         from ream.recipe.load import load_model
 
         params, trust = self.params, self.params.model.trust_remote_code
-        made_with = f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{params.compute.threads}"
-        store = None if state is None else ResultStore(state, made_with)
+        store = None if state is None else self._store(state, identity)
         self._check(recipe, store)
         model = load_model(self.checkpoint, self.architecture, recipe, self.device, self.dtype, trust)
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -89,6 +99,8 @@ class Bench:
                 scores = self.harness.score(folder, None, store)
         else:
             scores = self.harness.score(model, self.tokenizer, store)
+        if store is not None and answers is not None:
+            store.write_all_answers(answers, self.harness.names)
         facts = {} if recipe is None else recipe.facts
         return Cell(
             mix=facts.get("mix"),
@@ -100,6 +112,13 @@ class Bench:
             bytes=self._bytes(recipe),
             **scores,
         )
+
+    def _store(self, state: Path, identity: str) -> "ResultStore":
+        """The store of the results of finished tasks."""
+        from ream.evaluation.store import ResultStore
+
+        threads = self.params.compute.threads
+        return ResultStore(state, f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{threads}")
 
     def _check(self, recipe: Recipe | None, store: "ResultStore | None") -> None:
         """Refuse what would fail after the model has been loaded and run.
@@ -167,3 +186,19 @@ def summary(cell: Cell) -> str:
     values = {"loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen}
     shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
     return f"{name} {cell.experts} experts: {shown}"
+
+
+def warnings(cell: Cell) -> list[str]:
+    """A line for each task about whose answers there is something to be told."""
+    return warnings_of((name, score.counts) for name, score in cell.tasks.items())
+
+
+def again(finished: Sequence[str]) -> str:
+    """A line that says that an evaluation goes on after the finished tasks of an earlier run."""
+    return f"goes on after {len(finished)} finished tasks of an earlier run: {', '.join(finished)}"
+
+
+def told(cell: Cell, finished: Sequence[str]) -> str:
+    """A cell's scores in one line; lines that say which tasks an earlier run had finished, and of warnings."""
+    reused = [again(finished)] if finished else []
+    return "\n".join([summary(cell), *reused, *(f"warning: {line}" for line in warnings(cell))])

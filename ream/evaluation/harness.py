@@ -1,12 +1,13 @@
 """Scores of models on the tasks of a suite, which lm-eval runs one after the other."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ream import params
-from ream.errors import UserError
 from ream.evaluation import tasks
+from ream.evaluation.answer_counts import counts_of
+from ream.evaluation.answers import Answer, AnswerRecorder, answers_of
+from ream.evaluation.headline import headline
 from ream.evaluation.lm_eval_state import code_execution, quiet, seed_global_streams
 from ream.evaluation.lm_eval_types import Encodings, LoadedTasks
 from ream.evaluation.prepared import answer_tokens, prepared
@@ -77,6 +78,10 @@ class Harness:
                     if task.OUTPUT_TYPE == "generate_until":
                         check_generation(name, answer_tokens(task), positions)
 
+    def finished(self, progress: ResultStore) -> list[str]:
+        """Names of the tasks whose results are in the store."""
+        return list(self._finished(progress))
+
     def _finished(self, progress: ResultStore | None) -> dict[str, dict[str, Any]]:
         """The results in the store."""
         done = {name: progress.read(name, self.settings[name]) for name in self.names} if progress is not None else {}
@@ -99,8 +104,8 @@ class Harness:
             progress: store of finished results. Results in it are not computed again, and new ones are added.
 
         Returns:
-            {tasks: {name: {value, stderr, items, num_fewshot, version, metric, settings}}, mc, gen, avg}, scores in
-            percent. mc and gen are the plain means over their tasks, avg is the mean of the two; None without tasks.
+            {tasks: {name: `ream.evaluation.scores.TaskScore` as plain values}, mc, gen, avg}, scores in percent. mc and
+            gen are the plain means over their tasks, avg is the mean of the two; None without tasks.
 
         Raises:
             UserError: a task lacks data, packages or the metric; vllm gets a model in memory; or the tokenizer has no
@@ -140,9 +145,11 @@ class Harness:
                 self._encodings,
             )
             for name in names:
-                results[name] = _run(lm, name, self._loaded[name], self.settings[name], options.allow_code_execution)
+                results[name], answers = _run(
+                    lm, name, self._loaded[name], self.settings[name], options.allow_code_execution
+                )
                 if progress is not None:
-                    progress.write(name, self.settings[name], results[name])
+                    progress.write(name, self.settings[name], results[name], answers)
         return results
 
 
@@ -158,9 +165,11 @@ def _language_model(
 ) -> "LM":
     """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``."""
     if backend == "vllm":
-        from lm_eval.models.vllm_causallms import VLLM
+        from ream.evaluation.vllm_model import RecordingVLLM
 
-        return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens)
+        return RecordingVLLM(
+            pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens
+        )
     from ream.evaluation.shared_context import SharedContextLM
 
     assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
@@ -168,10 +177,17 @@ def _language_model(
     return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings)
 
 
-def _run(lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], allow_code: bool) -> dict[str, Any]:
-    """The result of a task from lm_eval.evaluate; simple_evaluate takes seconds more to describe the machine."""
+def _run(
+    lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], allow_code: bool
+) -> tuple[dict[str, Any], list[Answer]]:
+    """The result of a task, and the answers to its questions, from lm_eval.evaluate.
+
+    simple_evaluate takes seconds more to describe the machine.
+    """
     from lm_eval.evaluator import evaluate
 
+    recorder = getattr(lm, "recorder", None) or AnswerRecorder()  # another backend records nothing
+    recorder.clear()
     seed_global_streams(settings["seed"])
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(settings["seed"])  # the task may have been used for another model before
@@ -182,11 +198,13 @@ def _run(lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], all
         apply_chat_template=settings["chat_template"],
         fewshot_as_multiturn=settings["chat_template"],
         bootstrap_iters=BOOTSTRAP,
-        log_samples=False,
+        log_samples=True,
         confirm_run_unsafe_code=allow_code,
     )
     value, stderr, key = headline(name, report["results"][name], settings["metric"], settings["filter"])
-    return {
+    metric, _, chosen = key.partition(",")
+    answers = list(answers_of(report["samples"], loaded["tasks"], metric, chosen, recorder))
+    result = {
         "value": 100 * value,
         "stderr": None if stderr is None else 100 * stderr,
         "items": sum(report["n-samples"][leaf]["effective"] for leaf in loaded["tasks"]),
@@ -194,37 +212,6 @@ def _run(lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], all
         "version": str(report["versions"][name]),
         "metric": key,
         "settings": settings,
+        "counts": counts_of(answers).model_dump(),
     }
-
-
-def headline(
-    name: str, metrics: Mapping[str, Any], metric: str | None, chosen: str | None
-) -> tuple[float, float | None, str]:
-    """The score of a task among lm-eval's numbers: the first of the given metric and filter.
-
-    Args:
-        name: name of the task, for messages.
-        metrics: "metric,filter" to value, and "metric_stderr,filter" to standard error, as fractions of 1.
-        metric: name of the metric; None for any.
-        chosen: name of the filter; None for any.
-
-    Returns:
-        value: the score, a fraction of 1.
-        stderr: its standard error; None if lm-eval gives none.
-        key: "metric,filter" of the score.
-
-    Raises:
-        UserError: no number has this metric and filter, or its value is not between 0 and 1.
-    """
-    keys = [key for key in metrics if "," in key and not key.split(",")[0].endswith("_stderr")]
-    for key in keys:
-        key_metric, _, key_filter = key.partition(",")
-        if metric in (None, key_metric) and chosen in (None, key_filter):
-            value, stderr = float(metrics[key]), metrics.get(f"{key_metric}_stderr,{key_filter}")
-            if not 0 <= value <= 1:
-                raise UserError(
-                    f"metric '{key}' of task '{name}' is {value}, not between 0 and 1; choose another metric"
-                )
-            return value, stderr if isinstance(stderr, float) else None, key
-    asked = ",".join(part for part in (metric, chosen) if part)
-    raise UserError(f"metric '{asked}' of task '{name}' is unknown; it has: {', '.join(keys)}")
+    return result, answers

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from ream.evaluation.answers import AnswerRecorder
+from ream.evaluation.generation import generated_rows
 from ream.evaluation.lm_eval_types import Encodings
 from ream.models.family.limits import Limits
 
@@ -32,6 +34,8 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     again after the context), and logits are computed only where continuations are predicted. The numbers are the same
     up to rounding; a four-choice item takes about a third of the time. Log-probabilities are computed in float32
     whatever the model's dtype.
+
+    How answers were generated, and which prompts lost their beginning, is recorded in ``recorder``.
 
     Other model families, other attention kernels and rows longer than ``max_length`` take HFLM's own path.
 
@@ -62,6 +66,8 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             softmax_dtype="float32",
             add_bos_token=add_special_tokens,
         )
+        self.recorder = AnswerRecorder()
+        self.set_cache_hook(self.recorder)
         self._encodings: Encodings = {} if encodings is None else encodings
         config = self.model.config
         self._limits = Limits(len(self.model.get_input_embeddings().weight))
@@ -81,12 +87,37 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             self._limits.check_encoded(self._encodings[key], self.tokenizer.name_or_path)
         return list(self._encodings[key])
 
-    def tok_batch_encode(self, strings: list[str], *args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """As in HFLM, but ids without an embedding are refused; padding, which is masked, becomes id 0 if it is one."""
-        ids, mask = super().tok_batch_encode(strings, *args, **options)
+        ids, mask = super().tok_batch_encode(strings, padding_side, None, truncation)
+        if left_truncate_len:
+            lengths = mask.sum(dim=1).tolist()
+            self.recorder.add_truncated(
+                (text,) for text, length in zip(strings, lengths, strict=True) if length > left_truncate_len
+            )
+            ids, mask = ids[:, -left_truncate_len:], mask[:, -left_truncate_len:]
         ids = ids.masked_fill((mask == 0) & (ids >= self._limits.vocabulary), 0)
         self._limits.check_encoded([int(ids.max())], self.tokenizer.name_or_path)
         return ids, mask
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any) -> torch.Tensor:
+        """As in HFLM, and records how each row was generated."""
+        tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
+        prompt = context.shape[1]
+        rows = tokens[:, prompt:].tolist()
+        self.recorder.queue(generated_rows(rows, self._end_tokens(), stop, max_length - prompt, self.tok_decode))
+        return tokens
+
+    def _end_tokens(self) -> set[int]:
+        """The tokens that end a generated text."""
+        ends = self.model.generation_config.eos_token_id
+        return {self.eot_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         """As in HFLM, but the progress bar shows on a terminal only."""
@@ -102,6 +133,9 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
         """The answers to the requests, in their order."""
+        self.recorder.add_truncated(
+            texts for texts, context, rest in requests if len(context) + len(rest) > self.max_length + 1
+        )
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (_, context, _) in enumerate(requests):
             groups.setdefault(tuple(context), []).append(index)
