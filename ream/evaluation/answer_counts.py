@@ -40,8 +40,8 @@ class AnswerCounts(BaseModel):
 
 def counts_of(answers: "Sequence[Answer]") -> AnswerCounts:
     """The counts over a task's answers."""
-    questions = len({(answer.task, answer.doc_id) for answer in answers})
-    truncated = len({(answer.task, answer.doc_id) for answer in answers if answer.truncated})
+    questions = len({(answer.subtask, answer.doc_id) for answer in answers})
+    truncated = len({(answer.subtask, answer.doc_id) for answer in answers if answer.truncated})
     generated = [answer for answer in answers if answer.unparsed is not None]
     if not generated:
         return AnswerCounts(questions=questions, truncated=truncated)

@@ -17,10 +17,11 @@ from ream.machine.files import replacing
 if TYPE_CHECKING:
     from ream.evaluation.answers import Answer
 
+Question = tuple[str, int, str]  # subtask, number, hash of the prompt
 SCHEMA = pa.schema(
     [
-        ("task", pa.string()), ("doc_id", pa.int64()), ("repeat", pa.int32()), ("prompt_hash", pa.string()),
-        ("answer", pa.string()), ("parsed", pa.string()), ("correct", pa.float64()), ("robust", pa.float64()),
+        ("task", pa.string()), ("subtask", pa.string()), ("doc_id", pa.int64()), ("repeat", pa.int32()),
+        ("prompt_hash", pa.string()), ("answer", pa.string()), ("parsed", pa.string()), ("correct", pa.float64()), ("robust", pa.float64()),
         ("tokens", pa.int64()), ("cut", pa.bool_()), ("truncated", pa.bool_()), ("unparsed", pa.bool_()),
         ("open", pa.bool_()), ("loops", pa.bool_()),
     ]
@@ -66,6 +67,25 @@ def read_tables(path: Path) -> Iterator[pa.Table]:
                 yield file.read_row_group(group)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path} cannot be read ({error}); evaluate again") from None
+
+
+def values_of(path: Path) -> dict[str, dict[Question, float]]:
+    """Task to question to the value of the task's metric, of the first answer where there are several.
+
+    Questions without a value, whose metric is one over all questions together, are left out.
+
+    Raises:
+        UserError: see `read_tables`.
+    """
+    values: dict[str, dict[Question, float]] = {}
+    for table in read_tables(path):
+        columns = (
+            table[name].to_pylist() for name in ("task", "subtask", "doc_id", "prompt_hash", "repeat", "correct")
+        )
+        for task, subtask, doc_id, prompt_hash, repeat, correct in zip(*columns, strict=True):
+            if correct is not None and repeat == 0:
+                values.setdefault(task, {})[subtask, doc_id, prompt_hash] = correct
+    return values
 
 
 def _table(answers: "Sequence[Answer]") -> pa.Table:

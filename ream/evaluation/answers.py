@@ -25,8 +25,9 @@ class Answer(NamedTuple):
     """One answer to one question.
 
     Attributes:
-        task: name of the task, not of its group.
-        doc_id: number of the question within the task.
+        task: name of the suite's task, which may be a group such as mmlu.
+        subtask: name of the task that the question belongs to; the same, but in a group.
+        doc_id: number of the question within the subtask.
         repeat: number of the answer to this question.
         prompt_hash: SHA-256 of the prompt, in hexadecimal.
         answer: the text; for other than generated answers the model's numbers as JSON, such as the choices'
@@ -44,6 +45,7 @@ class Answer(NamedTuple):
     """
 
     task: str
+    subtask: str
     doc_id: int
     repeat: int
     prompt_hash: str
@@ -99,6 +101,7 @@ class AnswerRecorder:
 
 
 def answers_of(
+    task: str,
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
     tasks: Mapping[str, Task],
     metric: str,
@@ -109,7 +112,8 @@ def answers_of(
     """The answers to all questions of a task, or of the tasks of a group.
 
     Args:
-        samples: task to the samples of ``lm_eval.evaluate(log_samples=True)``.
+        task: name of the suite's task.
+        samples: subtask to the samples of ``lm_eval.evaluate(log_samples=True)``.
         tasks: the loaded tasks by name.
         metric: metric of the score.
         chosen: filter of the score.
@@ -119,15 +123,14 @@ def answers_of(
     for name, rows in samples.items():
         generative = tasks[name].OUTPUT_TYPE == "generate_until"
         for row in sorted((row for row in rows if row["filter"] == chosen), key=lambda row: int(row["doc_id"])):
-            yield from (
-                _of_question(name, row, metric, recorder, robust)
-                if generative
-                else [_of_choices(name, row, metric, recorder)]
-            )
+            if generative:
+                yield from _of_question((task, name), row, metric, recorder, robust)
+            else:
+                yield _of_choices((task, name), row, metric, recorder)
 
 
 def _of_question(
-    name: str, row: Mapping[str, Any], metric: str, recorder: AnswerRecorder, robust: Any
+    names: tuple[str, str], row: Mapping[str, Any], metric: str, recorder: AnswerRecorder, robust: Any
 ) -> Iterator[Answer]:
     """The answers, mostly one, that were generated to a question."""
     prompt, texts = row["arguments"][0][0], row["resps"][0]
@@ -137,7 +140,8 @@ def _of_question(
         generated = recorder.take(prompt, text)
         value = None if robust is None else robust(row["doc"], text)
         yield Answer(
-            task=name,
+            task=names[0],
+            subtask=names[1],
             doc_id=int(row["doc_id"]),
             repeat=repeat,
             prompt_hash=row["prompt_hash"],
@@ -154,11 +158,12 @@ def _of_question(
         )
 
 
-def _of_choices(name: str, row: Mapping[str, Any], metric: str, recorder: AnswerRecorder) -> Answer:
+def _of_choices(names: tuple[str, str], row: Mapping[str, Any], metric: str, recorder: AnswerRecorder) -> Answer:
     """The answer to a question by log-likelihoods."""
     numbers = [response[0][0] if isinstance(response[0], tuple | list) else response[0] for response in row["resps"]]
     return Answer(
-        task=name,
+        task=names[0],
+        subtask=names[1],
         doc_id=int(row["doc_id"]),
         repeat=0,
         prompt_hash=row["prompt_hash"],

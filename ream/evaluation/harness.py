@@ -203,7 +203,7 @@ def _run(
     )
     value, stderr, key = headline(name, report["results"][name], settings["metric"], settings["filter"])
     metric, _, chosen = key.partition(",")
-    answers = list(answers_of(report["samples"], loaded["tasks"], metric, chosen, recorder))
+    answers = list(answers_of(name, report["samples"], loaded["tasks"], metric, chosen, recorder))
     result = {
         "value": 100 * value,
         "stderr": None if stderr is None else 100 * stderr,

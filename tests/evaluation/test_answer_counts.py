@@ -21,7 +21,7 @@ def test_of_choices_only_prompts_are_counted():
 
 
 def test_questions_of_two_tasks_of_a_group_are_different():
-    assert counts_of([row(task="a"), row(task="b")]).questions == 2
+    assert counts_of([row(subtask="a"), row(subtask="b")]).questions == 2
 
 
 def test_what_a_backend_does_not_say_is_not_counted():

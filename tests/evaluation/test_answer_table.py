@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ream.errors import UserError
-from ream.evaluation.answer_table import SCHEMA, answers_path, read_tables, write_answers, write_tables
+from ream.evaluation.answer_table import SCHEMA, answers_path, read_tables, values_of, write_answers, write_tables
 from ream.evaluation.answers import Answer
 from tests.evaluation.answer_rows import row
 
@@ -22,6 +22,15 @@ def test_answers_are_read_as_they_were_written_one_table_a_task(tmp_path):
     before = path.read_bytes()
     write_tables(path, tables)
     assert path.read_bytes() == before
+
+
+def test_values_by_question_are_of_the_first_answer(tmp_path):
+    first = [row(doc_id=0), row(doc_id=0, repeat=1, correct=0.0), row(doc_id=1, correct=None), row(doc_id=2, correct=0)]
+    write_answers(tmp_path / "a", [first, [row(task="g", subtask="u", correct=0.5), row(task="g", subtask="v")]])
+    assert values_of(tmp_path / "a") == {
+        "t": {("t", 0, "0a"): 1.0, ("t", 2, "0a"): 0.0},
+        "g": {("u", 0, "0a"): 0.5, ("v", 0, "0a"): 1.0},
+    }
 
 
 def test_half_a_character_is_written_as_a_question_mark(tmp_path):

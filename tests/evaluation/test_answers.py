@@ -118,5 +118,6 @@ def test_of_a_group_answers_name_their_task(evaluation, use, tmp_path, monkeypat
     use(Lookup(likelihood=lambda context, continuation: -1.0))
     result = Harness(params.Suite(mc=["mmlu"]), evaluation, None).score(None, None, ResultStore(tmp_path, "m"))
     answers = stored(tmp_path, "mmlu")
-    assert len({answer["task"] for answer in answers}) == 57
+    assert len({answer["subtask"] for answer in answers}) == 57
+    assert {answer["task"] for answer in answers} == {"mmlu"}
     assert (len(answers), result["tasks"]["mmlu"]["counts"]["questions"]) == (114, 114)
