@@ -21,9 +21,9 @@ Question = tuple[str, int, str]  # subtask, number, hash of the prompt
 SCHEMA = pa.schema(
     [
         ("task", pa.string()), ("subtask", pa.string()), ("doc_id", pa.int64()), ("repeat", pa.int32()),
-        ("prompt_hash", pa.string()), ("answer", pa.string()), ("parsed", pa.string()), ("correct", pa.float64()), ("robust", pa.float64()),
-        ("tokens", pa.int64()), ("cut", pa.bool_()), ("truncated", pa.bool_()), ("unparsed", pa.bool_()),
-        ("open", pa.bool_()), ("loops", pa.bool_()),
+        ("prompt_hash", pa.string()), ("answer", pa.string()), ("parsed", pa.string()), ("correct", pa.float64()),
+        ("robust", pa.float64()), ("tokens", pa.int64()), ("cut", pa.bool_()), ("truncated", pa.bool_()),
+        ("unparsed", pa.bool_()), ("open", pa.bool_()), ("loops", pa.bool_()),
     ]
 )  # fmt: skip
 
