@@ -15,10 +15,12 @@ class Generated(NamedTuple):
     Attributes:
         tokens: number of generated tokens, with the one that ended the answer.
         cut: whether the limit of tokens ended it.
+        thought: whether the model ended its thinking, and the backend has taken the thinking off the answer.
     """
 
     tokens: int
     cut: bool
+    thought: bool = False
 
 
 class Answer(NamedTuple):
@@ -153,7 +155,7 @@ def _of_question(
             cut=None if generated is None else generated.cut,
             truncated=recorder.truncated(row["arguments"][0]),
             unparsed=parsed_nothing(str(result)) or (value is not None and not value.found and str(result) == text),
-            open=thinking_left_open(prompt, text),
+            open=thinking_left_open(prompt, text) and not (generated is not None and generated.thought),
             loops=looping(text),
         )
 

@@ -134,7 +134,8 @@ class Bench:
         limits = Limits(family.vocabulary(self.checkpoint.config), family.positions(self.checkpoint.config))
         if evaluation.max_length is not None:
             limits.check_setting("evaluation.max_length", evaluation.max_length)
-        check_chat(self.tokenizer, self.harness.suite.chat_template)
+        suite = self.harness.suite
+        check_chat(self.tokenizer, suite.chat_template, suite.chat_template_args)
         self.harness.load(store, evaluation.max_length or limits.positions)
         if evaluation.backend == "vllm" and recipe is not None:
             needed = checkpoint_bytes(self.checkpoint, self.architecture, recipe)

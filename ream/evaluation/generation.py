@@ -11,6 +11,7 @@ def generated_rows(
     stops: Sequence[str],
     limit: int,
     decode: Callable[[Sequence[int]], str],
+    think_end: str | None = None,
 ) -> Iterator[Generated]:
     """How each row of a batch was generated.
 
@@ -23,15 +24,15 @@ def generated_rows(
         stops: texts that end an answer.
         limit: the most tokens of an answer.
         decode: token ids to text.
+        think_end: what ends thinking, where it is taken off the answer.
     """
     for row in rows:
         ended = next((place for place, token in enumerate(row) if token in end_tokens), None)
         answer = list(row if ended is None else row[: ended + 1])
         stopped = _first_with_stop(answer, [stop for stop in stops if stop], decode)
-        if stopped is not None:
-            yield Generated(stopped, False)
-        else:
-            yield Generated(len(answer), ended is None and len(answer) >= limit)
+        kept = answer if stopped is None else answer[:stopped]
+        cut = stopped is None and ended is None and len(answer) >= limit
+        yield Generated(len(kept), cut, think_end is not None and think_end in decode(kept))
 
 
 def _first_with_stop(row: Sequence[int], stops: Sequence[str], decode: Callable[[Sequence[int]], str]) -> int | None:

@@ -1,5 +1,6 @@
 """Scores of models on the tasks of a suite, which lm-eval runs one after the other."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ class Harness:
                 chat template where one is needed.
         """
         check_model(model, self.evaluation.backend)
-        check_chat(tokenizer, self.suite.chat_template)
+        check_chat(tokenizer, self.suite.chat_template, self.suite.chat_template_args)
         results = self._finished(progress)
         missing = [name for name in self.names if name not in results]
         if missing:
@@ -143,6 +144,7 @@ class Harness:
                 options.seed,
                 None if self._special_tokens == "tokenizer" else False,
                 self._encodings,
+                _chat(self.suite),
             )
             for name in names:
                 results[name], answers = _run(
@@ -162,19 +164,25 @@ def _language_model(
     seed: int,
     add_special_tokens: bool | None,
     encodings: Encodings,
+    chat: Mapping[str, Any],
 ) -> "LM":
-    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``."""
+    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``, ``chat`` see `_chat`."""
     if backend == "vllm":
         from ream.evaluation.vllm_model import RecordingVLLM
 
         return RecordingVLLM(
-            pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens
+            pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens, **chat
         )
     from ream.evaluation.shared_context import SharedContextLM
 
     assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
     assert tokenizer is not None, "the backend hf takes a tokenizer"
-    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings)
+    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings, chat)
+
+
+def _chat(suite: params.Suite) -> dict[str, Any]:
+    """Options of a language model of lm-eval that say how it chats."""
+    return {"chat_template_args": dict(suite.chat_template_args), "think_end_token": suite.think_end_token}
 
 
 def _run(

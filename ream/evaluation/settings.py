@@ -3,9 +3,11 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ream import params
@@ -37,12 +39,15 @@ def task_settings(
     """
     pinned = PINNED.get(name)
     metric, chosen = score_metric(name, suite.metric, suite.mc)
+    given, chats = suite.generation[name].given if name in suite.generation else {}, name in suite.chat_template
     return {
         "metric": metric,
         "filter": chosen,
         "num_fewshot": suite.num_fewshot.get(name, pinned.num_fewshot if pinned is not None else None),
-        "generation": dict(pinned.generation) if pinned is not None else {},
-        "chat_template": name in suite.chat_template,
+        "generation": (dict(pinned.generation) if pinned is not None else {}) | given,
+        "chat_template": chats,
+        **({"chat_template_args": suite.chat_template_args} if chats and suite.chat_template_args else {}),
+        **({"think_end_token": suite.think_end_token} if name in suite.gen and suite.think_end_token else {}),
         "limit": suite.limit,
         "special_tokens": special_tokens,
         "max_length": evaluation.max_length,
@@ -109,16 +114,22 @@ def check_model(model: object, backend: str) -> None:
         raise UserError("evaluation.backend: vllm reads a checkpoint; export the model first, or set the backend to hf")
 
 
-def check_chat(tokenizer: "PreTrainedTokenizerBase | None", chat_tasks: Sequence[str]) -> None:
+def check_chat(
+    tokenizer: "PreTrainedTokenizerBase | None",
+    chat_tasks: Sequence[str],
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Refuse a tokenizer without a chat template if tasks need one, and a template that fails or does not end.
 
     Args:
         tokenizer: tokenizer of the model; None, which is not checked, if vLLM reads it from the checkpoint.
         chat_tasks: tasks whose prompts go through the chat template.
+        arguments: variables of the template.
 
     Raises:
-        UserError: the tokenizer has no chat template; the message names the tasks. Or the template, which is a program
-            of whoever made the model, fails, or takes too long or too much memory on one short message.
+        UserError: the tokenizer has no chat template; the message names the tasks. Or the template does not read one of
+            the variables. Or the template, which is a program of whoever made the model, fails, or takes too long or
+            too much memory on one short message.
     """
     if not chat_tasks or tokenizer is None:
         return
@@ -128,9 +139,13 @@ def check_chat(tokenizer: "PreTrainedTokenizerBase | None", chat_tasks: Sequence
             f"the model's tokenizer has no chat template, but the suite needs one for {names}; remove these tasks from "
             "the suite's chat_template"
         )
+    template = str(getattr(tokenizer, "chat_template", None))
+    for name in arguments:
+        if not re.search(rf"\b{re.escape(name)}\b", template):
+            raise UserError(f"chat_template_args: the model's chat template does not read '{name}'; leave it out")
     render: Any = getattr(tokenizer, "apply_chat_template", None)
     check_bounded(
-        lambda: render(MESSAGES, tokenize=False, add_generation_prompt=True),
+        lambda: render(MESSAGES, tokenize=False, add_generation_prompt=True, **arguments),
         "the chat template of the model's tokenizer",
         CHAT_SECONDS,
         remedy=f"correct it, or remove {names} from the suite's chat_template",

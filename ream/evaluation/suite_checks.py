@@ -37,7 +37,9 @@ def check_suite(suite: params.Suite, evaluation: params.Evaluation, limits: Limi
             continue  # another task of this name
         _check_packages(task, pinned.packages)
         _check_data(task, pinned.data)
-        check_generation(task, pinned.generation.get("max_gen_toks", 0), None if limits is None else limits.positions)
+        given = suite.generation[task].given if task in suite.generation else {}
+        most = (dict(pinned.generation) | given).get("max_gen_toks", 0)
+        check_generation(task, most, None if limits is None else limits.positions)
 
 
 def check_generation(task: str, max_gen_toks: int, positions: int | None) -> None:

@@ -26,12 +26,20 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]  # lm-eval has no types
         texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
 
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """As in VLLM, but not refused where the chat template is told to let generated answers begin with thinking."""
+        answers: list[tuple[float, bool]] = super(VLLM, self).loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return answers
+
     def _model_generate(self, requests: list[list[int]], generate: bool = False, **options: Any) -> Any:
         """As in VLLM; vLLM's finish_reason is "length" where the limit ended an answer."""
         outputs = super()._model_generate(requests, generate, **options)
         if generate:
-            answers = [output.outputs[0] for output in outputs]
-            self.recorder.queue(Generated(len(a.token_ids), a.finish_reason == "length") for a in answers)
+            answers, end = [output.outputs[0] for output in outputs], self.think_end_token
+            self.recorder.queue(
+                Generated(len(answer.token_ids), answer.finish_reason == "length", bool(end) and end in answer.text)
+                for answer in answers
+            )
         return outputs
 
     def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
