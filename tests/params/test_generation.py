@@ -8,7 +8,6 @@ from ream.evaluation.settings import task_settings
 from ream.params import Evaluation, Suite, parse_params
 from tests.tiny import ROOT
 
-
 KEY = r"suites\.gen\.generation\.gsm8k\."
 
 
