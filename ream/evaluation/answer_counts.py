@@ -60,6 +60,12 @@ def counts_of(answers: "Sequence[Answer]") -> AnswerCounts:
     )
 
 
+def robust_score(answers: "Sequence[Answer]") -> dict[str, float]:
+    """{robust: mean of the answers' values by our own extractor, in percent}; empty for tasks without."""
+    values = [answer.robust for answer in answers if answer.robust is not None]
+    return {"robust": 100 * sum(values) / len(values)} if values else {}
+
+
 def warnings_of(counts: "Iterable[tuple[str, AnswerCounts | None]]") -> list[str]:
     """One line for each task about whose answers there is something to be told.
 

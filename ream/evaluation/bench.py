@@ -17,6 +17,7 @@ from ream.params import Params
 if TYPE_CHECKING:
     from ream.evaluation.store import ResultStore
 
+DIFFERENCE = 2.0  # percentage points between a score and the robust one that are worth a warning
 LIBRARIES = ("torch", "transformers", "lm_eval", "datasets")
 
 
@@ -190,8 +191,14 @@ def summary(cell: Cell) -> str:
 
 
 def warnings(cell: Cell) -> list[str]:
-    """A line for each task about whose answers there is something to be told."""
-    return warnings_of((name, score.counts) for name, score in cell.tasks.items())
+    """A line for each task about whose answers there is something to be told, and where two extractors differ."""
+    differ = [
+        f"task '{name}': {score.metric} is {score.value:.1f}, but by our own extractor {score.robust:.1f} % are right "
+        "(docs/evaluation.md)"
+        for name, score in cell.tasks.items()
+        if score.robust is not None and abs(score.robust - score.value) >= DIFFERENCE
+    ]
+    return [*warnings_of((name, score.counts) for name, score in cell.tasks.items()), *differ]
 
 
 def again(finished: Sequence[str]) -> str:

@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from ream import params
 from ream.evaluation import tasks
-from ream.evaluation.answer_counts import counts_of
+from ream.evaluation.answer_counts import counts_of, robust_score
 from ream.evaluation.answers import Answer, AnswerRecorder, answers_of
 from ream.evaluation.headline import headline
 from ream.evaluation.lm_eval_state import code_execution, quiet, seed_global_streams
 from ream.evaluation.lm_eval_types import Encodings, LoadedTasks
 from ream.evaluation.prepared import answer_tokens, prepared
+from ream.evaluation.robust import ROBUST
 from ream.evaluation.scores import suite_means
-from ream.evaluation.settings import check_backend, check_chat, check_code_execution, check_model, task_settings
+from ream.evaluation.settings import (
+    check_backend,
+    check_chat,
+    check_code_execution,
+    check_model,
+    seeds_of,
+    task_settings,
+)
 from ream.evaluation.store import ResultStore
 from ream.evaluation.suite_checks import check_generation
 
@@ -141,7 +149,7 @@ class Harness:
                 options.backend,
                 options.batch_size,
                 options.max_length,
-                options.seed,
+                seeds_of(options.seed)["torch"],
                 None if self._special_tokens == "tokenizer" else False,
                 self._encodings,
                 _chat(self.suite),
@@ -196,9 +204,9 @@ def _run(
 
     recorder = getattr(lm, "recorder", None) or AnswerRecorder()  # another backend records nothing
     recorder.clear()
-    seed_global_streams(settings["seed"])
+    seed_global_streams(settings["seeds"])
     for task in loaded["tasks"].values():
-        task.set_fewshot_seed(settings["seed"])  # the task may have been used for another model before
+        task.set_fewshot_seed(settings["seeds"]["fewshot"])  # the task may have been used for another model before
     report = evaluate(
         lm=lm,
         task_dict=loaded,
@@ -211,7 +219,7 @@ def _run(
     )
     value, stderr, key = headline(name, report["results"][name], settings["metric"], settings["filter"])
     metric, _, chosen = key.partition(",")
-    answers = list(answers_of(name, report["samples"], loaded["tasks"], metric, chosen, recorder))
+    answers = list(answers_of(name, report["samples"], loaded["tasks"], metric, chosen, recorder, ROBUST.get(name)))
     result = {
         "value": 100 * value,
         "stderr": None if stderr is None else 100 * stderr,
@@ -221,5 +229,6 @@ def _run(
         "metric": key,
         "settings": settings,
         "counts": counts_of(answers).model_dump(),
+        **robust_score(answers),
     }
     return result, answers

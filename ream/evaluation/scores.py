@@ -26,6 +26,7 @@ class TaskScore(_Record):
         version: version of the task.
         metric: "metric,filter", as lm-eval writes it.
         settings: everything else that the value depends on (`ream.evaluation.settings.task_settings`).
+        robust: value by our own extractor (`ream.evaluation.robust`), in percent; None for tasks without.
         counts: what is to be told about the answers; None in files of earlier versions.
     """
 
@@ -36,6 +37,7 @@ class TaskScore(_Record):
     version: str
     metric: str
     settings: dict[str, Any] = {}
+    robust: float | None = Field(None, ge=0, le=100)
     counts: AnswerCounts | None = None
 
 

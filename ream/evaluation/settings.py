@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MESSAGES = [{"role": "user", "content": "What is 1 + 1?"}]  # by which a chat template is tried
 CHAT_SECONDS = 10.0  # in which a chat template renders one short message; it takes a thousandth of that
+SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # lm-eval's defaults
 VERSIONS = ("lm_eval", "torch", "transformers")
 
 
@@ -53,9 +54,21 @@ def task_settings(
         "max_length": evaluation.max_length,
         "backend": evaluation.backend,
         "seed": evaluation.seed,
+        "seeds": seeds_of(evaluation.seed),
         "items": _files(name, items, Path(evaluation.include)),
         "versions": {package: _version(package) for package in VERSIONS},
     }
+
+
+def seeds_of(seed: int) -> dict[str, int]:
+    """The seeds of the random streams of an evaluation: with seed 0 the defaults of lm-eval, else as far from them.
+
+    So a run of lm-eval without further options has the same few-shot examples.
+
+    Args:
+        seed: evaluation.seed.
+    """
+    return {name: default + seed for name, default in SEEDS.items()}
 
 
 def score_metric(name: str, metrics: Mapping[str, str], mc: Sequence[str]) -> tuple[str | None, str | None]:

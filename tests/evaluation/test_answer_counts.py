@@ -1,4 +1,4 @@
-from ream.evaluation.answer_counts import AnswerCounts, counts_of, warnings_of
+from ream.evaluation.answer_counts import AnswerCounts, counts_of, robust_score, warnings_of
 from tests.evaluation.answer_rows import row
 
 
@@ -27,6 +27,11 @@ def test_questions_of_two_tasks_of_a_group_are_different():
 def test_what_a_backend_does_not_say_is_not_counted():
     counts = counts_of([row(tokens=None, cut=None)])
     assert (counts.answers, counts.cut, counts.cut_wrong, counts.mean_tokens) == (1, None, None, None)
+
+
+def test_the_robust_score_is_the_mean_in_percent():
+    assert robust_score([row(robust=1.0), row(robust=0.0), row(robust=1.0), row(robust=1.0)]) == {"robust": 75.0}
+    assert robust_score([row()]) == {}
 
 
 def test_a_warning_is_one_line_a_task():

@@ -260,6 +260,7 @@ def test_aime25_wants_the_boxed_answer(hub, score):
     assert lm.prompts == list(answers)
     assert (result["items"], result["num_fewshot"], result["metric"]) == (3, 0, "exact_match,none")
     assert result["value"] == pytest.approx(100 / 3)
+    assert result["robust"] == pytest.approx(200 / 3)  # the third is right, too
     assert (lm.kwargs["max_gen_toks"], lm.kwargs["do_sample"]) == (32768, False)
 
 

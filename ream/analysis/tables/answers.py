@@ -9,7 +9,7 @@ from ream.evaluation.scores import Cell
 CAPTION = (
     "Answers behind the scores: questions, and of these the prompts that lost their beginning; of the answers those "
     "cut by the limit of tokens, those without a result, those that end while thinking and those that end in a loop; "
-    "mean length in tokens"
+    "mean length in tokens; the score, and the score by our own extractor"
 )
 COUNTED = ("questions", "truncated", "cut", "unparsed", "thinking_open", "loops")
 
@@ -23,7 +23,7 @@ def table_of_answers(cells: Sequence[Cell]) -> Table | None:
     lines: list[tuple[Value, ...]] = [
         (
             cell.method or "original", cell.mix, cell.experts, task,
-            *(getattr(score.counts, name) for name in COUNTED), score.counts.mean_tokens,
+            *(getattr(score.counts, name) for name in COUNTED), score.counts.mean_tokens, score.value, score.robust,
         )
         for cell in cells
         for task, score in cell.tasks.items()
@@ -33,6 +33,8 @@ def table_of_answers(cells: Sequence[Cell]) -> Table | None:
         *(Column(name) for name in ("method", "mix", "experts", "task")),
         *(Column(name.replace("_", " ")) for name in COUNTED),
         Column("mean tokens", 1),
+        Column("score", 1),
+        Column("robust score", 1),
     )
     return Table("table-answers", CAPTION, columns, tuple(lines)) if lines else None
 
