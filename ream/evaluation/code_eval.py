@@ -5,7 +5,6 @@ from a folder ``code_eval`` of the working directory if there is one, or else fr
 """
 
 import base64
-import importlib
 import os
 import sys
 import types
@@ -122,7 +121,9 @@ class _StandIn(types.ModuleType):
         if self._package is None:
             here = sys.modules.pop(PACKAGE, None)
             try:
-                self._package = importlib.import_module(PACKAGE)
+                import evaluate
+
+                self._package = evaluate
             finally:
                 if here is not None:
                     sys.modules[PACKAGE] = here

@@ -75,7 +75,7 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
             "openai/gsm8k",
             "exact_match",
             5,
-            "the last piece of digits of the answer: instruction-tuned models seldom write '#### 42', as strict-match wants",
+            "the last piece of digits: instruction-tuned models seldom write '#### 42', which strict-match wants",
             filter="flexible-extract",
             generation={**_GREEDY, "max_gen_toks": 256},
         ),
