@@ -65,23 +65,34 @@ class Bench:
         self.harness = Harness(suite, params.evaluation, items_or_none, params.model.special_tokens)
         self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
 
-    def score(self, recipe: Recipe | None, state: Path | None = None, identity: str = "original") -> Cell:
+    def finished(self, state: Path, identity: str = "original") -> list[str]:
+        """Names of the tasks that `score` would not run again, because an earlier run has finished them."""
+        return self.harness.finished(self._store(state, identity))
+
+    def score(
+        self,
+        recipe: Recipe | None,
+        state: Path | None = None,
+        identity: str = "original",
+        answers: Path | None = None,
+    ) -> Cell:
         """Held-out loss and scores of all tasks for one model.
 
         Args:
             recipe: the compression of the original to score; None scores the original.
             state: folder that keeps the results of finished tasks; None keeps none.
             identity: of the recipe; a stored result is used again only if it is equal.
+            answers: file for the answers to all questions (`ream.evaluation.answer_table`); needs ``state``.
         """
-        from ream.evaluation.store import ResultStore
-
-        made_with = f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{self.params.compute.threads}"
-        store = None if state is None else ResultStore(state, made_with)
+        made_with = self._made_with(identity)
+        store = None if state is None else self._store(state, identity)
         self._check(recipe, store)
         if self.params.evaluation.backend == "layers":
-            parameters, losses, scores = self._walked(recipe, state, made_with)
+            parameters, losses, scores = self._walked(recipe, state, store, made_with)
         else:
             parameters, losses, scores = self._loaded(recipe, store)
+        if store is not None and answers is not None:
+            store.write_all_answers(answers, self.harness.names)
         facts = {} if recipe is None else recipe.facts
         return Cell(
             mix=facts.get("mix"),
@@ -114,7 +125,7 @@ class Bench:
         return parameters, losses, scores
 
     def _walked(
-        self, recipe: Recipe | None, state: Path | None, made_with: str
+        self, recipe: Recipe | None, state: Path | None, store: "ResultStore | None", made_with: str
     ) -> tuple[int, dict[str, Any], dict[str, Any]]:
         """Parameters, losses and scores of a model that goes through one layer at a time; it is never loaded."""
         from ream.evaluation.by_layers import Walker
@@ -138,7 +149,7 @@ class Bench:
                 {"model": made_with},
                 "evaluate",
             )
-            losses, scores = scores_by_layers(self.harness, walker, model, self.tokenizer, self.windows)
+            losses, scores = scores_by_layers(self.harness, walker, model, self.tokenizer, self.windows, store)
         return sum(parameter.numel() for parameter in model.parameters()), losses, scores
 
     @cached_property
@@ -155,6 +166,16 @@ class Bench:
             prove(self.checkpoint, self.architecture)
         return decoder, Head(decoder, trust)
 
+    def _store(self, state: Path, identity: str) -> "ResultStore":
+        """The store of the results of finished tasks."""
+        from ream.evaluation.store import ResultStore
+
+        return ResultStore(state, self._made_with(identity))
+
+    def _made_with(self, identity: str) -> str:
+        """What a model's results depend on beside the tasks' settings."""
+        return f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{self.params.compute.threads}"
+
     def _check(self, recipe: Recipe | None, store: "ResultStore | None") -> None:
         """Refuse what would fail after the model has been loaded and run.
 
@@ -169,7 +190,8 @@ class Bench:
         limits = Limits(family.vocabulary(self.checkpoint.config), family.positions(self.checkpoint.config))
         if evaluation.max_length is not None:
             limits.check_setting("evaluation.max_length", evaluation.max_length)
-        check_chat(self.tokenizer, self.harness.suite.chat_template)
+        suite = self.harness.suite
+        check_chat(self.tokenizer, suite.chat_template, suite.chat_template_args)
         self.harness.load(store, evaluation.max_length or limits.positions)
         if evaluation.backend == "vllm" and recipe is not None:
             needed = checkpoint_bytes(self.checkpoint, self.architecture, recipe)
@@ -213,11 +235,3 @@ def scoring_settings(params: Params) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of ream and of the libraries that scores depend on."""
     return {"ream": __version__} | {name: version(name) for name in LIBRARIES}
-
-
-def summary(cell: Cell) -> str:
-    """A cell's scores in one line."""
-    name = f"{cell.mix} {cell.method}" if cell.method else "original"
-    values = {"loss": cell.mean_loss, "MC": cell.mc, "GEN": cell.gen}
-    shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
-    return f"{name} {cell.experts} experts: {shown}"

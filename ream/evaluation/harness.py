@@ -17,6 +17,7 @@ from ream.evaluation.settings import (
     check_code_execution,
     check_generates,
     check_model,
+    seeds_of,
     task_settings,
 )
 from ream.evaluation.store import ResultStore
@@ -91,6 +92,10 @@ class Harness:
                         check_generates(name, self.evaluation.backend)
                         check_generation(name, answer_tokens(task), positions)
 
+    def finished(self, progress: ResultStore) -> list[str]:
+        """Names of the tasks whose results are in the store."""
+        return list(self._finished(progress))
+
     def _finished(self, progress: ResultStore | None) -> dict[str, dict[str, Any]]:
         """The results in the store."""
         done = {name: progress.read(name, self.settings[name]) for name in self.names} if progress is not None else {}
@@ -113,15 +118,15 @@ class Harness:
             progress: store of finished results. Results in it are not computed again, and new ones are added.
 
         Returns:
-            {tasks: {name: {value, stderr, items, num_fewshot, version, metric, settings}}, mc, gen, avg}, scores in
-            percent. mc and gen are the plain means over their tasks, avg is the mean of the two; None without tasks.
+            {tasks: {name: `ream.evaluation.scores.TaskScore` as plain values}, mc, gen, avg}, scores in percent. mc and
+            gen are the plain means over their tasks, avg is the mean of the two; None without tasks.
 
         Raises:
             UserError: a task lacks data, packages or the metric; vllm gets a model in memory; or the tokenizer has no
                 chat template where one is needed.
         """
         check_model(model, self.evaluation.backend)
-        check_chat(tokenizer, self.suite.chat_template)
+        check_chat(tokenizer, self.suite.chat_template, self.suite.chat_template_args)
         results = self._finished(progress)
         missing = [name for name in self.names if name not in results]
         if missing:
@@ -130,7 +135,11 @@ class Harness:
         return self._scores(results)
 
     def by_layers(
-        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", answer: "Answering"
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        answer: "Answering",
+        progress: ResultStore | None = None,
     ) -> dict[str, Any]:
         """Scores of a model that is walked layer by layer, all tasks in one walk.
 
@@ -138,6 +147,7 @@ class Harness:
             model: transformers' model without weights, whose configuration is read.
             tokenizer: tokenizer of the model.
             answer: gives the answers to all questions of all tasks.
+            progress: takes the results and answers of the tasks.
 
         Returns:
             As `score`.
@@ -148,14 +158,17 @@ class Harness:
         from ream.evaluation.layers_lm import LayersLM
 
         self.load(None)
-        lm = LayersLM(model, tokenizer, self.evaluation.max_length, self._adds_special_tokens, self._encodings)
+        options = self.evaluation.max_length, self._adds_special_tokens, self._encodings, _chat(self.suite)
+        lm, results = LayersLM(model, tokenizer, *options), {}
         with quiet():
             for name in self.names:
                 evaluated(lm, self._loaded[name], self.settings[name], allow_code=False, bootstrap=0)
             lm.answers = answer(list(lm.asked))
-            return self._scores(
-                {name: run_task(lm, name, self._loaded[name], self.settings[name], False) for name in self.names}
-            )
+            for name in self.names:
+                results[name], answers = run_task(lm, name, self._loaded[name], self.settings[name], False)
+                if progress is not None:
+                    progress.write(name, self.settings[name], results[name], answers)
+        return self._scores(results)
 
     @property
     def _adds_special_tokens(self) -> bool | None:
@@ -186,16 +199,17 @@ class Harness:
                 options.backend,
                 options.batch_size,
                 options.max_length,
-                options.seed,
+                seeds_of(options.seed)["torch"],
                 self._adds_special_tokens,
                 self._encodings,
+                _chat(self.suite),
             )
             for name in names:
-                results[name] = run_task(
+                results[name], answers = run_task(
                     lm, name, self._loaded[name], self.settings[name], options.allow_code_execution
                 )
                 if progress is not None:
-                    progress.write(name, self.settings[name], results[name])
+                    progress.write(name, self.settings[name], results[name], answers)
         return results
 
 
@@ -208,14 +222,22 @@ def _language_model(
     seed: int,
     add_special_tokens: bool | None,
     encodings: Encodings,
+    chat: Mapping[str, Any],
 ) -> "LM":
-    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``."""
+    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``, ``chat`` see `_chat`."""
     if backend == "vllm":
-        from lm_eval.models.vllm_causallms import VLLM
+        from ream.evaluation.vllm_model import RecordingVLLM
 
-        return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens)
+        return RecordingVLLM(
+            pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens, **chat
+        )
     from ream.evaluation.shared_context import SharedContextLM
 
     assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
     assert tokenizer is not None, "the backend hf takes a tokenizer"
-    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings)
+    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings, chat)
+
+
+def _chat(suite: params.Suite) -> dict[str, Any]:
+    """Options of a language model of lm-eval that say how it chats."""
+    return {"chat_template_args": dict(suite.chat_template_args), "think_end_token": suite.think_end_token}

@@ -9,11 +9,17 @@ from ream.evaluation.by_layers import Answer, Walker
 from ream.evaluation.harness import Harness
 from ream.evaluation.loss import loss_of
 from ream.evaluation.queries import Query
+from ream.evaluation.store import ResultStore
 from ream.evaluation.windows import PADDING, Windows
 
 
 def scores_by_layers(
-    harness: Harness, walker: Walker, model: Any, tokenizer: Any, windows: Mapping[str, Windows]
+    harness: Harness,
+    walker: Walker,
+    model: Any,
+    tokenizer: Any,
+    windows: Mapping[str, Windows],
+    store: ResultStore | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """The loss on every source (`window_loss`) and the scores of all tasks (`Harness.by_layers`).
 
@@ -23,6 +29,7 @@ def scores_by_layers(
         model: transformers' model without weights.
         tokenizer: of the model.
         windows: source to its windows.
+        store: takes the results and answers of all tasks; the walk itself goes on by its own state.
 
     Raises:
         UserError: a task generates text, or what the walk refuses.
@@ -39,7 +46,7 @@ def scores_by_layers(
             losses[source] = loss_of(sums, np.array([0.0 if query is None else query.targets for query in rows]))
         return known
 
-    scores = harness.by_layers(model, tokenizer, answer)
+    scores = harness.by_layers(model, tokenizer, answer, store)
     return losses, scores
 
 

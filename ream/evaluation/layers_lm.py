@@ -30,6 +30,7 @@ class LayersLM(SharedContextLM):
         max_length: int | None,
         add_special_tokens: bool | None,
         encodings: Encodings,
+        chat: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
         model: transformers' model without weights.
@@ -37,8 +38,9 @@ class LayersLM(SharedContextLM):
         max_length: maximum tokens of context and continuation together; None for the model's own maximum.
         add_special_tokens: see `SharedContextLM`.
         encodings: texts that this tokenizer has encoded before.
+        chat: see `SharedContextLM`.
         """
-        super().__init__(model, tokenizer, 1, max_length, add_special_tokens, encodings)
+        super().__init__(model, tokenizer, 1, max_length, add_special_tokens, encodings, chat)
         self.asked: dict[Query, None] = {}
         self.answers: Mapping[Query, Answer] | None = None
 
@@ -46,6 +48,9 @@ class LayersLM(SharedContextLM):
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
         longest = self.max_length
+        self.recorder.add_truncated(
+            texts for texts, context, rest in requests if len(context) + len(rest) > longest + 1
+        )
         queries = [Query.continuation(context, continuation, longest) for _, context, continuation in requests]
         if self.answers is None:
             self.asked |= dict.fromkeys(queries)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.evaluation.code_eval import own_metrics
 from ream.evaluation.lm_eval_types import LoadedTasks, Task, TaskManager
 from ream.evaluation.pinned import PINNED
 from ream.evaluation.task_files import check_task_files
@@ -70,7 +71,8 @@ def load_task(name: str, manager: TaskManager) -> LoadedTasks:
     """
     _forget_helpers()
     try:
-        loaded = manager.load([name])
+        with own_metrics():
+            loaded = manager.load([name])
     except ImportError as error:
         missing = error.name or str(error)
         raise UserError(f"task '{name}' needs the package {missing}; pip install {missing}") from None

@@ -187,7 +187,7 @@ TYPOS = {
         "methods.refitted.refit.ridge",
         "methods.refitted.refit.ridge, methods.refitted.refit.sweeps",
     ),
-    "suites.demo.fewshot": ("suites.demo.num_fewshot", "suites.demo.gen, suites.demo.limit, suites.demo.loss"),
+    "suites.demo.fewshot": ("suites.demo.num_fewshot", "suites.demo.gen, suites.demo.generation, suites.demo.limit"),
     "exports.best.mehtod": ("exports.best.method", "exports.best.experts, exports.best.method, exports.best.mix"),
     "imports.old.metod": ("imports.old.method", "imports.old.experts, imports.old.method, imports.old.mix"),
     "sources.c4.datset": (

@@ -9,12 +9,14 @@ import numpy as np
 
 from ream.analysis.contents import NOTHING, Ranked, Results
 from ream.analysis.numbers.group_sizes import group_sizes
+from ream.analysis.numbers.paired import Paired, paired
 from ream.analysis.results.evaluated import rows_of_cells
 from ream.analysis.results.imported import imported_rows
 from ream.analysis.results.published import load_parameters, load_published
 from ream.analysis.results.rows import ORIGINAL, Row
 from ream.analysis.tables.cost import Cost
 from ream.errors import UserError
+from ream.evaluation.answer_table import values_of
 from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.rank_records import read_ranks
 from ream.evaluation.scores import Cell
@@ -52,6 +54,7 @@ def collect_results(params: Params, workspace: Workspace, cells: Sequence[Cell])
         parameters={} if folder is None else load_parameters(Path(folder) / "parameters.csv"),
         ranked=_ranked(params, workspace, rows_by_cell),
         fidelities=[(rows_by_cell[key], found) for key, found in known.items() if key in rows_by_cell],
+        pairs=_pairs(params, workspace, rows_by_cell),
         group_sizes=_group_sizes(params, workspace),
         costs=_costs(params, workspace, cells),
         cells=cells,
@@ -75,6 +78,18 @@ def _ranked(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -
         for mix in params.run.rank
         for cell in read_ranks(workspace.rank(mix)).cells
         if (row := rows.get((mix, cell.method, cell.experts))) is not None
+    ]
+
+
+def _pairs(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -> list[tuple[Row, Paired]]:
+    """Each model against the original on the same questions; none where the answers of earlier versions are missing."""
+    if not workspace.original_answers.exists():
+        return []
+    suite, original = params.suites[params.evaluation.suite], values_of(workspace.original_answers)
+    return [
+        (row, paired(original, values_of(workspace.answers(mix, method, experts)), suite.mc, suite.gen))
+        for (mix, method, experts), row in rows.items()
+        if mix is not None and method is not None and workspace.answers(mix, method, experts).exists()
     ]
 
 
