@@ -208,7 +208,7 @@ def pruned(architecture, kept, digest, facts):
         )
         for index in architecture.moe_layers
     }
-    return Recipe(layers, {"digest": digest, "calibration": {}, "ream": "0", **facts})
+    return Recipe(layers, {"digest": digest, "ream": "0", **facts})
 
 
 def test_two_recipes_of_the_demo_model_score_alike_with_both_backends(tmp_path):
