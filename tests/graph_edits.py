@@ -241,6 +241,12 @@ EDITS = (
                   | stages(("calibration", "statistics"), ("prose", "code", "talk")) | stages(["saliency"], THREE)
                   | LAST | stages(["merge"], ("small", "second"))),
         "`watch@model`, `inputs`, `check`, `model`, and all that reads it"),
+    Edit("a one-shot method that needs more of the statistics", put("run.one_shot", ["reap", "ean", "m-smoe"]),
+        frozenset({"check", "rank@even", "metrics", "report"} | cells(THREE, [4, 6], ["m-smoe"], [])
+                  | stages(["statistics"], ("prose", "code", "talk")) | stages(["saliency"], THREE)
+                  | {name for name in LAST if name.startswith(("grouping", "alignment"))}),
+        "`check`; every `statistics`, `saliency`, `grouping` and `alignment`; its `evaluate`; every `rank`, `metrics` "
+        "and `report`"),
     Edit("a deleted artifact", lambda folder: (folder / "artifacts/calibration/prose.parquet").unlink(), frozenset(),
         "nothing: it comes from DVC's cache, for all that it depends on is the same"),
 )  # fmt: skip

@@ -11,11 +11,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from ream.commands import cli
-from ream.core.sums import Sums
 from ream.models.inspection.manifest import Manifest
 from ream.walk.layer_file import layer_file
 from ream.workspace.layout import Workspace
 from tests import tiny
+from tests.core.layers import FIELDS
 
 ROOT = Path(cli.__file__).parents[2]
 EXPERTS, HIDDEN = 8, 6
@@ -32,7 +32,7 @@ COMMAND_LINE = {
         f"ream.commands.{name}"
         for name in (
             "cli", "configuring", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify",
-            "evaluate", "stage", "stage_entries", "ending",
+            "evaluate", "compare", "import_tokens", "stage", "stage_entries", "ending",
         )
     ),
 }  # fmt: skip
@@ -86,7 +86,7 @@ def stage(tmp_path_factory):
         "logit_gram": (EXPERTS, EXPERTS),
     }  # fmt: skip
     for source in ("a", "b"):
-        arrays = {name: np.asarray(generator.random(shapes.get(name, EXPERTS))) for name in Sums.__annotations__}
+        arrays = {name: np.asarray(generator.random(shapes.get(name, EXPERTS))) for name in FIELDS}
         arrays["logit_gram"] = arrays["logit_gram"] @ arrays["logit_gram"].T
         file = layer_file(workspace.statistics(source), 0)
         file.parent.mkdir(parents=True)
@@ -106,7 +106,10 @@ def test_help_and_version_import_only_the_command_line():
 
 
 def test_help_of_commands_and_mistyped_ones_import_only_the_command_line():
-    helps = [[name, "--help"] for name in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage")]
+    helps = [
+        [name, "--help"]
+        for name in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "compare", "stage")
+    ]
     modules = loaded_by(*helps)
     assert not packages(modules) & (HEAVY | {"numpy", "yaml", "jaxtyping", "safetensors"})
     assert {name for name in modules if name.startswith("ream")} == COMMAND_LINE

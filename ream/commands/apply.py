@@ -45,7 +45,7 @@ def apply(
             f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
         )
     loaded = load_recipe(recipe)
-    admitted = admit(source_of(model, keep_shards is not False), against_code=False)
+    admitted = admit(source_of(model, keep_shards is not False), "drop", against_code=False)
     checkpoint, dropped = admitted.checkpoint, drops_multi_token(admitted.architecture, loaded)
     admitted = admit(checkpoint, "drop" if dropped else "compress", against_code=True)
     for remark in remarks(checkpoint, copy_code, "--copy-code"):

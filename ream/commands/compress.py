@@ -109,7 +109,7 @@ def compress_model(
     cell = Cell(mix, request.method, request.experts)
     workspace = Workspace(request.out.with_name(f".{request.out.name}.ream"))
     if ranks is not None:
-        check_shared(params, request.method)
+        check_shared(params)
         if not ranks.first:
             _accompany(params, workspace, cell, ranks)
             return

@@ -169,7 +169,7 @@ def work_of(
     """
     from ream.calibration.mixing import largest_remainder
     from ream.compress.decide import absorbed_at_most
-    from ream.core.composition import needs_all_outputs
+    from ream.core.composition import needs
     from ream.estimate.work import Work
 
     composition, ratios = params.method(method).composition(), params.mix(mix)
@@ -183,10 +183,11 @@ def work_of(
         terms=composition.alignment,
         sequences=params.calibration.sequences if composition.sequential else max(shares.values()),
         total=params.calibration.sequences,
-        dense=needs_all_outputs(composition.similarity),
+        needs=needs(composition),
+        sampled=_sampled(params, shares, composition.sequential),
         tokens=params.calibration.tokens,
         passes=1 if composition.sequential else sum(ratio > 0 for ratio in ratios.values()),
-        probes=params.statistics.probes,
+        probes=params.statistics.probes if "probes" in needs(composition) else 0,
         batch_tokens=params.compute.batch_tokens,
         hidden_memory=params.compute.hidden_memory,
         device=device,
@@ -197,3 +198,21 @@ def work_of(
         iterations=composition.refit.iterations if composition.refit else 0,
         chooses=composition.merging == "neurons",
     )
+
+
+def _sampled(params: "Params", shares: dict[str, int], sequential: bool) -> int | None:
+    """Tokens of all passes, at most, on which all experts are computed; None where that is all of them.
+
+    Args:
+        params: all settings.
+        shares: sequences of each source.
+        sequential: whether all sources go through the model as one.
+    """
+    from ream.core.sample import sampling
+
+    sequences = [params.calibration.sequences] if sequential else list(shares.values())
+    tokens = [count * params.calibration.tokens for count in sequences if count]
+    sizes = [sampling(params.statistics.dense_tokens, count) for count in tokens]
+    if not any(sizes):
+        return None
+    return sum(count if size is None else min(count, size.most) for count, size in zip(tokens, sizes, strict=True))

@@ -24,7 +24,7 @@ def evaluate(
         Path | None, typer.Option(help="Score the model compressed by this recipe, without writing it.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
-    backend: Annotated[str | None, typer.Option(help="hf or vllm [default: from the params file].")] = None,
+    backend: Annotated[str | None, typer.Option(help="hf, vllm or layers [default: from the params file].")] = None,
     limit: Annotated[int | None, typer.Option(help="Items per task [default: from the suite].")] = None,
     allow_code_execution: Annotated[
         bool, typer.Option("--allow-code-execution", help="Run generated code where a task asks for it.")
@@ -69,8 +69,9 @@ def score_model(
     from ream.commands.ending import GOES_ON, noting
     from ream.commands.unfinished import identity_of, unfinished
     from ream.evaluation.answer_table import answers_path
-    from ream.evaluation.bench import Bench, again, summary, warnings
+    from ream.evaluation.bench import Bench
     from ream.evaluation.suite_checks import check_suite
+    from ream.evaluation.told import again, summary, warnings
     from ream.machine.scratch import scratch, without_workspace
     from ream.stages import items
     from ream.workspace.layout import Workspace

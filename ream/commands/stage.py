@@ -106,7 +106,7 @@ def run_stage(
     whole = StageOptions(**options, code=code, ranks=ranks)
     run: Run = importlib.import_module(f"ream.stages.{name}").run
     if ranks is not None:
-        check_shared(params, options.get("method"))
+        check_shared(params)
         if not ranks.first:
             return run(params, workspace, whole)
     remove_abandoned(workspace.scratch)

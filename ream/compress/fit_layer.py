@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack
+from ream.core.refit.output_coordinates import OutputCoordinates
 from ream.core.refit.projection_fit import FitReport, FitSettings, fit_projections
-from ream.core.refit.projection_passes import FITTED, routed_outputs
-from ream.core.refit.sums import RefitTokens
+from ream.core.refit.projection_passes import fitted_parts, routed_outputs
+from ream.core.refit.sums import RefitTokens, Total, own
 from ream.models.moe_block import MoEBlock
 
 FIT_BYTES = 6e9  # on the device, for the experts that are fitted at a time
@@ -24,7 +25,9 @@ class FitTokens:
     Attributes:
         inputs: as in `refit_layer.LayerTokens`; so are ``errors``, ``counted`` and ``parts``.
         fitted: [n], False for held-out sequences.
-        left: [n, L, H], float32 or wider: the errors that are left, to be filled.
+        left: [n, L, E] of the coordinates, float32 or wider: the errors that are left, to be filled.
+        coordinates: of the errors that are left.
+        total: of all processes that share the sequences.
     """
 
     inputs: Tensor
@@ -33,6 +36,8 @@ class FitTokens:
     parts: Callable[[], Iterable[slice]]
     fitted: Tensor
     left: Tensor
+    coordinates: OutputCoordinates
+    total: Total = own
 
     def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
         """A pass over the tokens as the block routes them; their error is what is left."""
@@ -46,7 +51,8 @@ class FitTokens:
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
             if len(x):
                 rows = self.fitted[part][:, None].expand(counted.shape)[counted].to(device)
-                yield part, RefitTokens(x, block.route(x), error, rows)
+                error = self.coordinates.errors(error)
+                yield part, RefitTokens(block.expert_inputs(x), block.route(x), error, rows)
 
     def put(self, part: slice, values: Tensor) -> None:
         """Set what is left of a part's errors."""
@@ -59,12 +65,19 @@ class FitTokens:
 
 @torch.no_grad()
 def fit_layer(
-    block: MoEBlock, down: Tensor, tokens: FitTokens, iterations: int, device: torch.device, at_a_time: int
+    block: MoEBlock,
+    experts: ExpertStack,
+    down: Tensor,
+    tokens: FitTokens,
+    iterations: int,
+    device: torch.device,
+    at_a_time: int,
 ) -> tuple[dict[str, Tensor], FitReport]:
     """Fit all projections of a layer, starting from the refitted down projections.
 
     Args:
         block: the compressed MoE block before the refit.
+        experts: its experts in the coordinates of the errors; so are ``down`` and the result.
         down: [K, H, D] refitted down projections.
         tokens: of the layer.
         iterations: of L-BFGS, for each set of experts that is fitted together.
@@ -72,11 +85,12 @@ def fit_layer(
         at_a_time: number of experts that are fitted together.
 
     Returns:
-        gate and up [K, D, H] and down [K, H, D] on the device, and the layer's squared errors on the way.
+        gate (where there is one) and up [K, D, H] and down [K, H, D] on the device, and the layer's squared errors on
+        the way.
     """
-    all_experts = range(len(block.experts))
-    stack = refitted_stack(block.experts, down)
-    before = [block.experts[expert] for expert in all_experts]
+    all_experts = range(len(experts))
+    stack = refitted_stack(experts, down)
+    before = [experts[expert] for expert in all_experts]
     for part, batch in tokens.by_part(block, device):
         refitted = routed_outputs(batch, [stack[expert] for expert in all_experts], all_experts, block.unit)
         tokens.put(part, batch.error + routed_outputs(batch, before, all_experts, block.unit) - refitted)
@@ -90,13 +104,14 @@ def fit_layer(
             block.unit,
             which,
             FitSettings(iterations, history=HISTORY),
+            tokens.total,
         )
-        for name in FITTED:
-            getattr(stack, name)[start : which.stop] = fitted[name]
+        for name, tensor in fitted.items():
+            getattr(stack, name)[start : which.stop] = tensor
         _shift(tokens, block, [stack[expert] for expert in which], which, device, -1.0)
         new = slice(bool(start), None)  # the error before the first set's fit is reported once
         report = FitReport(report.fitted + fit.fitted[new], report.held_out + fit.held_out[new])
-    return {name: getattr(stack, name) for name in FITTED}, report
+    return {name: getattr(stack, name) for name in fitted_parts(stack)}, report
 
 
 def refitted_stack(experts: ExpertStack, down: Tensor) -> ExpertStack:
@@ -106,22 +121,19 @@ def refitted_stack(experts: ExpertStack, down: Tensor) -> ExpertStack:
         experts: of the compressed block.
         down: [K, H, D].
     """
-    return replace(
-        experts,
-        gate=experts.gate.to(down.dtype, copy=True),
-        up=experts.up.to(down.dtype, copy=True),
-        down=down.clone(),
-    )
+    rows = {name: getattr(experts, name).to(down.dtype, copy=True) for name in fitted_parts(experts) if name != "down"}
+    return replace(experts, **rows, down=down.clone())
 
 
-def experts_at_a_time(hidden: int, width: int) -> int:
+def experts_at_a_time(hidden: int, width: int, projections: int = 3) -> int:
     """The number of experts that can be fitted together in FIT_BYTES; at least one.
 
     Args:
-        hidden: H.
+        hidden: H, of the experts' inputs.
         width: D.
+        projections: matrices of an expert.
     """
-    numbers = NUMBERS * 3 * hidden * width + 2 * (hidden**2 + width**2)
+    numbers = NUMBERS * projections * hidden * width + 2 * (hidden**2 + width**2)
     return max(1, int(FIT_BYTES // (torch.float32.itemsize * numbers)))
 
 

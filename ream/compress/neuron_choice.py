@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ream.compress.refit_layer import SOLVER_BYTES, held_out_mask
+from ream.compress.refit_layer import SOLVER_BYTES
 from ream.core.experts import ExpertStack
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.neuron_choice import chosen_neurons, neuron_grams
+from ream.core.refit.output_coordinates import output_coordinates
+from ream.core.refit.sums import Total, own
 from ream.core.routing import Routing
 from ream.models.decoder import Decoder
 from ream.models.moe_block import MoEBlock
@@ -24,8 +26,9 @@ def choose_neurons(
     decided: LayerRecipe,
     experts: ExpertStack,
     inputs: Tensor,
-    counted: Tensor,
+    fitted: Tensor,
     parts: Callable[[], Iterable[slice]],
+    total: Total = own,
 ) -> LayerRecipe:
     """Choose the neurons that each group of several experts keeps (`ream.core.refit.neuron_choice`).
 
@@ -37,8 +40,9 @@ def choose_neurons(
         decided: the layer's recipe with its groups.
         experts: the original ones.
         inputs: [n, L, H] inputs of the MoE block.
-        counted: [n, L], False for padding.
+        fitted: [n, L], False for padding and for tokens of held-out sequences.
         parts: starts a pass over the micro-batches.
+        total: of all processes that share the sequences.
 
     Returns:
         The recipe with the chosen neurons.
@@ -49,12 +53,12 @@ def choose_neurons(
     # Routing does not depend on the neurons that are chosen: the router's rows are the groups' weighted means.
     any_neurons = replace(decided, neurons={position: np.arange(width) for position in groups})
     block = decoder.block(index, CompressedLayer(decoder.checkpoint, decoder.architecture, index, any_neurons))
-    chosen = {}
+    coordinates, chosen = output_coordinates(block.output_map(decoder.architecture.hidden)), {}
     for portion in _portions(groups, width):
-        stream = _routed(block, inputs, counted, parts(), decoder.device)
-        for position, gram in neuron_grams(stream, experts, portion, block.unit, block.input_gate).items():
+        stream = _routed(block, inputs, fitted, parts(), decoder.device)
+        for position, gram in neuron_grams(stream, experts, portion, block.unit, block.input_gate, total).items():
             down = torch.cat([experts.down[member] for member in groups[position].tolist()], dim=1)
-            chosen[position] = chosen_neurons(gram, down, width)
+            chosen[position] = chosen_neurons(gram, coordinates.down(down), width)
     return replace(decided, neurons=chosen)
 
 
@@ -72,11 +76,10 @@ def _portions(groups: dict[int, np.ndarray], width: int) -> Iterator[dict[int, n
 
 
 def _routed(
-    block: MoEBlock, inputs: Tensor, counted: Tensor, parts: Iterable[slice], device: torch.device
+    block: MoEBlock, inputs: Tensor, fitted: Tensor, parts: Iterable[slice], device: torch.device
 ) -> Iterator[tuple[Tensor, Routing]]:
-    """The inputs [T, H] of the fitted tokens, micro-batch by micro-batch, and where they are routed."""
-    fitted = counted & ~held_out_mask(len(inputs))[:, None]
+    """What experts are given [T, H] of the fitted tokens, micro-batch by micro-batch, and where they are routed."""
     for part in parts:
         x = inputs[part][fitted[part]].to(device)
         if len(x):
-            yield x, block.route(x)
+            yield block.expert_inputs(x), block.route(x)

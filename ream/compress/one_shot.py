@@ -9,7 +9,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ream.compress.precision import TOLERANCE, source_error
 from ream.compress.totals import LayerTotals
+from ream.core.composition import ALL_QUANTITIES, Quantity
 from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.walk.batches import Batches
@@ -33,7 +35,7 @@ def collect_all(
     sources: Sequence[tuple[Batches, Probes, WalkState]],
     progress: Progress,
     shares: "Sequence[Share] | None" = None,
-    dense: bool = True,
+    needs: frozenset[Quantity] = ALL_QUANTITIES,
 ) -> None:
     """Walk the original model once and leave each MoE layer's Sums and probe inputs in each source's state folder.
 
@@ -42,11 +44,11 @@ def collect_all(
         sources: for each calibration source its tokens, its probes, and the state that takes the results.
         progress: told of every micro-batch that has gone through a layer.
         shares: where this process is one of several ranks, how each source's totals are put together from all ranks.
-        dense: compute all experts on all tokens; see `LayerStatistics`.
+        needs: what is measured; see `LayerStatistics`.
     """
     source_shares: Sequence[Share | None] = shares or [None] * len(sources)
     passes = [
-        Pass(data, state, StatisticsCollector(data, probes, state, progress, share, dense))
+        Pass(data, state, StatisticsCollector(data, probes, state, progress, share, needs))
         for (data, probes, state), share in zip(sources, source_shares, strict=True)
     ]
     walk(decoder, passes, progress)
@@ -62,7 +64,8 @@ class StatisticsCollector:
         state: of its walk.
         progress: told of every micro-batch.
         share: how the totals of all ranks are put together; None for a single process.
-        dense: compute all experts on all tokens; see `LayerStatistics`.
+        needs: what is measured; see `LayerStatistics`. Where no dense pass is needed, the outputs of routed experts
+            serve both the norms and the layer itself.
     """
 
     data: Batches
@@ -70,25 +73,24 @@ class StatisticsCollector:
     state: WalkState
     progress: Progress
     share: "Share | None" = None
-    dense: bool = True
+    needs: frozenset[Quantity] = ALL_QUANTITIES
 
     def __call__(self, visit: LayerVisit) -> dict[str, Tensor]:
         """Take all tokens through a layer; returns its Sums and probe inputs by name."""
         known = None if self.share is None else self.share.known(visit.index)
-        totals = LayerTotals(visit.block, self.probes, dense=self.dense)
+        totals = LayerTotals(visit.block, self.probes, needs=self.needs)
         device = visit.layer.device
         with WriteBack(device) as write_back, torch.no_grad():
             for part, (entering,) in prefetched(device, self.state.parts(self.data), visit.entering):
                 residual, x = visit.layer(entering)
                 assert x is not None
-                if known is None:
-                    totals.update(part, x, visit.counted[part])
-                write_back.put(visit.leaving, part, visit.layer.leaving(residual, visit.block(x)))
+                routed = None if known is not None else totals.update(part, x, visit.counted[part], combine=True)
+                write_back.put(visit.leaving, part, visit.layer.leaving(residual, visit.block(x, routed)))
                 self.progress.update(1)
         visit.layer.check()  # before other ranks are given what it gave
         if known is not None:
             return known
-        measured = totals.result()
+        measured = totals.result(lambda sums: source_error(self.needs, sums) <= TOLERANCE)
         return measured if self.share is None else self.share.together(visit.index, measured)
 
 

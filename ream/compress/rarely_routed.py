@@ -7,7 +7,7 @@ from jaxtyping import Float64
 
 from ream.core.evidence import FEW_TOKENS, rarely_routed
 from ream.core.recipe import LayerRecipe
-from ream.core.sums import Sums
+from ream.core.sums import Sums, enough_sampled
 from ream.errors import UserError
 
 SHOWN = 5  # layers that the line names
@@ -29,6 +29,11 @@ def check_seen(sums: Sums, index: int) -> None:
         raise UserError(
             f"layer {index}: no calibration token reached its experts, so nothing can be said about them; use longer "
             "or more calibration sequences (calibration.tokens, calibration.sequences)"
+        )
+    if sums.sample_tokens is not None and not enough_sampled(sums.sample_tokens):
+        raise UserError(
+            f"layer {index}: only {int(sums.sample_tokens.sum())} of the tokens sampled for mean outputs count there; "
+            "raise statistics.dense_tokens (all takes every token), or use longer sequences"
         )
 
 

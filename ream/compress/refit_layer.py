@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ream.compress.fit_layer import FitTokens, experts_at_a_time, fit_layer
+from ream.compress.refit_errors import LayerRefit
 from ream.core.composition import RefitOptions
 from ream.core.recipe import LayerRecipe
+from ream.core.refit.output_coordinates import OutputCoordinates, output_coordinates
 from ream.core.refit.refit import RefitSettings, refit
-from ream.core.refit.sums import RefitTokens, product_dtype
+from ream.core.refit.sums import RefitTokens, Total, own, product_dtype
 from ream.models.decoder import Decoder
 from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture
@@ -37,85 +38,42 @@ class LayerTokens:
         errors: [n, L, H], target minus the compressed layer's output.
         counted: [n, L], False for padding.
         parts: starts a pass over the micro-batches.
-        room: gives an uninitialised tensor [n, L, H] of a name and dtype.
+        room: gives an uninitialised tensor [n, L, E] of a name, a dtype and a size E.
+        held_out: [n], True for sequences that are held out.
+        total: of all processes that share the sequences.
     """
 
     inputs: Tensor
     errors: Tensor
     counted: Tensor
     parts: Callable[[], Iterable[slice]]
-    room: Callable[[str, torch.dtype], Tensor]
+    room: Callable[[str, torch.dtype, int], Tensor]
+    held_out: Tensor
+    total: Total = own
 
-    def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
+    def stream(self, block: MoEBlock, device: torch.device, coordinates: OutputCoordinates) -> Iterator[RefitTokens]:
         """A pass over the tokens.
 
         Args:
             block: routes the tokens.
             device: to put them on.
+            coordinates: of the errors.
 
         Yields:
-            The tokens of a micro-batch; those of held-out sequences are marked as not fitted.
+            What experts are given of the tokens of a micro-batch; those of held-out sequences are marked as not fitted.
         """
-        fitted = ~held_out_mask(len(self.inputs))
+        for x, error, fitted in self.batches(device):
+            yield RefitTokens(block.expert_inputs(x), block.route(x), coordinates.errors(error), fitted)
+
+    def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """A pass over the tokens: the block's inputs [T, H], errors [T, H], and True for tokens that are fitted."""
+        fitted = ~self.held_out
         for part in self.parts():
             counted = self.counted[part]
             x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
             if len(x):
                 rows = fitted[part][:, None].expand(counted.shape)[counted].to(device)
-                yield RefitTokens(x, block.route(x), error, rows)
-
-
-@dataclass(frozen=True)
-class LayerRefit:
-    """Squared errors of a layer's output, summed over tokens and outputs.
-
-    Attributes:
-        fitted: on fitted tokens, before the refit, after each sweep, then after each round of the fit of all
-            projections; with weights in float32.
-        held_out: the same on held-out tokens.
-        rounds: number of rounds of the fit of all projections.
-        written: on fitted tokens, with the weights as they are written, in the checkpoint's dtype or format.
-        written_held_out: the same on held-out tokens.
-        accepted: whether the refit was accepted. If not, the weights from before the refit are written, because they
-            do better on fitted tokens.
-    """
-
-    fitted: list[float]
-    held_out: list[float]
-    rounds: int
-    written: float
-    written_held_out: float
-    accepted: bool
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The errors as named tensors, to be kept with the layer's recipe."""
-        return {
-            "refit.fitted": torch.tensor(self.fitted, dtype=torch.float64),
-            "refit.held_out": torch.tensor(self.held_out, dtype=torch.float64),
-            "refit.rounds": torch.tensor(self.rounds),
-            "refit.written": torch.tensor([self.written, self.written_held_out], dtype=torch.float64),
-        }
-
-
-def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The facts of a layer's refit for the recipe.
-
-    Args:
-        tensors: as `LayerRefit.tensors` gives them.
-
-    Returns:
-        Number of sweeps, number of rounds of the fit of all projections if any, and the fractions of the squared error
-        that are left on fitted and on held-out tokens.
-    """
-    fitted, held_out = tensors["refit.fitted"].tolist(), tensors["refit.held_out"].tolist()
-    written, written_held_out = tensors["refit.written"].tolist()
-    rounds = int(tensors["refit.rounds"])
-    return {
-        "sweeps": len(fitted) - 1 - rounds,
-        **({"rounds": rounds} if rounds else {}),
-        "left": round(written / fitted[0], 6) if fitted[0] else 1.0,
-        "left_held_out": round(written_held_out / held_out[0], 6) if held_out[0] else None,
-    }
+                yield x, error, rows
 
 
 def held_out_sequences(sequences: int) -> int:
@@ -151,24 +109,29 @@ def refit_layer(
         block are returned unchanged.
     """
     checkpoint, architecture = decoder.checkpoint, decoder.architecture
+    coordinates = output_coordinates(before.output_map(architecture.hidden))
+    experts = coordinates.entered(before.experts)
     down, report = refit(
-        lambda: tokens.stream(before, decoder.device),
-        before.experts,
+        lambda: tokens.stream(before, decoder.device, coordinates),
+        experts,
         before.unit,
         RefitSettings(
             settings.ridge, settings.sweeps, outputs=outputs_at_a_time(len(before.experts), architecture), direct=DIRECT
         ),
+        tokens.total,
     )
     projections, fitted, held_out = {"down": down}, report.fitted, report.held_out
     if settings.iterations:
-        left = tokens.room("left", product_dtype(tokens.errors.dtype))
+        left = tokens.room("left", product_dtype(tokens.errors.dtype), coordinates.size(architecture.hidden))
         fit_tokens = FitTokens(
-            tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~held_out_mask(len(tokens.inputs)), left
-        )
-        at_a_time = experts_at_a_time(architecture.hidden, architecture.width)
-        moved, fit = fit_layer(before, down, fit_tokens, settings.iterations, decoder.device, at_a_time)
+            tokens.inputs, tokens.errors, tokens.counted, tokens.parts, ~tokens.held_out, left, coordinates,
+            tokens.total,
+        )  # fmt: skip
+        at_a_time = experts_at_a_time(architecture.expert_hidden, architecture.width, len(architecture.projections))
+        moved, fit = fit_layer(before, experts, down, fit_tokens, settings.iterations, decoder.device, at_a_time)
         if len(fit.fitted) > 1:
             projections, fitted, held_out = moved, fitted + fit.fitted[1:], held_out + fit.held_out[1:]
+    projections["down"] = coordinates.left(projections["down"], before.experts.down)
     dtypes = correction_dtypes(checkpoint, CompressedLayer(checkpoint, architecture, index, decided))
     corrections = {
         position: {
@@ -180,7 +143,7 @@ def refit_layer(
     }
     corrected = replace(decided, corrections=corrections)
     after = decoder.block(index, CompressedLayer(checkpoint, architecture, index, corrected))
-    written, written_held_out = _squared_errors(decoder, before, after, tokens)
+    written, written_held_out = _squared_errors(decoder, before, after, tokens, coordinates)
     rounds = len(fitted) - len(report.fitted)
     if written <= fitted[0]:
         return corrected, after, LayerRefit(fitted, held_out, rounds, written, written_held_out, accepted=True)
@@ -188,14 +151,14 @@ def refit_layer(
 
 
 def outputs_at_a_time(experts: int, architecture: Architecture) -> int:
-    """The number of the H outputs that are solved at a time when experts are refitted by sweeps.
+    """The number of the experts' H outputs that are solved at a time when experts are refitted by sweeps.
 
     Args:
         experts: K.
         architecture: of the model.
     """
     numbers = TOTALS * torch.float64.itemsize * experts * architecture.width
-    return min(architecture.hidden, max(1, int(SOLVER_BYTES // numbers)))
+    return min(architecture.expert_hidden, max(1, int(SOLVER_BYTES // numbers)))
 
 
 def correction_dtypes(checkpoint: Checkpoint, layer: CompressedLayer) -> dict[str, torch.dtype]:
@@ -208,13 +171,15 @@ def correction_dtypes(checkpoint: Checkpoint, layer: CompressedLayer) -> dict[st
 
 
 @torch.no_grad()
-def _squared_errors(decoder: Decoder, before: MoEBlock, after: MoEBlock, tokens: LayerTokens) -> tuple[float, float]:
+def _squared_errors(
+    decoder: Decoder, before: MoEBlock, after: MoEBlock, tokens: LayerTokens, coordinates: OutputCoordinates
+) -> tuple[float, float]:
     """Squared errors of the block ``after`` on fitted and held-out tokens; those of ``before`` are `errors`."""
     fitted = torch.zeros((), dtype=torch.float64, device=decoder.device)
     held = fitted.clone()
-    for batch in tokens.stream(before, decoder.device):
-        moved = after(batch.x[None])[0].float() - before(batch.x[None])[0].float()
-        squares = (batch.error.float() - moved).double().square().sum(1)
-        fitted += squares[batch.fitted].sum()
-        held += squares[~batch.fitted].sum()
-    return float(fitted), float(held)
+    for x, error, fit in tokens.batches(decoder.device):
+        moved = after(x[None])[0].float() - before(x[None])[0].float()
+        squares = coordinates.errors(error.float() - moved).double().square().sum(1)
+        fitted += squares[fit].sum()
+        held += squares[~fit].sum()
+    return float(tokens.total(fitted)), float(tokens.total(held))

@@ -15,13 +15,17 @@ from torch import Tensor
 
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.neuron_choice import choose_neurons
+from ream.compress.precision import PREFIX, TOLERANCE, deciding_error, precision, precision_facts
 from ream.compress.rarely_routed import check_seen
-from ream.compress.refit_layer import LayerTokens, refit_layer, summary
+from ream.compress.refit_errors import errors_among, read_errors, summary
+from ream.compress.refit_layer import LayerTokens, held_out_mask, refit_layer
 from ream.compress.streams import split_at, streams
-from ream.compress.totals import LayerTotals, sums_of
+from ream.compress.totals import LayerTotals, block_output, sums_of
 from ream.core.alignment import align_groups
-from ream.core.composition import Composition, needs_all_outputs
+from ream.core.composition import OUTPUT_MEANS, Composition, needs
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.refit.sums import Total, own
+from ream.core.sums import Sums, settled
 from ream.errors import UserError
 from ream.machine.available import free_threads
 from ream.machine.progress import Progress
@@ -68,24 +72,20 @@ def compress_sequentially(
         state: of the walk; finished layers are not compressed again.
         progress: told of every micro-batch that has gone through a layer.
         facts: provenance, for the recipe.
-        share: how several ranks decide together on each layer; None for a single process. A method with a refit or
-            with chosen neurons takes all tokens of a layer several times and cannot run distributed.
+        share: how several ranks decide together on each layer; None for a single process.
 
     Raises:
         UserError: the refit's target cannot be had in this family's layers.
     """
     family, refit = decoder.architecture.family, composition.refit
-    if refit is not None and refit.target == "global" and not family.additive:
+    if refit is not None and refit.target == "global" and not decoder.additive:
         raise UserError(
             f"a layer of {family.model_type} is not a residual plus the output of its MoE block, so a refit cannot aim "
             "at the original's hidden states; set the method's refit.target: layer"
         )
     compressor = SequentialCompressor(decoder, data, probes, composition, kept, group_size, state, progress, share)
     walk(decoder, [Pass(compressor.walked, state, compressor)], progress)
-    moe_layers = decoder.architecture.moe_layers
-    if composition.refit is not None:
-        facts = {**facts, "refit": {str(index): summary(state.layer(index)) for index in moe_layers}}
-    return recipe_of(state.folder, moe_layers, facts)
+    return recipe_of(state.folder, decoder.architecture.moe_layers, facts)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class TokenBuffers:
     """What is kept on the host, or in mapped files, of all tokens while a layer is compressed.
 
     Attributes:
-        inputs: [n, L, H] inputs of the MoE block in the compressed model.
+        inputs: [n, L, H] inputs of the MoE block in the compressed model; [n, L, 2H] where its router has others.
         targets: [n, L, H] of the refit: first the target itself, then its difference from the compressed layer's
             output; None without a refit.
         leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
@@ -143,12 +143,14 @@ class SequentialCompressor:
         with torch.no_grad():
             known = None if self.share is None else self.share.known(visit.index)
             measured = self._measure(visit, buffers, statistics=known is None)
-            decided = self._decide_together(visit, buffers, measured, known)
+            decided, report = self._decide_together(visit, buffers, measured, known)
             del measured
             visit.block.free()  # before the compressed experts come into memory
-            compressed, report = self._compressed_block(visit.index, decided), dict[str, Tensor]()
-            if buffers.targets is not None:
-                decided, compressed, report = self._refit(visit.index, buffers, decided, compressed)
+            compressed = self._compressed_block(visit.index, decided)
+            report |= {} if known is None else errors_among(known)
+            if buffers.targets is not None and known is None:
+                decided, compressed, errors = self._refit(visit.index, buffers, decided, compressed)
+                report |= errors
             self._propagate(visit.layer, buffers, compressed)
         return recipe_tensors(decided) | report
 
@@ -156,7 +158,9 @@ class SequentialCompressor:
         shape = (self.sequences, visit.entering.shape[1], self.decoder.architecture.hidden)
         dtype = visit.entering.dtype
         return TokenBuffers(
-            inputs=self.state.room("inputs", shape, dtype),
+            inputs=self.state.room(
+                "inputs", (*shape[:2], visit.block.input_width(self.decoder.architecture.hidden)), dtype
+            ),
             targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
             leaving=visit.leaving,
             counted=visit.counted[: self.sequences],
@@ -172,8 +176,8 @@ class SequentialCompressor:
         The original's stream, if any, goes through the whole original layer here. ``statistics`` is False where the
         totals are not needed; then None is returned.
         """
-        scores, dense = self.composition.scores, needs_all_outputs(self.composition.similarity)
-        totals = LayerTotals(visit.block, self.probes, "softmax" if scores == "softmax" else None, dense)
+        scores = "softmax" if self.composition.scores == "softmax" else None
+        totals = LayerTotals(visit.block, self.probes, scores, needs(self.composition))
         layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
         rows = len(self.walked.ids)
         pieces = (piece for part in self.state.parts(self.walked) for piece in split_at(part, self.sequences, rows))
@@ -185,16 +189,27 @@ class SequentialCompressor:
                 if piece.start >= self.sequences:  # the original's own stream
                     write_back.put(buffers.leaving, piece, visit.layer.leaving(residual, visit.block(x)))
                 else:
+                    counted, routed = visit.counted[piece], None
                     if statistics:
-                        totals.update(piece, x, visit.counted[piece])
+                        routed = totals.update(piece, x, counted, combine=layer_target)
                     if layer_target and buffers.targets is not None:
-                        write_back.put(buffers.targets, piece, visit.block(x))
+                        write_back.put(buffers.targets, piece, visit.block(x, routed))
                     write_back.put(buffers.leaving, piece, residual)
                     write_back.put(buffers.inputs, piece, x)
                 if piece.stop % self.walked.rows == 0 or piece.stop == rows:  # a split micro-batch counts once
                     self.progress.update(1)
         visit.layer.check()  # before anything is decided on what it gave
-        return totals.result() if statistics else None
+        return totals.result(self._precise) if statistics else None
+
+    def _precise(self, measured: Sums) -> bool:
+        """Whether a sample of outputs tells similarities well enough to decide on a layer."""
+        sums = settled(measured)
+        return deciding_error(self.composition, sums, self._grouped(sums)) <= TOLERANCE
+
+    def _grouped(self, sums: Sums) -> LayerRecipe:
+        """Saliency and groups of a layer."""
+        router_groups = self.decoder.architecture.router_groups
+        return group_layer(self.composition, sums, self.kept, self.group_size, router_groups)
 
     def _decide_together(
         self,
@@ -202,28 +217,61 @@ class SequentialCompressor:
         buffers: TokenBuffers,
         measured: Mapping[str, Tensor] | None,
         known: Mapping[str, Tensor] | None,
-    ) -> LayerRecipe:
-        """What becomes of the layer's experts, the same on all ranks; ``known`` is what a killed run has decided."""
-        if known is not None:
-            return recipe_from_tensors(known)
-        assert measured is not None
-        if self.share is None:
-            return self._decide(visit, buffers, measured)
-        together = self.share.together(visit.index, measured)
-        return recipe_from_tensors(
-            self.share.decided(visit.index, lambda: recipe_tensors(self._decide(visit, buffers, together)))
-        )
+    ) -> tuple[LayerRecipe, dict[str, Tensor]]:
+        """What becomes of the layer's experts, and how precise that is; the same on all ranks.
 
-    def _decide(self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor]) -> LayerRecipe:
-        """Saliency and grouping, then the alignment of absorbed experts or the choice of neurons."""
+        ``known`` is what a killed run has decided.
+        """
+        if known is not None:
+            return _with_precision(known)
+        assert measured is not None
+        share = self.share
+        if share is None:
+            decided, precise = self._decide(visit, measured)
+            return self._with_neurons(visit, buffers, decided), precise
+        together = share.together(visit.index, measured)
+
+        def decide() -> dict[str, Tensor]:
+            grouped, precise = self._decide(visit, together)
+            return recipe_tensors(grouped) | precise
+
+        decided, precise = _with_precision(share.decided(visit.index, decide))
+        if self.composition.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
+            chosen = self._with_neurons(visit, buffers, decided)
+            decided = recipe_from_tensors(share.decided(visit.index, lambda: recipe_tensors(chosen)))
+        return decided, precise
+
+    def _with_neurons(self, visit: LayerVisit, buffers: TokenBuffers, decided: LayerRecipe) -> LayerRecipe:
+        """The recipe with the neurons that groups keep, where the method chooses them."""
+        if self.composition.merging != "neurons":
+            return decided
+        fitted = buffers.counted & ~self._held_out[:, None]
+        experts, total = visit.block.experts, self._total
+        return choose_neurons(self.decoder, visit.index, decided, experts, buffers.inputs, fitted, self._parts, total)
+
+    @property
+    def _total(self) -> Total:
+        """Adds a total of this process' tokens up over all ranks."""
+        return own if self.share is None else self.share.total
+
+    @cached_property
+    def _held_out(self) -> Tensor:
+        """Marks the held-out sequences among those of this process, [n]: the same ones however many ranks there are."""
+        if self.share is None:
+            return held_out_mask(self.sequences)
+        return held_out_mask(self.share.sequences)[self.share.rows]
+
+    def _decide(self, visit: LayerVisit, measured: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:
+        """Saliency and grouping, with their precision; then the alignment of absorbed experts."""
         composition, experts, device = self.composition, visit.block.experts, self.decoder.device
-        router_groups, sums = self.decoder.architecture.router_groups, sums_of(measured)
-        check_seen(sums, visit.index)
-        grouped = group_layer(composition, sums, self.kept, self.group_size, router_groups)
+        check_seen(sums_of(measured), visit.index)
+        sums = settled(sums_of(measured))
+        grouped = self._grouped(sums)
+        router_groups = self.decoder.architecture.router_groups
+        known = precision(composition, sums, grouped, self.kept, self.group_size, router_groups)
+        precise = {} if known is None else {name: torch.from_numpy(value) for name, value in known.arrays().items()}
         if composition.merging == "neurons":
-            return choose_neurons(
-                self.decoder, visit.index, grouped, experts, buffers.inputs, buffers.counted, self._parts
-            )
+            return grouped, precise
         permutations = align_groups(
             absorbed(grouped),
             experts.__getitem__,
@@ -232,7 +280,7 @@ class SequentialCompressor:
             visit.block.unit,
             free_threads(device),
         )
-        return replace(grouped, permutations=permutations)
+        return replace(grouped, permutations=permutations), precise
 
     def _compressed_block(self, index: int, decided: LayerRecipe) -> MoEBlock:
         """The MoE block with merged experts, as they will be read from a checkpoint in the original's format.
@@ -260,10 +308,10 @@ class SequentialCompressor:
             self.progress.note(f"refit of layer {index}, pass {next(passes)}")
             return self._parts()
 
-        def room(name: str, dtype: torch.dtype) -> Tensor:
-            return self.state.room(name, tuple(targets.shape), dtype)
+        def room(name: str, dtype: torch.dtype, size: int) -> Tensor:
+            return self.state.room(name, (*targets.shape[:-1], size), dtype)
 
-        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room)
+        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room, self._held_out, self._total)
         decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)
         self.progress.note("")
         return decided, compressed, errors.tensors()
@@ -273,7 +321,14 @@ class SequentialCompressor:
         device = self.decoder.device
         with WriteBack(device) as write_back:
             for part, (x, residual) in prefetched(device, self._parts(), buffers.inputs, buffers.leaving):
-                write_back.put(buffers.leaving, part, layer.leaving(residual, compressed(x)))
+                output = block_output(compressed, x, self._routed)
+                write_back.put(buffers.leaving, part, layer.leaving(residual, output))
+
+    @property
+    def _routed(self) -> bool:
+        """Whether the walk computes routed experts by themselves: where norms are needed, but no dense pass for all."""
+        needed = needs(self.composition)
+        return "norms" in needed and (self.probes.sampling is not None or not needed & OUTPUT_MEANS)
 
 
 def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:
@@ -282,6 +337,17 @@ def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> 
     Args:
         folder: of the walk's state.
         layers: indices of the MoE layers.
-        facts: provenance, for the recipe.
+        facts: provenance, for the recipe; what a refit has left of the errors is added.
     """
-    return Recipe({index: read_layer(layer_file(folder, index)) for index in layers}, facts)
+    files = {index: layer_file(folder, index) for index in layers}
+    errors = {str(index): read_errors(file) for index, file in files.items()}
+    if refits := {index: summary(tensors) for index, tensors in errors.items() if tensors}:
+        facts = {**facts, "refit": refits}
+    if precise := precision_facts(folder, files):
+        facts = {**facts, "sample": precise}
+    return Recipe({index: read_layer(file) for index, file in files.items()}, facts)
+
+
+def _with_precision(tensors: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:
+    """A layer's recipe among its tensors, and those that say how precise it is."""
+    return recipe_from_tensors(tensors), {name: tensors[name] for name in tensors if name.startswith(PREFIX)}

@@ -12,4 +12,4 @@ from ream.walk.layer_file import layer_file
 def read_sums(folder: Path, index: int) -> Sums:
     """The Sums of one layer and source, without the probes."""
     with safe_open(layer_file(folder, index), framework="numpy") as file:
-        return Sums(**{name: np.asarray(file.get_tensor(name)) for name in Sums.__annotations__})
+        return Sums.of({name: np.asarray(file.get_tensor(name)) for name in file.keys() if name != "probes"})  # noqa: SIM118

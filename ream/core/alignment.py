@@ -50,7 +50,7 @@ def neuron_features(
     unit: GatedUnit,
     dtype: torch.dtype = torch.float64,
 ) -> dict[str, Features]:
-    """L2-normalised columns by term: â over the probes, ŵ = [gate row, up row, down column].
+    """L2-normalised columns by term: â over the probes, ŵ = [gate row, up row, down column], without a missing gate.
 
     Args:
         expert: the expert whose neurons are described.
@@ -65,7 +65,8 @@ def neuron_features(
             assert probes is not None
             columns = neuron_activations(probes, expert, unit)
         else:
-            columns = torch.cat([expert.gate.T, expert.up.T, expert.down])
+            rows = [expert.up.T] if expert.gate is None else [expert.gate.T, expert.up.T]
+            columns = torch.cat([*rows, expert.down])
         columns = columns.to(dtype)  # made above, so the division in place changes no one else's tensor
         norms = torch.linalg.vector_norm(columns, dim=0, dtype=torch.float64)
         columns /= torch.where(norms > 0, norms, 1.0).to(dtype)

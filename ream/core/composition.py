@@ -1,8 +1,7 @@
 """A method as a composition of named parts (docs/method.md, "Methods as compositions")."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 SaliencyKind = Literal["frequency", "ean", "reap", "released"]
 SimilarityKind = Literal["gate-logits", "output", "gated-output"]
@@ -58,12 +57,33 @@ class Composition:
     refit: RefitOptions | None = None
 
 
-def needs_all_outputs(similarity: Iterable[SimilarityKind]) -> bool:
-    """Whether a method needs the outputs of all experts on all tokens, not only of those that tokens are routed to.
+# What a layer's statistics consist of (docs/method.md, "Statistics"); tokens and counts are always among them.
+Quantity = Literal["norms", "logit-gram", "output-means", "gated-output-means", "probes"]
+LEAST_SAMPLE = 256  # tokens of the smallest sample for means of outputs: 16 blocks of 16 (`ream.core.output_sample`)
+ALL_QUANTITIES: frozenset[Quantity] = frozenset(get_args(Quantity))
+OUTPUT_MEANS: frozenset[Quantity] = frozenset({"output-means", "gated-output-means"})
+SALIENCY_NEEDS: dict[SaliencyKind, Quantity | None] = {
+    "frequency": None,
+    "ean": "norms",
+    "reap": "norms",
+    "released": "norms",
+}
+SIMILARITY_NEEDS: dict[SimilarityKind, Quantity] = {
+    "gate-logits": "logit-gram",
+    "output": "output-means",
+    "gated-output": "gated-output-means",
+}
 
-    Counts, norms of routed outputs and gate logits are enough for pruning, and for merging by gate logits.
 
-    Args:
-        similarity: terms of the similarity between experts; none for pruning.
+def needs(method: Composition) -> frozenset[Quantity]:
+    """What a method needs of a layer's statistics beside counts; nothing else is computed for it.
+
+    ``norms`` and ``logit-gram`` are sums over all tokens, and norms take the experts that tokens are routed to. The two
+    means are over the outputs of all experts, of all tokens or of a sample (docs/method.md).
     """
-    return any(kind != "gate-logits" for kind in similarity)
+    norms = SALIENCY_NEEDS[method.saliency]
+    needed: set[Quantity] = set() if norms is None else {norms}
+    needed.update(SIMILARITY_NEEDS[kind] for kind in method.similarity)
+    if "activations" in method.alignment:
+        needed.add("probes")
+    return frozenset(needed)

@@ -1,35 +1,36 @@
 """The weights of a layer's experts, their neuron activations and outputs."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Takes (W_gate x, W_up x) to neuron activations: act(gate) * up in most models.
-GatedUnit = Callable[[Tensor, Tensor], Tensor]
+# Takes (W_gate x, W_up x) to neuron activations: act(gate) * up in most models. Of experts without a gate, a unit takes
+# W_up x alone: act(up).
+GatedUnit = Callable[..., Tensor]
 
 
 @runtime_checkable
 class OverwritingUnit(Protocol):
-    """A gated unit that can also write its result over an argument, for callers that no longer need the arguments."""
+    """A unit that can also write its result over an argument, for callers that no longer need the arguments."""
 
-    def __call__(self, gate: Tensor, up: Tensor) -> Tensor:
-        """Neuron activations; the arguments stay as they are."""
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Neuron activations of gate and up, or of up alone; the arguments stay as they are."""
 
-    def overwrite(self, gate: Tensor, up: Tensor) -> Tensor:
-        """The same numbers in the memory of ``gate``; ``up`` holds anything afterwards."""
+    def overwrite(self, *inputs: Tensor) -> Tensor:
+        """The same numbers in the memory of the first argument; the second holds anything afterwards."""
 
 
 @dataclass(frozen=True)
 class Expert:
-    """One gated expert. Its neurons own the rows of gate and up, their biases, and the columns of down.
+    """One expert. Its neurons own the rows of gate and up, their biases, and the columns of down.
 
     Attributes:
-        gate: W_gate.
+        gate: W_gate; None where experts have no gate (Nemotron-H).
         up: W_up.
         down: W_down.
         gate_bias: added to W_gate x, where the model has biases (gpt-oss).
@@ -39,7 +40,7 @@ class Expert:
             (Llama-4).
     """
 
-    gate: Float[Tensor, "D H"]
+    gate: Float[Tensor, "D H"] | None
     up: Float[Tensor, "D H"]
     down: Float[Tensor, "H D"]
     gate_bias: Float[Tensor, " D"] | None = None
@@ -49,7 +50,7 @@ class Expert:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Expert":
         """The expert on another device and in another dtype."""
-        return Expert(**{name: tensor.to(device, dtype) for name, tensor in parts(self)})
+        return replace(self, **{name: tensor.to(device, dtype) for name, tensor in parts(self)})
 
     def permuted(self, permutation: Tensor) -> "Expert":
         """The same function with its neurons reordered: neuron ``permutation[a]`` comes to position a.
@@ -61,14 +62,14 @@ class Expert:
         for name, tensor in parts(self):
             if name in ("gate", "up", "gate_bias", "up_bias"):
                 moved[name] = tensor[permutation]
-        return Expert(**{**dict(parts(self)), **moved})
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
 class ExpertStack:
     """All experts of a layer: the tensors of `Expert`, stacked along a first axis."""
 
-    gate: Float[Tensor, "N D H"]
+    gate: Float[Tensor, "N D H"] | None
     up: Float[Tensor, "N D H"]
     down: Float[Tensor, "N H D"]
     gate_bias: Float[Tensor, "N D"] | None = None
@@ -82,11 +83,11 @@ class ExpertStack:
 
     def __getitem__(self, index: int) -> Expert:
         """One expert (views)."""
-        return Expert(**{name: tensor[index] for name, tensor in parts(self)})
+        return expert_of({name: tensor[index] for name, tensor in parts(self)})
 
     def run(self, first: int, stop: int) -> "ExpertStack":
         """The experts from ``first`` to before ``stop`` (views)."""
-        return ExpertStack(**{name: tensor[first:stop] for name, tensor in parts(self)})
+        return replace(self, **{name: tensor[first:stop] for name, tensor in parts(self)})
 
 
 def parts(experts: Expert | ExpertStack) -> Iterator[tuple[str, Tensor]]:
@@ -97,6 +98,30 @@ def parts(experts: Expert | ExpertStack) -> Iterator[tuple[str, Tensor]]:
             yield field.name, tensor
 
 
+def expert_of(tensors: Mapping[str, Tensor]) -> Expert:
+    """The expert with these fields by name; all others are None."""
+    fields: dict[str, Any] = {"gate": None, **tensors}
+    return Expert(**fields)
+
+
+def stack_of(tensors: Mapping[str, Tensor], input_gate: Tensor | None = None) -> ExpertStack:
+    """The stack of experts with these fields by name; all others are None."""
+    fields: dict[str, Any] = {"gate": None, **tensors}
+    return ExpertStack(**fields, input_gate=input_gate)
+
+
+def product_ready(experts: ExpertStack) -> ExpertStack:
+    """The same experts, with gate and up in a layout that a matrix product reads without a copy.
+
+    Interleaved rows (gpt-oss) are copied here once; the product would copy them for every tile of tokens.
+    """
+    ready = {
+        name: tensor.contiguous() if name in ("gate", "up") and 1 not in tensor.stride()[1:] else tensor
+        for name, tensor in parts(experts)
+    }
+    return replace(experts, **ready)
+
+
 def scaled_inputs(x: Float[Tensor, "T H"], expert: Expert) -> Float[Tensor, "T H"]:
     """The inputs of the expert's projections: x, or sigmoid(input_gate · x) x where the expert has an input gate."""
     if expert.input_gate is None:
@@ -104,15 +129,24 @@ def scaled_inputs(x: Float[Tensor, "T H"], expert: Expert) -> Float[Tensor, "T H
     return x * torch.sigmoid((x @ expert.input_gate).float()).to(x.dtype)[:, None]
 
 
+def pre_activations(x: Float[Tensor, "T H"], expert: Expert) -> tuple[Float[Tensor, "T D"], ...]:
+    """(W_gate x, W_up x), or (W_up x,) of an expert without a gate, with its biases: the arguments of its unit.
+
+    Args:
+        x: of `scaled_inputs`.
+        expert: whose projections are applied.
+    """
+    up = x @ expert.up.T
+    up = up if expert.up_bias is None else up + expert.up_bias
+    if expert.gate is None:
+        return (up,)
+    gate = x @ expert.gate.T
+    return gate if expert.gate_bias is None else gate + expert.gate_bias, up
+
+
 def neuron_activations(x: Float[Tensor, "T H"], expert: Expert, unit: GatedUnit) -> Float[Tensor, "T D"]:
-    """h(x) = unit(W_gate x, W_up x), with the expert's biases and input gate where it has them."""
-    x = scaled_inputs(x, expert)
-    gate, up = x @ expert.gate.T, x @ expert.up.T
-    if expert.gate_bias is not None:
-        gate = gate + expert.gate_bias
-    if expert.up_bias is not None:
-        up = up + expert.up_bias
-    return unit(gate, up)
+    """h(x) = unit(W_gate x, W_up x), or unit(W_up x), with the expert's biases and input gate where it has them."""
+    return unit(*pre_activations(scaled_inputs(x, expert), expert))
 
 
 def expert_outputs(hidden: Float[Tensor, "T D"], expert: Expert) -> Float[Tensor, "T H"]:
@@ -132,7 +166,7 @@ class BlockActivations:
         """Start without buffers.
 
         Args:
-            unit: gated unit of the experts' neurons.
+            unit: unit of the experts' neurons.
         """
         self.unit = unit
         self.buffers: dict[str, Tensor] = {}
@@ -151,10 +185,11 @@ class BlockActivations:
         inputs = x.expand(len(experts), *x.shape)
         if experts.input_gate is not None:
             inputs = inputs * torch.sigmoid((x @ experts.input_gate.T).float()).to(x.dtype).T[..., None]
-        gate = torch.bmm(inputs, experts.gate.mT, out=self.room("gate", x.dtype, x.device, *shape))
-        up = torch.bmm(inputs, experts.up.mT, out=self.room("up", x.dtype, x.device, *shape))
-        if experts.gate_bias is not None:
-            gate += experts.gate_bias[:, None]
-        if experts.up_bias is not None:
-            up += experts.up_bias[:, None]
-        return self.unit.overwrite(gate, up) if isinstance(self.unit, OverwritingUnit) else self.unit(gate, up)
+        products = []
+        for name in ("gate", "up"):
+            rows, bias = getattr(experts, name), getattr(experts, f"{name}_bias")
+            if rows is None:
+                continue
+            product = torch.bmm(inputs, rows.mT, out=self.room(name, x.dtype, x.device, *shape))
+            products.append(product if bias is None else product.add_(bias[:, None]))
+        return self.unit.overwrite(*products) if isinstance(self.unit, OverwritingUnit) else self.unit(*products)

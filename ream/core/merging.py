@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ream.core.experts import Expert, parts
+from ream.core.experts import Expert, expert_of, parts
 
 
 def merged(members: Iterable[Expert], weights: Sequence[float], permutations: Sequence[Tensor | None]) -> Expert:
@@ -28,4 +28,4 @@ def merged(members: Iterable[Expert], weights: Sequence[float], permutations: Se
                 totals[name].add_(tensor.float(), alpha=float(weight))
             else:  # not 0 + …, which would turn the −0.0 of a lone expert into 0.0
                 totals[name], dtypes[name] = tensor.float() * float(weight), tensor.dtype
-    return Expert(**{name: total.to(dtypes[name]) for name, total in totals.items()})
+    return expert_of({name: total.to(dtypes[name]) for name, total in totals.items()})

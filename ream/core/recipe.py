@@ -25,11 +25,11 @@ class LayerRecipe:
             every group of several experts, by position among the kept experts: indices into its members' neurons one
             after the other, [D]. Such a layer has no permutations, and a group's router row is the weighted mean of its
             members' rows.
-        corrections: refitted projections by position among the kept experts: ``down`` [H, D], or ``down``, ``gate`` and
-            ``up`` [D, H], torch tensors that replace the merged projections; in the checkpoint's dtype, or bfloat16
-            where the checkpoint is quantised. All corrected experts have the same projections corrected. A recipe has a
-            few MB without corrections, and with them the size of these projections, so the mapping may read them from
-            a file one by one.
+        corrections: refitted projections by position among the kept experts: ``down`` [H, D], or ``down``, ``gate``
+            (where there is one) and ``up`` [D, H], torch tensors that replace the merged projections; in the
+            checkpoint's dtype, or bfloat16 where the checkpoint is quantised. All corrected experts have the same
+            projections corrected. A recipe has a few MB without corrections, and with them the size of these
+            projections, so the mapping may read them from a file one by one.
         routed_tokens: number of calibration tokens routed to each expert, over all sources of the mix; None in recipes
             of earlier versions.
     """

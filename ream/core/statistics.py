@@ -1,6 +1,6 @@
-"""The statistics of a layer, as sums over tokens (docs/method.md, "Statistics"), in one dense pass over its experts.
+"""The statistics of a layer, as sums over tokens (docs/method.md, "Statistics"); means of outputs take a dense pass.
 
-Methods that need no mean outputs of experts do without the dense pass (`ream.core.routed_norms`).
+Methods that need no mean outputs of experts do without the dense pass (`ream.core.routed_outputs`).
 
 W_down is linear, so sum E_j(x) = W_down · sum h_j(x) (plus the number of tokens times the bias, where there is one).
 An expert's outputs are therefore computed only for the tokens that are routed to it, since their norms are needed. For
@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ream.core.experts import BlockActivations, ExpertStack, GatedUnit, parts
+from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity
+from ream.core.experts import BlockActivations, ExpertStack, GatedUnit, product_ready
 from ream.core.pairs import RoutedPairs, routed_pairs
-from ream.core.routed_norms import routed_norms
+from ream.core.routed_outputs import routed_outputs
 from ream.core.routing import Routing, softmax_scores
 from ream.core.sums import Sums
 
@@ -67,16 +68,21 @@ class LayerStatistics:
     float64. One batched product computes many experts, and the host waits for the device once a micro-batch.
     """
 
-    def __init__(self, experts: ExpertStack, unit: GatedUnit, dense: bool = True) -> None:
+    def __init__(
+        self, experts: ExpertStack, unit: GatedUnit, needs: frozenset[Quantity] = ALL_QUANTITIES, dense: bool = True
+    ) -> None:
         """Start with all sums at 0.
 
         Args:
             experts: weights of the N experts.
             unit: gated unit of their neurons.
-            dense: compute all experts on all tokens. Otherwise only those that tokens are routed to are computed, and
-                the sums of outputs are NaN, so that nothing can take them for measured.
+            needs: what is measured beside counts. Sums that are not needed are NaN, so that nothing can take them for
+                measured; the dense pass gives both sums of outputs if either is needed.
+            dense: compute all experts on all tokens for means of outputs; otherwise a sample of tokens gives these
+                (`ream.core.output_sample`). Where they are not needed there is no dense pass either way.
         """
-        self.experts, self.activations, self.dense = experts, BlockActivations(unit), dense
+        self.experts, self.activations, self.needs = experts, BlockActivations(unit), needs
+        self.dense = dense and bool(needs & OUTPUT_MEANS)
         count, _, width = experts.down.shape
         device = experts.down.device
 
@@ -92,36 +98,60 @@ class LayerStatistics:
         self.logit_gram = zeros(count, count)
 
     @torch.no_grad()
-    def update(self, x: Float[Tensor, "T H"], routing: Routing, mask: Bool[Tensor, " T"] | None = None) -> None:
+    def update(
+        self,
+        x: Float[Tensor, "T H"],
+        routing: Routing,
+        mask: Bool[Tensor, " T"] | None = None,
+        combine: bool = False,
+    ) -> Float[Tensor, "T H"] | None:
         """Add a batch of tokens.
 
         Args:
             x: inputs of the MoE layer.
             routing: how the model's router routes them.
             mask: True for real tokens; None where all are real.
+            combine: return the routed part of the layer's output where it costs little: where the outputs of routed
+                tokens are computed for their norms.
+
+        Returns:
+            Σ g_j(x) E_j(x) over T(x), 0 for tokens that are not real; None where it is not at hand.
         """
         blocks = blocks_of(len(x), self.experts.down.shape[2], x.device)
         tile = blocks.tokens if self.dense else max(1, len(x))
         pairs = routed_pairs(routing.indices, len(self.experts), tile, mask)
         if not pairs.tokens:
-            return
+            return torch.zeros_like(x) if combine and self._routed else None
+        given, output = x, None
         weights = routing.weights.reshape(-1)[pairs.flat]
         logits, scores = routing.logits, routing.scores
         if pairs.kept is not None:
             x, logits, scores = x[pairs.kept], logits[pairs.kept], scores[pairs.kept]
+        norms = None
         if self.dense:
             norms = self._dense(x, scores, pairs, blocks)
-        else:
-            norms = routed_norms(x, pairs, self.experts, self.activations.unit)
-        released = softmax_scores(logits)[pairs.token, pairs.expert].square()
+            self.score_sum += scores.sum(0, dtype=torch.float64)
+        elif self._routed:
+            factors = weights if combine else None
+            norms, output = routed_outputs(x, pairs, factors, self.experts, self.activations.unit)
         self.tokens += pairs.tokens
         self.count += pairs.count
-        self.norm_sum.index_add_(0, pairs.expert, norms)
-        self.weighted_norm_sum.index_add_(0, pairs.expert, norms * weights)
-        self.released_norm_sum.index_add_(0, pairs.expert, norms * released)
-        self.score_sum += scores.sum(0, dtype=torch.float64)
-        doubles = logits.double()
-        self.logit_gram += doubles.T @ doubles
+        if norms is not None and "norms" in self.needs:
+            released = softmax_scores(logits)[pairs.token, pairs.expert].square()
+            self.norm_sum.index_add_(0, pairs.expert, norms)
+            self.weighted_norm_sum.index_add_(0, pairs.expert, norms * weights)
+            self.released_norm_sum.index_add_(0, pairs.expert, norms * released)
+        if "logit-gram" in self.needs:
+            doubles = logits.double()
+            self.logit_gram += doubles.T @ doubles
+        if output is None or pairs.kept is None:
+            return output
+        return torch.zeros_like(given).index_copy_(0, pairs.kept, output)
+
+    @property
+    def _routed(self) -> bool:
+        """Whether the experts that tokens are routed to are computed beside any dense pass."""
+        return "norms" in self.needs and not self.dense
 
     def _dense(
         self, x: Float[Tensor, "T H"], scores: Float[Tensor, "T N"], pairs: RoutedPairs, blocks: Blocks
@@ -146,7 +176,7 @@ class LayerStatistics:
                     summands = self.activations.room("summands", precise, x.device, *hidden.shape).copy_(hidden)
                 self.hidden_sums[first:stop] += torch.bmm(factors[first:stop, :, part], summands)
                 offsets = pairs.offsets[start // blocks.tokens * count + first :][: stop - first + 1]
-                if offsets[0] < offsets[-1]:
+                if "norms" in self.needs and offsets[0] < offsets[-1]:
                     rows = row[offsets[0] : offsets[-1]] - first * hidden.shape[1]
                     norms[offsets[0] : offsets[-1]] = self._norms(hidden.flatten(0, 1), rows, experts, offsets)
         return norms
@@ -182,15 +212,19 @@ class LayerStatistics:
             """A copy of a running total."""
             return total.cpu().numpy().copy()  # on a CPU, numpy() shares the memory of the running total
 
+        def needed(quantity: Quantity, total: Tensor) -> np.ndarray:
+            """A copy of a running total; NaN where it was not measured."""
+            return host(total if quantity in self.needs else torch.full_like(total, torch.nan))
+
         return Sums(
             tokens=np.array(float(self.tokens)),
             count=host(self.count),
-            norm_sum=host(self.norm_sum),
-            weighted_norm_sum=host(self.weighted_norm_sum),
-            released_norm_sum=host(self.released_norm_sum),
+            norm_sum=needed("norms", self.norm_sum),
+            weighted_norm_sum=needed("norms", self.weighted_norm_sum),
+            released_norm_sum=needed("norms", self.released_norm_sum),
             output_sum=host(outputs[0]),
             gated_output_sum=host(outputs[1]),
-            logit_gram=host(self.logit_gram),
+            logit_gram=needed("logit-gram", self.logit_gram),
         )
 
     def _outputs(self, expert: int) -> Float[Tensor, "2 H"]:
@@ -203,26 +237,3 @@ class LayerStatistics:
             factors = torch.stack([torch.full_like(self.score_sum[expert], self.tokens), self.score_sum[expert]])
             outputs += factors[:, None] * weights.down_bias.double()
         return outputs
-
-
-def product_ready(experts: ExpertStack) -> ExpertStack:
-    """The same experts, with gate and up in a layout that a matrix product reads without a copy.
-
-    Interleaved rows (gpt-oss) are copied here once; the product would copy them for every tile of tokens.
-    """
-    ready = {
-        name: tensor.contiguous() if name in ("gate", "up") and 1 not in tensor.stride()[1:] else tensor
-        for name, tensor in parts(experts)
-    }
-    return ExpertStack(**ready)
-
-
-def probe_positions(tokens: int, probes: int, seed: int) -> Int64[np.ndarray, " S"]:
-    """Positions of the probe tokens among all real tokens, in random order, so that any first part is a fair sample.
-
-    Args:
-        tokens: number of real tokens of a source, over all its sequences in order.
-        probes: S; where there are fewer tokens, all are probes.
-        seed: seed of the sample.
-    """
-    return np.random.default_rng(seed).permutation(tokens)[:probes]

@@ -1,10 +1,10 @@
-"""The additive statistics of one MoE layer, and the statistics of a mix of sources."""
+"""The additive statistics of one MoE layer, what a sample of tokens tells of them, and the statistics of a mix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,16 @@ class Sums:
         norm_sum: 1[j in T(x)] ‖E_j(x)‖ (EAN).
         weighted_norm_sum: 1[j in T(x)] g_j(x) ‖E_j(x)‖ (REAP, Eq. 3).
         released_norm_sum: 1[j in T(x)] softmax(z)_j² ‖E_j(x)‖, as the released REAM code sums.
-        output_sum: E_j(x) over all tokens (Eq. 4); NaN where it was not measured, because the method does not need it.
+        output_sum: E_j(x) over all tokens (Eq. 4); NaN where it was not measured, because the method does not need it,
+            or was measured in a sample.
         gated_output_sum: p_j(x) E_j(x) over all tokens (Eq. 8); likewise.
         logit_gram: z(x) z(x)^T (Eq. 5).
+        sample_tokens: number of tokens of each block of a sample (`ream.core.output_sample`).
+        output_parts: E_j(x) over the tokens of each block.
+        gated_output_parts: p_j(x) E_j(x) over the tokens of each block.
+        output_deviations: of ``output_sum`` where a sample gave it: the sum over blocks of their products is the
+            covariance of its errors (`settled`).
+        gated_output_deviations: of ``gated_output_sum``.
     """
 
     tokens: Float64[np.ndarray, ""]
@@ -30,19 +37,73 @@ class Sums:
     output_sum: Float64[np.ndarray, "N H"]
     gated_output_sum: Float64[np.ndarray, "N H"]
     logit_gram: Float64[np.ndarray, "N N"]
+    sample_tokens: Float64[np.ndarray, " B"] | None = None
+    output_parts: Float[np.ndarray, "B N H"] | None = None
+    gated_output_parts: Float[np.ndarray, "B N H"] | None = None
+    output_deviations: Float[np.ndarray, "B N H"] | None = None
+    gated_output_deviations: Float[np.ndarray, "B N H"] | None = None
+
+    @staticmethod
+    def of(arrays: Mapping[str, np.ndarray]) -> "Sums":
+        """The sums among named arrays."""
+        names = (field.name for field in fields(Sums))
+        return Sums(**{name: np.asarray(arrays[name]) for name in names if name in arrays})
 
     def __add__(self, other: "Sums") -> "Sums":
-        """Sums over the union of two disjoint sets of tokens."""
+        """Sums over the union of two disjoint sets of tokens.
+
+        Raises:
+            ValueError: the outputs of one were measured in a sample, and those of the other were not.
+        """
+        if (self.sample_tokens is None) != (other.sample_tokens is None):
+            raise ValueError("a sample of outputs can be added to another sample alone")
         arrays, others = self.arrays(), other.arrays()
-        return Sums(**{name: np.asarray(arrays[name] + others[name]) for name in arrays})
+        total = {name: np.asarray(arrays[name] + others[name]) for name in arrays if name in others}
+        return Sums.of(arrays | others | total)  # sums without deviations are exact
 
     def scaled(self, factor: float) -> "Sums":
         """All sums multiplied by a factor."""
         return Sums(**{name: np.asarray(value * factor) for name, value in self.arrays().items()})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays by name, in the order of the fields."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The arrays by name, in the order of the fields, without those of a sample where there is none."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+
+def enough_sampled(sample_tokens: Float64[np.ndarray, " B"]) -> bool:
+    """Whether a sample with so many tokens in each of its blocks has a mean with a standard error."""
+    return bool((sample_tokens > 0).sum() >= 2)
+
+
+def settled(sums: Sums) -> Sums:
+    """The sums with outputs that a sample of n of T tokens gave: T times its mean, with deviations.
+
+    A sum's deviation at block b is T · √((B − 1) / B) · √(1 − n / T) · (m_b − m̄), where m_b is the mean without that
+    block and m̄ the mean of these: the jackknife, with the factor for a sample of a finite number of tokens, whose error
+    vanishes as n reaches T. Sums that were measured of all tokens are returned as they are.
+
+    Raises:
+        ValueError: fewer than two blocks have tokens.
+    """
+    if sums.sample_tokens is None:
+        return sums
+    counts, total = sums.sample_tokens, float(sums.tokens)
+    size, blocks = float(counts.sum()), len(counts)
+    if not enough_sampled(counts):
+        raise ValueError("a sample needs tokens in two of its blocks at least")
+    scale = np.sqrt((blocks - 1) / blocks * max(0.0, 1.0 - size / total)) * total
+    settled_arrays = {}
+    for kind in ("output", "gated_output"):
+        parts = getattr(sums, f"{kind}_parts")
+        if parts is None:
+            continue
+        whole = parts.sum(axis=0, dtype=np.float64)
+        without = (whole - parts) / (size - counts)[:, None, None]
+        settled_arrays[f"{kind}_sum"] = whole * (total / size)
+        settled_arrays[f"{kind}_deviations"] = (scale * (without - without.mean(axis=0))).astype(np.float32)
+    known = {name: array for name, array in sums.arrays().items() if "parts" not in name and name != "sample_tokens"}
+    return Sums.of(known | settled_arrays)
 
 
 def mixed(sums: Mapping[str, Sums], ratios: Mapping[str, float]) -> Sums:
@@ -63,7 +124,7 @@ def mixed(sums: Mapping[str, Sums], ratios: Mapping[str, float]) -> Sums:
         tokens = float(sums[source].tokens)
         if tokens <= 0:
             raise ValueError(f"source {source} has no tokens")
-        part = sums[source].scaled(ratio / sum(positive.values()) / tokens)
+        part = settled(sums[source]).scaled(ratio / sum(positive.values()) / tokens)
         total = part if total is None else total + part
     assert total is not None
     return total

@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ream.estimate.refit_cost import blocks_again, choice_flops, fit_flops, refit_flops, solving_flops, target_flops
+from ream.core.composition import OUTPUT_MEANS
+from ream.core.output_sample import BLOCKS
+from ream.estimate.refit_cost import (
+    blocks_again,
+    choice_flops,
+    fit_flops,
+    handing_flops,
+    neuron_flops,
+    refit_flops,
+    solving_flops,
+    target_flops,
+)
 from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 from ream.models.inspection.inventory import Inventory
@@ -22,9 +33,9 @@ class Flops:
 
     Attributes:
         layers: the forward pass of attention, shared experts and dense layers.
-        statistics: the pass of all tokens over all experts or, where a method needs no more, over those that they are
-            routed to.
-        routed: the forward pass of the router and of the experts that tokens are routed to.
+        statistics: what they compute of experts: of all on all tokens or a sample, of those that tokens are routed to.
+        routed: the forward pass of the router and, where the statistics have not given their outputs, of the experts
+            that tokens are routed to.
         probes: neuron activations of the probe tokens.
         double: cost matrices of the alignment and sums of the statistics, in float64.
         assignment: steps of the assignment problems, D³ for each; no solver needs more than a few times as many.
@@ -61,19 +72,27 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         numbers: config.json, the text model's part.
         work: what is to be done.
     """
-    hidden, width, experts, moe = architecture.hidden, architecture.width, architecture.experts, architecture.moe_layers
+    hidden, width, moe = architecture.expert_hidden, architecture.width, architecture.moe_layers
+    experts, matrices = architecture.experts, len(architecture.projections)
     family, tokens = architecture.family, work.all_tokens
     routed_again = work.experts if work.sequential else experts  # experts of the layer that hidden states go through
     weights = sum(layer.other.weights + layer.shared.weights for layer in parts.layers)
     attention = sum(attention_flops(numbers, index, work.tokens) for index in range(architecture.depth))
-    neurons = 4.0 * hidden * width + (2.0 * hidden if family.scales_inputs else 0.0)
-    outputs = architecture.top_k * 2.0 * hidden * width
-    measured = (experts * (neurons + 4.0 * width) if work.dense else architecture.top_k * neurons) + outputs
-    active = routed_again if family.dense else architecture.top_k
-    routed = active * 6.0 * hidden * width + 2.0 * hidden * (experts + routed_again)
+    neurons = neuron_flops(architecture)
+    once, routed_norms = architecture.top_k * tokens, "norms" in work.needs
+    rows = 2 if work.sampled is None else BLOCKS * len(work.needs & OUTPUT_MEANS)  # sums that a neuron enters
+    measured = work.dense_tokens * experts * (neurons + 2.0 * rows * width)  # all experts, for means of outputs
+    measured += once * (2.0 * hidden * width * routed_norms + neurons * work.routed)
+    measured += tokens * handing_flops(architecture, experts)
+    known = work.routed and not work.sequential  # the statistics have given the layer's routed outputs
+    alone = work.routed and work.sequential and work.device.type == "cpu"  # routed experts, beside the block's router
+    active = routed_again if family.dense and not alone else architecture.top_k
+    routed = 2.0 * architecture.hidden * (experts + (2 if alone else 1) * routed_again)
+    routed += 0.0 if known else active * 2.0 * matrices * hidden * width
+    routed += handing_flops(architecture, routed_again) if alone else 0.0
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
-    features = probes + (3 * hidden if "weights" in work.terms else 0)
+    features = probes + (matrices * hidden if "weights" in work.terms else 0)
     shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
     refit = tokens * shared * blocks_again(work) + len(moe) * (
         target_flops(architecture, work)
@@ -81,10 +100,12 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         + fit_flops(architecture, work)
         + choice_flops(architecture, work)
     )
-    sums = 2.0 * experts**2 * tokens + (4.0 * experts * hidden * width * work.passes if work.dense else 0.0)
+    sums = 2.0 * experts**2 * tokens if "logit-gram" in work.needs else 0.0
+    if work.dense_tokens:
+        sums += 2.0 * rows * experts * hidden * width * work.passes
     return Flops(
         layers=tokens * work.streams * (2.0 * weights + attention),
-        statistics=len(moe) * tokens * measured,
+        statistics=len(moe) * measured,
         routed=len(moe) * tokens * routed,
         probes=2.0 * pairs * probes * neurons,
         double=len(moe) * sums + 2.0 * pairs * features * width**2,
@@ -107,6 +128,9 @@ def attention_flops(numbers: Mapping[str, Any], layer: int, length: int) -> floa
         padded = math.ceil(length / CHUNK) * CHUNK / length
         # Gated delta rule: two triangular systems, q kᵀ and β k kᵀ inside a chunk; the state read twice, written once.
         return padded * heads * (CHUNK * (5.0 * k + 3.0 * v) + 6.0 * k * v)
+    types = numbers.get("layer_types") or numbers.get("layers_block_type") or []
+    if layer < len(types) and (types[layer] == "linear_attention" or "attention" not in types[layer]):
+        return 0.0  # a state space, a convolution, or no mixing of tokens: small beside their projections
     heads = int(numbers["num_attention_heads"])
     if "qk_nope_head_dim" in numbers:  # latent attention
         dims = sum(int(numbers[key]) for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))

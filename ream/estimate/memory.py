@@ -26,15 +26,19 @@ class Needs:
     Attributes:
         host: part to bytes, of what exists at the same time.
         device: the same on the GPU; empty where the host computes.
-        disk: on the disk of the output, while the compression runs.
-        walking: whether most of the disk is needed while the model is walked (hidden states, statistics); otherwise it
-            is needed while the output is written.
+        walk_disk: on the disk of the output, while the model is walked (hidden states, statistics).
+        output_disk: on it, while the output is written, whose size it includes.
     """
 
     host: dict[str, int]
     device: dict[str, int]
-    disk: int
-    walking: bool
+    walk_disk: int
+    output_disk: int
+
+    @property
+    def disk(self) -> int:
+        """On the disk of the output, while the compression runs."""
+        return max(self.walk_disk, self.output_disk)
 
 
 def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> Needs:
@@ -78,5 +82,4 @@ def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         "writing": pieces.writing,
     }
     host = max((walk, before, after), key=lambda moment: sum(moment.values()))
-    walking, writing = disk_bytes(parts, architecture, work)
-    return Needs(host, computing if on_gpu else {}, max(walking, writing), walking > writing)
+    return Needs(host, computing if on_gpu else {}, *disk_bytes(parts, architecture, work))

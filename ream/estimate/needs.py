@@ -122,12 +122,11 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         **{f"  {name}": _gb(size) for name, size in needs.host.items() if size},
         **({"device memory": f"{_gb(estimated.device)} at its peak"} if needs.device else {}),
         **({f"  {name}, on the device": _gb(size) for name, size in needs.device.items()}),
-        "disk, while running": f"{_gb(needs.disk)} in addition to the original",
+        "disk, while running": f"{_gb(needs.walk_disk)} for the walk, {_gb(needs.output_disk)} while the output is "
+        "written, in addition to the original",
         "arithmetic": f"{_tera(flops.total)} in total",
         "  attention, dense layers": _tera(flops.layers),
-        "  experts, all tokens"
-        if estimated.work.dense
-        else "  experts, measured": f"{_tera(flops.statistics)}, for the statistics",
+        _measured(estimated.work): f"{_tera(flops.statistics)}, for the statistics",
         "  experts, routed tokens": _tera(flops.routed),
         "  alignment": f"{_tera(flops.probes)} on probe tokens, {_tera(flops.double)} in float64",
         "  assignment": f"{flops.assignment:.2g} steps",
@@ -136,6 +135,14 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         f"GFLOP/s of {dtype} and {rates.double / GIGA:,.0f} of float64 just measured on {device}; reading the "
         "shards adds to it",
     }
+
+
+def _measured(work: Work) -> str:
+    """The name of the arithmetic of the statistics, by what they compute."""
+    if work.dense:
+        return "  experts, all tokens"
+    sample = f", all on up to {work.dense_tokens:,} tokens" if work.dense_tokens else ""
+    return f"  experts, measured{sample}"
 
 
 def summary(estimated: Estimate, rates: Rates) -> str:
@@ -170,7 +177,7 @@ def check_fits(estimated: Estimate, out: Path, resumed: Path | None = None) -> N
         raise UserError(_too_much(f"memory of {work.device}", estimated.device, on_device, needs.device, work))
     disk = free_disk(out) + (size_on_disk(resumed) if resumed else 0)
     if needs.disk > disk:
-        lower = "calibration.sequences" if needs.walking else "the number of experts"
+        lower = "calibration.sequences" if needs.walk_disk > needs.output_disk else "the number of experts"
         raise UserError(
             f"{out.absolute()}: about {_gb(needs.disk)} of disk is needed while it runs, but {_gb(disk)} is "
             f"free; choose another folder or free space, or lower {lower}"

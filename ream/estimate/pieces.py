@@ -7,7 +7,7 @@ from typing import Any
 from ream.core.assignments import waiting_bytes
 from ream.core.statistics import blocks_of
 from ream.estimate.sizes import DOUBLE, SINGLE
-from ream.estimate.streams import stream_bytes
+from ream.estimate.streams import block_bytes, stream_bytes
 from ream.estimate.work import Work
 from ream.machine.available import free_threads
 from ream.models.family.architecture import Architecture
@@ -63,6 +63,7 @@ def pieces_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str
         work: what is to be done.
     """
     experts, hidden, width, c = architecture.experts, architecture.hidden, architecture.width, work.compute_bytes
+    inner = architecture.expert_hidden
     expert = max(parts.layers[index].experts.parameters for index in architecture.moe_layers) // experts
     largest = max(parts.largest, expert)
     quantised = parts.experts.bytes != parts.experts.plain_bytes
@@ -78,8 +79,9 @@ def pieces_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str
         reading=largest * (stored + 1 + (DECODING if quantised else 0)),
         merging=expert * (2 * member_bytes + 2 * SINGLE) if work.merges and work.experts < experts else 0,
         writing=max(min(AHEAD_BYTES, (WAITING + 1) * largest * stored), parts.outside.bytes),
-        sums=DOUBLE * (experts * (2 * width + experts + 4 * hidden) * work.passes + width * hidden),
-        probes=min(work.probes, work.pass_tokens) * hidden * c * work.passes,
+        sums=DOUBLE * (experts * (2 * width + experts + 4 * inner) * work.passes + width * inner)
+        + block_bytes(architecture, work, width + inner),
+        probes=work.kept_inputs * hidden * c,
         alignment=_alignment_bytes(architecture, work),
         batch=_batch_bytes(parts, architecture, numbers, work),
         streams=sum(size for size in streams if size <= work.hidden_memory / work.passes) * work.passes,
@@ -102,7 +104,7 @@ def _alignment_bytes(architecture: Architecture, work: Work) -> int:
         return 0
     width = architecture.width
     sampled = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
-    columns = 3 * architecture.hidden if "weights" in work.terms else 0
+    columns = len(architecture.projections) * architecture.expert_hidden if "weights" in work.terms else 0
     features = 2 * (sampled + columns) + 2 * max(sampled, columns)  # of both, and of the one that is being made
     waiting = waiting_bytes(free_threads(work.device), width)
     return (features + 3 * width) * width * DOUBLE + 3 * sampled * width * work.compute_bytes + waiting

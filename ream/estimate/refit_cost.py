@@ -13,17 +13,34 @@ from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 
 
+def neuron_flops(architecture: Architecture) -> float:
+    """Operations of one expert's neuron activations for one token."""
+    rows = 2.0 * (len(architecture.projections) - 1) * architecture.expert_hidden * architecture.width
+    return rows + (2.0 * architecture.hidden if architecture.family.scales_inputs else 0.0)
+
+
+def handing_flops(architecture: Architecture, experts: int) -> float:
+    """Operations of what a block hands its experts of one token, where that is not the hidden state itself.
+
+    Args:
+        architecture: of the model.
+        experts: of the block, whose router is asked once more.
+    """
+    if not architecture.family.changes_inputs:
+        return 0.0
+    projection = 2.0 * architecture.hidden * architecture.expert_hidden if architecture.family.latent_key else 0.0
+    return projection + 2.0 * architecture.hidden * experts
+
+
 def refit_flops(architecture: Architecture, work: Work) -> float:
     """Operations of the refit over the tokens of one layer, with as many sweeps as are allowed."""
     if work.refit is None:
         return 0.0
-    hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
+    hidden, width, k, experts = architecture.expert_hidden, architecture.width, architecture.top_k, work.experts
     tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
     held_out = tokens - fitted
-    activations, product = 4.0 * hidden * width, 2.0 * hidden * width  # of one token and expert
-    if architecture.family.scales_inputs:
-        activations += 2.0 * hidden
-    router = 2.0 * hidden * experts
+    activations, product = neuron_flops(architecture), 2.0 * hidden * width  # of one token and expert
+    router = 2.0 * architecture.hidden * experts + handing_flops(architecture, experts)
     if _at_once(architecture, work):
         passes, cross = 2, k * (k - 1) / 2 * 2.0 * width**2
         solving = fitted * (k * (activations + product + 2.0 * width**2) + cross) + tokens * k * (activations + product)
@@ -34,7 +51,7 @@ def refit_flops(architecture: Architecture, work: Work) -> float:
         once = fitted * k * (activations + 2.0 * width**2) + fitted * k * (parts * activations + product)
         solving = once + work.sweeps * sweep + tokens * k * (parts * activations + product)
     active = experts if architecture.family.dense else k
-    block = router + active * 3 * product
+    block = router + active * len(architecture.projections) * product
     error, written = block, 2 * block + router  # the error left of the target; the new block against the old one
     return solving + tokens * (passes * router + error + written)
 
@@ -43,18 +60,18 @@ def fit_flops(architecture: Architecture, work: Work) -> float:
     """Operations of the fit of all projections over the tokens of one layer, with `evaluations` gradients."""
     if not work.iterations:
         return 0.0
-    hidden, width, k, experts = architecture.hidden, architecture.width, architecture.top_k, work.experts
-    tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
-    gate = 2.0 * hidden if architecture.family.scales_inputs else 0.0
-    activations, product = 4.0 * hidden * width + gate, 2.0 * hidden * width  # of one token and expert
-    forward, backward = activations + product, 4 * product
+    hidden, width, k, experts = architecture.expert_hidden, architecture.width, architecture.top_k, work.experts
+    tokens, fitted, matrices = work.pass_tokens, work.pass_tokens * work.fitted_share, len(architecture.projections)
+    activations, product = neuron_flops(architecture), 2.0 * hidden * width  # of one token and expert
+    forward, backward = activations + product, (matrices + 1) * product
     rounds, gradients = math.ceil(work.iterations / ROUND), evaluations(work.iterations)
-    blocks = math.ceil(experts / experts_at_a_time(hidden, width))
+    blocks = math.ceil(experts / experts_at_a_time(hidden, width, matrices))
     pairs = tokens * k * forward * (4 + 1 + rounds)  # remaining errors, a block's share added and removed; errors
     pairs += fitted * k * (activations + 2.0 * hidden**2 + 2.0 * width**2 + gradients * (forward + backward))
-    router = tokens * 2.0 * hidden * experts * (1 + blocks * (2 + 2 + gradients + rounds))
-    coordinates = experts * (4.0 * width * hidden**2 + 2.0 * hidden * width**2)
-    return pairs + router + coordinates * (2 * gradients + rounds + 1)
+    router = 2.0 * architecture.hidden * experts + handing_flops(architecture, experts)
+    routing = tokens * router * (1 + blocks * (2 + 2 + gradients + rounds))
+    coordinates = experts * (2.0 * (matrices - 1) * width * hidden**2 + 2.0 * hidden * width**2)
+    return pairs + routing + coordinates * (2 * gradients + rounds + 1)
 
 
 def evaluations(iterations: int) -> int:
@@ -78,25 +95,25 @@ def target_flops(architecture: Architecture, work: Work) -> float:
     if work.refit is None:
         return 0.0
     active = architecture.experts if architecture.family.dense else architecture.top_k
-    block = active * 6.0 * architecture.hidden * architecture.width + 2.0 * architecture.hidden * architecture.experts
-    return work.pass_tokens * block
+    if work.refit == "layer" and work.routed:
+        active = 0  # the statistics have given the outputs
+    block = active * 2.0 * len(architecture.projections) * architecture.expert_hidden * architecture.width
+    return work.pass_tokens * (block + 2.0 * architecture.hidden * architecture.experts)
 
 
 def choice_flops(architecture: Architecture, work: Work) -> float:
     """Operations over the tokens of one layer for the matrices from which all groups' neurons are chosen."""
     if not work.chooses:
         return 0.0
-    hidden, width, size = architecture.hidden, architecture.width, architecture.experts / work.experts
-    pair = size * 4.0 * hidden * width + 2.0 * (size * width) ** 2
-    if architecture.family.scales_inputs:
-        pair += size * 2.0 * hidden
-    tokens = work.pass_tokens * work.fitted_share
-    return tokens * (architecture.top_k * pair + 2.0 * hidden * work.experts)
+    width, size = architecture.width, architecture.experts / work.experts
+    pair = size * neuron_flops(architecture) + 2.0 * (size * width) ** 2
+    tokens, router = work.pass_tokens * work.fitted_share, 2.0 * architecture.hidden * work.experts
+    return tokens * (architecture.top_k * pair + router + handing_flops(architecture, work.experts))
 
 
 def solving_flops(architecture: Architecture, work: Work) -> float:
     """Operations of one layer in float64 that do not depend on the tokens: factors, solutions, the elimination."""
-    hidden, width, experts = architecture.hidden, architecture.width, work.experts
+    hidden, width, experts = architecture.expert_hidden, architecture.width, work.experts
     total = 0.0
     if work.refit is not None:
         columns = float(experts * width)
@@ -117,14 +134,14 @@ def refit_bytes(architecture: Architecture, work: Work) -> int:
     """Bytes of the solver's totals, the new down projections, and the features of a micro-batch."""
     if work.refit is None:
         return 0
-    hidden, width, experts = architecture.hidden, architecture.width, work.experts
+    hidden, width, experts = architecture.expert_hidden, architecture.width, work.experts
     downs = experts * hidden * width
     if _at_once(architecture, work):
         totals = DOUBLE * (3 * (experts * width) ** 2 + 4 * downs)
     else:
         outputs = outputs_at_a_time(experts, architecture)
         totals = DOUBLE * (2 * experts * width**2 + TOTALS * experts * width * outputs)
-    features = work.batch * (2 * architecture.top_k * width * SINGLE + 4 * hidden * DOUBLE)
+    features = work.batch * (2 * architecture.top_k * width * SINGLE + 4 * architecture.hidden * DOUBLE)
     return totals + 2 * SINGLE * downs + features
 
 
@@ -132,10 +149,10 @@ def fit_bytes(architecture: Architecture, work: Work) -> int:
     """Bytes of what is kept of the experts fitted at a time, of all projections, and of a micro-batch."""
     if not work.iterations:
         return 0
-    hidden, width = architecture.hidden, architecture.width
-    at_a_time = min(work.experts, experts_at_a_time(hidden, width))
-    kept = at_a_time * (NUMBERS * 3 * hidden * width + 2 * (hidden**2 + width**2)) + work.experts * 3 * hidden * width
-    features = work.batch * architecture.top_k * (8 * width + 3 * hidden) + work.batch * 4 * hidden
+    hidden, width, matrices = architecture.expert_hidden, architecture.width, len(architecture.projections)
+    at_a_time, weights = min(work.experts, experts_at_a_time(hidden, width, matrices)), matrices * hidden * width
+    kept = at_a_time * (NUMBERS * weights + 2 * (hidden**2 + width**2)) + work.experts * weights
+    features = work.batch * architecture.top_k * (8 * width + 3 * hidden) + work.batch * 4 * architecture.hidden
     return SINGLE * (kept + features) + 3 * DOUBLE * hidden**2
 
 
@@ -146,7 +163,7 @@ def choice_bytes(architecture: Architecture, work: Work) -> int:
     neurons = math.ceil(architecture.experts / work.experts) * architecture.width
     gram = DOUBLE * neurons**2
     at_a_time = min(work.experts * gram, max(gram, int(SOLVER_BYTES)))
-    elimination = 3 * gram + 3 * DOUBLE * neurons * architecture.hidden
+    elimination = 3 * gram + 3 * DOUBLE * neurons * architecture.expert_hidden
     return at_a_time + elimination + work.batch * 3 * neurons * SINGLE
 
 

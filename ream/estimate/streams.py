@@ -1,6 +1,8 @@
 """Sizes of the tensors that hold all tokens of a pass while the model is walked."""
 
-from ream.estimate.sizes import SINGLE
+from ream.core.composition import OUTPUT_MEANS
+from ream.core.output_sample import BLOCKS
+from ream.estimate.sizes import DOUBLE, SINGLE
 from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 
@@ -8,6 +10,19 @@ from ream.models.family.architecture import Architecture
 def hidden_bytes(architecture: Architecture, work: Work) -> int:
     """Bytes of the hidden states of all tokens of a pass."""
     return work.pass_tokens * architecture.hidden * work.compute_bytes
+
+
+def block_bytes(architecture: Architecture, work: Work, width: int) -> int:
+    """Bytes of a sample's sums of all experts, block by block, in float64; 0 where outputs are not sampled.
+
+    Args:
+        architecture: of the model.
+        work: what is to be done.
+        width: numbers of a sum.
+    """
+    if work.sampled is None:
+        return 0
+    return len(work.needs & OUTPUT_MEANS) * BLOCKS * architecture.experts * width * DOUBLE
 
 
 def stream_bytes(architecture: Architecture, work: Work) -> list[int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ream.compress.refit_layer import held_out_sequences
+from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Work:
         iterations: of the fit of all projections after the refit, at most; 0 without one.
         chooses: whether neurons are chosen instead of averaged.
         total: calibration sequences of all passes together; None where every pass has ``sequences``.
-        dense: whether all experts are computed on all tokens for the statistics.
+        needs: what the statistics consist of beside counts.
+        sampled: tokens, over all passes and at most, on which all experts are computed for means of outputs; None: all.
     """
 
     experts: int
@@ -53,7 +55,31 @@ class Work:
     iterations: int = 0
     chooses: bool = False
     total: int | None = None
-    dense: bool = True
+    needs: frozenset[Quantity] = ALL_QUANTITIES
+    sampled: int | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether all experts are computed on all tokens for the statistics."""
+        return bool(self.needs & OUTPUT_MEANS) and self.sampled is None
+
+    @property
+    def routed(self) -> bool:
+        """Whether the statistics compute the experts that tokens are routed to, so that the layer need not."""
+        return "norms" in self.needs and not self.dense
+
+    @property
+    def dense_tokens(self) -> int:
+        """Tokens on which all experts are computed, over all passes."""
+        if not self.needs & OUTPUT_MEANS:
+            return 0
+        return self.all_tokens if self.sampled is None else self.sampled
+
+    @property
+    def kept_inputs(self) -> int:
+        """Tokens whose inputs are kept while a layer is measured: probes, of which a sample of outputs has more."""
+        probes = min(self.probes, self.pass_tokens) * self.passes
+        return max(probes, self.dense_tokens if self.sampled is not None else 0)
 
     @property
     def streams(self) -> int:

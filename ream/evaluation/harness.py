@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from ream import params
 from ream.evaluation import tasks
-from ream.evaluation.answer_counts import counts_of, robust_score
-from ream.evaluation.answers import Answer, AnswerRecorder, answers_of
-from ream.evaluation.headline import headline
-from ream.evaluation.lm_eval_state import code_execution, quiet, seed_global_streams
+from ream.evaluation.lm_eval_state import code_execution, quiet
 from ream.evaluation.lm_eval_types import Encodings, LoadedTasks
+from ream.evaluation.one_task import evaluated, run_task
 from ream.evaluation.prepared import answer_tokens, prepared
-from ream.evaluation.robust import ROBUST
 from ream.evaluation.scores import suite_means
 from ream.evaluation.settings import (
     check_backend,
     check_chat,
     check_code_execution,
+    check_generates,
     check_model,
     seeds_of,
     task_settings,
@@ -26,10 +24,14 @@ from ream.evaluation.store import ResultStore
 from ream.evaluation.suite_checks import check_generation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lm_eval.api.model import LM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BOOTSTRAP = 1000  # resamples for the standard errors that lm-eval has no formula for
+    from ream.evaluation.queries import Query
+
+    Answering = Callable[[list[Query]], Mapping[Query, tuple[float, bool]]]
 
 
 class Harness:
@@ -62,6 +64,8 @@ class Harness:
             for name in self.names:
                 if tasks.runs_code(name, self._managers[name]):
                     check_code_execution(name, evaluation.allow_code_execution)
+                if tasks.generates(name, self._managers[name]):
+                    check_generates(name, evaluation.backend)
         self.settings = {name: task_settings(name, suite, evaluation, items, special_tokens) for name in self.names}
         self._special_tokens = special_tokens
         self._loaded: dict[str, LoadedTasks] = {}
@@ -85,6 +89,7 @@ class Harness:
                     self._loaded[name] = prepared(name, self._managers[name], self.settings[name], allowed)
                 for task in self._loaded[name]["tasks"].values():
                     if task.OUTPUT_TYPE == "generate_until":
+                        check_generates(name, self.evaluation.backend)
                         check_generation(name, answer_tokens(task), positions)
 
     def finished(self, progress: ResultStore) -> list[str]:
@@ -127,6 +132,51 @@ class Harness:
         if missing:
             self.load(progress)
             results |= self._computed(missing, model, tokenizer, progress)
+        return self._scores(results)
+
+    def by_layers(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        answer: "Answering",
+        progress: ResultStore | None = None,
+    ) -> dict[str, Any]:
+        """Scores of a model that is walked layer by layer, all tasks in one walk.
+
+        Args:
+            model: transformers' model without weights, whose configuration is read.
+            tokenizer: tokenizer of the model.
+            answer: gives the answers to all questions of all tasks.
+            progress: takes the results and the answers.
+
+        Returns:
+            As `score`.
+
+        Raises:
+            UserError: a task generates text, or what the walk refuses.
+        """
+        from ream.evaluation.layers_lm import LayersLM
+
+        self.load(None)
+        lm = LayersLM(model, tokenizer, self.evaluation.max_length, self._adds_special_tokens, self._encodings)
+        with quiet():
+            for name in self.names:
+                evaluated(lm, self._loaded[name], self.settings[name], allow_code=False, bootstrap=0)
+            lm.answers = answer(list(lm.asked))
+            results = {}
+            for name in self.names:
+                results[name], answers = run_task(lm, name, self._loaded[name], self.settings[name], False)
+                if progress is not None:
+                    progress.write(name, self.settings[name], results[name], answers)
+            return self._scores(results)
+
+    @property
+    def _adds_special_tokens(self) -> bool | None:
+        """Lm-eval's ``add_bos_token``; None leaves it to the tokenizer."""
+        return None if self._special_tokens == "tokenizer" else False
+
+    def _scores(self, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """The results of all tasks, and their means."""
         values = {name: result["value"] for name, result in results.items()}
         return {
             "tasks": {name: results[name] for name in self.names},
@@ -150,12 +200,12 @@ class Harness:
                 options.batch_size,
                 options.max_length,
                 seeds_of(options.seed)["torch"],
-                None if self._special_tokens == "tokenizer" else False,
+                self._adds_special_tokens,
                 self._encodings,
                 _chat(self.suite),
             )
             for name in names:
-                results[name], answers = _run(
+                results[name], answers = run_task(
                     lm, name, self._loaded[name], self.settings[name], options.allow_code_execution
                 )
                 if progress is not None:
@@ -191,44 +241,3 @@ def _language_model(
 def _chat(suite: params.Suite) -> dict[str, Any]:
     """Options of a language model of lm-eval that say how it chats."""
     return {"chat_template_args": dict(suite.chat_template_args), "think_end_token": suite.think_end_token}
-
-
-def _run(
-    lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], allow_code: bool
-) -> tuple[dict[str, Any], list[Answer]]:
-    """The result of a task, and the answers to its questions, from lm_eval.evaluate.
-
-    simple_evaluate takes seconds more to describe the machine.
-    """
-    from lm_eval.evaluator import evaluate
-
-    recorder = getattr(lm, "recorder", None) or AnswerRecorder()  # another backend records nothing
-    recorder.clear()
-    seed_global_streams(settings["seeds"])
-    for task in loaded["tasks"].values():
-        task.set_fewshot_seed(settings["seeds"]["fewshot"])  # the task may have been used for another model before
-    report = evaluate(
-        lm=lm,
-        task_dict=loaded,
-        limit=settings["limit"],
-        apply_chat_template=settings["chat_template"],
-        fewshot_as_multiturn=settings["chat_template"],
-        bootstrap_iters=BOOTSTRAP,
-        log_samples=True,
-        confirm_run_unsafe_code=allow_code,
-    )
-    value, stderr, key = headline(name, report["results"][name], settings["metric"], settings["filter"])
-    metric, _, chosen = key.partition(",")
-    answers = list(answers_of(name, report["samples"], loaded["tasks"], metric, chosen, recorder, ROBUST.get(name)))
-    result = {
-        "value": 100 * value,
-        "stderr": None if stderr is None else 100 * stderr,
-        "items": sum(report["n-samples"][leaf]["effective"] for leaf in loaded["tasks"]),
-        "num_fewshot": report["n-shot"][next(iter(loaded["tasks"]))],  # the same in all tasks of a group
-        "version": str(report["versions"][name]),
-        "metric": key,
-        "settings": settings,
-        "counts": counts_of(answers).model_dump(),
-        **robust_score(answers),
-    }
-    return result, answers

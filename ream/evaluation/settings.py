@@ -107,6 +107,23 @@ def check_code_execution(name: str, allowed: bool) -> None:
         )
 
 
+def check_generates(name: str, backend: str) -> None:
+    """Refuse a task that lets the model write if the backend cannot.
+
+    Args:
+        name: name of the task.
+        backend: evaluation.backend.
+
+    Raises:
+        UserError: the backend is layers.
+    """
+    if backend == "layers":
+        raise UserError(
+            f"task '{name}' generates text, which evaluation.backend: layers cannot do, because every token would take "
+            "a walk through all layers; leave the task out of the suite, or set the backend to hf or vllm"
+        )
+
+
 def check_backend(backend: str) -> None:
     """Refuse a backend that is not installed.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ream import params
 from ream.errors import UserError
 from ream.evaluation.pinned import PINNED
-from ream.evaluation.settings import check_code_execution
+from ream.evaluation.settings import check_code_execution, check_generates
 from ream.models.family.limits import Limits
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -33,6 +33,8 @@ def check_suite(suite: params.Suite, evaluation: params.Evaluation, limits: Limi
         pinned = PINNED[task]
         if pinned.runs_code:
             check_code_execution(task, evaluation.allow_code_execution)
+        if "max_gen_toks" in pinned.generation:
+            check_generates(task, evaluation.backend)
         if Path(evaluation.include, f"{task}.yaml").exists():
             continue  # another task of this name
         _check_packages(task, pinned.packages)

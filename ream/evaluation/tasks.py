@@ -55,6 +55,14 @@ def runs_code(name: str, manager: TaskManager) -> bool:
     return bool(config.get("unsafe_code")) or (name in PINNED and PINNED[name].runs_code)
 
 
+def generates(name: str, manager: TaskManager) -> bool:
+    """Whether a task is known to let the model write, from its YAML alone, without loading the task."""
+    config = manager.task_index[name].cfg or {}
+    return config.get("output_type") == "generate_until" or (
+        name in PINNED and "max_gen_toks" in PINNED[name].generation
+    )
+
+
 def load_task(name: str, manager: TaskManager) -> LoadedTasks:
     """A task, or all tasks of a group, with their data.
 

@@ -10,13 +10,12 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ream.errors import UserError
+from ream.models.entering import Stream
 from ream.models.expert_weights import BlockWeights, OriginalWeights
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
@@ -26,10 +25,11 @@ from ream.models.family.layer_names import beside_experts
 from ream.models.family.modelling import explained, model_config, set_experts
 from ream.models.family.needed import skeleton
 from ream.models.layers.arguments import LayerArguments
+from ream.models.layers.embedding import embedding_of
 from ream.models.layers.loaded import Catcher, LoadedLayer
-from ream.models.layers.weightless import check_embedding, give_buffers, give_others, give_tensors
+from ream.models.layers.router_and_experts import block_within
+from ream.models.layers.weightless import give_buffers, give_layer_buffers, give_others, give_tensors
 from ream.models.moe_block import MoEBlock
-from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
 
 
@@ -75,42 +75,44 @@ class Decoder:
             self.skeleton: Any = skeleton(self.config, dtype, trust_remote_code).eval()
         check_against(checkpoint, architecture, self.skeleton)
         self.text: Any = self.skeleton.get_submodule(family.decoder)
-        self._norm: nn.Module = getattr(self.text, family.norm)
+        self._norm: nn.Module | None = getattr(self.text, family.norm) if family.norm else None
         give_buffers(self.text, self.config, device)
         give_others(self.skeleton, {own: checkpoint.read(name) for name, own in family.outside.items()}, device)
-        check_embedding(self.text)
         # Parts of the names of tensors that the model keeps in float32, whatever dtype it computes in.
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
-        self._block_types = {
-            index: type(self.text.layers[index].get_submodule(family.block)) for index in architecture.moe_layers
-        }
+        layers: Any = self.text.layers  # a block's path is "" where there is none: then the layer's own type
+        self._block_types = {i: type(layers[i].get_submodule(family.block)) for i in architecture.moe_layers}
         self._arguments = LayerArguments(self.text, self.text.layers)
+        embedded = embedding_of(self.text, lambda: skeleton(self.config, dtype, trust_remote_code))
+        by_ids = family.derived and self._arguments.needs_ids(architecture.hidden, dtype, device)
+        self._stream = Stream(self._arguments, embedded, architecture.hidden, dtype, device, by_ids)
 
-    def embed(self, input_ids: Tensor) -> Tensor:
-        """[n, L] token ids to the hidden states that enter the first layer, on the host: [n, L, H] for most models."""
-        table = self.checkpoint.read(self.architecture.family.embedding)
-        embedded = table[input_ids].to(self.dtype)
-        return embedded if self._enters_as_embedded else self._entering(embedded)
+    def table(self) -> Tensor:
+        """The embedding table [V, H] of the checkpoint, on the host."""
+        return self.checkpoint.read(self.architecture.family.embedding)
+
+    def embed(self, input_ids: Tensor, table: Tensor | None = None) -> Tensor:
+        """[n, L] token ids to what enters the first layer, on the host: [n, L, H] for most models.
+
+        Args:
+            input_ids: [n, L].
+            table: the embedding table, for callers that embed several times; None reads it.
+        """
+        return self._stream.of((self.table() if table is None else table)[input_ids], input_ids)
 
     @property
     def stream(self) -> tuple[int, ...]:
-        """The axes of hidden states behind sequences and tokens: (H,) for most models."""
-        return tuple(self._entering(self._probe()).shape[2:])
+        """The axes of a walk's stream behind sequences and tokens: (H,) for most models."""
+        return self._stream.shape
 
-    @cached_property
-    def _enters_as_embedded(self) -> bool:
-        """Whether the first layer is given the rows of the embedding table as they are."""
-        probe = self._probe()
-        return torch.equal(self._entering(probe), probe)
+    @property
+    def additive(self) -> bool:
+        """Whether what leaves a layer is a residual plus its MoE block's output alone."""
+        return self.architecture.family.additive and self._stream.carried is None
 
-    def _probe(self) -> Tensor:
-        """[1, 2, H] numbers by lot, in the place of embedded tokens."""
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(1, 2, self.architecture.hidden, generator=generator).to(self.dtype)
-
-    def _entering(self, embedded: Tensor) -> Tensor:
-        """What the model makes of embedded tokens [n, L, H] before its first layer, on the host."""
-        return torch.cat([self._arguments.catch(row[None].to(self.device)).stream.to("cpu") for row in embedded])
+    def states(self, stream: Tensor) -> Tensor:
+        """The model's own hidden states in a walk's stream, which may carry token ids, too."""
+        return self._stream.states(stream)
 
     @contextmanager
     def layer(self, index: int) -> Iterator[LoadedLayer]:
@@ -119,24 +121,25 @@ class Decoder:
         Raises:
             UserError: a tensor is missing or holds NaN or Inf; or, when the block exits, the layer's activations do.
         """
-        family, hidden = self.architecture.family, self.architecture.hidden
+        family = self.architecture.family
         module = self.text.layers[index]
-        catcher = Catcher(family.pair) if index in self.architecture.moe_layers else None
-        block = None if catcher is None else module.get_submodule(family.block)
-        if catcher is not None:
-            module.set_submodule(family.block, catcher)
+        catcher = Catcher(family.pair, family.by_ids) if index in self.architecture.moe_layers else None
+        replaced = catcher.take(module, family.block, family.apart, family.experts_module) if catcher else {}
         tensors = dict(self._layer_tensors(index))
+        give_layer_buffers(module, self.config, self.device)
         del module.forward
         give_tensors(module, tensors)
         try:
             loaded = LoadedLayer(
-                module, index, self._arguments, hidden, self.device, self.dtype, catcher, family.additive
+                *(module, index, self._arguments, self.architecture.hidden, self.device, self.dtype, catcher),
+                additive=self.additive,
+                carried=self._stream.carried,
             )
             yield loaded
             loaded.check()
         finally:
-            if block is not None:
-                module.set_submodule(family.block, block)
+            for path, own in replaced.items():
+                module.set_submodule(path, own)
             module.to("meta")
             self._arguments.silence(module)
 
@@ -157,74 +160,60 @@ class Decoder:
         numbered = [index] if "layer_idx" in inspect.signature(kind).parameters else []
         with torch.device("meta"):
             module = kind(config, *numbered).to(self.dtype).eval()
+        module = block_within(module, family.apart, family.experts_module)
         give_tensors(module, dict(self._block_tensors(index, weights)))
         return MoEBlock(module, family, self.unit)
 
-    def final_norm(self) -> Callable[[Tensor], Tensor]:
-        """The norm between the last layer and the head, with its weights, on the device.
-
-        Raises:
-            UserError: the model makes one hidden state of several streams there.
-        """
-        if self.stream != (self.architecture.hidden,):
-            raise UserError(
-                f"{type(self.text).__name__} has hidden states of shape {list(self.stream)} a token, of which ream "
-                "does not make the one before the head; leave the stage rank out (run.rank: [])"
-            )
-        return self._norm_named(self.architecture.family.final_norm)
-
-    def multi_token_entry(self, index: int) -> MultiTokenEntry:
-        """What makes the input of a multi-token layer, with its weights on the device.
+    def behind(self, leaving: Tensor) -> Tensor:
+        """The hidden states [B, L, H] behind the final norm, of those that leave the last layer.
 
         Args:
-            index: of the layer, counted on from the decoder's.
-        """
-        architecture, extra = self.architecture, self.architecture.family.multi_token
-        assert extra is not None
-        first = index == architecture.layers
-        before = (
-            architecture.family.final_norm if first else architecture.multi_token_name(index - 1, extra.output_norm)
-        )
-        projection = architecture.multi_token_name(index, extra.projection)
-        return MultiTokenEntry(
-            before=self._norm_named(before),
-            embedding_norm=self._norm_named(architecture.multi_token_name(index, extra.embedding_norm)),
-            hidden_norm=self._norm_named(architecture.multi_token_name(index, extra.hidden_norm)),
-            projection=self._place(self.checkpoint.read(projection), projection),
-            embedding=self.checkpoint.read(architecture.family.embedding),
-            device=self.device,
-            dtype=self.dtype,
-        )
+            leaving: [B, L, ...] on the device.
 
-    def _norm_named(self, name: str) -> Callable[[Tensor], Tensor]:
+        Raises:
+            UserError: a tensor of the norm is missing or holds NaN or Inf.
+        """
+        if self._norm is not None and any(tensor.is_meta for tensor in self._norm.state_dict().values()):
+            self.fill(self._norm, self.architecture.family.final_norm)
+        own, ids = self.states(leaving), self._stream.ids(leaving)
+        states: Tensor = self._arguments.behind(own, self.architecture.hidden, ids).last_hidden_state
+        return states
+
+    def norm_named(self, name: str) -> Callable[[Tensor], Tensor]:
         """A copy of the model's final norm with the weights of that name, and its bias if it has one, on the device."""
-        module, stem = copy.deepcopy(self._norm), name.removesuffix("weight")
-        give_tensors(module, {own: self._place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
+        assert self._norm is not None
+        module = copy.deepcopy(self._norm)
+        self.fill(module, name)
         return module
+
+    def fill(self, module: nn.Module, name: str) -> None:
+        """Give a module outside of layers its weight of that name and, if it has one, its bias, on the device."""
+        stem = name.removesuffix("weight")
+        give_tensors(module, {own: self.place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
 
     def _layer_tensors(self, index: int) -> Iterable[tuple[str, Tensor]]:
         """Names within the layer and tensors of all that it has beside its MoE block, on the device."""
-        block = f"{self.architecture.family.block}." if index in self.architecture.moe_layers else None
+        moe = index in self.architecture.moe_layers
         for name, stored in beside_experts(self.architecture, index, self.checkpoint.logical).items():
-            if block is None or not name.startswith(block):
+            if not moe or self.architecture.family.in_block(name) is None:
                 yield name, self._joined(stored)
 
     def _joined(self, stored: tuple[str, ...]) -> Tensor:
         """A tensor on the device, joined of one or several of the checkpoint."""
-        parts = [self._place(self.checkpoint.read(name), name) for name in stored]
+        parts = [self.place(self.checkpoint.read(name), name) for name in stored]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _block_tensors(self, index: int, weights: BlockWeights) -> Iterable[tuple[str, Tensor]]:
         """Names and tensors of a MoE block, in the layout of its module in transformers, on the device."""
         architecture, family = self.architecture, self.architecture.family
-        block = f"{family.block}."
         for name, stored in beside_experts(architecture, index, self.checkpoint.logical).items():
-            if name.startswith(block):
-                yield name.removeprefix(block), self._joined(stored)
-        for router in family.router:
+            inner = family.in_block(name)
+            if inner is not None:
+                yield inner, self._joined(stored)
+        for router in architecture.routers(index):
             module_name = family.renamed.get(router.name, router.name)
-            yield module_name, self._place(weights.router(router), router.name, router.exact)
-        hidden, width = architecture.hidden, architecture.width
+            yield module_name, self.place(weights.router(router), router.name, router.exact)
+        hidden, width = architecture.expert_hidden, architecture.width
         stacks = {
             kind: torch.empty(len(weights), *kind.shape(hidden, width), dtype=self.dtype)
             for kind in family.module_layout
@@ -236,7 +225,7 @@ class Decoder:
         for kind in list(stacks):  # the host lets each stack go once the device has it
             yield kind.name, stacks.pop(kind).to(self.device)
 
-    def _place(self, tensor: Tensor, name: str, exact: bool = False) -> Tensor:
+    def place(self, tensor: Tensor, name: str, exact: bool = False) -> Tensor:
         """A tensor on the device and, if it holds floats, in the dtype that it is computed with.
 
         Args:

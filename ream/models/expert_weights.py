@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ream.core.experts import Expert
+from ream.core.experts import Expert, expert_of
 from ream.models.family.architecture import Architecture
 from ream.models.family.expert_tensors import unpacked
 from ream.models.family.family import RouterTensor
@@ -55,7 +55,7 @@ class OriginalWeights:
 def read_expert(checkpoint: Checkpoint, architecture: Architecture, layer: int, expert: int) -> Expert:
     """The weights of one expert in the checkpoint's dtype; from stacked tensors only its share is read."""
     tensors = {kind.name: read_share(checkpoint, architecture, layer, kind, expert) for kind in architecture.layout}
-    return Expert(**unpacked(architecture.layout, tensors))
+    return expert_of(unpacked(architecture.layout, tensors))
 
 
 def read_share(

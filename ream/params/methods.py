@@ -1,10 +1,11 @@
 """Sections statistics, grouping and methods: what is measured about the experts, and how they are merged."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ream.core.composition import (
+    LEAST_SAMPLE,
     AlignmentTerm,
     Composition,
     GroupingKind,
@@ -23,6 +24,19 @@ class Statistics(Section):
     """What the walk of the original collects in addition to the sums."""
 
     probes: int = Field(8192, ge=1, description="S, tokens whose MoE inputs are kept for the alignment")
+    dense_tokens: Literal["all", "auto"] | Annotated[int, Field(ge=LEAST_SAMPLE)] = Field(
+        "auto",
+        description="tokens of each source or mix on which all experts are computed, for means of outputs: all, a "
+        "number, or auto: all up to 65536 and beyond that as many as it takes, from 4096 to 16384",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The values without ``dense_tokens`` where it is the default, as in earlier recipes and records."""
+        values: dict[str, Any] = handler(self)
+        if self.dense_tokens == "auto":
+            del values["dense_tokens"]
+        return values
 
 
 class Grouping(Section):

@@ -83,7 +83,7 @@ class Evaluation(Section):
     """How the suite is scored; ``suite`` names an entry of suites."""
 
     suite: str
-    backend: Literal["hf", "vllm"] = "hf"
+    backend: Literal["hf", "vllm", "layers"] = "hf"
     batch_size: int = Field(64, ge=1)
     max_length: int | None = Field(None, ge=8)
     include: str = "data/tasks"

@@ -26,7 +26,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ream.core.experts import Expert
+from ream.core.expert_tables import remapped
+from ream.core.experts import Expert, expert_of
 from ream.core.merging import merged
 from ream.core.recipe import LayerRecipe, Recipe, check_layer
 from ream.core.refit.neuron_choice import assembled, mean_rows
@@ -96,13 +97,20 @@ class CompressedLayer:
     def router(self, kind: RouterTensor) -> Tensor:
         """A router's tensor with an entry for each kept expert: the original's entry.
 
-        Where neurons were chosen the entry is the weighted mean over the group's members instead.
+        Where neurons were chosen the entry is the weighted mean over the group's members instead. In a table of experts
+        the kept ones stand for all others, and entries that stand for no expert stay.
         """
         tensor = self.checkpoint.read(self.architecture.tensor_name(self.layer, kind))
+        if kind.numbers:
+            return remapped(tensor, self.recipe.groups.kept, self.recipe.groups.group)
+        beyond = range(self.architecture.experts, self.architecture.experts + kind.beyond)
         if self.recipe.neurons:
             groups = map(self.recipe.groups.members, range(len(self)))
-            return mean_rows(tensor, kind.axis, groups, self.recipe.weights)
-        return tensor.index_select(kind.axis, torch.tensor(self.kept))
+            means = mean_rows(tensor, kind.axis, groups, self.recipe.weights)
+            return (
+                torch.cat([means, tensor.index_select(kind.axis, torch.tensor(beyond))], kind.axis) if beyond else means
+            )
+        return tensor.index_select(kind.axis, torch.tensor([*self.kept, *beyond]))
 
     def alone(self, position: int) -> bool:
         """Whether no other expert is merged into the kept expert at that position."""
@@ -180,11 +188,11 @@ class CompressedLayer:
             quantised = form is not None and form.key in stored
             parts = {suffix: suffix for suffix in stored}
             tensors[kind.name] = read_logical(form, kind.name, parts, stored.__getitem__) if quantised else stored[""]
-        return Expert(**unpacked(self.architecture.layout, tensors))
+        return expert_of(unpacked(self.architecture.layout, tensors))
 
 
 def _check_corrections(recipe: LayerRecipe, architecture: Architecture, layer: int) -> None:
-    """Refuse corrections of another hidden size H; `check_layer` knows the width D alone.
+    """Refuse corrections of another hidden size H or of a missing gate; `check_layer` knows the width D alone.
 
     Only the first position is looked at: all have the same shapes, and reading each takes time.
 
@@ -193,7 +201,12 @@ def _check_corrections(recipe: LayerRecipe, architecture: Architecture, layer: i
     """
     for position in list(recipe.corrections)[:1]:
         for part, tensor in recipe.corrections[position].items():
-            width, hidden = architecture.width, architecture.hidden
+            if part not in architecture.projections:
+                raise UserError(
+                    f"recipe, layer {layer}: corrections are for {part}, and the model's experts have "
+                    f"{' and '.join(architecture.projections)}; it belongs to another model"
+                )
+            width, hidden = architecture.width, architecture.expert_hidden
             given, expected = list(tensor.shape), [hidden, width] if part == "down" else [width, hidden]
             if given != expected:
                 raise UserError(

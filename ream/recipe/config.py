@@ -2,7 +2,9 @@
 
 import json
 
+from ream.models.family.config_levels import level, replaced
 from ream.models.family.family import Family
+from ream.models.family.multi_token import COUNT_KEYS
 
 
 def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bool = False) -> str:
@@ -15,12 +17,12 @@ def compressed_config(text: str, family: Family, kept: int, drop_multi_token: bo
         drop_multi_token: whether the checkpoint is written without the multi-token layers.
     """
     config = json.loads(text)
-    numbers = config[family.text] if family.text else config
+    numbers = level(config, family.text)
     changes = {key: kept for key in family.experts_keys if key in numbers}
-    if drop_multi_token and family.multi_token is not None:
-        changes |= {key: 0 for key in family.multi_token.count_keys if key in numbers}
+    if drop_multi_token and (family.multi_token is not None or family.unwalked):
+        counts = COUNT_KEYS if family.multi_token is None else family.multi_token.count_keys
+        changes |= {key: 0 for key in counts if key in numbers}
     if all(numbers[key] == value for key, value in changes.items()):
         return text
-    changed = dict(numbers) | changes
-    config = {**config, family.text: changed} if family.text else changed
+    config = replaced(config, family.text, {**numbers, **changes})
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -10,7 +10,8 @@ from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
-from ream.models.family.modelling import model_config, set_experts, wrapper_config
+from ream.models.family.language_model import language_model, loads_whole, part_start
+from ream.models.family.modelling import explained, set_experts, text_part
 from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
@@ -62,29 +63,41 @@ def load_model(
     return model.to(device).eval()
 
 
+def weightless_model(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool = False
+) -> Any:
+    """The model of `load_model` without its weights, on torch's meta device: its configuration and its parameters.
+
+    Raises:
+        UserError: transformers has no language model for it, or refuses its config.json.
+    """
+    model_class, config = _class_and_config(checkpoint, architecture, recipe, trust_remote_code)
+    with explained(checkpoint.folder / "config.json"), torch.device("meta"):
+        return model_class._from_config(config).eval()
+
+
 def _language_model(
     checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
 ) -> tuple[Any, Any, Mapping[str, Tensor]]:
     """The class that transformers loads, its configuration, and its tensors by names that it knows."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+    model_class, config = _class_and_config(checkpoint, architecture, recipe, trust_remote_code)
+    tensors = text_state_dict(checkpoint, architecture, recipe, loads_whole(architecture.family))
+    if start := part_start(checkpoint, architecture.family, trust_remote_code):
+        tensors = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return model_class, config, tensors
 
+
+def _class_and_config(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
+) -> tuple[Any, Any]:
+    """The class that transformers loads, and its configuration, with the recipe's number of experts."""
     family = architecture.family
-    whole = family.derived and family.text is not None
-    config = (wrapper_config if whole else model_config)(checkpoint, family, trust_remote_code)
+    model_class, config = language_model(checkpoint, family, trust_remote_code)
     if recipe is not None:
-        numbers = getattr(config, family.text) if whole and family.text else config
+        own = (family.text or "").rpartition(".")[2]  # of the part of the model that is loaded
+        numbers = text_part(config, own) if loads_whole(family) and own else config
         set_experts(numbers, family, len(next(iter(recipe.layers.values())).groups.kept))
-    if not whole and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UserError(
-            f"{checkpoint.folder}: transformers has no language model for model_type '{config.model_type}', only one "
-            "without a head, so it cannot be evaluated; evaluate a model of the wrapper that it is part of"
-        )
-    tensors = text_state_dict(checkpoint, architecture, recipe, whole)
-    if not whole:
-        return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, tensors
-    from ream.models.family.derived.weightless import whole_class
-
-    return whole_class(config), config, tensors
+    return model_class, config
 
 
 def _check_loaded(report: Mapping[str, Any], where: str) -> None:
@@ -108,19 +121,25 @@ def _restore_exact(model: Any, architecture: Architecture, tensors: Mapping[str,
     """Put back what transformers has rounded of the router tensors that the published code keeps in float32."""
     family = architecture.family
     whole = family.derived and family.text is not None
-    layers = (
-        _text_model(model, getattr(model.config, family.text)).layers if whole and family.text else model.model.layers
-    )
+    text = family.text.rpartition(".")[2] if whole and family.text else None
+    layers = _text_model(model, getattr(model.config, text)).layers if text else model.model.layers
     for index in architecture.moe_layers:
         if index >= architecture.layers:
             continue
         block = layers[index].get_submodule(family.block)
-        for router in family.router:
+        for router in architecture.routers(index):
             if router.exact:
                 own = block.state_dict(keep_vars=True)[family.renamed.get(router.name, router.name)]
                 name = architecture.tensor_name(index, router)
-                stored = tensors[name if whole else text_name(family, name)]
+                stored = _stored(tensors, name if whole else text_name(family, name))
                 own.data = stored.to(device=own.device, dtype=torch.float32)
+
+
+def _stored(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """The tensor of that name on disk, of which a part of a model keeps the end."""
+    while name not in tensors:
+        name = name.partition(".")[2]
+    return tensors[name]
 
 
 def _text_model(model: Any, config: Any) -> Any:

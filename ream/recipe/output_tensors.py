@@ -83,7 +83,9 @@ def _changed(layer: CompressedLayer, role: Role, info: TensorInfo, suffix: str, 
     """A stored tensor of an expert or a router under the recipe; None for an absorbed or removed expert's."""
     kind = role.kind
     if isinstance(kind, RouterTensor):
-        shape = tuple(len(layer) if axis == kind.axis else size for axis, size in enumerate(info.shape))
+        axis, shape = kind.axis, info.shape
+        if not kind.numbers:
+            shape = (*shape[:axis], len(layer) + kind.beyond, *shape[axis + 1 :])
         dtype = DTYPES[info.dtype]
         return OutputTensor(info.name, info.dtype, shape, lambda: [tensor_bytes(layer.router(kind).to(dtype))])
     share = _share_of(layer, kind, suffix, plain)

@@ -86,8 +86,13 @@ def recipe_tensors(layer: LayerRecipe) -> dict[str, "Tensor"]:
 
 
 def recipe_from_tensors(tensors: Mapping[str, "Tensor"]) -> LayerRecipe:
-    """The inverse of `recipe_tensors` for a layer without corrections."""
-    return unpack_layer({name: tensor.numpy() for name, tensor in tensors.items()})
+    """The inverse of `recipe_tensors`; tensors with other names are left out."""
+    corrections: dict[int, dict[str, Tensor]] = {}
+    for name in filter(_is_correction, tensors):
+        part, position = name.split(".")
+        corrections.setdefault(int(position), {})[part] = tensors[name]
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if "." not in name}
+    return replace(unpack_layer(arrays), corrections=dict(sorted(corrections.items())))
 
 
 def correction_name(part: str, position: int) -> str:

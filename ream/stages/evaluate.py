@@ -2,8 +2,9 @@
 
 import shutil
 
-from ream.evaluation.bench import Bench, scoring_settings, told, versions
+from ream.evaluation.bench import Bench, scoring_settings, versions
 from ream.evaluation.scores import Scores, write_scores
+from ream.evaluation.told import told
 from ream.machine.files import file_digest
 from ream.params import Params
 from ream.workspace.layout import TASKS, Workspace

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ream.compress.decide import group_layer
+from ream.compress.precision import precision, precision_line
 from ream.errors import UserError
 from ream.models.inspection.manifest import load_manifest
 from ream.params import Params
@@ -26,13 +27,19 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         raise UserError(f"method '{method}' is sequential; run it with the stage sequential, which groups each layer")
     if composition.scores == "softmax" and manifest.scores != "softmax":
         raise UserError(f"method '{method}': scores: softmax on a {manifest.family} router needs sequential: true")
-    layers, size = {}, params.grouping.size_for(experts)
+    layers, sample, size = {}, {}, params.grouping.size_for(experts)
     for index in manifest.moe_layers:
         sums, saliencies = read_mixed(workspace.saliency(mix), index)
         saliency, routed = saliencies[composition.saliency], read_routed(workspace.saliency(mix), index)
-        layers[index] = group_layer(composition, sums, experts, size, manifest.router_groups, saliency, routed)
+        groups = manifest.router_groups
+        layers[index] = group_layer(composition, sums, experts, size, groups, saliency, routed)
+        if known := precision(composition, sums, layers[index], experts, size, groups):
+            sample[str(index)] = known.facts()
     corpora = {source: digests.corpus for source, digests in read_sources(workspace.saliency(mix)).items()}
     facts = recipe_facts(params, manifest, mix, method, experts, corpora)
+    if sample:
+        facts["sample"] = sample
     write_grouping(workspace.grouping(mix, method, experts), layers, facts)
     largest = max(int(np.bincount(layer.groups.group + 1)[1:].max()) for layer in layers.values())
-    return f"grouping {mix} {method}: {experts} of {manifest.experts} experts kept; largest group {largest}"
+    told = precision_line(sample, manifest.experts)
+    return f"grouping {mix} {method}: {experts} of {manifest.experts} experts kept; largest group {largest}{told}"

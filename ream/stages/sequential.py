@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 from ream.calibration.corpus import read_corpus
 from ream.calibration.mixing import TOO_FEW
 from ream.calibration.packing import pad
+from ream.compress.precision import precision_line
 from ream.compress.rarely_routed import recipe_remark, warning
 from ream.compress.refit_summary import refit_result
+from ream.core.composition import needs
 from ream.errors import UserError
 from ream.machine.progress import Progress
 from ream.params import Params
 from ream.workspace.layout import Workspace
+from ream.workspace.needs import sample_facts
 from ream.workspace.options import StageOptions
 from ream.workspace.original import Original, open_decoder, open_original, recipe_facts
 from ream.workspace.rank_parts import check_batches, discard_parts, on_own_device, parts_of
@@ -48,7 +51,9 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     recipe = _alone(walk, workspace, options) if ranks is None else _shared(walk, workspace, options, ranks)
     if recipe is None:  # not the first rank
         return line
-    return line + refit_result(recipe.facts.get("refit", {})) + warning(recipe_remark(recipe.layers))
+    facts = recipe.facts
+    told = refit_result(facts.get("refit", {})) + precision_line(facts.get("sample", {}), original.manifest.experts)
+    return line + told + warning(recipe_remark(recipe.layers))
 
 
 @dataclass(frozen=True)
@@ -109,15 +114,17 @@ def _prepared(params: Params, workspace: Workspace, original: Original, options:
     check_inputs(ids, mask, original.limits, original.architecture.multi_token)
     device, dtype = runtime(*params.compute.placement)
     mix, method, experts = options.mix, options.method, options.experts
+    composition = params.method(method).composition()
     facts = recipe_facts(params, original.manifest, mix, method, experts, drawn.facts["calibration"])
     depends = {
         **facts,
-        "probes": params.statistics.probes,
+        "probes": params.statistics.probes if "probes" in needs(composition) else 0,
         "device": device.type,
         "dtype": str(dtype),
         "threads": params.compute.threads,
         "batch_tokens": params.compute.batch_tokens,
         "code": options.code,
+        **sample_facts(params, needs(composition), int(mask.sum()), alone=options.ranks is None),
     }
     return _Walk(params, original, options, batches(ids, mask, params.compute.batch_tokens), facts, depends)
 
@@ -125,13 +132,13 @@ def _prepared(params: Params, workspace: Workspace, original: Original, options:
 def _alone(walk: _Walk, workspace: Workspace, options: StageOptions) -> "Recipe":
     """Walk all tokens in this process and write the recipe."""
     from ream.recipe.recipe_file import save_recipe
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
     from ream.walk.state import WalkState, fingerprint
 
     params, depends = walk.params, walk.depends
     folder, memory = workspace.state(walk.name), params.compute.hidden_memory
     with WalkState(folder, fingerprint(depends), options.discard_stale, depends, memory) as state:
-        recipe = walk.recipe(walk.data, Probes(walk.data, params.statistics.probes, params.calibration.seed), state)
+        recipe = walk.recipe(walk.data, probes_of(walk.data, depends), state)
         save_recipe(workspace.recipe(options.mix, options.method, options.experts), recipe)
         if not options.keep_state:
             state.clear()

@@ -87,6 +87,8 @@ class Ranks:
         Returns:
             [S, H] with S the sum of the counts.
         """
+        if not sum(counts):
+            return rows
         table = torch.empty(sum(counts), rows.shape[1], dtype=rows.dtype)
         gathered_rows = self._all_gather(rows.contiguous().view(torch.uint8), counts)
         gathered_order = self._all_gather(torch.from_numpy(order.astype(np.int64)), counts)

@@ -16,7 +16,9 @@ from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.models.layers.loaded import LoadedLayer
 from ream.models.moe_block import MoEBlock
+from ream.models.multi_token_entry import multi_token_entry
 from ream.walk.batches import Batches, with_successor
+from ream.walk.padding import check_padding
 from ream.walk.read_ahead import read_ahead
 from ream.walk.release import release
 from ream.walk.state import WalkState
@@ -103,6 +105,7 @@ def walk(decoder: Decoder, passes: Sequence[Pass], progress: Progress) -> None:
             # The original layer is loaded. A sequential method reads its experts again, likely from the page cache.
             read_ahead(checkpoint, architecture, index + 1)
             for each in due:
+                each.check_padding(layer)
                 each.visit(index, layer, block)
             del block
         for each in due:
@@ -134,6 +137,12 @@ class _RunningPass:
         self.leaving = self.state.leaving(self.entering)
         self.counted = self.data.mask
 
+    def check_padding(self, layer: LoadedLayer) -> None:
+        """See `ream.walk.padding`; families with an entry are known to be causal."""
+        if self._decoder.architecture.family.derived:
+            assert self.entering is not None
+            check_padding(layer, self.entering, self.data.mask)
+
     def visit(self, index: int, layer: LoadedLayer, block: MoEBlock | None) -> None:
         """Take all tokens through a layer; ``block`` is None for a dense one."""
         assert self.entering is not None
@@ -156,7 +165,7 @@ class _RunningPass:
 def _enter_multi_token(decoder: Decoder, passes: Sequence[_RunningPass], index: int) -> None:
     """Turn the hidden states of each pass into the input of a multi-token layer, which also sees later tokens."""
     distance = index - decoder.architecture.layers + 1
-    make_input = decoder.multi_token_entry(index)  # holds the embedding table, which goes when this returns
+    make_input = multi_token_entry(decoder, index)  # holds the embedding table, which goes when this returns
     for each in passes:
         each.counted = with_successor(each.data.mask, distance)
         later_ids, entering = each.data.ids.roll(-distance, dims=1), each.entering

@@ -71,6 +71,11 @@ class Workspace:
         return self.root / "check.json"
 
     @property
+    def needs(self) -> Path:
+        """What the statistics consist of, so that they serve every one-shot method of the run."""
+        return self.root / "needs.json"
+
+    @property
     def manifest(self) -> Path:
         """The description of the original model."""
         return self.root / "model" / "manifest.json"

@@ -64,7 +64,9 @@ def write_mixed(
 def read_mixed(path: Path, index: int) -> tuple[Sums, dict[str, np.ndarray]]:
     """The sums of a mix and the saliencies by kind, float64 [N], of one layer."""
     with safe_open(path, framework="numpy") as file:
-        sums = Sums(**{name: np.asarray(file.get_tensor(f"layers.{index}.{name}")) for name in Sums.__annotations__})
+        start = f"layers.{index}."
+        found = {name.removeprefix(start) for name in file.keys() if name.startswith(start)}  # noqa: SIM118
+        sums = Sums.of({name: np.asarray(file.get_tensor(start + name)) for name in found & set(Sums.__annotations__)})
         return sums, {kind: file.get_tensor(f"layers.{index}.saliency.{kind}") for kind in SALIENCIES}
 
 

@@ -17,23 +17,12 @@ if TYPE_CHECKING:
     from ream.walk.state import WalkState
 
 
-def check_shared(params: Params, method: str | None = None) -> None:
+def check_shared(params: Params) -> None:
     """Refuse what cannot run distributed.
 
-    Args:
-        params: all settings.
-        method: name of the method; None where only statistics are collected.
-
     Raises:
-        UserError: the method has a refit or chooses neurons, or shards are removed after use.
+        UserError: shards are removed after use.
     """
-    composition = None if method is None else params.method(method)
-    if composition is not None and (composition.refit is not None or composition.merging == "neurons"):
-        what = "has a refit" if composition.refit is not None else "has merging: neurons"
-        raise UserError(
-            f"method '{method}' {what}, which takes all tokens through each layer several times and cannot run "
-            "distributed; run it without torchrun"
-        )
     if not params.model.keep_shards and not Path(params.model.path).is_dir():
         raise UserError(
             "shards that are removed after use would be missing on other ranks; set model.keep_shards to true "
@@ -113,7 +102,7 @@ def parts_of(
     Raises:
         UserError: the error of any rank.
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
     from ream.walk.share import Share
     from ream.walk.state import WalkState, fingerprint
 
@@ -127,12 +116,14 @@ def parts_of(
             states[name] = opened.enter_context(state)
         next_layers = ranks.meet("states", {name: state.next_layer for name, state in states.items()})
         parts = {}
-        for name, (data, _) in walks.items():
+        for name, (data, facts) in walks.items():
             furthest = max(range(ranks.size), key=lambda rank: next_layers[rank][name])
             rows = data.shard(ranks.rank, ranks.size)
-            probes = Probes(data, params.statistics.probes, params.calibration.seed, rows)
+            probes = probes_of(data, facts, rows)
             ahead, committed = next_layers[furthest][name], workspace.state(name, "rank", str(furthest))
-            parts[name] = Part(data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed))
+            parts[name] = Part(
+                data.part(rows), probes, states[name], Share(ranks, probes.order, ahead, committed, rows, len(data.ids))
+            )
         yield parts
         ranks.meet("walked")
 

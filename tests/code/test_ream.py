@@ -197,7 +197,10 @@ def test_ream_has_one_dynamic_import_and_nothing_else_that_runs_unseen():
             name = getattr(node, "id", getattr(node, "attr", getattr(node, "name", "")))
             if name in UNSEEN or (name == "__getattr__" and node in tree.body):
                 found.add((path.relative_to(ROOT).as_posix(), name))
-    assert found == {("ream/commands/stage.py", "import_module")}
+    assert found == {
+        ("ream/commands/stage.py", "import_module"),
+        ("ream/models/family/derived/weightless.py", "import_module"),  # of transformers' modelling code, not of ream
+    }
 
 
 EDITS = {

@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from ream.recipe.recipe_file import load_recipe
 
@@ -45,10 +46,13 @@ def refused(answer, *words):
         assert word in told[0][0]
 
 
-def same_recipe(found, expected):
-    """The recipes are equal up to the rounding of float64 sums."""
+def same_recipe(found, expected, corrections=1e-5):
+    """The recipes are equal up to the rounding of float64 sums, corrections up to a fraction of the largest."""
     found, expected = load_recipe(found), load_recipe(expected)
-    assert found.facts == expected.facts
+    assert {**found.facts, "refit": None} == {**expected.facts, "refit": None}
+    for index, refit in expected.facts.get("refit", {}).items():
+        assert found.facts["refit"][index].keys() == refit.keys()
+        assert found.facts["refit"][index] == pytest.approx(refit, abs=2e-4)
     assert found.layers.keys() == expected.layers.keys()
     for index, layer in expected.layers.items():
         assert np.array_equal(found.layers[index].groups.kept, layer.groups.kept)
@@ -58,6 +62,14 @@ def same_recipe(found, expected):
         assert found.layers[index].permutations.keys() == layer.permutations.keys()
         for expert, order in layer.permutations.items():
             assert np.array_equal(found.layers[index].permutations[expert], order)
+        assert found.layers[index].neurons.keys() == layer.neurons.keys()
+        for position, neurons in layer.neurons.items():
+            assert np.array_equal(found.layers[index].neurons[position], neurons)
+        assert found.layers[index].corrections.keys() == layer.corrections.keys()
+        for position, parts in layer.corrections.items():
+            for part, tensor in parts.items():
+                difference = (found.layers[index].corrections[position][part] - tensor).abs().max()
+                assert difference <= corrections * tensor.abs().max(), (index, position, part)
 
 
 def walked(answer):

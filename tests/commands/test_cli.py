@@ -517,7 +517,7 @@ def test_help_lists_every_command_and_option(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     runner = CliRunner()
     text = runner.invoke(cli.app, ["--help"]).output
-    for command in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage"):
+    for command in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "compare", "stage"):
         assert command in text
     text = runner.invoke(cli.app, ["compress", "--help"], color=False).output
     for option in (
@@ -563,7 +563,8 @@ def test_pruning_needs_no_dense_pass_and_each_sources_share_alone(ream, model, t
     params = tiny.write_params(tmp_path / "p", model)
     cell = ["--mix", "balanced", "--method", method, "--experts", 4]
     for stage in (
-        ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["statistics", "--source", "a"],
+        ["check"], ["model"],
+        ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["statistics", "--source", "a"],
         ["statistics", "--source", "b"], ["saliency", "--mix", "balanced"], ["grouping", *cell], ["alignment", *cell],
     ):  # fmt: skip
         assert ream("stage", *stage, "--params", params)[0] == 0

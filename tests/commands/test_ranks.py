@@ -12,9 +12,12 @@ import yaml
 
 from ream.compress.one_shot import read_probes
 from ream.compress.statistics_file import read_sums
+from ream.core.composition import ALL_QUANTITIES
 from ream.machine.files import locked
 from ream.recipe.contents import RECIPE
+from ream.recipe.recipe_file import load_recipe, pack_layer
 from ream.workspace.layout import Workspace
+from ream.workspace.needs import write_needs
 from tests import tiny
 from tests.commands.forking import program
 from tests.commands.ranked import ROUNDING, Runs, errors, refused, same_recipe, standing, walked
@@ -32,6 +35,12 @@ def runs(tmp_path_factory):
     tree = yaml.safe_load(params.read_text())
     tree["methods"] |= {
         "choosing": {**CHOOSING, "sequential": True},
+        "layer-fit": {
+            "saliency": "reap",
+            "grouping": "pruning",
+            "sequential": True,
+            "refit": {"target": "layer", "iterations": 8},
+        },
         "reap-sequential": {"saliency": "reap", "grouping": "pruning", "sequential": True},
     }
     params.write_text(yaml.safe_dump(tree, sort_keys=False))
@@ -61,6 +70,7 @@ def prepared(runs, folder, *sources):
     for words in (["model"], *(["calibration", "--source", source] for source in sources or ["a"])):
         answer = runs(folder, "stage", *words, "--params", runs.params, ranks=1)
         assert answer.codes == [0], answer.said
+    write_needs(Workspace(folder / "artifacts"), ALL_QUANTITIES)
     return Workspace(folder / "artifacts")
 
 
@@ -114,14 +124,44 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
         same_recipe(tmp_path / "three" / "out" / RECIPE, expected)
 
 
+@pytest.mark.parametrize(
+    ("method", "ranks"),
+    [
+        ("reap-refit", 2),
+        ("neurons-fit", 3),
+        pytest.param("neurons-refit", 3, marks=pytest.mark.slow),
+        pytest.param("ream-refit", 2, marks=pytest.mark.slow),
+        pytest.param("choosing", 2, marks=pytest.mark.slow),
+        pytest.param("layer-fit", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_refits_and_chosen_neurons_are_those_of_a_single_process(runs, tmp_path, method, ranks):
+    """Each rank solves the sums of all for the same projections, and the same sequences are held out."""
+    for folder, count in (("one", 1), ("many", ranks)):
+        answer = runs(tmp_path / folder, *runs.compress(method), ranks=count)
+        assert answer.codes == [0] * count, answer.said
+    same_recipe(*(tmp_path / folder / "out" / RECIPE for folder in ("many", "one")), corrections=1e-3)
+
+
+@pytest.mark.parametrize("behind", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_rank_behind_takes_the_corrections_of_the_one_ahead(runs, whole, tmp_path, behind):
+    _, expected = whole("reap-refit")
+    killed = runs(tmp_path / "run", *runs.compress("reap-refit"), at={behind: ["rename .*refit-4-rank-.*progress", 1]})
+    assert killed.codes == [KILLED if rank == behind else 2 for rank in range(2)]
+    assert standing(tmp_path / "run") == {behind: [1], 1 - behind: [2]}
+    went_on = runs(tmp_path / "run", *runs.compress("reap-refit"))
+    assert went_on.codes == [0, 0], went_on.said
+    assert tiny.files(tmp_path / "run" / "out") == expected
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ream-released", "ream-one-shot", "reap-sequential"])
 @pytest.mark.parametrize("ranks", [2, 4, 5])
 @pytest.mark.parametrize("memory", [0, 8])
 def test_other_methods_and_micro_batches_give_the_recipes_of_a_single_process(runs, tmp_path, method, ranks, memory):
-    """Six micro-batches of one sequence, with hidden states in mapped files and in memory."""
+    """Twelve micro-batches of one sequence, six of each source, with hidden states in mapped files and in memory."""
     settings = ("--set", "compute.batch_tokens=24", "--set", f"compute.hidden_memory_gb={memory}")
-    words = [*runs.compress(method), *settings]
+    words = [*runs.compress(method), "--sequences", 12, *settings]
     for folder, count in (("one", 1), ("many", ranks)):
         answer = runs(tmp_path / folder, *words, ranks=count)
         assert answer.codes == [0] * count, answer.said
@@ -282,7 +322,13 @@ def test_the_stage_sequential_leaves_the_recipe_alone(runs, whole, tmp_path):
     assert answer.printed[1] == ""
     assert not list(workspace.states.iterdir())
     made = workspace.recipe("balanced", "ream", 4)
-    assert made.read_bytes() == whole("ream")[1][RECIPE]
+    # `ream compress` draws each source's share alone: only the hashes of what was drawn differ.
+    (tmp_path / "whole.ream").write_bytes(whole("ream")[1][RECIPE])
+    found, expected = load_recipe(made), load_recipe(tmp_path / "whole.ream")
+    assert {**found.facts, "calibration": None} == {**expected.facts, "calibration": None}
+    for index, layer in expected.layers.items():
+        arrays = pack_layer(found.layers[index])
+        assert all(array.tobytes() == arrays[name].tobytes() for name, array in pack_layer(layer).items())
     refused(runs(tmp_path / "run", *runs.stage("sequential", *cell), ranks=4), "mix balanced has 3 micro-batches")
 
 
@@ -302,11 +348,6 @@ def test_more_ranks_than_micro_batches_are_refused(runs, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["compress", "MODEL", "out", "--experts", "4", "--method", "ream-refit"], "'ream-refit' has a refit"),
-        (
-            ["stage", "sequential", "--mix", "balanced", "--method", "choosing", "--experts", "4"],
-            "'choosing' has merging: neurons, which takes all tokens through each layer several times",
-        ),
         (["compress", "owner/name", "out", "--experts", "4", "--method", "reap", "--drop-shards"], "--keep-shards"),
         (["stage", "saliency", "--mix", "balanced"], "stage saliency cannot run distributed"),
         (["stage", "statistics", "--source", "a", "--shard", "0", "--shards", "2"], "leave them out"),
@@ -340,7 +381,7 @@ def test_torchrun_itself(runs, whole, tmp_path):
     done = torchrun(*runs.compress("ream"))
     assert done.returncode == 0, done.stderr
     assert tiny.files(tmp_path / "out") == whole("ream")[1]
-    failed = torchrun(*runs.compress("ream-refit"))
+    failed = torchrun("stage", "saliency", "--mix", "balanced", "--params", runs.params)
     assert failed.returncode != 0
-    assert failed.stderr.count("error: method 'ream-refit' has a refit") == 1
+    assert failed.stderr.count("stage saliency cannot run distributed") == 1
     assert "exitcode  : 2" in failed.stderr

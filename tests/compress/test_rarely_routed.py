@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
 from ream.core.sums import Sums
 from ream.errors import UserError
+from tests.core.layers import FIELDS
 
 
 def test_the_line_counts_over_all_layers_and_names_the_worst():
@@ -34,8 +37,11 @@ def test_a_recipe_of_an_earlier_version_gives_no_line():
 
 def test_a_layer_without_tokens_is_refused():
     shapes = {"tokens": (), "output_sum": (3, 2), "gated_output_sum": (3, 2), "logit_gram": (3, 3)}
-    seen = Sums(**{name: np.ones(shapes.get(name, 3)) for name in Sums.__annotations__})
+    seen = Sums(**{name: np.ones(shapes.get(name, 3)) for name in FIELDS})
     check_seen(seen, 4)
     unseen = Sums(**{name: np.zeros_like(array) for name, array in seen.arrays().items()})
     with pytest.raises(UserError, match=r"^layer 4: no calibration token reached its experts"):
         check_seen(unseen, 4)
+    check_seen(replace(seen, sample_tokens=np.array([1.0, 2.0, 0.0])), 4)
+    with pytest.raises(UserError, match=r"^layer 4: only 3 of the tokens sampled .* raise statistics.dense_tokens"):
+        check_seen(replace(seen, sample_tokens=np.array([0.0, 3.0, 0.0])), 4)

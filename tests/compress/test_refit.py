@@ -47,7 +47,7 @@ def walked(folder, composition, tmp_path, progress=None, batch_tokens=30, memory
     facts = random_recipe(opened(folder)[1], KEPT).facts
     with pieces(tmp_path, batch_tokens=batch_tokens, memory=memory) as (data, probes, state):
         walk = compress_sequentially(
-            decoder_of(folder), data, probes, composition, KEPT, 3, state, progress or Quiet(), facts
+            decoder_of(folder), data, probes, composition.composition(), KEPT, 3, state, progress or Quiet(), facts
         )
         save_recipe(tmp_path / "recipe", walk)
         errors = {index: state.layer(index) for index in walk.layers}
@@ -237,8 +237,8 @@ def test_what_is_written_is_judged_and_a_layer_it_makes_worse_keeps_its_weights(
 @pytest.mark.parametrize("at_a_time", [3, KEPT])
 def test_all_projections_are_fitted_as_well(checkpoint, tmp_path, monkeypatch, at_a_time):
     """Errors fall further, are what the written layer leaves, and the recipe makes the model that was measured."""
-    monkeypatch.setattr(module, "experts_at_a_time", lambda hidden, width: at_a_time)
-    monkeypatch.setattr(module, "held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+    monkeypatch.setattr(module, "experts_at_a_time", lambda *sizes: at_a_time)
+    monkeypatch.setattr("ream.compress.sequential.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
     plain, once = walked(checkpoint, method("layer"), tmp_path / "plain")
     recipe, errors = walked(checkpoint, method("layer", iterations=12), tmp_path / "all")
     assert recipe.facts["format"] == "ream-recipe-4"

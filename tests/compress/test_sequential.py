@@ -70,7 +70,7 @@ def plainly(model, name, layers):
 
 def walked(folder, name, tmp_path, batch_tokens=30, memory=math.inf):
     facts = random_recipe(opened(folder)[1], KEPT).facts
-    method = METHODS[name]
+    method = METHODS[name].composition()
     with pieces(tmp_path, PROBES, batch_tokens, memory=memory) as (data, probes, state):
         return compress_sequentially(
             decoder_of(folder), data, probes, method, KEPT, GROUP_SIZE, state, Quiet(), facts | {"method": name}
@@ -114,7 +114,7 @@ def choosing(folder, tmp_path):
     """The recipe of a walk that chooses neurons, written and read."""
     composition = Method(
         saliency="frequency", grouping="matching", similarity=["gate-logits"], merging="neurons", sequential=True
-    )
+    ).composition()
     facts = random_recipe(opened(folder)[1], KEPT).facts | {"method": "choosing"}
     with pieces(tmp_path, PROBES) as (data, probes, state):
         walk = compress_sequentially(decoder_of(folder), data, probes, composition, KEPT, 1, state, Quiet(), facts)

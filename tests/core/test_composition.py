@@ -44,3 +44,21 @@ def test_parameters_of_every_method_become_its_composition(name):
         assert made.refit is None
     else:
         assert {field.name: getattr(made.refit, field.name) for field in fields(RefitOptions)} == dict(method.refit)
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("frequency", set()),
+        ("ean", {"norms"}),
+        ("reap-sequential", {"norms"}),
+        ("m-smoe", {"logit-gram"}),
+        ("hc-smoe", {"output-means", "probes"}),
+        ("ream", {"norms", "logit-gram", "gated-output-means", "probes"}),
+        ("ream-ungated", {"norms", "logit-gram", "output-means", "probes"}),
+        ("neurons-refit", {"logit-gram"}),
+    ],
+)
+def test_what_a_method_needs(name, needed):
+    assert composition.needs(PARAMS.methods[name].composition()) == needed
+    assert needed <= composition.ALL_QUANTITIES

@@ -9,7 +9,7 @@ from ream.core.experts import ExpertStack
 from ream.core.routing import Routing
 from ream.core.saliency import SALIENCIES
 from ream.core.similarity import similarity
-from ream.core.statistics import LayerStatistics, probe_positions
+from ream.core.statistics import LayerStatistics
 from tests.core import reference
 from tests.core.layers import Layer, assert_same_sums, random_layer, reference_sums, silu_unit
 
@@ -207,24 +207,3 @@ def test_inputs_that_require_gradients_leave_no_graph(rng):
     statistics.update(x, layer.routing)
     assert not statistics.hidden_sums.requires_grad
     assert_same_sums(statistics.result(), layer.sums(), rtol=0, atol=0)
-
-
-def test_probe_positions_are_a_seeded_sample_without_repeats():
-    positions = probe_positions(1000, 50, seed=3)
-    assert positions.shape == (50,)
-    assert len(set(positions.tolist())) == 50
-    assert positions.min() >= 0
-    assert positions.max() < 1000
-    assert positions.tolist() == probe_positions(1000, 50, seed=3).tolist()
-    assert positions.tolist() != probe_positions(1000, 50, seed=4).tolist()
-
-
-def test_any_first_part_of_the_probes_is_a_fair_sample():
-    # 100 of 10 000 positions: their mean is 4999.5 with a standard deviation of 289; sorted ones would have 50.
-    positions = probe_positions(10_000, 1000, seed=0)
-    assert abs(positions[:100].mean() - 4999.5) < 4 * 289
-    assert positions[:100].tolist() == probe_positions(10_000, 100, seed=0).tolist()
-
-
-def test_probes_are_all_tokens_when_there_are_fewer():
-    assert sorted(probe_positions(7, 50, seed=0).tolist()) == list(range(7))

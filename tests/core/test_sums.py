@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import jaxtyping
 import numpy as np
@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from ream.core import grouping, saliency, similarity
-from ream.core.sums import Sums, mixed
+from ream.core.sums import Sums, mixed, settled
 from tests.core import reference
 from tests.core.layers import FIELDS, assert_same_sums, random_layer, reference_sums, sums_of
+
+KINDS = ("output", "gated_output")
 
 
 @pytest.fixture
@@ -20,8 +22,9 @@ def sources(rng):
 
 
 def test_fields_are_those_of_the_method():
-    assert [field.name for field in fields(Sums)] == list(sums_of(count=[1.0]).arrays())
-    assert set(FIELDS) == {field.name for field in fields(Sums)}
+    assert [field.name for field in fields(Sums)][: len(FIELDS)] == list(sums_of(count=[1.0]).arrays())
+    sample = {"sample_tokens", *(f"{kind}_{what}" for kind in KINDS for what in ("parts", "deviations"))}
+    assert {field.name for field in fields(Sums)} == {*FIELDS, *sample}
 
 
 def test_shapes_are_checked_in_tests():
@@ -128,3 +131,64 @@ def test_mix_of_nothing_is_refused(ratios):
 def test_source_without_tokens_is_refused():
     with pytest.raises(ValueError, match="source math has no tokens"):
         mixed({"math": sums_of(tokens=0.0, count=[0.0])}, {"math": 1.0})
+
+
+def sampled(rng, tokens=1000.0, sizes=(5, 4, 6, 5), experts=3, hidden=2, shift=0.0):
+    """Sums with outputs from a sample, and the outputs [n, N, H] of its tokens."""
+    outputs = rng.normal(loc=1 + shift, size=(sum(sizes), experts, hidden))
+    blocks = np.split(outputs, np.cumsum(sizes)[:-1])
+    parts = np.stack([block.sum(axis=0) for block in blocks])
+    unknown = np.full((experts, hidden), np.nan)
+    sums = sums_of(tokens=tokens, count=np.ones(experts), output_sum=unknown, gated_output_sum=unknown)
+    return replace(sums, sample_tokens=np.array(sizes, dtype=float), output_parts=parts), outputs
+
+
+def test_a_settled_sample_is_the_jackknife(rng):
+    sums, outputs = sampled(rng)
+    final = settled(sums)
+    np.testing.assert_allclose(final.output_sum, 1000 * outputs.mean(axis=0))
+    assert np.isnan(final.gated_output_sum).all()
+    assert final.gated_output_deviations is None
+    assert final.sample_tokens is None
+    assert final.output_parts is None
+    blocks, without = np.split(outputs, np.cumsum((5, 4, 6, 5))[:-1]), []
+    for left_out in range(4):
+        without.append(np.concatenate([b for index, b in enumerate(blocks) if index != left_out]).mean(axis=0))
+    spread = 1000 * np.sqrt(3 / 4 * (1 - 20 / 1000)) * (np.stack(without) - np.mean(without, axis=0))
+    np.testing.assert_allclose(final.output_deviations, spread, rtol=1e-5, atol=1e-4)
+    assert settled(final) is final
+
+
+def test_a_sample_of_all_tokens_has_no_error(rng):
+    sums, outputs = sampled(rng, tokens=20.0)
+    final = settled(sums)
+    np.testing.assert_allclose(final.output_sum, outputs.sum(axis=0))
+    assert not final.output_deviations.any()
+
+
+def test_the_jackknife_finds_the_standard_error_of_a_mean(rng):
+    # 400 samples of 320 tokens in 16 blocks: outputs of variance 1 have means of standard error 1 / sqrt(320).
+    found, means = [], []
+    for _ in range(400):
+        final = settled(sampled(rng, tokens=1e9, sizes=(20,) * 16, experts=1)[0])
+        means.append(final.output_sum[0, 0] / 1e9)
+        found.append((final.output_deviations[:, 0, 0] ** 2).sum() / 1e18)
+    assert np.mean(found) == pytest.approx(1 / 320, rel=0.1)
+    assert np.var(means) == pytest.approx(1 / 320, rel=0.3)
+
+
+def test_samples_of_shards_add_up_and_mixes_have_the_deviations_of_their_sources(rng):
+    (one, _), (two, _) = sampled(rng, tokens=600.0), sampled(rng, tokens=400.0, sizes=(3, 3, 3, 1))
+    both = one + two
+    np.testing.assert_allclose(both.output_parts, one.output_parts + two.output_parts)
+    assert both.sample_tokens.tolist() == [8, 7, 9, 6]
+    exact = sums_of(tokens=50.0, count=np.ones(3), output_sum=np.ones((3, 2)), gated_output_sum=np.ones((3, 2)))
+    mix = mixed({"a": one, "b": two, "c": exact}, {"a": 2.0, "b": 1.0, "c": 1.0})
+    a, b = settled(one), settled(two)
+    expected = a.output_deviations / 2 / 600 + b.output_deviations / 4 / 400
+    np.testing.assert_allclose(mix.output_deviations, expected, rtol=1e-5)
+    np.testing.assert_allclose(mix.output_sum, a.output_sum / 1200 + b.output_sum / 1600 + 1 / 200)
+    with pytest.raises(ValueError, match="another sample alone"):
+        one + exact
+    with pytest.raises(ValueError, match="two of its blocks"):
+        settled(replace(one, sample_tokens=np.array([20.0, 0, 0, 0])))

@@ -9,13 +9,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ream.compress.one_shot import collect_all
 from ream.compress.sequential import compress_sequentially
-from ream.core.composition import needs_all_outputs
+from ream.core.composition import needs
+from ream.core.sample import Sampling
 from ream.estimate import refit_cost
 from ream.estimate.flops import attention_flops, flops_of
 from ream.estimate.work import Work
 from ream.models.decoder import Decoder
 from ream.models.inspection.inventory import inventory
 from ream.params import Method, load_params
+from ream.walk.probes import Probes
 from tests.compress.walks import Quiet, opened, pieces
 from tests.models.families import build
 from tests.tiny import ROOT, VOCABULARY
@@ -54,31 +56,42 @@ def work(method, **changes):
         "batch_tokens": 2 * LENGTH, "hidden_memory": 8e9, "device": torch.device("cpu"), "dtype": torch.float32,
         "refit": method.refit and method.refit.target, "sweeps": method.refit.sweeps if method.refit else 0,
         "iterations": method.refit.iterations if method.refit else 0, "chooses": method.merging == "neurons",
-        "dense": needs_all_outputs(method.similarity),
+        "needs": needs(method.composition()),
     }  # fmt: skip
     return Work(**values | changes)
 
 
-def counted(folder, tmp_path, method):
-    """(torch's count of a walk, ours)."""
+def counted(folder, tmp_path, method, sampled=None):
+    """(torch's count of a walk, ours); mean outputs of all tokens, or of so many."""
     checkpoint, architecture = opened(folder)
     decoder = Decoder(checkpoint, architecture, torch.device("cpu"), torch.float32)
     counter = FlopCounterMode(display=False, custom_mapping=BESIDES)
     with pieces(tmp_path, probes=PROBES, batch_tokens=2 * LENGTH, texts=TEXTS) as (data, probes, state), counter:
+        if sampled is not None:
+            probes = Probes(data, PROBES, 0, sampling=Sampling(sampled, sampled))
         if method.sequential:
-            compress_sequentially(decoder, data, probes, method, KEPT, 8, state, Quiet(), {})
+            compress_sequentially(decoder, data, probes, method.composition(), KEPT, 8, state, Quiet(), {})
         else:
-            collect_all(decoder, [(data, probes, state)], Quiet(), dense=needs_all_outputs(method.similarity))
+            collect_all(decoder, [(data, probes, state)], Quiet(), needs=needs(method.composition()))
     numbers = architecture.family.numbers(checkpoint.config)
-    return counter.get_total_flops(), flops_of(inventory(checkpoint, architecture), architecture, numbers, work(method))
+    terms = {} if method.sequential else {"terms": ()}  # the alignment is a stage of its own
+    asked = work(method, sampled=sampled, **terms)
+    return counter.get_total_flops(), flops_of(inventory(checkpoint, architecture), architecture, numbers, asked)
 
 
 # Of every kind of attention and of expert layer one.
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-@pytest.mark.parametrize("method", ["ream", "reap"])
+@pytest.mark.parametrize("method", ["ream", "reap", "reap-sequential", "hc-smoe", "frequency"])
 @pytest.mark.parametrize("family", ["qwen3_moe", "qwen3_next", "deepseek_v3", "gpt_oss", "llama4"])
 def test_a_walk_takes_the_operations_announced(family, method, tmp_path):
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method])
+    assert announced.total == pytest.approx(found, rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["ream", "hc-smoe", "ream-ungated"])
+@pytest.mark.parametrize("family", ["qwen3_moe", "gpt_oss"])
+def test_a_walk_with_sampled_means_takes_the_operations_announced(family, method, tmp_path):
+    found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method], sampled=96)
     assert announced.total == pytest.approx(found, rel=0.02)
 
 
@@ -128,8 +141,8 @@ class Five(torch.optim.SGD):
 def test_a_walk_with_a_fit_takes_the_operations_announced(family, at_a_time, tmp_path, monkeypatch):
     """With as many evaluations as are announced; what line searches take is not known before."""
     for module in ("compress.refit_layer", "estimate.refit_cost"):
-        monkeypatch.setattr(f"ream.{module}.experts_at_a_time", lambda hidden, width: at_a_time)
-    monkeypatch.setattr("ream.compress.refit_layer.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+        monkeypatch.setattr(f"ream.{module}.experts_at_a_time", lambda *_: at_a_time)
+    monkeypatch.setattr("ream.compress.sequential.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
     monkeypatch.setattr(Work, "fitted_share", 1.0)
     monkeypatch.setattr(torch.optim, "LBFGS", Five)
     method = refitted("layer")
@@ -155,6 +168,10 @@ def test_parts_by_hand(tmp_path):
     pruned = flops_of(parts, architecture, numbers, work(METHODS["reap"], passes=3))
     assert (pruned.probes, pruned.assignment, pruned.layers) == (0, 0, 3 * flops.layers)
     assert pruned.statistics == 2 * 3 * tokens * 2 * (4 * 16 * 8 + 2 * 16 * 8), "of k experts alone"
+    assert pruned.routed == 2 * 3 * tokens * 2 * 16 * (8 + 8), "the router; the experts' outputs are known"
+    assert pruned.double == 0
+    counted_alone = flops_of(parts, architecture, numbers, work(METHODS["frequency"]))
+    assert (counted_alone.statistics, counted_alone.routed) == (0, flops.routed + 2 * tokens * 2 * 16 * (8 - KEPT))
 
 
 def test_linear_attention_by_config():

@@ -191,7 +191,7 @@ def test_refused_with_what_to_lower(tmp_path, monkeypatch):
     checkpoint, architecture = opened(build("qwen3_moe", tmp_path / "model"))
     found = announced(checkpoint, architecture)
     host = {"libraries": 10**9, "hidden states": 5 * 10**9, "micro-batch": 3 * 10**9, "one layer": 10**7}
-    large = replace(found, needs=Needs(host, {}, 10**9, walking=True))
+    large = replace(found, needs=Needs(host, {}, 10**9, 0))
     monkeypatch.setattr(module, "free_memory", lambda: 8 * 10**9)
     with pytest.raises(UserError) as caught:
         check_fits(large, tmp_path)
@@ -204,13 +204,13 @@ def test_refused_with_what_to_lower(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"1\.00 GB of disk is needed .* another folder .* lower calibration\.seq"):
         check_fits(large, tmp_path / "out")
     with pytest.raises(UserError, match=r"/out: about .* or lower the number of experts$"):
-        check_fits(replace(large, needs=replace(large.needs, walking=False)), tmp_path / "out")
+        check_fits(replace(large, needs=replace(large.needs, walk_disk=0, output_disk=10**9)), tmp_path / "out")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "hidden").write_bytes(bytes(5000))
     check_fits(large, tmp_path / "out", tmp_path / "begun")  # what an interrupted run has written counts
     monkeypatch.setattr(module, "free_device", lambda device: 10**6)
     with pytest.raises(UserError, match=r"memory of cpu: about 2\.00 GB is needed \(one layer 2\.00 GB\)"):
-        check_fits(replace(large, needs=Needs({}, {"one layer": 2 * 10**9}, 0, walking=False)), tmp_path)
+        check_fits(replace(large, needs=Needs({}, {"one layer": 2 * 10**9}, 0, 0)), tmp_path)
 
 
 def test_a_time_is_the_arithmetic_at_the_measured_rates(tmp_path):

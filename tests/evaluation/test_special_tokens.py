@@ -103,7 +103,7 @@ def test_vllm_is_told(evaluation, monkeypatch, setting, given):
     monkeypatch.setattr(harness, "check_backend", lambda _: None)
     suite, vllm = params.Suite(gen=["demo_arithmetic"]), evaluation.model_copy(update={"backend": "vllm"})
     tasks = harness.Harness(suite, vllm, None, setting)
-    monkeypatch.setattr(harness, "_run", lambda *_: ({"value": 1.0}, []))
+    monkeypatch.setattr(harness, "run_task", lambda *_: ({"value": 1.0}, []))
     monkeypatch.setattr(tasks, "load", lambda _: tasks._loaded.update({"demo_arithmetic": None}))
     tasks.score("folder", None, None)
     assert [(options["pretrained"], options["add_bos_token"]) for options in asked] == [("folder", given)]

@@ -53,7 +53,10 @@ SMALL: dict[str, Any] = {
 TOWER: dict[str, Any] = {
     "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_heads": 2, "num_hidden_layers": 1,
     "depth": 1, "patch_size": 4, "image_size": 16, "out_hidden_size": HIDDEN, "num_position_embeddings": 16,
-    "projector_input_dim": 16, "projector_output_dim": 16, "text_hidden_size": HIDDEN,
+    "projector_input_dim": 16, "projector_output_dim": 16, "text_hidden_size": HIDDEN, "d_model": 16,
+    "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": HIDDEN, "num_mel_bins": 16,
+    "downsample_hidden_size": 8, "deepstack_visual_indexes": [0], "decoder_dim": 16, "codebook_size": 32,
+    "num_quantizers": 2, "upsample_rates": [2], "upsampling_ratios": [2], "sliding_window": 8,
 }  # fmt: skip
 _ALL_HEADS = {"num_key_value_heads": 4}
 _GRANITE = {"residual_multiplier": 0.5, "embedding_multiplier": 3.0, "intermediate_size": WIDTH}
@@ -66,8 +69,25 @@ PARTICULAR: dict[str, dict[str, Any]] = {
         ),
         _ALL_HEADS,
     ),
+    "deepseek_v4": {
+        "mlp_layer_types": ["hash_moe", "moe", "moe"], "num_key_value_heads": 1,
+        "compress_rates": {"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
+    },
     "deepseek_ocr2_text": _ALL_HEADS | {
         "n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", "sparse", "sparse"],
+    },
+    "dbrx": {
+        "d_model": HIDDEN, "n_heads": 4, "n_layers": LAYERS, "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2},
+        "ffn_config": {"moe_num_experts": EXPERTS, "moe_top_k": TOP_K, "ffn_hidden_size": WIDTH},
+    },
+    "deepseek_ocr2": {
+        "vision_config": {
+            "sam_config": {
+                **TOWER, "output_channels": 8, "mlp_dim": 16, "global_attn_indexes": [0], "window_size": 2,
+                "downsample_channels": [8, 16],
+            },
+            "encoder_config": {**TOWER, "num_key_value_heads": 2, "vocab_size": VOCABULARY, "layer_types": None},
+        },
     },
     "unlimited_ocr_text": _ALL_HEADS | {"n_group": 1, "topk_group": 1},
     "beam": {"mlp_layer_types": ["dense", "sparse", "sparse"]},
@@ -100,10 +120,11 @@ PARTICULAR: dict[str, dict[str, Any]] = {
         },
         "tie_word_embeddings": False,
     },
-    "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention"]},
+    "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp", "moe"]},
     "qwen4_exp_text": {
-        "ple_embed_dim": 8, "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
-        "indexer_compress_ratio": 2,
+        "ple_embed_dim": 16, "ple_layer_ids": [1, 3], "ngram_vocab_size_base": 50,
+        "make_ngram_vocab_size_divisible_by": 24, "split_ngram_parts": 12, "indexer_n_heads": 2, "indexer_kv_heads": 1,
+        "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 2,
     },
     "zaya": {"num_experts_per_tok": 1},
 }  # fmt: skip
@@ -113,13 +134,34 @@ def configuration(model_type: str, **values: Any) -> Any:
     """A tiny configuration of transformers for a model_type; ``values`` are the text model's."""
     from transformers import CONFIG_MAPPING
 
+    model_type, own = VARIANTS.get(model_type, (model_type, {}))
+    values = own | values
     kind: Any = CONFIG_MAPPING[model_type]
+    if "thinker_config" in kind.sub_configs:
+        return _of_parts(kind, values)
     if "text_config" not in kind.sub_configs:
         return _small(kind, **values)
     text: Any = CONFIG_MAPPING[TEXT_PARTS[model_type]] if model_type in TEXT_PARTS else type(kind().text_config)
     towers = {key: tower for key, tower in kind.sub_configs.items() if key != "text_config"}
     parts = {key: _tower(type(getattr(kind(), key, None)), tower) for key, tower in towers.items()}
     return kind(text_config=_small(text, **values).to_dict(), **parts | PARTICULAR.get(model_type, {}))
+
+
+def _of_parts(kind: Any, values: dict[str, Any]) -> Any:
+    """A configuration of Qwen3-Omni: a thinker with towers, a talker with experts of its own, a decoder of sound."""
+    small = {name: _shrunk(part, values) for name, part in kind.sub_configs.items()}
+    small["talker_config"] |= {"spatial_merge_size": 2, "thinker_hidden_size": HIDDEN, "num_code_groups": 2}
+    return kind(**small, enable_audio_output=True)
+
+
+def _shrunk(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of one part, and of the parts inside it."""
+    inner = {name: _shrunk(part, values) for name, part in kind.sub_configs.items()}
+    if inner:
+        return inner
+    experts = "expert" in " ".join(kind().to_dict())
+    own = _small(kind).to_dict() | {"shared_expert_intermediate_size": 16} if experts else _tower(kind, kind)
+    return own | (values if kind.model_type == "qwen3_omni_moe_text" else {})
 
 
 def _small(kind: Any, **values: Any) -> Any:
@@ -145,29 +187,38 @@ def build(model_type: str, folder: Path, seed: int = 0, **values: Any) -> Path:
     config = configuration(model_type, **values)
     model = whole_class(config)._from_config(config, dtype=torch.float32)
     randomise(model.state_dict(), seed)
+    _fill_tables(model, seed)
     model.save_pretrained(folder)
     return folder
 
 
+def _fill_tables(model: Any, seed: int) -> None:
+    """Distinct experts by lot for each token id, in tables of experts by token id."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, table in model.state_dict().items():
+        if name.endswith("tid2eid"):
+            lots = [torch.randperm(EXPERTS, generator=generator)[: table.shape[1]] for _ in table]
+            table.copy_(torch.stack(lots))
+
+
+# Types of which more than one form is tested: name to model_type and values.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"nemotron_h (latent)": ("nemotron_h", {"moe_latent_size": 20})}
 TEXT_PARTS = {"mistral3": "mistral4"}  # wrappers whose text part may be of several types: Mistral Small 4
 TYPES = (
-    "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_v32", "dots1",
-    "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa",
-    "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "jamba",
-    "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax_m3_vl",
-    "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "phimoe", "qwen3_vl_moe", "solar_open", "step3p7",
-    "unlimited_ocr",
+    "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_ocr2",
+    "deepseek_v32", "deepseek_v4", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4",
+    "gemma4_text", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa",
+    "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "inkling_text", "jamba", "kimi_linear",
+    "kolibri1", "laguna", "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl", "minimax_m3_vl_text",
+    "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe", "qwen3_omni_moe",
+    "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {
-    "deepseek_v4": "by token ids",
-    "gemma4_text": "no MoE block around them",
-    "inkling_text": "some of them stand for no expert",
-    "jetmoe": "has a module that holds all its experts",
+    "dbrx": "are rows of one matrix",
+    "inkling2": "belongs to a layer",
+    "jetmoe": "2 sets of experts (layers.0.mlp, layers.0.self_attention.experts), which one config key counts",
     "longcat_flash": "some stand for no expert",
-    "minimax": "lightning attention",
     "muse_spark_text": "ends with a norm",
-    "nemotron_h": "have no gate",
-    "qwen4_exp_text": "norms beside its layers",
     "zaya": "some of them stand for no expert",
 }

@@ -199,12 +199,16 @@ def _stack(folder):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+# Ends of the names of buffers that checkpoints have and that only their computed values make sense of (MiniMax-01).
+COMPUTED = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
+
+
 def randomise(tensors, seed):
     """Fill tensors with random values, large enough for routers (their biases, too) and norms to matter."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in tensors.items():
-            if not tensor.is_floating_point():
+            if not tensor.is_floating_point() or name.endswith(COMPUTED):
                 continue
             noise = torch.randn(tensor.shape, generator=generator)
             if "correction_bias" in name or tensor.dim() > 1 or name.endswith("bias"):

@@ -175,7 +175,7 @@ TYPOS = {
         "'model' has: model.keep_shards, model.multi_token, model.path, model.special_tokens, model.trust_remote_code",
     ),
     "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.seed"),
-    "statistics.probe": ("statistics.probes", "'statistics' has: statistics.probes"),
+    "statistics.probe": ("statistics.probes", "'statistics' has: statistics.dense_tokens, statistics.probes"),
     "grouping.groupsize": ("grouping.group_size", "'grouping' has: grouping.group_size"),
     "evaluation.batchsize": ("evaluation.batch_size", "evaluation.backend, evaluation.batch_size"),
     "run.one-shot": (
@@ -243,7 +243,7 @@ VALUES = {
     "methods.ream.scores": ("sigmoid", "input should be 'router' or 'softmax' (given: 'sigmoid')"),
     "compute.dtype": ("fp16", "input should be 'auto', 'float32' or 'bfloat16' (given: 'fp16')"),
     "compute.device": ("gpu", r"'^(auto|cpu|cuda(:\d+)?)$' (given: 'gpu')"),
-    "evaluation.backend": ("tgi", "input should be 'hf' or 'vllm' (given: 'tgi')"),
+    "evaluation.backend": ("tgi", "input should be 'hf', 'vllm' or 'layers' (given: 'tgi')"),
     "sources.general.name": ("maths", "input should be 'general', 'math' or 'code' (given: 'maths')"),
     "sources.general.split": ("test", "input should be 'train', 'calibration' or 'held-out' (given: 'test')"),
     "calibration.tokens": (4, "greater than or equal to 8 (given: 4)"),

@@ -160,7 +160,7 @@ def test_unquantised_output(case, tmp_path):
 def test_sequential_goes_on_with_what_will_be_written(case, tmp_path):
     _, folder, _ = case
     checkpoint, architecture = opened(folder)
-    method = load_params(ROOT / "params.yaml").method("ream")
+    method = load_params(ROOT / "params.yaml").method("ream").composition()
     facts = recipe_of(architecture).facts
     with pieces(tmp_path) as (data, probes, state):
         decoder = decoder_of(folder)

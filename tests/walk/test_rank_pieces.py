@@ -128,7 +128,7 @@ def test_the_first_alone_decides_and_all_apply_the_same(together, tmp_path, merg
             asked.append(one.rank)
             return recipe_tensors(layer)
 
-        return recipe_from_tensors(Share(one, np.arange(2), 0, tmp_path).decided(5, decide))
+        return recipe_from_tensors(Share(one, np.arange(2), 0, tmp_path, slice(0, 1), 2).decided(5, decide))
 
     for found in together(decided):
         assert np.array_equal(found.groups.kept, groups.kept)
@@ -144,6 +144,6 @@ def test_the_first_alone_decides_and_all_apply_the_same(together, tmp_path, merg
 
 def test_a_layer_that_a_rank_has_committed_is_taken_and_no_later_one(tmp_path):
     save_file({"tokens": torch.tensor(3.0)}, tmp_path / "layer-001.safetensors")
-    share = Share(rank(0), np.arange(2), 2, tmp_path)
+    share = Share(rank(0), np.arange(2), 2, tmp_path, slice(0, 1), 2)
     assert float(share.known(1)["tokens"]) == 3.0
     assert share.known(2) is None

@@ -12,6 +12,7 @@ from ream.core.saliency import SALIENCIES
 from ream.core.sums import Sums
 from ream.workspace.groupings import read_grouping, write_grouping
 from ream.workspace.mixed_statistics import SourceDigests, read_mixed, read_routed, read_sources, write_mixed
+from tests.core.layers import FIELDS
 
 
 def test_a_grouping_is_read_as_it_was_written(tmp_path):
@@ -38,8 +39,7 @@ def test_a_grouping_is_read_as_it_was_written(tmp_path):
 def test_the_statistics_of_a_mix_are_read_as_they_were_written(tmp_path, rng):
     shapes = {"tokens": (), "output_sum": (4, 3), "gated_output_sum": (4, 3), "logit_gram": (4, 4)}
     layers = {
-        index: Sums(**{name: np.asarray(1 + rng.random(shapes.get(name, 4))) for name in Sums.__annotations__})
-        for index in (0, 2)
+        index: Sums(**{name: np.asarray(1 + rng.random(shapes.get(name, 4))) for name in FIELDS}) for index in (0, 2)
     }
     sources = {"a": SourceDigests("0a", {0: "00", 2: "02"}), "b": SourceDigests("0b", {0: "10", 2: "12"})}
     routed = {0: np.arange(4.0), 2: np.arange(4.0, 8.0)}
@@ -59,7 +59,7 @@ def test_the_statistics_of_a_mix_are_read_as_they_were_written(tmp_path, rng):
 def test_the_same_statistics_give_the_same_bytes(tmp_path, rng):
     """What depends on the file must not run again because the same mix was written by another process."""
     shapes = {"tokens": (), "output_sum": (4, 3), "gated_output_sum": (4, 3), "logit_gram": (4, 4)}
-    sums = Sums(**{name: np.asarray(1 + rng.random(shapes.get(name, 4))) for name in Sums.__annotations__})
+    sums = Sums(**{name: np.asarray(1 + rng.random(shapes.get(name, 4))) for name in FIELDS})
     np.savez(tmp_path / "sums.npz", **sums.arrays())
     script = (
         "import sys; import numpy as np; from pathlib import Path; from ream.core.sums import Sums; "

@@ -34,6 +34,9 @@ class Layer:
         error: error of the layer's output; None where it is not known.
         rarely_routed: share of the experts to which few calibration tokens were routed (`ream.core.evidence`); None
             where it is not known.
+        sample_error: largest standard error of a similarity that decided on the groups, where mean outputs come from a
+            sample; else None.
+        undecided: experts whose group a sample of that size does not settle (`ream.compress.precision`).
     """
 
     index: int
@@ -42,6 +45,8 @@ class Layer:
     saliency: tuple[float, ...] | None = None
     error: float | None = None
     rarely_routed: float | None = None
+    sample_error: float | None = None
+    undecided: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that groups and numbers fit the layer.
@@ -95,7 +100,9 @@ def layer_view(
         ValueError: the saliencies do not fit, or a number is not finite.
     """
     layers = []
+    sample = recipe.facts.get("sample", {})
     for index, layer in sorted(recipe.layers.items()):
+        known = sample.get(str(index), {})
         values = layer.saliency if saliency is None else saliency.get(index)
         layers.append(
             Layer(
@@ -105,6 +112,8 @@ def layer_view(
                 saliency=None if values is None else tuple(float(value) for value in values),
                 error=None if errors is None else errors.get(index),
                 rarely_routed=None if layer.routed_tokens is None else rarely_routed(layer.routed_tokens),
+                sample_error=known.get("error"),
+                undecided=tuple(known.get("undecided", ())),
             )
         )
     return LayerView(mix, method, experts, tuple(layers))
@@ -124,7 +133,8 @@ def _groups(layer: LayerRecipe) -> dict[int, tuple[Member, ...]]:
 def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str] | None = None) -> str:
     """JSON of all views: {"lists": [[...], ...], "few", "views": [{mix, method, experts, link, layers}]}.
 
-    A layer is [index, groups, weights, saliency, error, rarely routed]. groups, weights and saliency are places in
+    A layer is [index, groups, weights, saliency, error, rarely routed] and, where a sample decided on its groups, the
+    standard error and the number of undecided experts. groups, weights and saliency are places in
     "lists", which has every distinct list once (mixes with the same saliency share it). The list of groups gives the
     kept expert of each expert (−1: dropped), that of weights the weight of each expert in its group; saliency is −1
     where it is not known. "few" is the number of tokens below which an expert counts as rarely routed.
@@ -150,7 +160,8 @@ def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str
             saliency = -1 if layer.saliency is None else place(layer.saliency)
             error = None if layer.error is None else _rounded(layer.error)
             rare = None if layer.rarely_routed is None else _rounded(layer.rarely_routed)
-            layers.append([layer.index, place(groups), place(weights), saliency, error, rare])
+            sample = [] if layer.sample_error is None else [_rounded(layer.sample_error), len(layer.undecided)]
+            layers.append([layer.index, place(groups), place(weights), saliency, error, rare, *sample])
         link = (links or {}).get((view.mix, view.method, view.experts))
         shown.append({"mix": view.mix, "method": view.method, "experts": view.experts, "link": link, "layers": layers})
     return json.dumps(

@@ -6,6 +6,7 @@ The refit fits the down projections of a compressed layer's experts in closed fo
 - `sums`: passes over the layer's tokens
 - `conjugate_gradients`: the solver for layers of any size, one pass a sweep
 - `direct`: the solver for small layers, one Cholesky factor for all experts
+- `output_coordinates`: what changes where a matrix stands behind the experts
 - `solution`: measures what a solver found, and undoes it for outputs that became worse
 
 The fit then moves gate, up and down projections together:

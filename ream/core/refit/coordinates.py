@@ -4,19 +4,20 @@ With an expert's tokens, and L a Cholesky factor of the mean of x x^T, the gate 
 
     W_n = W_n⁰ + s · V_n L⁻¹ / sqrt(sum of (g ∂unit/∂gate_n)² · ‖W_down_n‖²)
 
-an up row the same with ∂unit/∂up_n, and a down projection W⁰ + s · V M⁻¹ with M a factor of the sum of f f^T,
-f = g unit(...). In V, Gauss and Newton's matrix is the identity but for what couples neurons, or projections.
+an up row the same with ∂unit/∂up_n (experts without a gate have up rows alone), and a down projection W⁰ + s · V M⁻¹
+with M a factor of the sum of f f^T, f = g unit(...). In V, Gauss and Newton's matrix is the identity but for what
+couples neurons, or projections.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ream.core.experts import Expert, scaled_inputs
-from ream.core.refit.projection_passes import FitProblem, routed_places
+from ream.core.experts import Expert, pre_activations, scaled_inputs
+from ream.core.refit.projection_passes import FitProblem, fitted_parts, routed_places
 from ream.core.refit.sums import subset
 
 TINY = 1e-12  # added to the scales, so that none is zero
@@ -29,16 +30,14 @@ class Coordinates:
     Attributes:
         inputs: L⁻¹.
         hidden: M⁻¹.
-        gate: 1 / sqrt of each neuron's curvature in its gate row.
-        up: 1 / sqrt of each neuron's curvature in its up row.
+        rows: for gate and up, or up alone, 1 / sqrt of each neuron's curvature in its row.
         used: whether a fitted token is routed to the expert; if not, nothing moves it.
         scale: s, the square root of the error at the start.
     """
 
     inputs: Float[Tensor, "H H"]
     hidden: Float[Tensor, "D D"]
-    gate: Float[Tensor, " D"]
-    up: Float[Tensor, " D"]
+    rows: Mapping[str, Float[Tensor, " D"]]
     used: bool
     scale: float
 
@@ -47,30 +46,29 @@ class Coordinates:
 
         Args:
             expert: where V is 0.
-            moves: V of gate and up [D, H] and down [H, D].
+            moves: V of gate and up [D, H] and down [H, D]; without a gate of up and down.
         """
         if not self.used:
             return expert
-        gate, up, down = moves
-        return replace(
-            expert,
-            gate=expert.gate + self.scale * self.gate[:, None] * (gate @ self.inputs),
-            up=expert.up + self.scale * self.up[:, None] * (up @ self.inputs),
-            down=expert.down + self.scale * down @ self.hidden,
-        )
+        *rows, down = moves
+        moved = {
+            name: getattr(expert, name) + self.scale * scales[:, None] * (move @ self.inputs)
+            for (name, scales), move in zip(self.rows.items(), rows, strict=True)
+        }
+        return replace(expert, **moved, down=expert.down + self.scale * down @ self.hidden)
 
     def gradient(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Gradients with respect to V.
 
         Args:
-            gradients: with respect to gate and up [D, H] and down [H, D].
+            gradients: with respect to gate and up [D, H] and down [H, D]; without a gate to up and down.
         """
         if not self.used:
             return [torch.zeros_like(gradient) for gradient in gradients]
-        gate, up, down = gradients
+        *rows, down = gradients
+        scaled = zip(self.rows.values(), rows, strict=True)
         return [
-            self.scale * self.gate[:, None] * (gate @ self.inputs.T),
-            self.scale * self.up[:, None] * (up @ self.inputs.T),
+            *(self.scale * scales[:, None] * (gradient @ self.inputs.T) for scales, gradient in scaled),
             self.scale * down @ self.hidden.T,
         ]
 
@@ -91,39 +89,32 @@ def expert_coordinates(
     count = torch.zeros(len(experts), dtype=torch.float64, device=device)
     inputs = torch.zeros(len(experts), hidden, hidden, dtype=dtype, device=device)
     outputs = torch.zeros(len(experts), width, width, dtype=dtype, device=device)
-    slopes = torch.zeros(len(experts), 2, width, dtype=torch.float64, device=device)
+    names = fitted_parts(experts[0])[:-1]
+    slopes = torch.zeros(len(experts), len(names), width, dtype=torch.float64, device=device)
     for tokens in problem.stream():
         fitted_tokens = subset(tokens, tokens.fitted)
         for place, rows, weights in routed_places(fitted_tokens, problem.which):
             expert = experts[place]
             x = scaled_inputs(fitted_tokens.x[rows].to(dtype), expert)
             with torch.enable_grad():
-                gate, up = (product.detach().requires_grad_() for product in _pre_activations(x, expert))
-                activations = problem.unit(gate, up)
-                derivatives = torch.autograd.grad(activations.sum(), (gate, up))
+                products = [product.detach().requires_grad_() for product in pre_activations(x, expert)]
+                activations = problem.unit(*products)
+                derivatives = torch.autograd.grad(activations.sum(), products)
             features = activations.detach() * weights.to(dtype)
             count[place] += len(rows)
             inputs[place] += x.T @ x
             outputs[place] += features.T @ features
             slopes[place] += torch.stack([(slope * weights).double().square().sum(0) for slope in derivatives])
+    count, inputs, outputs, slopes = (problem.total(sums) for sums in (count, inputs, outputs, slopes))
     coordinates = []
     for place, expert in enumerate(experts):
         curvatures = slopes[place] * expert.down.double().square().sum(0)
         curvatures += damping * curvatures.mean(1, keepdim=True) + TINY
-        gate, up = curvatures.rsqrt().to(dtype)
+        scales = dict(zip(names, curvatures.rsqrt().to(dtype), strict=True))
         input_factor = _inverse_factor(inputs[place] / count[place].clamp_min(1.0), damping)
         hidden_factor = _inverse_factor(outputs[place], damping)
-        coordinates.append(Coordinates(input_factor, hidden_factor, gate, up, bool(count[place]), scale))
+        coordinates.append(Coordinates(input_factor, hidden_factor, scales, bool(count[place]), scale))
     return coordinates
-
-
-def _pre_activations(x: Float[Tensor, "R H"], expert: Expert) -> tuple[Float[Tensor, "R D"], Float[Tensor, "R D"]]:
-    """Gate and up of inputs that are scaled already, with the expert's biases."""
-    gate, up = x @ expert.gate.T, x @ expert.up.T
-    return (
-        gate if expert.gate_bias is None else gate + expert.gate_bias,
-        up if expert.up_bias is None else up + expert.up_bias,
-    )
 
 
 def _inverse_factor(matrix: Float[Tensor, "n n"], damping: float) -> Float[Tensor, "n n"]:

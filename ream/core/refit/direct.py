@@ -63,14 +63,13 @@ def full_sums(stream: Stream, experts: CompressedExperts) -> FullSums:
     count, hidden, width = experts.stack.down.shape
     gram, products = experts.zeros(count, width, count, width), experts.zeros(count, hidden, width)
     counts, fitted, held_out = experts.zeros(count), experts.zeros(hidden), experts.zeros()
-    fitted_tokens = held_out_tokens = 0
+    tokens_seen = experts.zeros(2)
     for tokens in stream():
         squares = tokens.error.double().square()
         held_out += squares[~tokens.fitted].sum()
-        held_out_tokens += int((~tokens.fitted).sum())
         fitted += squares[tokens.fitted].sum(0)
         kept = subset(tokens, tokens.fitted)
-        fitted_tokens += len(kept.x)
+        tokens_seen += torch.stack([tokens.fitted.sum(), (~tokens.fitted).sum()])
         features = list(experts.features(kept))
         place = torch.full((count, len(kept.x)), -1, device=kept.x.device)  # of a token among an expert's; −1: none
         for expert, rows, values in features:
@@ -85,9 +84,11 @@ def full_sums(stream: Stream, experts: CompressedExperts) -> FullSums:
                 block = (values[shared].T @ second_values[second_places[shared]]).double()
                 gram[first, :, second] += block
                 gram[second, :, first] += block.T
+    gram, total = experts.total(gram), experts.total
     blocks = torch.stack([gram[expert, :, expert] for expert in range(count)])
-    normal = NormalSums(counts, blocks, fitted_tokens, held_out_tokens)
-    return FullSums(gram, products, fitted, float(held_out), normal)
+    fitted_tokens, held_out_tokens = (int(number) for number in total(tokens_seen).tolist())
+    normal = NormalSums(total(counts), blocks, fitted_tokens, held_out_tokens)
+    return FullSums(gram, total(products), total(fitted), float(total(held_out)), normal)
 
 
 def solved(sums: FullSums, ridge: Float64[Tensor, " K"]) -> Float64[Tensor, "K H D"]:

@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ream.core.experts import Expert, ExpertStack, GatedUnit, neuron_activations, parts
+from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_of, neuron_activations, parts
 from ream.core.pairs import routed_rows
-from ream.core.refit.sums import product_dtype
+from ream.core.refit.sums import Total, own, product_dtype
 from ream.core.routing import Routing
 
 ROWS = ("gate", "up", "gate_bias", "up_bias")  # tensors with one entry for each neuron, along the first axis
@@ -33,6 +33,7 @@ def neuron_grams(
     groups: Mapping[int, Int64[np.ndarray, " _"]],
     unit: GatedUnit,
     input_gates: Float[Tensor, "K H"] | None = None,
+    total: Total = own,
 ) -> dict[int, Tensor]:
     """A of each group, [m·D, m·D] float64, with its members' neurons one after the other.
 
@@ -42,6 +43,7 @@ def neuron_grams(
         groups: the members of each group, by its position among the K; groups may be missing.
         unit: gated unit of the neurons.
         input_gates: that router's rows, where they scale the experts' inputs.
+        total: of all processes that share the tokens.
     """
     width, device = experts.down.shape[2], experts.down.device
     grams = {
@@ -62,7 +64,7 @@ def neuron_grams(
             features = features.to(product_dtype(features.dtype))
             features = features * routing.weights[rows, slots].to(features.dtype)[:, None]
             grams[position] += features.T @ features
-    return grams
+    return {position: total(gram) for position, gram in grams.items()}
 
 
 def chosen_neurons(gram: Float64[Tensor, "n n"], down: Float[Tensor, "H n"], keep: int) -> Int64[np.ndarray, " D"]:
@@ -125,7 +127,7 @@ def assembled(members: Iterable[Expert], weights: Sequence[float], neurons: Int6
             else:
                 totals[name] = totals.get(name, 0.0) + tensor.float() * float(weight)
     chosen = {name: torch.cat(tensors, dim=1 if name == "down" else 0) for name, tensors in pieces.items()}
-    return Expert(**chosen, **{name: total.to(dtypes[name]) for name, total in totals.items()})
+    return expert_of({**chosen, **{name: total.to(dtypes[name]) for name, total in totals.items()}})
 
 
 def mean_rows(

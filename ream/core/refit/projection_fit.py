@@ -19,7 +19,7 @@ from torch import Tensor
 from ream.core.experts import Expert, ExpertStack, GatedUnit
 from ream.core.refit.coordinates import Coordinates, expert_coordinates
 from ream.core.refit.projection_passes import FitProblem, projections
-from ream.core.refit.sums import Stream, product_dtype
+from ream.core.refit.sums import Stream, Total, own, product_dtype
 
 ROUND = 10
 
@@ -56,7 +56,12 @@ class FitReport:
 
 
 def fit_projections(
-    stream: Stream, stack: ExpertStack, unit: GatedUnit, which: Sequence[int], settings: FitSettings
+    stream: Stream,
+    stack: ExpertStack,
+    unit: GatedUnit,
+    which: Sequence[int],
+    settings: FitSettings,
+    total: Total = own,
 ) -> tuple[dict[str, Float[Tensor, "B _ _"]], FitReport]:
     """New projections of B of a layer's experts.
 
@@ -67,14 +72,15 @@ def fit_projections(
         unit: gated unit of their neurons.
         which: indices of the B experts to fit.
         settings: how to fit.
+        total: of all processes that share the tokens; each takes the same steps.
 
     Returns:
-        Gate, up [B, D, H] and down [B, H, D] in float32 at least, and the report. An expert that no fitted token is
-        routed to keeps its weights bit for bit, and so do all where nothing is gained.
+        Gate (where there is one), up [B, D, H] and down [B, H, D] in float32 at least, and the report. An expert that
+        no fitted token is routed to keeps its weights bit for bit, and so do all where nothing is gained.
     """
     dtype = product_dtype(stack.down.dtype)
     experts = [stack[expert].to(stack.down.device, dtype) for expert in which]
-    problem = FitProblem(stream, which, unit)
+    problem = FitProblem(stream, which, unit, total)
     errors = [problem.errors(experts)]
     if errors[0][0] == 0.0:
         return projections(experts), _report(errors)

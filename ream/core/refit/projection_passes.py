@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ream.core.experts import Expert, GatedUnit, expert_outputs, neuron_activations
+from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_outputs, neuron_activations
 from ream.core.pairs import routed_rows
-from ream.core.refit.sums import RefitTokens, Stream, product_dtype, subset
+from ream.core.refit.sums import RefitTokens, Stream, Total, own, product_dtype, subset
 
-FITTED = ("gate", "up", "down")
+FITTED = ("gate", "up", "down")  # of experts that have them
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class FitProblem:
         stream: starts a pass over the tokens; ``error`` is y(x), what these experts together should give.
         which: indices of the B experts in the layer.
         unit: gated unit of their neurons.
+        total: of all processes that share the tokens.
     """
 
     stream: Stream
     which: Sequence[int]
     unit: GatedUnit
+    total: Total = own
 
     @torch.no_grad()
     def errors(self, experts: Sequence[Expert]) -> tuple[float, float]:
@@ -35,17 +37,17 @@ class FitProblem:
         for tokens in self.stream():
             squares = self._residual(tokens, experts).double().square().sum(1)
             sums += torch.stack([squares[tokens.fitted].sum(), squares[~tokens.fitted].sum()])
-        fitted, held_out = sums.tolist()
+        fitted, held_out = self.total(sums).tolist()
         return fitted, held_out
 
     def gradients(self, experts: Sequence[Expert]) -> tuple[float, list[list[Tensor]]]:
         """The squared error of B experts on fitted tokens and its gradients, in one pass.
 
         Returns:
-            The error; and for each expert the gradients with respect to gate and up [D, H] and down [H, D].
+            The error; and for each expert the gradients with respect to its `fitted_parts`.
         """
         leaves = [
-            replace(expert, **{name: getattr(expert, name).detach().requires_grad_() for name in FITTED})
+            replace(expert, **{name: getattr(expert, name).detach().requires_grad_() for name in fitted_parts(expert)})
             for expert in experts
         ]
         total = torch.zeros((), dtype=torch.float64, device=experts[0].down.device)
@@ -58,7 +60,9 @@ class FitProblem:
                 if squares.requires_grad:
                     torch.autograd.backward(squares)
             total += squares.detach()
-        return float(total), [[_gradient(getattr(expert, name)) for name in FITTED] for expert in leaves]
+        return float(self.total(total)), [
+            [self.total(_gradient(getattr(expert, name))) for name in fitted_parts(expert)] for expert in leaves
+        ]
 
     def _residual(self, tokens: RefitTokens, experts: Sequence[Expert]) -> Float[Tensor, "T H"]:
         """y(x) minus what B experts give."""
@@ -66,9 +70,14 @@ class FitProblem:
         return tokens.error.to(given.dtype) - given
 
 
+def fitted_parts(experts: Expert | ExpertStack) -> tuple[str, ...]:
+    """The projections that are fitted, in order: gate and up [D, H] and down [H, D]; up and down without a gate."""
+    return tuple(name for name in FITTED if getattr(experts, name) is not None)
+
+
 def projections(experts: Sequence[Expert]) -> dict[str, Float[Tensor, "B _ _"]]:
-    """Gate, up and down projections of B experts, stacked."""
-    return {name: torch.stack([getattr(expert, name) for expert in experts]) for name in FITTED}
+    """The `fitted_parts` of B experts, stacked."""
+    return {name: torch.stack([getattr(expert, name) for expert in experts]) for name in fitted_parts(experts[0])}
 
 
 def routed_places(tokens: RefitTokens, which: Sequence[int]) -> Iterator[tuple[int, Tensor, Tensor]]:

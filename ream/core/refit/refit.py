@@ -20,7 +20,7 @@ from ream.core.experts import ExpertStack, GatedUnit
 from ream.core.refit.conjugate_gradients import block_factors, solved_by_sweeps
 from ream.core.refit.direct import solved_at_once
 from ream.core.refit.solution import SolutionErrors
-from ream.core.refit.sums import CompressedExperts, NormalSums, Stream, normal_sums
+from ream.core.refit.sums import CompressedExperts, NormalSums, Stream, Total, normal_sums, own
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class RefitReport:
 
 @torch.no_grad()
 def refit(
-    stream: Stream, stack: ExpertStack, unit: GatedUnit, settings: RefitSettings
+    stream: Stream, stack: ExpertStack, unit: GatedUnit, settings: RefitSettings, total: Total = own
 ) -> tuple[Float32[Tensor, "K H D"], RefitReport]:
     """New down projections of a compressed layer's experts.
 
@@ -89,12 +89,13 @@ def refit(
         stack: the K experts before. Biases stay, and so does an expert that no fitted token is routed to.
         unit: gated unit of the experts' neurons.
         settings: how to refit.
+        total: of all processes that share the tokens; each finds the same solution.
 
     Returns:
         The down projections, on the experts' device, and the report. On the fitted tokens no output's objective is
         larger than before: it is measured in the end, and an output for which rounding broke it keeps its weights.
     """
-    experts = CompressedExperts(stack, unit)
+    experts = CompressedExperts(stack, unit, total)
     if len(stack) * stack.down.shape[2] <= settings.direct:
         change, errors, sums = solved_at_once(stream, experts, settings.ridge)
         return (stack.down.double() + change).float(), _report([errors], sums)

@@ -36,6 +36,13 @@ class RefitTokens:
 
 # Starts a pass over all tokens, from the first micro-batch to the last; every call gives the same tokens.
 Stream = Callable[[], Iterable[RefitTokens]]
+# Adds a total up over all processes that have shared the tokens out; every one of them must call it in the same order.
+Total = Callable[[Tensor], Tensor]
+
+
+def own(total: Tensor) -> Tensor:
+    """The total of a single process, which has all tokens."""
+    return total
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,12 @@ class CompressedExperts:
     Attributes:
         stack: weights of the K experts.
         unit: gated unit of their neurons.
+        total: of all processes that share the tokens.
     """
 
     stack: ExpertStack
     unit: GatedUnit
+    total: Total = own
 
     def features(self, tokens: RefitTokens) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield (expert, rows [R], f_j of those rows [R, D]) for every expert that any of the tokens is routed to."""
@@ -83,14 +92,14 @@ def normal_sums(stream: Stream, experts: CompressedExperts) -> NormalSums:
     """The diagonal blocks of the normal equations, and counts, in one pass."""
     count, (_, width) = len(experts.stack), experts.stack.down.shape[1:]
     counts, gram = experts.zeros(count), experts.zeros(count, width, width)
-    fitted = held_out = 0
+    tokens_seen = experts.zeros(2)
     for tokens in stream():
-        fitted += int(tokens.fitted.sum())
-        held_out += int((~tokens.fitted).sum())
+        tokens_seen += torch.stack([tokens.fitted.sum(), (~tokens.fitted).sum()])
         for expert, _, features in experts.features(subset(tokens, tokens.fitted)):
             counts[expert] += len(features)
             gram[expert] += features.T @ features
-    return NormalSums(counts, gram, fitted, held_out)
+    fitted, held_out = (int(number) for number in experts.total(tokens_seen).tolist())
+    return NormalSums(experts.total(counts), experts.total(gram), fitted, held_out)
 
 
 def error_sums(
@@ -118,7 +127,7 @@ def error_sums(
         fitted_error = error[tokens.fitted]
         for expert, rows, features in experts.features(subset(tokens, tokens.fitted)):
             products[expert] += fitted_error[rows].to(features.dtype).T @ features
-    return products, fitted, float(held_out)
+    return experts.total(products), experts.total(fitted), float(experts.total(held_out))
 
 
 def gram_product(
@@ -150,7 +159,7 @@ def gram_product(
         for expert, rows, values in features:
             product[expert] += moved[rows].T @ values
         held_out += _squares_left(subset(tokens, ~tokens.fitted), experts, change, outputs).sum()
-    return product, float(held_out)
+    return experts.total(product), float(experts.total(held_out))
 
 
 def squared_errors(
@@ -161,7 +170,7 @@ def squared_errors(
     for tokens in stream():
         fitted += _squares_left(subset(tokens, tokens.fitted), experts, change, outputs)
         held_out += _squares_left(subset(tokens, ~tokens.fitted), experts, change, outputs).sum()
-    return fitted, float(held_out)
+    return experts.total(fitted), float(experts.total(held_out))
 
 
 def subset(tokens: RefitTokens, mask: Bool[Tensor, " T"]) -> RefitTokens:

@@ -19,18 +19,29 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return functional.gelu(x, approximate="tanh")
 
 
+def _relu_squared(x: Tensor) -> Tensor:
+    return functional.relu(x).square()
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
     "swish": functional.silu,
     "gelu": functional.gelu,
     "gelu_pytorch_tanh": _gelu_tanh,
     "relu": functional.relu,
+    "relu2": _relu_squared,
 }
+
+
+def _relu_squared_in_place(x: Tensor) -> Tensor:
+    return torch.relu_(x).square_()
+
 
 # Activations that torch can compute in place; the others take additional memory.
 IN_PLACE: dict[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] = {
     functional.silu: partial(functional.silu, inplace=True),
     functional.relu: torch.relu_,
+    _relu_squared: _relu_squared_in_place,
 }
 
 
@@ -49,6 +60,21 @@ class Gated:
         if self.activation in IN_PLACE:
             return IN_PLACE[self.activation](gate).mul_(up)
         return torch.mul(self.activation(gate), up, out=gate)
+
+
+@dataclass(frozen=True)
+class Ungated:
+    """act(up), the unit of experts without a gate (Nemotron-H)."""
+
+    activation: Callable[[Tensor], Tensor]
+
+    def __call__(self, up: Tensor) -> Tensor:
+        """Neuron activations; the argument stays as it is."""
+        return self.activation(up)
+
+    def overwrite(self, up: Tensor) -> Tensor:
+        """The same numbers; in the memory of ``up`` where torch can."""
+        return IN_PLACE.get(self.activation, self.activation)(up)
 
 
 @dataclass(frozen=True)
@@ -111,24 +137,30 @@ def _always(activation: Callable[[Tensor], Tensor], config: Mapping[str, Any]) -
     return Gated(activation)
 
 
+def _ungated(activation: Callable[[Tensor], Tensor], config: Mapping[str, Any]) -> GatedUnit:
+    return Ungated(activation)
+
+
 def _own(config: Mapping[str, Any]) -> GatedUnit:
     from ream.models.family.derived.own_unit import own_unit  # which imports transformers
 
     return own_unit(config)
 
 
+UNGATED = "ungated-"  # start of the names of units without a gate
 # An activation's own name is the gated unit of models that use it whatever config.json says.
 UNITS: dict[str, Callable[[Mapping[str, Any]], GatedUnit]] = {
     "gated": _gated,
     "clamped": _clamped,
     "clamped-silu": _clamped_silu,
     **{name: partial(_always, activation) for name, activation in ACTIVATIONS.items()},
+    **{UNGATED + name: partial(_ungated, activation) for name, activation in ACTIVATIONS.items()},
     "own": _own,
 }
 
 
 def unit_of(name: str, config: Mapping[str, Any]) -> GatedUnit:
-    """The gated unit of a family.
+    """The unit of a family's experts.
 
     Args:
         name: a key of UNITS.

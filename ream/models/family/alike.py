@@ -14,6 +14,7 @@ from ream.models.family.names import AGAIN, UNNEEDED, layer_pattern, missing_ten
 from ream.models.quantization.parts import check_parts
 from ream.models.storage.checkpoint import Checkpoint
 
+INTEGERS = ("I64", "I32")  # of `Family.integers`
 FLOATS = ("F64", "F32", "F16", "BF16")  # of tensors that are not quantised
 Shapes = dict[str, tuple[int, ...]]  # name within a layer to shape
 
@@ -87,6 +88,7 @@ def check_alike(
     """
     hidden, vocabulary = numbers["hidden_size"], numbers["vocab_size"]
     outside = {family.embedding: (vocabulary, hidden), family.final_norm: (hidden,), family.head: (vocabulary, hidden)}
+    outside.pop("", None)  # no norm behind the last layer
     tied = family.ties_head(checkpoint.config)
     # Of a derived family layers may be of several kinds; `complete.check_complete` compares them with the model.
     inside = {} if family.derived else _inside(checkpoint, family, numbers["num_hidden_layers"])
@@ -124,7 +126,7 @@ def check_stored(checkpoint: Checkpoint, family: Family) -> None:
             quantised.append((name, checkpoint.headers_of(name)))
         elif name.startswith(text) and not name.endswith(UNNEEDED):
             dtype = checkpoint.tensors[stored[""]].dtype
-            if dtype not in FLOATS:
+            if dtype not in FLOATS and not (dtype in INTEGERS and name.endswith(family.integers)):
                 raise UserError(
                     f"{checkpoint.folder}: {name} is {dtype}, but the model needs {', '.join(FLOATS)}, or scales and a "
                     f"quantization_config in config.json; {AGAIN}"

@@ -8,10 +8,10 @@ from functools import partial
 from ream.errors import UserError
 from ream.models.family.alike import check_alike, check_layers, check_stored
 from ream.models.family.config_json import check_config
-from ream.models.family.config_sizes import router_groups, sizes_in
+from ream.models.family.config_sizes import expert_hidden, router_groups, selected_experts, sizes_in
 from ream.models.family.families import family_of
 from ream.models.family.family import Family, RouterTensor
-from ream.models.family.layout import ExpertTensor, Layout
+from ream.models.family.layout import ExpertTensor, Layout, projections
 from ream.models.family.names import shapes_of
 from ream.models.family.sizes import Sizes
 from ream.models.storage.checkpoint import Checkpoint
@@ -42,6 +42,7 @@ class Architecture(Sizes):
         multi_token: number of layers behind the decoder that predict further tokens.
         dropped: number of the checkpoint's multi-token layers that are left out of what is written.
         roles: tensor name to Role, for the tensors of routed experts and of routers.
+        expert_hidden: width of the experts' inputs and outputs: H for most models, that of a latent space for some.
     """
 
     family: Family
@@ -49,6 +50,12 @@ class Architecture(Sizes):
     multi_token: int
     dropped: int
     roles: dict[str, Role]
+    expert_hidden: int
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """The matrices of an expert: gate, up and down, or up and down."""
+        return projections(self.layout)
 
     @property
     def depth(self) -> int:
@@ -70,6 +77,12 @@ class Architecture(Sizes):
     def block_prefix(self, layer: int) -> str:
         """Start of the names of the tensors of a layer's MoE block."""
         return self.layer_prefix(layer) + self.family.in_layer("")
+
+    def routers(self, layer: int) -> list[RouterTensor]:
+        """The tensors of a MoE layer's router; those that only some layers have, where the checkpoint has them."""
+        return [
+            router for router in self.family.router if not router.some or self.tensor_name(layer, router) in self.roles
+        ]
 
     def tensor_name(self, layer: int, kind: ExpertTensor | RouterTensor, expert: int | None = None) -> str:
         """Name on disk of a tensor of a MoE block.
@@ -115,7 +128,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         layers=layers,
         moe_layers=moe_layers,
         experts=family.experts(config),
-        top_k=config[family.top_k_key],
+        top_k=selected_experts(config, family),
         hidden=config["hidden_size"],
         width=config[family.width_key],
         router_groups=groups,
@@ -126,6 +139,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         multi_token=sum(layer >= layers for layer in moe_layers),
         dropped=0,
         roles=roles,
+        expert_hidden=expert_hidden(config, family),
     )
     check_layers(checkpoint, family, config, moe_layers)
     _check_tensors(checkpoint, architecture)
@@ -192,7 +206,7 @@ def _expert_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     experts, shapes = architecture.experts, {}
     for layer in architecture.moe_layers:
         for kind in architecture.layout:
-            shape = kind.shape(architecture.hidden, architecture.width)
+            shape = kind.shape(architecture.expert_hidden, architecture.width)
             if kind.stacked:
                 shapes[architecture.tensor_name(layer, kind)] = (experts, *shape)
             else:
@@ -204,9 +218,9 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
     """Refuse missing tensors of experts and routers, other shapes, and experts beyond the N of config.json."""
     expected = _expert_shapes(architecture)
     routers = {
-        architecture.tensor_name(layer, router): router.axis
+        architecture.tensor_name(layer, router): router
         for layer in architecture.moe_layers
-        for router in architecture.family.router
+        for router in architecture.routers(layer)
     }
     missing = [name for name in (*routers, *expected) if name not in checkpoint.logical]
     if missing:
@@ -217,12 +231,13 @@ def _check_tensors(checkpoint: Checkpoint, architecture: Architecture) -> None:
         stored = checkpoint.shape(name)
         if stored != shape:
             raise UserError(f"{checkpoint.folder}: {name} has shape {list(stored)}, but its config says {list(shape)}")
-    for name, axis in routers.items():
-        stored = checkpoint.shape(name)
-        if len(stored) <= axis or stored[axis] != architecture.experts:
+    for name, router in routers.items():
+        stored, axis = checkpoint.shape(name), router.axis
+        if not router.numbers and (len(stored) <= axis or stored[axis] != architecture.experts + router.beyond):
+            more = f" and {router.beyond} entries that stand for none" if router.beyond else ""
             raise UserError(
                 f"{checkpoint.folder}: {name} has shape {list(stored)}, but its config says {architecture.experts} "
-                "experts" + (f" along axis {axis}" if axis else "")
+                f"experts{more}" + (f" along axis {axis}" if axis else "")
             )
     surplus = [name for name in architecture.roles if name not in expected and name not in routers]
     if surplus:

@@ -30,6 +30,8 @@ Real = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Tokens = list[Token]
+ByLayer = Annotated[list[Heads], Field(min_length=1, max_length=1_000)]
+Widths = Annotated[list[Width], Field(min_length=1, max_length=1_000)]
 
 
 class Rope(Lenient):
@@ -69,7 +71,7 @@ class TextConfig(Lenient):
     max_position_embeddings: Long | None = None
     intermediate_size: Width | None = None
     intermediate_size_mlp: Width | None = None
-    moe_intermediate_size: Width | None = None
+    moe_intermediate_size: Width | Widths | None = None
     shared_expert_intermediate_size: Width | None = None
 
     num_attention_heads: Heads | None = None
@@ -93,8 +95,9 @@ class TextConfig(Lenient):
     num_local_experts: Count | None = None
     n_routed_experts: Count | None = None
     moe_num_experts: Count | None = None
-    num_experts_per_tok: Heads | None = None
+    num_experts_per_tok: Heads | ByLayer | None = None
     moe_k: Heads | None = None
+    moe_topk: Heads | ByLayer | None = None
     n_shared_experts: Count | None = None
     moe_num_shared_experts: Count | None = None
     n_group: Count | None = None

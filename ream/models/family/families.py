@@ -10,7 +10,7 @@ families then runs for it. docs/families.md is generated from both.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ream.errors import UserError
+from ream.errors import NotMixtureError, UserError
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
 from ream.models.family.multi_token import BESIDE, COUNTED_ON
@@ -161,15 +161,15 @@ class NotDerivedError(UserError):
 
 
 def expert_counts(config: Mapping[str, Any]) -> dict[str, int]:
-    """The keys of a config.json, or of its text_config, that seem to count experts, with their values."""
-    inner = config.get("text_config")
-    levels = [config, inner] if isinstance(inner, dict) else [config]
-    counts = {}
-    for level in levels:
-        for key, value in level.items():
-            numbers = value if isinstance(value, list) else [value]  # a list has a number for each layer
-            if "expert" in key and numbers and all(type(number) is int for number in numbers) and max(numbers) > 0:
-                counts[key] = max(numbers)
+    """The keys of a config.json, or of what is inside it, that seem to count experts, with their values."""
+    counts: dict[str, int] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            counts = expert_counts(value) | counts
+            continue
+        numbers = value if isinstance(value, list) else [value]  # a list has a number for each layer
+        if "expert" in key and numbers and all(type(number) is int for number in numbers) and max(numbers) > 0:
+            counts[key] = max(numbers)
     return counts
 
 
@@ -186,7 +186,7 @@ def family_of(
         shapes: gives those of the checkpoint's tensors by name, where they are known.
 
     Raises:
-        UserError: the model is not a Mixture-of-Experts model.
+        NotMixtureError: the model is not a Mixture-of-Experts model.
         NotDerivedError: its family has no entry and cannot be derived.
     """
     model_type = config.get("model_type", "(none)")
@@ -195,7 +195,7 @@ def family_of(
     if model_type in FAMILIES:
         return FAMILIES[model_type]
     if not expert_counts(config):
-        raise UserError(
+        raise NotMixtureError(
             f"{where}: config.json of model_type '{model_type}' gives no number of experts, so it is not a "
             f"Mixture-of-Experts model; families with an entry: {', '.join(sorted(FAMILIES))}"
         )

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.family.config_levels import level
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
+from ream.models.family.multi_token_names import MultiToken
 from ream.models.family.sparse_layers import EVERY, SparseRule
+from ream.models.layers.apart import Apart
 
 HEAD = "lm_head.weight"  # in transformers' text-only models
 
@@ -20,45 +23,17 @@ class RouterTensor:
         axis: along which the experts lie.
         exact: whether it stays in float32 whatever dtype the model computes in, as in the published code. Correction
             biases do: they can be of the size of 7 and differ by less than bfloat16's step there, 1/32.
+        some: whether some MoE layers have no such tensor.
+        numbers: whether it has no entries for experts, but a table whose values are their numbers, by token id.
+        beyond: number of entries behind the experts' that stand for none, such as those of shared experts; they stay.
     """
 
     name: str
     axis: int = 0
     exact: bool = False
-
-
-@dataclass(frozen=True)
-class MultiToken:
-    """Multi-token-prediction layers behind the decoder: decoder layers with norms and a projection of their own.
-
-    The input of such a layer is projection · [embedding_norm(next token's embedding), hidden_norm(hidden states before
-    it)], as in DeepSeek-V3 (arXiv 2412.19437, Eq. 21).
-
-    Attributes:
-        prefix: start of the names of a layer's tensors, with ``{layer}`` (counted on from the decoder's) or
-            ``{index}`` (from 0).
-        embedding_norm: norm of the next token's embedding.
-        hidden_norm: norm of the hidden states.
-        projection: from both, side by side, to the layer's input.
-        output_norm: norm of the layer's output.
-        shared: further tensors, copies of the model's own embedding and head.
-        inside: whether these names follow the prefix; otherwise they are whole.
-        count_keys: config keys that may hold the number of these layers.
-    """
-
-    prefix: str
-    embedding_norm: str
-    hidden_norm: str
-    projection: str
-    output_norm: str
-    shared: tuple[str, ...]
-    inside: bool
-    count_keys: tuple[str, ...]
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Names of the tensors that a multi-token layer has beside its decoder layer's."""
-        return (self.embedding_norm, self.hidden_norm, self.projection, self.output_norm, *self.shared)
+    some: bool = False
+    numbers: bool = False
+    beyond: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +45,9 @@ class Family:
         examples: models of this family, for the documentation.
         experts_keys: config keys that may hold N; every one that is present is updated.
         width_key: config key of the expert width D.
+        latent_key: config key of the width of the experts' inputs and outputs, where that is not H.
+        changes_inputs: whether the MoE block hands its experts something else than its own inputs.
+        changes_outputs: whether it does more with the sum of their weighted outputs than to add it to something.
         top_k_key: config key of k.
         layouts: how experts may lie on disk; a checkpoint has one of these.
         router: tensors of the MoE block with one entry for each expert.
@@ -87,26 +65,30 @@ class Family:
         unit: a name in activations.UNITS: what an expert's neurons compute.
         layer_prefix: start of the names of a decoder layer's tensors, with ``{layer}``.
         embedding: name of the embedding on disk.
-        final_norm: name of the norm between the last layer and the head on disk.
-        text: config key of the text model's config in a multimodal model's; None for a text model.
+        final_norm: name of the norm between the last layer and the head on disk; it and ``norm`` are "" without one.
+        text: config key of the text model's config in a multimodal model's (`config_levels`); None for a text model.
         text_prefixes: starts of the names of the text model's tensors, to those in transformers' text-only model.
         multi_token: how multi-token layers are named, where checkpoints have such layers.
         sparse: which layers have routed experts by config.json.
         tied: whether the head is the embedding where config.json does not say.
-        modelling: model_type of the modelling code in transformers, where it is another one.
+        modelling: model_type of transformers' modelling code, if another one.
         shared: whether there are shared experts, for the documentation; they are never touched.
-        additive: whether a layer's output is a residual plus the MoE block's output; otherwise there is a norm or a
-            factor behind the block.
+        additive: whether a layer's output is a residual plus the MoE block's; else there is a norm or factor behind it.
         norm: attribute of the final norm in transformers' text model.
         decoder: path of the module in transformers' text model that has the layers; "" for the model itself.
         experts_module: name of the experts module within the block.
-        placed: names on disk of tensors of a layer that have another name in transformers' layer, to that name; in an
-            entry without those of the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone.
-        joined: names in transformers' layer of tensors that lie in several on disk, to the names of these within the
-            layer, in the order in which they are joined along the first axis. They all have the same shape.
-        outside: names on disk of the text model's tensors outside of layers, beside embedding, final norm and head, to
-            their names in transformers' text model.
+        placed: names on disk of tensors of a layer to other names in transformers' layer; in an entry without those of
+            the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone.
+        joined: names in transformers' layer of tensors that lie in several on disk, to the names of these, which have
+            the same shape, in the order in which they are joined along the first axis.
+        outside: names on disk of what the text model has beside layers, embedding, norm and head, to those in it.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
+        unwalked: starts of the names of tensors with routed experts that transformers' model does not have: multi-token
+            layers in a form that ream cannot run. They can only be left out.
+        assumed: config keys that config.json lacks, to what transformers takes for them.
+        integers: ends of the names on disk of the text model's tensors that hold whole numbers, not floats.
+        by_ids: whether transformers' MoE block is given token ids, too.
+        apart: where the router is in a layer without a MoE block (its ``moe`` and ``block`` are "").
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
     """
@@ -116,6 +98,9 @@ class Family:
     experts_keys: tuple[str, ...]
     width_key: str
     top_k_key: str = "num_experts_per_tok"
+    latent_key: str | None = None
+    changes_inputs: bool = False
+    changes_outputs: bool = False
     layouts: tuple[Layout, ...] = (PER_EXPERT, STACKED)
     router: tuple[RouterTensor, ...] = (RouterTensor("gate.weight"),)
     scores: str = "softmax"
@@ -148,6 +133,11 @@ class Family:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
+    unwalked: tuple[str, ...] = ()
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    integers: tuple[str, ...] = ()
+    by_ids: bool = False
+    apart: Apart | None = None
     derived: bool = False
     guessed_scores: bool = False
 
@@ -155,6 +145,12 @@ class Family:
     def router_module(self) -> str:
         """Path within the MoE block of the module with the router's matrix, which is the first of its tensors."""
         return self.module_name(self.in_layer(self.router[0].name)).removeprefix(f"{self.block}.").rpartition(".")[0]
+
+    def in_block(self, name: str) -> str | None:
+        """The name within transformers' MoE block of a tensor of its layer; None for one outside of it."""
+        if self.apart is not None:
+            return name if name.partition(".")[0] in (self.apart.router, self.experts_module) else None
+        return name.removeprefix(f"{self.block}.") if name.startswith(f"{self.block}.") else None
 
     def in_layer(self, name: str) -> str:
         """The name within a layer on disk of a tensor of the MoE block."""
@@ -214,8 +210,8 @@ class Family:
         Transformers reads the flag of the model that has the head: the wrapper's, at the top of config.json, or the
         text model's. A flag at the other level means nothing.
         """
-        level = config if self.wrapped_head else self.numbers(config)
-        return bool(level.get("tie_word_embeddings", self.tied))
+        flags = config if self.wrapped_head else self.numbers(config)
+        return bool(flags.get("tie_word_embeddings", self.tied))
 
     def experts(self, numbers: Mapping[str, Any]) -> int:
         """N by the text model's part of config.json; 0 where no key says it.
@@ -231,14 +227,14 @@ class Family:
 
     def positions(self, config: Mapping[str, Any]) -> int | None:
         """The most tokens of an input, ``max_position_embeddings``; None where the config has no such number."""
-        positions = self.numbers(config).get("max_position_embeddings")
-        return positions if isinstance(positions, int) and positions > 0 else None
+        most = self.numbers(config).get("max_position_embeddings")
+        return most if isinstance(most, int) and most > 0 else None
 
     def vocabulary(self, config: Mapping[str, Any]) -> int:
         """The number of token ids, ``vocab_size``: an id is legal if and only if it is smaller."""
-        size: int = self.numbers(config)["vocab_size"]
-        return size
+        return int(self.numbers(config)["vocab_size"])
 
     def numbers(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of config.json that describes the text model."""
-        return config[self.text] if self.text else config
+        """The part of config.json that describes the text model, with what is ``assumed``."""
+        part: Mapping[str, Any] = level(config, self.text)
+        return {**self.assumed, **part} if self.assumed else part

@@ -9,6 +9,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "gate_up": ("gate", "up"),
     "down": ("down",),
     "gate_up_bias": ("gate_bias", "up_bias"),
+    "up_bias": ("up_bias",),
     "down_bias": ("down_bias",),
 }
 
@@ -38,7 +39,7 @@ class ExpertTensor:
         """The shape of one expert's share: two axes, or one for a bias.
 
         Args:
-            hidden: H.
+            hidden: H, of the experts' inputs and outputs.
             width: D.
         """
         rows, columns = (hidden, width) if self.part.startswith("down") else (width * len(PARTS[self.part]), hidden)
@@ -48,6 +49,13 @@ class ExpertTensor:
 
 
 Layout = tuple[ExpertTensor, ...]
+
+
+def projections(layout: Layout) -> tuple[str, ...]:
+    """The matrices of an expert in a layout: gate, up and down, or up and down, in that order."""
+    held = {field for kind in layout for field in PARTS[kind.part]}
+    return tuple(name for name in ("gate", "up", "down") if name in held)
+
 
 PER_EXPERT: Layout = (
     ExpertTensor("experts.{expert}.gate_proj.weight", "gate"),

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ def model_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool
         return config
 
 
+def text_part(config: Any, key: str | None) -> Any:
+    """The text model's part of a transformers configuration (`Family.text`)."""
+    return reduce(getattr, key.split("."), config) if key else config
+
+
 def wrapper_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bool = False) -> Any:
     """A transformers configuration of the whole model that the text model is part of, without quantisation.
 
@@ -66,7 +72,7 @@ def wrapper_config(checkpoint: Checkpoint, family: Family, trust_remote_code: bo
 
 def _tied(config: Any, checkpoint: Checkpoint, family: Family, part: str | None) -> Any:
     """A copy of a configuration, or of a part, that says whether the head is the embedding, and no quantisation."""
-    config = copy.deepcopy(getattr(config, part) if part else config)
+    config = copy.deepcopy(text_part(config, part))
     config.tie_word_embeddings = family.ties_head(checkpoint.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 
-from ream.models.family.family import MultiToken
+from ream.models.family.multi_token_names import MultiToken
 
 # DeepSeek-V3 and GLM-4.5: further layers, whose numbers count on from the decoder's.
 COUNTED_ON = MultiToken(
@@ -26,6 +26,9 @@ BESIDE = MultiToken(
     inside=False,
     count_keys=("mtp_num_hidden_layers", "num_nextn_predict_layers"),
 )
+
+
+COUNT_KEYS = tuple(dict.fromkeys(COUNTED_ON.count_keys + BESIDE.count_keys))
 
 
 def multi_token_in(names: Container[str], layers: int) -> MultiToken | None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ream.models.family.config_sizes import expert_hidden
 from ream.models.family.family import Family
 from ream.models.family.layout import Layout
 
@@ -48,7 +49,7 @@ def text_tensors(
     decoder = model.get_submodule(family.decoder)
     vocabulary = tuple(model.get_input_embeddings().weight.shape)
     yield family.embedding, vocabulary, False
-    for name, tensor in getattr(decoder, family.norm).state_dict().items():
+    for name, tensor in getattr(decoder, family.norm).state_dict().items() if family.norm else ():
         yield family.final_norm.removesuffix("weight") + name, tuple(tensor.shape), False
     if not model.config.tie_word_embeddings:
         yield family.head, vocabulary, False
@@ -60,7 +61,7 @@ def text_tensors(
             prefix = extra.prefix.format(layer=index, index=index - layers)
             yield from _multi_token(family, prefix, vocabulary)
         inside = _tensors_of(layer, family)
-        moe = {f"{family.block}.{kind.name}" for kind in family.module_layout} <= inside.keys()
+        moe = {kind.name for kind in family.module_layout} <= {family.in_block(name) for name in inside}
         yield from _beside_experts(inside, prefix, family, moe, quantise_linear)
         if moe and index not in known:
             yield from _experts(prefix, family, numbers, layout)
@@ -84,11 +85,10 @@ def _beside_experts(
         moe: whether the layer has routed experts.
         quantise_linear: whether the format quantises weights of Linear modules.
     """
-    block = f"{family.block}."
-    stacked = {block + kind.name for kind in family.module_layout}
+    stacked = {kind.name for kind in family.module_layout}
     routers = {family.module_name(family.in_layer(router.name)) for router in family.router} if moe else set()
     for name, (shape, linear) in inside.items():
-        if moe and name in stacked:
+        if moe and family.in_block(name) in stacked:
             continue
         stored = family.disk_names(name, moe)
         share = (shape[0] // len(stored), *shape[1:]) if len(stored) > 1 else shape
@@ -98,9 +98,9 @@ def _beside_experts(
 
 def _experts(prefix: str, family: Family, numbers: Any, layout: Layout) -> Iterator[NeededTensor]:
     """The tensors of a layer's routed experts."""
-    experts = family.experts(numbers)
+    experts, hidden, width = family.experts(numbers), expert_hidden(numbers, family), numbers[family.width_key]
     for kind in layout:
-        shape, matrix = kind.shape(numbers["hidden_size"], numbers[family.width_key]), not kind.part.endswith("bias")
+        shape, matrix = kind.shape(hidden, width), not kind.part.endswith("bias")
         if kind.stacked:
             yield prefix + family.in_layer(kind.name), (experts, *shape), matrix
         else:

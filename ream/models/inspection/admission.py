@@ -10,12 +10,13 @@ would otherwise fail after hours, take both.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ream.errors import UserError
 from ream.models.family.architecture import Architecture, architecture_of, without_multi_token
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.shard_source import ShardSource
 
 if TYPE_CHECKING:
-    from ream.models.family.derived.proof import Proof
+    from ream.models.family.derived.proof_result import Proof
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,18 @@ def admit(
         prove: read weights of a derived family for the proof; by default if ``against_code``.
 
     Raises:
-        UserError: see `Checkpoint`, `architecture_of`, `check_complete` and `prove`.
+        UserError: there are multi-token layers that ream cannot run; or see `Checkpoint`, `architecture_of`,
+            `check_complete` and `prove`.
     """
     checkpoint = source if isinstance(source, Checkpoint) else Checkpoint(source)
     architecture = architecture_of(checkpoint)
     if multi_token == "drop" and not architecture.dropped:
         architecture = without_multi_token(architecture)
+    elif architecture.family.unwalked and multi_token != "drop":
+        raise UserError(
+            f"{checkpoint.folder}: tensors {architecture.family.unwalked[0]}* hold routed experts of layers that "
+            "predict further tokens, in a form that ream cannot run; leave them out: model.multi_token: drop"
+        )
     if against_code:
         from ream.models.family.complete import check_complete  # which imports torch
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ream.models.family.family import Family
+from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
 from ream.models.inspection.headers import Headers
 
@@ -42,12 +42,13 @@ def described(model: Headers, name: str) -> dict[str, str]:
         "family": family.model_type
         + (", derived from the checkpoint and transformers' code" if family.derived else ""),
         "layers": f"{architecture.layers}, {len(moe)} of them with routed experts",
-        "multi-token layers": f"{extra}, also with routed experts" if extra else "none" + _uncounted(model),
+        "multi-token layers": f"{extra}, also with routed experts" if extra else _no_multi_token(model),
         "experts": f"{experts} per layer, {architecture.top_k} active per token",
         "shared experts": f"{shared:,} parameters; left unchanged" if shared else "none",
         "router": f"{family.scores}, called by the rule '{family.rule}'",
         "router groups": f"{groups}; a token uses at most {architecture.router_top_groups}" if groups > 1 else "none",
-        "expert shape": f"hidden {architecture.hidden}, width {architecture.width}",
+        "expert shape": f"hidden {architecture.expert_hidden}, width {architecture.width}"
+        + ("" if "gate" in architecture.projections else ", no gate"),
         "experts on disk": f"{layout_words(architecture.layout)}; {_dtypes(model)}",
         "quantisation": "none" if checkpoint.form is None else type(checkpoint.form).__name__,
         "parameters": f"{parts.all.parameters:,}"
@@ -83,18 +84,20 @@ def derived_rows(model: Headers) -> dict[str, str]:
     rows = {
         "config keys": f"{' and '.join(family.experts_keys)} count experts, {family.top_k_key} selected ones, "
         f"{family.width_key} neurons",
-        "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers",
-        "router tensors": ", ".join(
-            tensor.name + (" (float32)" if tensor.exact else "") + (f" (axis {tensor.axis})" if tensor.axis else "")
-            for tensor in family.router
-        ),
+        "MoE block": f"{family.layer_prefix}{family.in_layer('')} on disk, {family.block} in transformers"
+        if family.apart is None
+        else f"none, {family.apart.router} and {family.experts_module} lie in the layer",
+        "router tensors": ", ".join(map(_router_tensor, family.router)),
         "unit": family.unit,
         "layer": "a residual plus the MoE block's output"
         if family.additive
         else "not a residual plus the block's output",
     }
     renamed = dict(family.placed)
-    renamed |= {" + ".join(parts): own for own, parts in family.joined.items()}
+    renamed |= {
+        " + ".join(parts if len(parts) <= SHOWN else (parts[0], "…", parts[-1])): own
+        for own, parts in family.joined.items()
+    }
     if renamed:
         shown = [f"{stored} to {own}" for stored, own in list(renamed.items())[:SHOWN]]
         more = f" and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
@@ -105,9 +108,25 @@ def derived_rows(model: Headers) -> dict[str, str]:
     return rows | {"proof": str(model.proof) if model.proof else proved}
 
 
-def _uncounted(model: Headers) -> str:
-    """A caveat where only config.json is known: some checkpoints have multi-token layers that it does not count."""
-    return " counted in config.json" if model.planned and model.architecture.family.multi_token else ""
+def _no_multi_token(model: Headers) -> str:
+    """That there are none; with a caveat where only config.json is known, for some checkpoints have them uncounted."""
+    family = model.architecture.family
+    if family.unwalked:
+        return f"{family.unwalked[0]}*, in a form that ream cannot run; leave them out: model.multi_token: drop"
+    return "none" + (" counted in config.json" if model.planned and family.multi_token else "")
+
+
+def _router_tensor(tensor: RouterTensor) -> str:
+    """The name of a router's tensor, and what is special about it."""
+    notes = {
+        "float32": tensor.exact,
+        f"axis {tensor.axis}": tensor.axis,
+        "expert numbers by token id": tensor.numbers,
+        "of some layers": tensor.some,
+        f"{tensor.beyond} entries stand for no expert": tensor.beyond,
+    }
+    told = ", ".join(note for note, holds in notes.items() if holds)
+    return f"{tensor.name} ({told})" if told else tensor.name
 
 
 def _dtypes(model: Headers) -> str:

@@ -13,7 +13,7 @@ from ream.models.storage.shard_names import read_index
 from ream.models.storage.shard_source import LocalShards, ShardSource
 
 if TYPE_CHECKING:
-    from ream.models.family.derived.proof import Proof
+    from ream.models.family.derived.proof_result import Proof
 
 
 @dataclass(frozen=True)

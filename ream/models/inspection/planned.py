@@ -98,9 +98,27 @@ def _tensors(checkpoint: Checkpoint, family: Family, trust_remote_code: bool) ->
     linear = checkpoint.form is not None and checkpoint.form.linear
     with explained(checkpoint.folder / "config.json"):
         model = skeleton(config, torch.bfloat16, trust_remote_code)
-    yield from text_tensors(model, family, numbers, family.layouts[0], quantise_linear=linear)
-    if family.text:
+    text = list(text_tensors(model, family, numbers, family.layouts[0], quantise_linear=linear))
+    yield from text
+    if family.text and family.derived:
+        yield from _beside_a_derived_text(checkpoint, {name for name, _, _ in text})
+    elif family.text:
         yield from _beside_the_text(checkpoint, trust_remote_code)
+
+
+def _beside_a_derived_text(checkpoint: Checkpoint, text: set[str]) -> Iterator[NeededTensor]:
+    """The tensors of a model that its text model lacks, by the names under which transformers writes them.
+
+    Args:
+        checkpoint: whose config.json is read.
+        text: names of the text model's tensors.
+    """
+    from ream.models.family.derived.conversion import written
+    from ream.models.family.derived.weightless import parsed, whole_model
+
+    for name, shape in written(whole_model(parsed(checkpoint.config).config)).items():
+        if name not in text:
+            yield name, shape, False
 
 
 def _beside_the_text(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[NeededTensor]:

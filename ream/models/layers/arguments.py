@@ -4,44 +4,20 @@ They are caught from the model's own forward, in which every layer passes its in
 micro-batch. So a layer can be called by itself with exactly what the model would give it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
+from ream.models.layers.caught import Arguments, Caught, embedding_to, tensors_of
 
 ROWS = 7  # more than the values that a model could take from a layer
 SHAPES = 4  # micro-batches of so many shapes are remembered; masks can be large
+# What a model's code raises when it is called in a way that it does not take.
+FOREIGN = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError, UserError)
 STREAM = "hidden_states"  # the name of the layers' first argument
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Of one layer.
-
-    Attributes:
-        positional: those behind the hidden states.
-        named: those with a name.
-    """
-
-    positional: Sequence[Any]
-    named: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Caught:
-    """From one forward of the model.
-
-    Attributes:
-        stream: what enters the first layer, [B, L, H]; other models have more axes behind the first two.
-        layers: the arguments of every layer.
-    """
-
-    stream: Tensor
-    layers: Sequence[Arguments]
 
 
 class _Ended(Exception):  # noqa: N818 - no error: it leaves the model's forward behind the last layer
@@ -60,10 +36,11 @@ class LayerArguments:
             layers: its decoder layers.
         """
         self._model, self._layers = model, layers
-        self._seen: dict[tuple[int, ...], Caught] = {}
+        self._seen: dict[Any, Caught] = {}
         self._sink: list[tuple[Tensor, Arguments]] = []
         self._hands_on: bool | None = None  # whether layers return more than hidden states; None before it is known
         self._handed: Tensor | None = None  # stands for that
+        self._leaving: Tensor | None = None  # what the last layer returns; None ends the forward there
         for layer in layers:
             self.silence(layer)
 
@@ -72,25 +49,84 @@ class LayerArguments:
         layer.forward = self._pass_on
 
     @torch.no_grad()
-    def catch(self, embedded: Tensor) -> Caught:
+    def catch(self, embedded: Tensor, ids: Tensor | None = None) -> Caught:
         """The arguments for a micro-batch, and what enters the first layer.
 
         Args:
-            embedded: [B, L, H] rows of the embedding table.
+            embedded: [B, L, H] embedded tokens.
+            ids: [B, L] of these tokens, where layers are given them (`needs_ids`).
 
         Raises:
             UserError: layers hand something on that cannot be made up.
         """
+        self._make_up(embedded, ids)
+        return self._run(embedded, ids)
+
+    @torch.no_grad()
+    def behind(self, leaving: Tensor, hidden: int, ids: Tensor | None = None) -> Any:
+        """What the model's own forward makes of the hidden states that leave its last layer.
+
+        Args:
+            leaving: [B, L, ...] on the device; [B, L, H] for most models.
+            hidden: H.
+            ids: [B, L] of the tokens, where layers are given them.
+
+        Returns:
+            The output of the text model, with ``last_hidden_state`` [B, L, H] behind its final norm.
+
+        Raises:
+            UserError: see `catch`.
+        """
+        embedded = leaving.new_zeros(*leaving.shape[:2], hidden)
+        self._make_up(embedded, ids)
+        self._leaving = leaving
+        try:
+            return self._forward(embedded, ids)
+        finally:
+            self._leaving, self._sink = None, []
+
+    def _make_up(self, embedded: Tensor, ids: Tensor | None) -> None:
+        """Have at hand what layers return beside hidden states, for a micro-batch [B, L, H]."""
         if self._hands_on is None:
-            self._hands_on = self._takes_pairs(embedded)
+            self._hands_on = self._takes_pairs(embedded, ids)
         self._handed = None
         if self._hands_on:
             self._check_handed(embedded.shape[1])
             tokens = torch.arange(embedded.shape[1], device=embedded.device)
             self._handed = tokens.expand(*embedded.shape[:2], -1).contiguous()
-        return self._run(embedded)
 
-    def of(self, index: int, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Arguments:
+    def needs_ids(self, hidden: int, dtype: torch.dtype, device: torch.device) -> bool:
+        """Whether layers are given token ids, or what is computed of them (DeepSeek-V4, Qwen4).
+
+        Args:
+            hidden: H.
+            dtype: of the hidden states.
+            device: where layers compute.
+        """
+        embedded, ids = torch.zeros(1, 3, hidden, dtype=dtype, device=device), torch.arange(3, device=device)[None]
+        try:
+            self.catch(embedded)
+        except FOREIGN:  # it looks the ids up by the embedded tokens, in a table that is not there
+            return True
+        try:
+            caught = [self.catch(embedded, each) for each in (ids, ids.flip(1))]
+        except FOREIGN:  # it takes none beside embedded tokens
+            return False
+        first, second = ([tensors_of(layer) for layer in each.layers] for each in caught)
+        return any(
+            not torch.equal(mine, other)
+            for one, two in zip(first, second, strict=True)
+            for mine, other in zip(one, two, strict=True)
+        )
+
+    def of(
+        self,
+        index: int,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        ids: Tensor | None = None,
+    ) -> Arguments:
         """The arguments of a layer for micro-batches of this shape.
 
         Args:
@@ -98,15 +134,17 @@ class LayerArguments:
             shape: (B, L, H) of embedded tokens.
             dtype: of the hidden states.
             device: where the layer computes.
+            ids: [B, L] of the tokens, where layers are given them.
 
         Raises:
             UserError: see `catch`.
         """
-        if shape not in self._seen:
+        key = (shape, None if ids is None else tuple(ids.flatten().tolist()))
+        if key not in self._seen:
             if len(self._seen) >= SHAPES:
                 self._seen.pop(next(iter(self._seen)))
-            self._seen[shape] = self.catch(torch.zeros(shape, dtype=dtype, device=device))
-        return self._seen[shape].layers[index]
+            self._seen[key] = self.catch(torch.zeros(shape, dtype=dtype, device=device), ids)
+        return self._seen[key].layers[index]
 
     def _pass_on(self, *positional: Any, **named: Any) -> Any:
         """The forward of a layer that is not loaded: keeps its arguments and returns the hidden states."""
@@ -114,15 +152,18 @@ class LayerArguments:
         others = {name: value for name, value in named.items() if name != STREAM}
         self._sink.append((stream, Arguments(positional[1:], others)))
         if len(self._sink) == len(self._layers):
-            raise _Ended
+            if self._leaving is None:
+                raise _Ended
+            stream = self._leaving
         return stream if self._handed is None else (stream, self._handed)
 
-    def _takes_pairs(self, embedded: Tensor) -> bool:
+    def _takes_pairs(self, embedded: Tensor, ids: Tensor | None) -> bool:
         """Whether the model takes hidden states and something else from its layers, not hidden states alone."""
         rows = embedded[:1, :1].expand(ROWS, -1, -1)
+        own = None if ids is None else ids[:1, :1].expand(ROWS, -1)
         for self._handed in (None, torch.zeros(ROWS, 1, 1, dtype=torch.long, device=embedded.device)):
             try:
-                self._run(rows)
+                self._run(rows, own)
             except (TypeError, ValueError, AttributeError):
                 continue
             return self._handed is not None
@@ -131,23 +172,32 @@ class LayerArguments:
             "attention, which ream cannot run layer by layer"
         )
 
-    def _run(self, embedded: Tensor) -> Caught:
+    def _run(self, embedded: Tensor, ids: Tensor | None) -> Caught:
         """One forward of the model up to its last layer."""
         self._sink = []
-        loaded = [layer for layer in self._layers if "forward" not in vars(layer)]
-        for layer in loaded:
-            self.silence(layer)
         try:
-            self._model(inputs_embeds=embedded, use_cache=False)
+            self._forward(embedded, ids)
         except _Ended:
             pass
         finally:
             sink, self._sink = self._sink, []
-            for layer in loaded:
-                del layer.forward
         if len(sink) != len(self._layers):
             raise UserError(f"{type(self._model).__name__} does not run its layers one after the other")
         return Caught(sink[0][0], [arguments for _, arguments in sink])
+
+    def _forward(self, embedded: Tensor, ids: Tensor | None) -> Any:
+        """The model's own forward, in which a layer that is loaded passes its input on, too."""
+        loaded = [layer for layer in self._layers if "forward" not in vars(layer)]
+        for layer in loaded:
+            self.silence(layer)
+        try:
+            if ids is None:
+                return self._model(inputs_embeds=embedded, use_cache=False)
+            with embedding_to(self._model, embedded):
+                return self._model(input_ids=ids, use_cache=False)
+        finally:
+            for layer in loaded:
+                del layer.forward
 
     def _check_handed(self, tokens: int) -> None:
         """Refuse what layers hand on unless it can only be the indices of all tokens.

@@ -8,24 +8,54 @@ import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
+from ream.models.layers.apart import Apart
 from ream.models.layers.arguments import LayerArguments, stream_of
+from ream.models.layers.router_and_experts import AskedRouter, both
+from ream.models.layers.token_ids import ids_of, with_ids, without_ids
 
 
 class Catcher(nn.Module):
     """Stands in for a layer's MoE block: keeps the block's input and answers with zeros or what it is told."""
 
-    def __init__(self, pair: bool) -> None:
+    def __init__(self, pair: bool, by_ids: bool = False) -> None:
         """Args:
         pair: whether the layer expects a pair from the block, its output and something else.
+        by_ids: whether the layer gives the block ``input_ids``, which are then kept behind its input.
         """
         super().__init__()
-        self.pair = pair
+        self.pair, self._by_ids = pair, by_ids
         self.caught: Tensor | None = None
         self.answer: Tensor | None = None
+        self._router: AskedRouter | None = None
+
+    def take(self, layer: nn.Module, block: str, apart: Apart | None, experts: str) -> dict[str, nn.Module]:
+        """Take the place of a layer's block.
+
+        Args:
+            layer: of transformers.
+            block: path of its MoE block; "" where it has none.
+            apart: where the router is then.
+            experts: name of the experts module.
+
+        Returns:
+            The modules that were in its place, by their paths, for `nn.Module.set_submodule`.
+        """
+        stands: dict[str, nn.Module] = {block: self}
+        if apart is not None:
+            self._router = AskedRouter(apart.outputs)
+            stands = {apart.router: self._router, experts: self}
+        before = {path: layer.get_submodule(path) for path in stands}
+        for path, module in stands.items():
+            layer.set_submodule(path, module)
+        return before
 
     def forward(self, hidden_states: Tensor, *others: object, **named: object) -> Tensor | tuple[Tensor, None]:
         """The answer, or zeros of the shape of the block's input [B, L, H], which is kept in ``caught``."""
-        self.caught = hidden_states
+        asked = self._router.asked if self._router is not None else None
+        self.caught = hidden_states if asked is None else both(hidden_states, asked)
+        ids = named.get("input_ids") if self._by_ids else None
+        if isinstance(ids, Tensor):
+            self.caught = with_ids(hidden_states, ids)
         answer = torch.zeros_like(hidden_states) if self.answer is None else self.answer
         output = answer.reshape(hidden_states.shape)
         return (output, None) if self.pair else output
@@ -51,6 +81,7 @@ class LoadedLayer:
         dtype: torch.dtype,
         catcher: Catcher | None,
         additive: bool = True,
+        carried: tuple[int, ...] | None = None,
     ) -> None:
         """Args:
         module: the layer with its weights.
@@ -61,8 +92,10 @@ class LoadedLayer:
         dtype: of the hidden states.
         catcher: in the place of the layer's MoE block; None for a dense layer.
         additive: whether the layer's output is the residual plus the MoE block's output.
+        carried: axes of the model's own hidden states behind [B, L], where token ids go along with them.
         """
-        self.index, self.device, self.dtype, self.additive = index, device, dtype, additive
+        self._carried = carried
+        self.index, self.device, self.dtype, self.additive = index, device, dtype, additive and carried is None
         self._module, self._arguments, self._hidden, self._catcher = module, arguments, hidden, catcher
         self._sum = torch.zeros((), dtype=torch.float32, device=device)
 
@@ -125,8 +158,12 @@ class LoadedLayer:
 
     def _run(self, hidden: Tensor) -> Tensor:
         rows, tokens = hidden.shape[:2]
-        given = self._arguments.of(self.index, (rows, tokens, self._hidden), self.dtype, self.device)
-        return stream_of(self._module(hidden, *given.positional, **given.named))
+        ids = None
+        if self._carried is not None:
+            ids, hidden = ids_of(hidden), without_ids(hidden, self._carried)
+        given = self._arguments.of(self.index, (rows, tokens, self._hidden), self.dtype, self.device, ids)
+        left = stream_of(self._module(hidden, *given.positional, **given.named))
+        return left if ids is None else with_ids(left, ids)
 
     def _observe(self, *tensors: Tensor) -> None:
         for tensor in tensors:

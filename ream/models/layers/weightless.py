@@ -1,5 +1,6 @@
 """Filling modules that were built on torch's meta device, without weights."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,17 +25,24 @@ def give_buffers(model: Any, config: Any, device: torch.device) -> None:
             model.set_submodule(name, type(module)(config=config).to(device))
 
 
-def check_embedding(model: Any) -> None:
-    """Refuse a text model whose embedding is more than a table.
+def give_layer_buffers(layer: nn.Module, config: Any, device: torch.device) -> None:
+    """Compute the buffers of modules in a layer that no checkpoint has, such as rotary embeddings of its own.
 
-    Raises:
-        UserError: its embedding scales or adds to the rows of the table.
+    Args:
+        layer: on the meta device.
+        config: of the text model.
+        device: where the layer computes.
     """
-    embedding = model.get_input_embeddings()
-    if type(embedding).forward is not nn.Embedding.forward:
-        raise UserError(
-            f"{type(embedding).__name__} computes more than rows of a table, which ream cannot run layer by layer"
-        )
+    for name, module in list(layer.named_modules()):
+        computed = [buffer for own, buffer in module.named_buffers(recurse=False) if own in _left_out(module)]
+        configured = "config" in inspect.signature(type(module)).parameters
+        if computed and configured and not list(module.parameters()) and all(buffer.is_meta for buffer in computed):
+            layer.set_submodule(name, type(module)(config=config).to(device))
+
+
+def _left_out(module: nn.Module) -> set[str]:
+    """Names of a module's buffers that are not saved."""
+    return module._non_persistent_buffers_set
 
 
 def give_others(model: Any, tensors: Mapping[str, Tensor], device: torch.device) -> None:

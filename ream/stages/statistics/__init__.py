@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from ream.params import Params
 from ream.stages.statistics.ranks import run_ranks
 from ream.stages.statistics.shards import run_shard, sum_shards
-from ream.stages.statistics.sources import is_dense, store, unfinished
+from ream.stages.statistics.sources import measured, store, unfinished
 from ream.stages.statistics.walking import collect, open_state
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -44,13 +44,13 @@ def run_sources(params: Params, workspace: Workspace, sources: Sequence[str], op
     Raises:
         UserError: as `run`.
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
 
     if options.ranks is not None:
         return run_ranks(params, workspace, sources, options, options.ranks)
     original = open_original(workspace, params.model.keep_shards)
-    dense = is_dense(params, options)
-    lines, walked = unfinished(params, workspace, original, sources, dense)
+    quantities = measured(params, workspace, options)
+    lines, walked = unfinished(params, workspace, original, sources, quantities)
     for source in list(walked):
         if count := sum_shards(workspace, source, walked[source], original.architecture, options):
             lines[source] += f", from {count} shards"
@@ -60,9 +60,10 @@ def run_sources(params: Params, workspace: Workspace, sources: Sequence[str], op
         for source, tokens in walked.items():
             folder = workspace.state("statistics", source)
             state = opened.enter_context(open_state(params, folder, tokens.facts, options, walks=len(walked)))
-            passes[source] = tokens.data, Probes(tokens.data, tokens.facts["probes"], tokens.facts["seed"]), state
+            passes[source] = tokens.data, probes_of(tokens.data, tokens.facts), state
         if walked:
-            collect(params, original, list(passes.values()), f"statistics {' '.join(walked)}", dense=dense)
+            title = f"statistics {' '.join(walked)}"
+            collect(params, original, list(passes.values()), title, needs=quantities)
         for source, (_, _, state) in passes.items():
             store(workspace, source, walked[source].facts, original.architecture.moe_layers, state.folder)
             state.clear()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ream.params import Params
-from ream.stages.statistics.sources import is_dense, store, unfinished
+from ream.stages.statistics.sources import measured, store, unfinished
 from ream.stages.statistics.walking import collect, with_code
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -28,8 +28,8 @@ def run_ranks(
     """
     original = open_original(workspace, params.model.keep_shards)
     params = on_own_device(params, ranks)
-    dense = is_dense(params, options)
-    lines, walked = unfinished(params, workspace, original, sources, dense)
+    quantities = measured(params, workspace, options)
+    lines, walked = unfinished(params, workspace, original, sources, quantities, alone=False)
     for source, tokens in walked.items():
         check_batches(f"source {source}", tokens.data, ranks)
     names = {source: f"statistics-{source}" for source in walked}
@@ -38,7 +38,8 @@ def run_ranks(
         due = [part for part in parts.values() if part.share.ahead < original.architecture.depth]
         if due:  # else the ranks were killed after the last layer, and its totals are on disk
             passes, shares = [part[:3] for part in due], [part.share for part in due]
-            collect(params, original, passes, f"statistics {' '.join(walked)}, rank 0 of {ranks.size}", shares, dense)
+            title = f"statistics {' '.join(walked)}, rank 0 of {ranks.size}"
+            collect(params, original, passes, title, shares, quantities)
     if ranks.first:
         for source, (_, facts) in walked.items():
             committed = parts[names[source]].share.committed

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ream.machine.files import building, read_json, replacing, write_json
 from ream.models.family.architecture import Architecture
 from ream.params import Params
-from ream.stages.statistics.sources import SourceTokens, is_finished, read_tokens, summary
+from ream.stages.statistics.sources import SourceTokens, is_finished, measured, read_tokens, summary
 from ream.stages.statistics.walking import collect, open_state, with_code
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -28,17 +28,18 @@ def run_shard(params: Params, workspace: Workspace, options: StageOptions, shard
     Raises:
         UserError: no such shard (see `Batches.shard`).
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
 
     original = open_original(workspace, params.model.keep_shards)
-    data, facts = read_tokens(params, workspace, original, options.source)
+    quantities = measured(params, workspace, options)
+    data, facts = read_tokens(params, workspace, original, options.source, quantities)
     if is_finished(workspace, options.source, facts):
         return summary(options.source, facts, original)
     rows, title = data.shard(shard, shards), f"statistics {options.source} {shard}/{shards}"
     folder = _folder(workspace, options.source, shard, shards)
     with open_state(params, folder, _shard_facts(facts, shard, shards), options) as state:
-        probes, part = Probes(data, facts["probes"], facts["seed"], rows), data.part(rows)
-        collect(params, original, [(part, probes, state)], title)
+        probes, part = probes_of(data, facts, rows), data.part(rows)
+        collect(params, original, [(part, probes, state)], title, needs=quantities)
     return f"{title}: {int(part.mask.sum()):,} of {facts['tokens']:,} tokens"
 
 
@@ -50,7 +51,7 @@ def sum_shards(
     Returns:
         The number of shards; 0 if there are not all of them.
     """
-    from ream.walk.probes import Probes
+    from ream.walk.probes import probes_of
     from ream.walk.state import discard
 
     data, facts = tokens
@@ -59,7 +60,7 @@ def sum_shards(
         return 0
     folders = [_folder(workspace, source, shard, shards) for shard in range(shards)]
     parts = [data.shard(shard, shards) for shard in range(shards)]
-    orders = [Probes(data, facts["probes"], facts["seed"], rows).order for rows in parts]
+    orders = [probes_of(data, facts, rows).order for rows in parts]
     with building(workspace.statistics(source)) as folder:
         for index in architecture.moe_layers:
             _add_up(folders, orders, index, folder)

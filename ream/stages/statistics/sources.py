@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ream import __version__
 from ream.calibration.corpus import read_corpus
 from ream.calibration.packing import pad
-from ream.core.composition import needs_all_outputs
+from ream.core.composition import Quantity, needs
 from ream.machine.files import building, file_digest, read_json, write_json
 from ream.params import Params
 from ream.workspace.layout import Workspace
+from ream.workspace.needs import read_needs, sample_facts
 from ream.workspace.options import StageOptions
 from ream.workspace.original import Original
 
@@ -26,18 +27,34 @@ class SourceTokens(NamedTuple):
     facts: dict[str, Any]
 
 
-def is_dense(params: Params, options: StageOptions) -> bool:
-    """Whether all experts are computed on all tokens.
+def measured(params: Params, workspace: Workspace, options: StageOptions) -> frozenset[Quantity]:
+    """What the statistics consist of beside counts: what the command's method needs or, in the graph, all of a run's.
 
-    They are in the graph, where the statistics serve every method, and for a method that needs it.
+    Raises:
+        UserError: the graph has not said what its methods need.
     """
-    return not options.method or needs_all_outputs(params.method(options.method).similarity)
+    if options.method:
+        return needs(params.method(options.method).composition())
+    return read_needs(workspace)
 
 
 def read_tokens(
-    params: Params, workspace: Workspace, original: Original, source: str, dense: bool = True
+    params: Params,
+    workspace: Workspace,
+    original: Original,
+    source: str,
+    quantities: frozenset[Quantity],
+    alone: bool = True,
 ) -> SourceTokens:
-    """The tokens and facts of a source; ``dense`` says whether all experts are computed on all tokens.
+    """The tokens of a source, and everything that its statistics depend on.
+
+    Args:
+        params: all settings.
+        workspace: with the calibration sequences.
+        original: the model.
+        source: its name.
+        quantities: what is measured beside counts.
+        alone: whether this process sees all of the tokens.
 
     Raises:
         UserError: the calibration sequences are missing, or see `check_inputs`.
@@ -48,13 +65,14 @@ def read_tokens(
     device, dtype = runtime(*params.compute.placement)
     ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
     check_inputs(ids, mask, original.limits, original.architecture.multi_token)
+    tokens = int(mask.sum())
     facts = {
         "model": original.manifest.digest,
         "source": source,
         "corpus": file_digest(workspace.calibration(source)),
-        "tokens": int(mask.sum()),
+        "tokens": tokens,
         "sequences": len(ids),
-        "probes": params.statistics.probes,
+        "probes": params.statistics.probes if "probes" in quantities else 0,
         "seed": params.calibration.seed,
         "device": device.type,
         "dtype": str(dtype),
@@ -62,18 +80,23 @@ def read_tokens(
         "batch_tokens": params.compute.batch_tokens,
         "ream": __version__,
     }
-    if not dense:
-        facts["experts"] = "routed"
+    facts["measured"] = sorted(quantities)
+    facts |= sample_facts(params, quantities, tokens, alone)
     return SourceTokens(batches(ids, mask, params.compute.batch_tokens), facts)
 
 
 def unfinished(
-    params: Params, workspace: Workspace, original: Original, sources: Sequence[str], dense: bool
+    params: Params,
+    workspace: Workspace,
+    original: Original,
+    sources: Sequence[str],
+    quantities: frozenset[Quantity],
+    alone: bool = True,
 ) -> tuple[dict[str, str], dict[str, SourceTokens]]:
     """A line about the statistics of every source, and the tokens of the sources whose statistics are not finished."""
     lines, walked = {}, {}
     for source in sources:
-        tokens = read_tokens(params, workspace, original, source, dense)
+        tokens = read_tokens(params, workspace, original, source, quantities, alone)
         lines[source] = summary(source, tokens.facts, original)
         if not is_finished(workspace, source, tokens.facts):
             walked[source] = tokens

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ream.core.composition import ALL_QUANTITIES, Quantity
 from ream.machine.progress import Progress
 from ream.params import Params
 from ream.workspace.options import StageOptions
@@ -52,7 +53,7 @@ def collect(
     passes: Sequence[tuple["Batches", "Probes", "WalkState"]],
     title: str,
     shares: "Sequence[Share] | None" = None,
-    dense: bool = True,
+    needs: frozenset[Quantity] = ALL_QUANTITIES,
 ) -> None:
     """Walk the original once and leave the statistics of every layer in the states.
 
@@ -63,7 +64,7 @@ def collect(
         title: of the progress bar.
         shares: under torchrun, how the totals of all ranks are made, for each source; only the first rank shows
             progress.
-        dense: compute all experts on all tokens; see `LayerStatistics`.
+        needs: what is measured; see `LayerStatistics`.
     """
     from ream.compress.one_shot import collect_all
 
@@ -72,4 +73,4 @@ def collect(
     steps, tokens = sum(len(data) for data, _, _ in passes), sum(int(data.mask.sum()) for data, _, _ in passes)
     silent = shares is not None and not shares[0].ranks.first
     with Progress(steps * depth, title, "batch", depth, tokens, silent=silent) as bar:
-        collect_all(decoder, passes, bar, shares, dense)
+        collect_all(decoder, passes, bar, shares, needs)

@@ -100,3 +100,15 @@ def test_layers_say_how_many_of_their_experts_were_rarely_routed():
     data = json.loads(encoded([view]))
     assert data["few"] == 100
     assert [layer[5] for layer in data["views"][0]["layers"]] == [0.4, None]
+
+
+def test_layers_say_what_a_sample_left_undecided():
+    layers = {
+        index: LayerRecipe(Groups(np.array([0]), np.array([0, 0])), np.ones(2) / 2, np.ones(2)) for index in (0, 3)
+    }
+    recipe = Recipe(layers, {"sample": {"3": {"error": 0.01234567, "undecided": [1]}}})
+    view = layer_view(recipe, "balanced", "ream", 1)
+    assert [(layer.sample_error, layer.undecided) for layer in view.layers] == [(None, ()), (0.01234567, (1,))]
+    plain, sampled = json.loads(encoded([view]))["views"][0]["layers"]
+    assert len(plain) == 6
+    assert sampled[6:] == [0.01235, 1]

@@ -46,7 +46,7 @@ def test_factors_whiten_inputs_and_features_and_scales_are_inverse_slopes(rng, e
         slope = torch.autograd.grad(silu_unit(*pre).sum(), pre)[position]
         curvature = (weights * slope).square().sum(0) * expert.down.square().sum(0)
         # The sigmoid of the input gate is in float32.
-        torch.testing.assert_close(getattr(coordinates, name), curvature.rsqrt(), rtol=1e-6, atol=0)
+        torch.testing.assert_close(coordinates.rows[name], curvature.rsqrt(), rtol=1e-6, atol=0)
     assert coordinates.used
 
 
@@ -59,8 +59,8 @@ def test_damping_is_a_fraction_of_the_mean_diagonal(rng):
         added = 0.1 * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=torch.float64)
         torch.testing.assert_close(wanted, matrix + added, rtol=1e-6, atol=1e-9)
     for name in ("gate", "up"):
-        curvature = getattr(plain, name) ** -2
-        torch.testing.assert_close(getattr(damped, name) ** -2, curvature + 0.1 * curvature.mean())
+        curvature = plain.rows[name] ** -2
+        torch.testing.assert_close(damped.rows[name] ** -2, curvature + 0.1 * curvature.mean())
 
 
 def test_moves_by_hand():
@@ -69,9 +69,8 @@ def test_moves_by_hand():
         random_expert(np.random.default_rng(0), 1, 1),
         **{name: torch.tensor([[value]]) for name, value in (("gate", 1.0), ("up", 2.0), ("down", 3.0))},
     )
-    coordinates = Coordinates(
-        torch.tensor([[7.0]]), torch.tensor([[11.0]]), torch.tensor([2.0]), torch.tensor([4.0]), True, 3.0
-    )  # fmt: skip
+    rows = {"gate": torch.tensor([2.0]), "up": torch.tensor([4.0])}
+    coordinates = Coordinates(torch.tensor([[7.0]]), torch.tensor([[11.0]]), rows, True, 3.0)
     moved = coordinates.moved(expert, [torch.tensor([[value]]) for value in (5.0, 6.0, 8.0)])
     assert [getattr(moved, name).item() for name in FITTED] == [211.0, 506.0, 267.0]
 
@@ -98,12 +97,13 @@ def test_an_expert_without_fitted_tokens_does_not_move(rng):
     expert, ones = layer.experts[2], [torch.ones_like(getattr(layer.experts[2], name)) for name in FITTED]
     assert unused.moved(expert, ones) is expert
     assert not any(gradient.any() for gradient in unused.gradient(ones))
-    assert all(torch.isfinite(tensor).all() for tensor in (unused.inputs, unused.hidden, unused.gate, unused.up))
-    assert unused.gate.tolist() == pytest.approx([TINY**-0.5] * 5)
+    assert all(torch.isfinite(tensor).all() for tensor in (unused.inputs, unused.hidden, *unused.rows.values()))
+    assert unused.rows["gate"].tolist() == pytest.approx([TINY**-0.5] * 5)
 
 
 def test_micro_batches_add_up(rng):
     layer = layer_of(rng, tokens=60, top_k=2)
     for one, many in zip(*(coordinates_of(layer, [0, 3], damping=0.1, batch=batch) for batch in (60, 7)), strict=True):
-        for name in ("inputs", "hidden", "gate", "up"):
-            torch.testing.assert_close(getattr(one, name), getattr(many, name), rtol=1e-8, atol=1e-10)
+        pairs = [(one.inputs, many.inputs), (one.hidden, many.hidden)]
+        for mine, other in [*pairs, *((one.rows[name], many.rows[name]) for name in ("gate", "up"))]:
+            torch.testing.assert_close(mine, other, rtol=1e-8, atol=1e-10)

@@ -12,7 +12,7 @@ from ream.models.family.derived.proof import prove
 from ream.models.family.family import Family
 from ream.models.inspection.describe import layout_words
 from ream.models.storage.checkpoint import Checkpoint
-from tests.models.any_moe import REFUSED, TYPES, build
+from tests.models.any_moe import REFUSED, TYPES, VARIANTS, build
 from tests.models.family.derived.test_any_moe_merged import HEADLESS
 from tests.models.family.family_table import PAGE
 
@@ -29,6 +29,10 @@ def router(family: Family) -> str:
     parts = [f"no known p(x), {family.scores} stands in" if family.guessed_scores else family.scores]
     if any(tensor.exact and tensor is not family.router[0] for tensor in family.router):
         parts.append("correction bias")
+    if any(tensor.numbers for tensor in family.router):
+        parts.append("tables by token id in some layers")
+    if family.apart is not None:
+        parts.append("beside its experts")
     if family.router_groups_key:
         parts.append(f"groups by their best {family.router_group_best}")
     return ", ".join(parts) + (", recorded" if family.rule == "hooked" else "")
@@ -57,9 +61,10 @@ def row(model_type: str, folder: Path) -> str:
 
 def counts() -> str:
     """How many types pass each check."""
-    evaluated = len(TYPES) - len(HEADLESS)
+    types = len(TYPES) - len(VARIANTS)
+    evaluated = types - len(HEADLESS)
     return (
-        f"{len(TYPES)} types without an entry are derived, proved, walked, pruned, merged and loaded again by "
+        f"{types} types without an entry are derived, proved, walked, pruned, merged and loaded again by "
         f"transformers; {evaluated} of them are evaluated. {len(REFUSED)} are refused.\n\n"
     )
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 import pytest
 
 from ream.models.family.families import FAMILIES
-from ream.models.family.family import Family, MultiToken
+from ream.models.family.family import Family
+from ream.models.family.multi_token_names import MultiToken
 from ream.models.inspection.describe import described, field_meanings, patterns, unknown_family
 from ream.models.inspection.headers import open_headers
 from tests.models.families import TINY, build

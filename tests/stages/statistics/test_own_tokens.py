@@ -8,9 +8,11 @@ import yaml
 
 from ream.calibration.corpus import read_corpus
 from ream.commands.stage import run_stage
+from ream.core.composition import ALL_QUANTITIES
 from ream.errors import UserError
 from ream.models.family.families import FAMILIES
 from ream.workspace.layout import Workspace
+from ream.workspace.needs import write_needs
 from tests import tiny
 
 PAD, POSITIONS = 98, 256  # an id that the text has, too; the tiny model's max_position_embeddings
@@ -49,6 +51,7 @@ def collect(mixed_depth, tmp_path):
         path.write_text(yaml.safe_dump(tree))
         workspace = Workspace(tmp_path / name)
         run_stage("model", {}, path, workspace)
+        write_needs(workspace, ALL_QUANTITIES)
         for stage in stages:
             run_stage(stage.partition("@")[0], {"source": stage.partition("@")[2] or "a"}, path, workspace)
         return workspace

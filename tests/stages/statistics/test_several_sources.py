@@ -3,11 +3,13 @@
 import pytest
 
 from ream.commands.stage import run_stage
+from ream.core.composition import ALL_QUANTITIES
 from ream.machine.files import read_json
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import load_params
 from ream.stages import statistics
 from ream.workspace.layout import Workspace
+from ream.workspace.needs import write_needs
 from ream.workspace.options import StageOptions
 from tests import tiny
 
@@ -23,6 +25,7 @@ def prepared(mixed_depth, tmp_path):
         workspace = Workspace(tmp_path / name)
         for stage, given in [("model", {}), *(("calibration", {"source": source}) for source in SOURCES)]:
             run_stage(stage, given, path, workspace)
+        write_needs(workspace, ALL_QUANTITIES)
         return load_params(path), workspace
 
     return make

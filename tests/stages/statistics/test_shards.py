@@ -9,9 +9,11 @@ import torch
 from ream.commands.stage import run_stage
 from ream.compress.one_shot import read_probes
 from ream.compress.statistics_file import read_sums
+from ream.core.composition import ALL_QUANTITIES
 from ream.errors import UserError
 from ream.machine.files import read_json
 from ream.workspace.layout import Workspace
+from ream.workspace.needs import write_needs
 from tests.tiny import write_params
 
 LAYERS = (0, 2)
@@ -28,6 +30,7 @@ def stage(mixed_depth, tmp_path):
 
     run("model")
     run("calibration")
+    write_needs(Workspace(tmp_path / "artifacts"), ALL_QUANTITIES)
     return run
 
 

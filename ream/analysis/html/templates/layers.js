@@ -9,7 +9,7 @@
 
   // A layer with the lists that its places stand for (layers.py).
   const opened = (layer) => {
-    const [index, groups, weights, saliency, error, rare] = layer;
+    const [index, groups, weights, saliency, error, rare, precision, undecided] = layer;
     const owners = data.lists[groups];
     const sizes = new Map();
     for (const owner of owners) if (owner >= 0) sizes.set(owner, (sizes.get(owner) || 0) + 1);
@@ -19,7 +19,7 @@
       return sizes.get(expert) > 1 ? "centre" : "lone";
     };
     const values = saliency < 0 ? null : data.lists[saliency];
-    return { index, owners, weights: data.lists[weights], saliency: values, error, rare, fates: owners.map((_, expert) => fate(expert)) };
+    return { index, owners, weights: data.lists[weights], saliency: values, error, rare, precision, undecided, fates: owners.map((_, expert) => fate(expert)) };
   };
   const element = (name, properties = {}, ...children) => {
     const made = Object.assign(document.createElement(name), properties);
@@ -147,6 +147,7 @@
     const target = at("bars");
     at("bars-title").textContent = `Saliency of the experts of layer ${layer.index}`;
     at("bars-note").textContent = layer.rare ? `${Math.round(1000 * layer.rare) / 10}% of these experts saw fewer than ${data.few} calibration tokens, so their saliency is uncertain.` : "";
+    if (layer.precision !== undefined) at("bars-note").textContent += ` Mean outputs come from a sample of tokens: similarities have a standard error of at most ${layer.precision}, and the groups of ${layer.undecided} experts are undecided.`;
     legend(at("bars-legend"), layer.saliency === null ? [] : fateEntries([layer]));
     if (layer.saliency === null) {
       target.replaceChildren(element("p", { className: "hint", textContent: "The saliency of this layer is not known." }));

@@ -34,8 +34,8 @@ def is_additive(model: Parsed, place: Place, experts: int, pair: bool) -> bool:
     given_values(layer, stacks, experts)
     give_buffers(decoder, model.text, device)
     stacks.forward = lambda *given, **named: torch.tanh([*given, *named.values()][0])
-    arguments, catcher = LayerArguments(decoder, decoder.layers), Catcher(pair)
-    layer.set_submodule(place.block, catcher)
+    arguments, catcher = LayerArguments(decoder, decoder.layers), Catcher(pair, place.by_ids)
+    catcher.take(layer, place.block, place.apart, place.experts)
     del layer.forward
     loaded = LoadedLayer(layer, place.layer, arguments, hidden, device, torch.float32, catcher, additive=False)
     try:

@@ -48,15 +48,18 @@ def _described(module: Any) -> dict[str, Any]:
     }
 
 
-def check_padding(text: nn.Module) -> None:
-    """Refuse attention that lets padding on the right reach the tokens before it, because walks pad sequences there.
+def check_own_keys(config: Any) -> None:
+    """Refuse layers that use the attention keys and values of earlier layers, because walks run one layer at a time.
+
+    Args:
+        config: of the text model.
 
     Raises:
-        NotDerivableError: a layer has lightning attention (MiniMax-01), which works on blocks of tokens.
+        NotDerivableError: says how many layers do.
     """
-    for path, module in text.named_modules():
-        if "LightningAttention" in type(module).__name__:
-            raise NotDerivableError(
-                f"{path} is lightning attention, whose outputs change with the padding behind a sequence, and the walk "
-                "over the layers pads sequences"
-            )
+    sharing = getattr(config, "num_kv_shared_layers", 0)
+    if sharing:
+        raise NotDerivableError(
+            f"its last {sharing} layers use the keys and values of layers before them (num_kv_shared_layers), and the "
+            "walk over the layers runs one at a time"
+        )

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ream.core.expert_tables import remapped
+from ream.errors import UserError
 from ream.models.family.architecture import Architecture
 from ream.models.family.family import RouterTensor
 from ream.models.storage.checkpoint import Checkpoint
@@ -31,13 +34,49 @@ def block_tensors(
             for position, expert in enumerate(experts):
                 name = architecture.tensor_name(layer, kind, position)
                 found[name] = checkpoint.read(architecture.tensor_name(layer, kind, expert))
-    chosen = torch.tensor(experts)
     for name in checkpoint.logical:
         if not name.startswith(prefix):
             continue
         role = architecture.roles.get(name)
-        if role is None and family.module_name(name.removeprefix(prefix)).startswith(f"{family.block}."):
+        if role is None and family.in_block(family.module_name(name.removeprefix(prefix))) is not None:
             found[name] = checkpoint.read(name)
         elif role is not None and isinstance(role.kind, RouterTensor):
-            found[name] = checkpoint.read(name).index_select(role.kind.axis, chosen)
+            found[name] = entries(checkpoint.read(name), role.kind, experts, architecture.experts)
     return found
+
+
+def entries(tensor: Tensor, kind: RouterTensor, experts: Sequence[int], count: int) -> Tensor:
+    """A router's tensor for these experts, in this order; in a table they stand for the others.
+
+    Args:
+        tensor: for all experts.
+        kind: of the tensor.
+        experts: numbers in the checkpoint.
+        count: N, or more than any number in a table.
+    """
+    if not kind.numbers:
+        size = tensor.shape[kind.axis]
+        return tensor.index_select(kind.axis, torch.tensor([*experts, *range(size - kind.beyond, size)]))
+    group = np.full(max(count, int(tensor.max()) + 1), -1)
+    group[list(experts)] = np.arange(len(experts))
+    return remapped(tensor, np.array(experts), group)
+
+
+def check_tables(checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """Refuse tables of experts by token id with a number that no expert has.
+
+    Raises:
+        UserError: names the table, the number and what is allowed.
+    """
+    for layer in architecture.moe_layers:
+        for router in architecture.routers(layer):
+            if not router.numbers:
+                continue
+            name = architecture.tensor_name(layer, router)
+            lowest, highest = checkpoint.read(name).aminmax()
+            wrong = lowest if lowest < 0 else highest
+            if not 0 <= wrong < architecture.experts:
+                raise UserError(
+                    f"{checkpoint.folder}: {name} has the expert {int(wrong)}, but the layer's are 0 to "
+                    f"{architecture.experts - 1}; fetch it again"
+                )

@@ -56,16 +56,16 @@ def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
                 target,
                 converter.source_patterns.index(pattern),
                 len(converter.source_patterns),
-                tuple(_described(operation, len(converter.source_patterns)) for operation in converter.operations),
+                tuple(_described(operation) for operation in converter.operations),
                 len(converter.target_patterns) > 1,
             )
     return found
 
 
-def _described(operation: Any, kinds: int) -> str:
-    """The class name of an operation; of one that joins different tensors, with the axis."""
+def _described(operation: Any) -> str:
+    """The class name of an operation; of one that joins tensors, with the axis."""
     name = type(operation).__name__
-    return f"{name} along {operation.dim}" if name == "Concatenate" and kinds > 1 else name
+    return f"{name} along {operation.dim}" if name == "Concatenate" else name
 
 
 def written(model: Any) -> Mapping[str, tuple[int, ...]]:

@@ -77,7 +77,7 @@ def scores_of(probe: Probe) -> str | None:
 
 
 def groups_of(model: Parsed, place: Place, router: str, experts: int, top_k_key: str, scores: str) -> Groups:
-    """The config keys that limit a token to groups of experts: with 2 groups of which 1 is allowed, the limit shows.
+    """The config keys that limit a token to groups of experts: the limit shows with 2 groups of which 1 is allowed.
 
     Args:
         model: shortened.
@@ -92,17 +92,31 @@ def groups_of(model: Parsed, place: Place, router: str, experts: int, top_k_key:
     ]
     if experts % 2 or experts < 4:
         return Groups()
+
+    def asked(groups: int, allowed: int) -> tuple[Any, Probe, Tensor]:
+        """The block with so many groups, its decision, and whether each selected expert is in the upper half."""
+        block = valued_block(model.changed(**{key: groups, top_key: allowed, top_k_key: 2}), place, experts)
+        probe = probed(block, place, router, model.text.hidden_size)
+        return block, probe, probe.indices >= experts // 2
+
     for key, top_key in permutations(keys, 2):
         try:
-            changed = model.changed(**{key: 2, top_key: 1, top_k_key: 2})
-            block = valued_block(changed, place, experts)
-            probe = probed(block, place, router, model.text.hidden_size)
+            block, probe, half = asked(2, 1)
+            # The limit must go with each of the two keys: config.json may have it already, under other ones.
+            if _limited(half) and not _limited(asked(1, 1)[2]) and not _limited(asked(2, 2)[2]):
+                return Groups(key, top_key, _best(block, probe, half[:, 0], SCORES[scores], experts))
         except NotDerivableError:  # other keys with that word, such as of a state space
             continue
-        half = probe.indices >= experts // 2
-        if probe.indices.shape[1] == 2 and bool((half.all(1) | ~half.any(1)).all()):
-            return Groups(key, top_key, _best(block, probe, half[:, 0], SCORES[scores], experts))
     return Groups()
+
+
+def _limited(upper: Tensor) -> bool:
+    """Whether every token selects two experts of the same half.
+
+    Args:
+        upper: [T, k], whether a selected expert is in the upper half.
+    """
+    return upper.shape[1] == 2 and bool((upper.all(1) | ~upper.any(1)).all())
 
 
 def _best(block: Any, probe: Probe, upper: Tensor, score: Callable[[Tensor], Tensor], experts: int) -> int:

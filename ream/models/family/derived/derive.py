@@ -1,6 +1,7 @@
 """The entry of a model family without one, derived from a config.json and the names and shapes of the tensors."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,18 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from ream.models.family.derived.alike import check_alike, check_padding
-from ream.models.family.derived.conversion import Destination, written
+from ream.models.family.config_levels import level
+from ream.models.family.derived.alike import check_alike, check_own_keys
+from ream.models.family.derived.conversion import written
+from ream.models.family.derived.disk_blocks import all_routers, inside_experts, layout_of
 from ream.models.family.derived.disk_names import DiskNames, disk_names
-from ream.models.family.derived.layouts import disk_layout
 from ream.models.family.derived.module_side import ModuleSide, module_side
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.weightless import Parsed, parsed, text_class, whole_model
 from ream.models.family.family import HEAD, Family, RouterTensor
-from ream.models.family.layout import Layout
 from ream.models.family.multi_token import multi_token_in
 from ream.models.family.sparse_layers import these
 
+# Numbers that are asked of config.json by these names.
+NUMBERS = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "max_position_embeddings")
 JOINED = ("Concatenate along 0",)
 Shapes = Mapping[str, tuple[int, ...]]
 _DERIVED: dict[tuple[str, int], Family] = {}
@@ -52,20 +55,23 @@ def derive(config: Mapping[str, Any], shapes: Shapes | None = None) -> Family:
 def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     """See `derive`."""
     model = parsed(config)
-    modules = module_side(model, config[model.key] if model.key else config)
-    whole = whole_model(model.config)
-    text_path = _text_path(whole, model)
-    with_experts = check_alike(whole.get_submodule(text_path))
-    check_padding(whole.get_submodule(text_path))
+    check_own_keys(model.text)
+    modules = module_side(model, level(config, model.key))
+    whole, text_path, text = _whole(model)
+    with_experts = check_alike(text)
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
-    layout, routers = _layout(names, known, modules, model.text.hidden_size), _routers(names, modules)
+    layout, routers = layout_of(names, known, modules), all_routers(names, modules, text, with_experts)
+    multi_token = multi_token_in(known, model.text.num_hidden_layers)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
         model_type=str(config["model_type"]),
         examples=(),
         experts_keys=modules.experts_keys,
         width_key=modules.width_key,
+        latent_key=modules.latent_key,
+        changes_inputs=modules.around.inputs,
+        changes_outputs=modules.around.outputs,
         top_k_key=modules.top_k_key,
         layouts=(tuple(replace(kind, name=_within(kind.name, moe)) for kind in layout),),
         router=tuple(replace(router, name=_within(router.name, moe)) for router in routers),
@@ -76,6 +82,8 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         router_group_best=modules.groups.best,
         moe=moe,
         block=modules.place.block,
+        apart=modules.place.apart,
+        by_ids=modules.place.by_ids,
         experts_module=modules.place.experts,
         module_layout=modules.module.layout,
         placed=_placed(names, modules),
@@ -95,11 +103,32 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         decoder=modules.place.decoder,
         head_name=names.head,
         outside=names.outside,
-        multi_token=multi_token_in(known, model.text.num_hidden_layers),
+        integers=names.integers,
+        multi_token=multi_token,
+        unwalked=() if multi_token else _unwalked(names),
         sparse=these(with_experts),
+        assumed=_assumed(model.text, level(config, model.key)),
         derived=True,
         guessed_scores=modules.scores is None,
     )
+
+
+def _assumed(text: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers takes for numbers that config.json has under other names, or not at all."""
+    return {key: getattr(text, key) for key in NUMBERS if key not in numbers and hasattr(text, key)}
+
+
+def _unwalked(names: DiskNames) -> tuple[str, ...]:
+    """The first words of names of routed experts that transformers' model does not have."""
+    words = [name.split(".") for name in names.unknown]
+    return tuple(dict.fromkeys(f"{first}." for first, *rest in words if "experts" in rest))
+
+
+def _whole(model: Parsed) -> tuple[nn.Module, str, nn.Module]:
+    """The whole model without weights, the path of the text model in it, and the text model."""
+    whole = whole_model(model.config)
+    path = _text_path(whole, model)
+    return whole, path, whole.get_submodule(path)
 
 
 def _text_path(whole: nn.Module, model: Parsed) -> str:
@@ -117,49 +146,13 @@ def _text_path(whole: nn.Module, model: Parsed) -> str:
     return paths[0]
 
 
-def _inside_experts(names: DiskNames, modules: ModuleSide) -> dict[str, Destination]:
-    """Names within a layer of the experts' tensors, to destinations within the block."""
-    start, kinds = f"{modules.place.block}.", {kind.name for kind in modules.module.layout}
-    found = {
-        name: replace(place, name=place.name.removeprefix(start))
-        for name, place in names.inside.items()
-        if place.name.startswith(start) and place.name.removeprefix(start) in kinds
-    }
-    if not found:
-        raise NotDerivableError("the checkpoint has no tensors of routed experts")
-    return found
-
-
-def _layout(names: DiskNames, shapes: Shapes, modules: ModuleSide, hidden: int) -> Layout:
-    """The layout of experts on disk, with names within the layer."""
-    inside = _inside_experts(names, modules)
-    start = names.prefix.format(layer=modules.place.layer)
-    own = {name: shapes[start + name] for name in inside if start + name in shapes}
-    missing = inside.keys() - own.keys()
-    if missing:
-        raise NotDerivableError(f"the checkpoint has no tensor {start}{min(missing)}")
-    return disk_layout(inside, own, modules.module.layout, hidden, modules.width)
-
-
-def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:
-    """The router's tensors on disk, with names within the layer."""
-    by_target = {place.name: name for name, place in names.inside.items() if not place.operations}
-    found = []
-    for router in modules.routers:
-        target = f"{modules.place.block}.{router.name}"
-        if target not in by_target:
-            raise NotDerivableError(f"the checkpoint has no tensor that transformers loads to {target} of a layer")
-        found.append(RouterTensor(by_target[target], router.axis, router.name in modules.exact))
-    return found
-
-
 def _placed(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
     """Names within a layer on disk of tensors beside the experts that have another name in the module, to that name.
 
     Raises:
         NotDerivableError: a tensor beside the experts is not only renamed.
     """
-    experts, result = _inside_experts(names, modules), {}
+    experts, result = inside_experts(names, modules), {}
     for name, place in names.inside.items():
         if name in experts or place.operations == JOINED:
             continue
@@ -172,18 +165,19 @@ def _placed(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
 
 def _renamed(names: DiskNames, modules: ModuleSide, routers: list[RouterTensor], moe: str) -> dict[str, str]:
     """Names within the MoE block on disk of the router's tensors that have another name in the module, to that name."""
-    block = f"{modules.place.block}."
+    block = modules.place.start
     both = {_within(router.name, moe): names.inside[router.name].name.removeprefix(block) for router in routers}
     return {stored: own for stored, own in both.items() if stored != own}
 
 
 def _joined(names: DiskNames) -> dict[str, tuple[str, ...]]:
     """Tensors of a layer that are joined of several on disk, to the names of these in order."""
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, list[tuple[int, list[int], str]]] = {}
     for name, place in names.inside.items():
         if place.operations == JOINED:
-            found.setdefault(place.name, []).append((place.position, name))
-    return {target: tuple(name for _, name in sorted(parts)) for target, parts in found.items()}
+            numbers = [int(digits) for digits in re.findall(r"\d+", name)]  # of parts that differ in a number alone
+            found.setdefault(place.name, []).append((place.position, numbers, name))
+    return {target: tuple(name for _, _, name in sorted(parts)) for target, parts in found.items()}
 
 
 def _text_prefixes(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
@@ -199,10 +193,10 @@ def _common(names: list[str]) -> str:
     """The words with which all names begin."""
     words = [name.split(".")[:-1] for name in names]
     shared = []
-    for level in zip(*words, strict=False):
-        if len(set(level)) > 1 or level[0] == "experts" or "{" in level[0]:
+    for same in zip(*words, strict=False):
+        if len(set(same)) > 1 or same[0] == "experts" or "{" in same[0]:
             break
-        shared.append(level[0])
+        shared.append(same[0])
     return ".".join(shared)
 
 

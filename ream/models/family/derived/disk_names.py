@@ -25,10 +25,12 @@ class DiskNames:
         inside: name within a layer to its destination within the layer of the text model: of every kind of layer, with
             one name for all experts of a pattern.
         embedding: of the embedding.
-        final_norm: of the norm behind the last layer.
+        final_norm: of the norm behind the last layer; "" where something else makes the last hidden states.
         norm: attribute of that norm in the decoder.
         head: of the head, or the name that it has in transformers where the embedding is the head; None without a head.
         outside: of all other tensors of the text model outside of layers, to their names in it.
+        unknown: names that transformers' model has no use for, one of each pattern.
+        integers: those within a layer whose tensors hold whole numbers.
     """
 
     prefix: str
@@ -38,6 +40,8 @@ class DiskNames:
     norm: str
     head: str | None
     outside: Mapping[str, str]
+    unknown: tuple[str, ...]
+    integers: tuple[str, ...] = ()
 
 
 def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], hidden: int) -> DiskNames:
@@ -53,7 +57,8 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     Raises:
         NotDerivableError: tensors are not found, or layers have no common start of their names.
     """
-    places = destinations(model, _representatives(names))
+    known = _representatives(names)
+    places = destinations(model, known)
     decoder = ".".join(part for part in (text_path, place.decoder) if part)
     start = f"{decoder}.layers." if decoder else "layers."
     by_target = {place.name: name for name, place in places.items() if not place.operations}
@@ -71,10 +76,10 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     text = model.get_submodule(text_path)
     norm = _norm(text.get_submodule(place.decoder), hidden)
     embedding = f"{_path(model, text.get_input_embeddings())}.weight"
-    head = model.get_output_embeddings()
+    head = _head(model, text_path)
     own = (
         _found(by_target, embedding),
-        _found(by_target, f"{decoder}.{norm}.weight" if decoder else f"{norm}.weight"),
+        _found(by_target, f"{decoder}.{norm}.weight" if decoder else f"{norm}.weight") if norm else "",
         None if head is None else by_target.get(f"{_path(model, head)}.weight", f"{_path(model, head)}.weight"),
     )
     top = f"{text_path}." if text_path else ""
@@ -83,7 +88,12 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
         for name, place in places.items()
         if name not in layered and name not in own and place.name.startswith(top)
     }
-    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], outside)
+    whole_numbers = {name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()}
+    integers = {
+        NUMBER.split(name, maxsplit=1)[1].removeprefix(".") for name in layered if layered[name].name in whole_numbers
+    }
+    unknown = tuple(name for name in known if name not in places)
+    return DiskNames(prefix, inside, own[0], own[1], norm, own[2], outside, unknown, tuple(sorted(integers)))
 
 
 def _representatives(names: Iterable[str]) -> list[str]:
@@ -105,17 +115,34 @@ def _prefix(name: str) -> str:
 
 
 def _norm(decoder: nn.Module, hidden: int) -> str:
-    """The attribute of the norm behind the last layer: the decoder's only child that has a weight of H values alone."""
+    """The attribute of the norm behind the last layer: the decoder's only child that has a weight of H values alone.
+
+    Returns:
+        "" where there is none: hyper-connections may end with a mixer of their streams (Qwen4).
+    """
     found = [
         name
         for name, child in decoder.named_children()
-        if [tuple(tensor.shape) for tensor in child.parameters()][:1] == [(hidden,)]
+        if {tuple(tensor.shape) for tensor in child.parameters()} == {(hidden,)}
     ]
     if "norm" in found or len(found) == 1:
         return "norm" if "norm" in found else found[0]
+    if not found:
+        return ""
     raise NotDerivableError(
         f"{type(decoder).__name__} has {len(found)} norms beside its layers, so the final one is not known"
     )
+
+
+def _head(model: Any, text_path: str) -> Any:
+    """The head of the model or, where a model of several parts has none, of the part that its text model is in."""
+    words = text_path.split(".")
+    for count in range(len(words)):
+        part = model.get_submodule(".".join(words[:count]))
+        head = part.get_output_embeddings() if hasattr(part, "get_output_embeddings") else None
+        if head is not None:
+            return head
+    return None
 
 
 def _path(model: nn.Module, wanted: nn.Module) -> str:

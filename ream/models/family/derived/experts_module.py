@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ream.core.experts import Expert, GatedUnit, expert_outputs, neuron_activations
+from ream.core.experts import GatedUnit, expert_of, expert_outputs, neuron_activations
 from ream.errors import one_line
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.expert_tensors import unpacked
@@ -38,21 +38,17 @@ def experts_module(experts: Any, name: str, hidden: int, width: int, units: Mapp
     Args:
         experts: on the meta device; it is given two experts with random values.
         name: of the module within its block.
-        hidden: H.
+        hidden: H, of the experts' inputs.
         width: D.
         units: to choose from, by name, the likeliest first.
 
     Raises:
-        NotDerivableError: its experts have no gate, end with a norm, cannot be run, or compute something unknown.
+        NotDerivableError: its experts end with a norm, cannot be run, or compute something unknown.
     """
     kind = type(experts).__name__
     if getattr(experts, "has_post_expert_norm", False):
         raise NotDerivableError(
             f"each of its experts ends with a norm ({kind}), so merged neurons do not give merged outputs"
-        )
-    if not hasattr(experts, "gate_up_proj"):
-        raise NotDerivableError(
-            f"its experts ({kind}) have no gate beside their up projection, and ream handles gated experts"
         )
     _give_two_experts(experts)
     own = {f"{name}.{inner}": tensor for inner, tensor in experts.named_parameters(recurse=False) if tensor.dim() > 1}
@@ -95,7 +91,7 @@ def _run(experts: Any, inputs: Tensor, index: int) -> Tensor:
 
 def _layouts(tensors: Mapping[str, Tensor], name: str, hidden: int, width: int, interleaved: bool) -> Iterator[Layout]:
     """The layouts that the shapes allow, with alternating rows of gate and up first where the module says so."""
-    parts = {f"{name}.{part}_proj{bias}": part + bias for part in ("gate_up", "down") for bias in ("", "_bias")}
+    parts = {f"{name}.{part}_proj{bias}": part + bias for part in ("gate_up", "up", "down") for bias in ("", "_bias")}
     unknown = [own for own in tensors if own not in parts]
     if unknown:
         raise NotDerivableError(f"its experts have a tensor {unknown[0]}, which ream does not know")
@@ -113,7 +109,7 @@ def _layouts(tensors: Mapping[str, Tensor], name: str, hidden: int, width: int, 
 
 def _computed(fields: Mapping[str, Tensor], index: int, unit: GatedUnit, inputs: Tensor) -> Tensor:
     """The outputs [T, H] of one expert by ream's reading."""
-    expert = Expert(**{field: tensor[index].float() for field, tensor in fields.items()})
+    expert = expert_of({field: tensor[index].float() for field, tensor in fields.items()})
     return expert_outputs(neuron_activations(inputs, expert, unit), expert)
 
 

@@ -48,8 +48,13 @@ def experts_key(model: Parsed, place: Place, experts: int) -> tuple[str, Any]:
 def width_key(model: Parsed, place: Place, hidden: int) -> str:
     """The key whose change changes the number of neurons of an expert.
 
+    Args:
+        model: shortened.
+        place: of the experts.
+        hidden: H, of the experts' inputs.
+
     Raises:
-        NotDerivableError: there is no such key, or the experts' inputs are no hidden states.
+        NotDerivableError: there is no such key.
     """
     width = width_of(stacks_of(place.experts_of(text_model(model.text))), hidden)
     key = counting(model, width, lambda new: width_of(stacks_of(place.experts_of(text_model(new.text))), hidden))
@@ -75,7 +80,7 @@ def top_k_key(model: Parsed, place: Place, router: str) -> str:
         return probed(block, place, router, changed.text.hidden_size).indices.shape[1]
 
     top_k = selected(model)
-    key = counting(model, top_k, selected, smaller=True)
+    key = counting(model, top_k, selected, smaller=True, layer=place.layer)
     if key is None:  # a number that is fixed in the modelling code, as PhiMoE's 2; config.json says the same
         values = model.text.to_dict()
         key = next((key for key in values if PER_TOKEN.search(key) and values[key] == top_k), None)
@@ -100,15 +105,16 @@ def width_of(stacks: list[Tensor], hidden: int) -> int:
         axes = list(stack.shape[1:])
         if hidden not in axes:
             raise NotDerivableError(
-                f"the inputs and outputs of its experts are no hidden states: they have {' and '.join(map(str, axes))} "
-                f"values, these {hidden}"
+                f"a tensor of its experts has axes of {' and '.join(map(str, axes))} values, and their inputs {hidden}"
             )
         axes.remove(hidden)
         widths.append(axes[0])
     return min(widths)
 
 
-def counting(model: Parsed, value: int, read: Callable[[Parsed], int], smaller: bool = False) -> str | None:
+def counting(
+    model: Parsed, value: int, read: Callable[[Parsed], int], smaller: bool = False, layer: int | None = None
+) -> str | None:
     """The key with this value whose change changes what is read from the model to the new value; None where none does.
 
     Args:
@@ -116,17 +122,28 @@ def counting(model: Parsed, value: int, read: Callable[[Parsed], int], smaller: 
         value: that is read now.
         read: builds the changed model and gives what it then is.
         smaller: try a smaller value first, for k is limited by N and by groups.
+        layer: index of the layer that is read, where a key may have a list with a value for each layer.
     """
-    keys: list[str] = [key for key, own in model.text.to_dict().items() if type(own) is int and own == value]
+    values = model.text.to_dict()
+    listed = [
+        key for key, own in values.items() if layer is not None and _counts(own) and own[layer : layer + 1] == [value]
+    ]
+    keys: list[str] = [key for key, own in values.items() if type(own) is int and own == value] + listed
     keys.sort(key=lambda key: (not LIKELY.search(key), key))
     for key in keys:
         for other in [value - 1, value + 1] if smaller and value > 1 else [value + 1, 2 * value]:
+            new = [other] * len(values[key]) if key in listed else other
             try:
-                if read(model.changed(**{key: other})) == other:
+                if read(model.changed(**{key: new})) == other:
                     return key
             except (*PROBED, NotDerivableError):  # a value that this key cannot have
                 continue
     return None
+
+
+def _counts(value: Any) -> bool:
+    """Whether a value of a config is a list of whole numbers."""
+    return isinstance(value, list) and all(type(each) is int for each in value)
 
 
 def names_of(text: Any, key: str) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from ream.models.family.derived.conversion import Destination
 from ream.models.family.derived.refusal import NotDerivableError
-from ream.models.family.layout import ExpertTensor, Layout
+from ream.models.family.layout import ExpertTensor, Layout, projections
 
 GATE_FIRST = ("gate", "up")  # the order in which transformers joins the two into one tensor
-ORDER = ("gate", "gate_up", "gate_up_bias", "up", "down", "down_bias")
+ORDER = ("gate", "gate_up", "gate_up_bias", "up", "up_bias", "down", "down_bias")
 NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole word of a name
 
 
@@ -30,7 +30,7 @@ def disk_layout(
         places: of the experts' tensors of one layer: name on disk within the layer to destination within the block.
         shapes: of these tensors by the same names.
         module: the layout of the experts in transformers' block.
-        hidden: H.
+        hidden: H, of the experts' inputs.
         width: D.
 
     Returns:
@@ -57,8 +57,7 @@ def disk_layout(
         turned = own.transposed != (place.operations.count("Transpose") % 2 == 1)
         found[template] = _oriented(kind, shapes[name], counted, turned, hidden, width)
     layout = tuple(sorted(found.values(), key=lambda kind: ORDER.index(kind.part)))
-    parts = "".join(sorted(kind.part for kind in layout if not kind.part.endswith("bias")))
-    if parts not in ("downgate_up", "downgateup"):
+    if projections(layout) != projections(module) or len({kind.part for kind in layout}) < len(layout):
         raise NotDerivableError(f"the tensors of its experts on disk are {', '.join(found) or 'missing'}")
     return layout
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from ream.models.family.derived.additive import is_additive
+from ream.models.family.derived.apart import placed
+from ream.models.family.derived.around import Around, around_of, expert_hidden, latent_key
 from ream.models.family.derived.decision import Groups, groups_of, rule_of, scores_of, valued_block
 from ream.models.family.derived.experts_module import ExpertsModule, experts_module
 from ream.models.family.derived.keys import (
@@ -18,7 +20,7 @@ from ream.models.family.derived.keys import (
     width_of,
     written_name,
 )
-from ream.models.family.derived.place import Place, place_of
+from ream.models.family.derived.place import Place
 from ream.models.family.derived.probe import Probe, probed
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.router_tensors import ModuleRouter, exact_names, router_tensors
@@ -34,6 +36,9 @@ class ModuleSide:
         place: of the experts.
         experts_keys: config keys of N, those that config.json has first.
         width_key: config key of D.
+        latent_key: config key of the width of the experts' inputs, where that is not H.
+        expert_hidden: that width; H for most models.
+        around: what is between the block and its experts.
         top_k_key: config key of k.
         width: D.
         module: how the experts module is read.
@@ -50,6 +55,9 @@ class ModuleSide:
     place: Place
     experts_keys: tuple[str, ...]
     width_key: str
+    latent_key: str | None
+    expert_hidden: int
+    around: Around
     top_k_key: str
     width: int
     module: ExpertsModule
@@ -77,26 +85,30 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
         if "experts_per_tok" in key and value is None:
             raise NotDerivableError(f"config.json lacks {key}; add it with its value")
     short, text = shortest(model)
-    place, hidden = place_of(text), short.text.hidden_size
+    place, hidden = placed(short, text), short.text.hidden_size
     stacks = stacks_of(place.experts_of(text))
-    experts, width = len(stacks[0]), width_of(stacks, hidden)
+    experts = len(stacks[0])
     count_key, other = experts_key(short, place, experts)
     routers = router_tensors(text, other, place, experts)
     router = routers[0].name.rpartition(".")[0]
-    selected_key = top_k_key(short, place, router)
+    selected_key, inner = top_k_key(short, place, router), expert_hidden(short, place)
+    width = width_of(stacks, inner)
     plain = place.experts_of(text_model(short.text, torch.float32))
-    module = experts_module(plain, place.experts, hidden, width, candidates(plain, numbers))
+    module = experts_module(plain, place.experts, inner, width, candidates(plain, numbers))
     block, probe, scores = _decision(short, place, router, experts, selected_key)
     kept = {*(text._keep_in_fp32_modules or ()), *(text._keep_in_fp32_modules_strict or ())}
     return ModuleSide(
         place=place,
         experts_keys=_by_presence(names_of(short.text, count_key), numbers),
-        width_key=written_name(short.text, width_key(short, place, hidden), numbers),
+        width_key=written_name(short.text, width_key(short, place, inner), numbers),
+        latent_key=latent_key(short, place, numbers),
+        expert_hidden=inner,
+        around=around_of(block, place, hidden),
         top_k_key=written_name(short.text, selected_key, numbers),
         width=width,
         module=module,
         routers=routers,
-        exact=exact_names(block, routers, kept, place.block_path, lambda: probed(block, place, router, hidden).logits),
+        exact=exact_names(block, routers, kept, place.block_path, lambda: probed(block, place, router, hidden)),
         rule=rule_of(block, probe),
         scores=scores,
         groups=groups_of(short, place, router, experts, selected_key, scores or "softmax"),
@@ -111,7 +123,9 @@ def _decision(short: Parsed, place: Place, router: str, experts: int, top_k_key:
     block = valued_block(short, place, experts)
     probe = probed(block, place, router, short.text.hidden_size)
     if probe.logits.shape[1] != experts:
-        raise NotDerivableError(f"its router gives {probe.logits.shape[1]} logits for {experts} experts")
+        raise NotDerivableError(
+            f"its router gives {probe.logits.shape[1]} logits for {experts} experts: some of them stand for no expert"
+        )
     telling = probe
     if probe.indices.shape[1] == 1:
         try:
@@ -119,7 +133,16 @@ def _decision(short: Parsed, place: Place, router: str, experts: int, top_k_key:
             telling = probed(valued_block(two, place, experts), place, router, short.text.hidden_size)
         except NotDerivableError:  # it selects one expert by design
             return block, probe, None
-    return block, probe, scores_of(telling)
+    return block, probe, scores_of(telling) or scores_of(_leveled(short, place, router, experts))
+
+
+def _leveled(short: Parsed, place: Place, router: str, experts: int) -> Probe:
+    """The decision of a block in which all experts have the same bias and the same scale (Gemma-4's)."""
+    block = valued_block(short, place, experts)
+    for name, tensor in block.named_parameters():
+        if tensor.numel() == experts and not name.startswith(f"{place.experts}."):
+            tensor.fill_(1.0)
+    return probed(block, place, router, short.text.hidden_size)
 
 
 def _by_presence(names: tuple[str, ...], numbers: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The gated unit of transformers' experts module, called as the module itself calls it."""
+"""The unit of transformers' experts module, called as the module itself calls it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,29 @@ class OwnUnit:
         return activations
 
 
-def own_unit(numbers: Mapping[str, Any]) -> OwnUnit:
+@dataclass(frozen=True)
+class OwnActivation:
+    """The ``act_fn`` of an experts module without a gate.
+
+    Attributes:
+        experts: the module; its weights are not used.
+    """
+
+    experts: Any
+
+    def __call__(self, up: Tensor) -> Tensor:
+        """Neuron activations; the argument stays as it is."""
+        activations: Tensor = self.experts.act_fn(up)
+        return activations
+
+
+def has_gate(experts: Any) -> bool:
+    """Whether the experts of a module have a gate beside their up projection."""
+    return hasattr(experts, "gate_up_proj") or not hasattr(experts, "up_proj")
+
+
+def own_unit(numbers: Mapping[str, Any]) -> OwnUnit | OwnActivation:
     """The unit of the experts module that transformers builds from the text model's part of a config.json."""
     _, text = shortest(parsed(numbers))
-    return OwnUnit(place_of(text).experts_of(text))
+    experts = place_of(text).experts_of(text)
+    return OwnUnit(experts) if has_gate(experts) else OwnActivation(experts)

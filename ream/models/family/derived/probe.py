@@ -1,6 +1,5 @@
 """What a MoE block's router decides on random inputs, caught where it hands its decision to the experts."""
 
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ class Probe:
     """A router's decision on T tokens.
 
     Attributes:
-        x: [T, H] inputs of the block.
+        x: [T, H] inputs of the block; [T, 2H] where its router has others.
         logits: [T, N].
         indices: [T, k] selected experts.
         weights: [T, k] of their outputs.
@@ -46,13 +45,9 @@ def probed(block: Any, place: Place, router: str, hidden: int) -> Probe:
     Raises:
         NotDerivableError: the block does not run on hidden states alone, or hands its experts no indices and weights.
     """
-    asked = inspect.signature(block.forward).parameters
-    if "input_ids" in asked:
-        raise NotDerivableError(
-            f"its {type(block).__name__} selects experts by token ids, from tables whose values are numbers of experts"
-        )
     matrix = next(tensor for tensor in block.get_submodule(router).parameters() if tensor.dim() == 2)
-    x = torch.randn(TOKENS, hidden, generator=torch.Generator().manual_seed(1)).to(matrix.device, matrix.dtype)
+    width = place.input_width(hidden)
+    x = torch.randn(TOKENS, width, generator=torch.Generator().manual_seed(1)).to(matrix.device, matrix.dtype)
     try:
         with torch.no_grad():
             logits, weights, indices, output = recorded(block, x, place.experts, router)

@@ -13,67 +13,34 @@ Where the layer has many experts, the proof is about the first of them, so that 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ream.core.experts import Expert, expert_outputs, neuron_activations
+from ream.core.experts import expert_of, expert_outputs, neuron_activations
 from ream.errors import UserError, one_line
 from ream.models.family.activations import unit_of
 from ream.models.family.architecture import Architecture
-from ream.models.family.derived.block_tensors import block_tensors
+from ream.models.family.around_experts import inputs_and_output
+from ream.models.family.block_inputs import input_width
+from ream.models.family.derived.block_tensors import block_tensors, check_tables
+from ream.models.family.derived.proof_result import CLOSE, Proof
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
+from ream.models.family.derived.silenced import silence
 from ream.models.family.derived.transformers_block import transformers_block
 from ream.models.family.derived.weightless import Parsed, parsed
 from ream.models.family.expert_tensors import unpacked
+from ream.models.family.family import RouterTensor
 from ream.models.family.recorded import recorded
 from ream.models.family.sizes import check_kept
+from ream.models.layers.router_and_experts import block_in
+from ream.models.layers.token_ids import DIGITS, with_ids
 from ream.models.storage.checkpoint import Checkpoint
 
 TOKENS = 64
 MANY = 8  # experts of a proof, at least, where the layer has more
-CLOSE = 1e-3  # of the largest output, in float32; what is not understood is off by 0.03 and more
-NEVER = -1e4  # a logit with which an expert is never selected
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What the proof found; differences are the largest, as fractions of the largest output.
-
-    Attributes:
-        layer: whose weights were used.
-        experts: number of experts that took part.
-        outputs: difference of (a).
-        moved: difference of (b).
-        left_out: difference of (c); None where all experts are needed.
-        seconds: that it took.
-    """
-
-    layer: int
-    experts: int
-    outputs: float
-    moved: float
-    left_out: float | None
-    seconds: float
-
-    @property
-    def lasting(self) -> str:
-        """What of the proof is the same on every machine and in every run, for the model card."""
-        without = "" if self.left_out is None else ", and with an expert left out"
-        return (
-            f"in layer {self.layer}, {self.experts} experts computed what transformers' own block computes, to within "
-            f"{CLOSE:g}: alone, in another order{without}"
-        )
-
-    def __str__(self) -> str:
-        """A line for people."""
-        without = "" if self.left_out is None else f", {self.left_out:.0e} with one left out"
-        return (
-            f"layer {self.layer}, {self.experts} experts: outputs differ from transformers' by {self.outputs:.0e}, by "
-            f"{self.moved:.0e} with experts in another order{without}; {self.seconds:.1f} s"
-        )
 
 
 _PROVED: dict[tuple[str, str, str], Proof] = {}
@@ -83,7 +50,7 @@ def prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
     """Prove that a derived family was understood; of the same checkpoint once a process.
 
     Args:
-        checkpoint: whose first MoE layer is read.
+        checkpoint: whose first MoE layer of each kind is read.
         architecture: of the checkpoint.
 
     Raises:
@@ -97,27 +64,54 @@ def prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
 
 def _prove(checkpoint: Checkpoint, architecture: Architecture) -> Proof:
     """See `prove`."""
-    began, layer = time.monotonic(), architecture.moe_layers[0]
-    differences: list[float | None] = []
-    try:
-        bench = _Bench(checkpoint, architecture, layer)
-        for compare, what in (
-            (bench.outputs, "the outputs of its experts"),
-            (bench.moved, "with its experts in another order, the block's output"),
-            (bench.left_out, "with an expert left out, the block's output"),
-        ):
-            difference = compare()
-            if difference is not None and not difference < CLOSE:  # NaN, too
-                raise NotDerivableError(f"{what} differs from transformers' by {difference:.2g} of the largest")
-            differences.append(difference)
-    except (NotDerivableError, *PROBED) as reason:
-        if isinstance(reason, UserError) and not isinstance(reason, NotDerivableError):
-            raise
-        raise _refused(checkpoint, architecture, layer, one_line(reason)) from reason
-    outputs, moved, left_out = differences
-    assert outputs is not None
-    assert moved is not None
-    return Proof(layer, bench.count, outputs, moved, left_out, time.monotonic() - began)
+    check_tables(checkpoint, architecture)
+    began, differences = time.monotonic(), list[tuple[float, float, float | None]]()
+    for layer in _kinds(architecture):
+        try:
+            bench = _Bench(checkpoint, architecture, layer)
+            differences.append(_differences(bench))
+        except (NotDerivableError, *PROBED) as reason:
+            if isinstance(reason, UserError) and not isinstance(reason, NotDerivableError):
+                raise
+            raise _refused(checkpoint, architecture, layer, one_line(reason)) from reason
+    outputs, moved, left_out = zip(*differences, strict=True)
+    without = [difference for difference in left_out if difference is not None]
+    return Proof(
+        layer=architecture.moe_layers[0],
+        experts=bench.count,
+        outputs=max(outputs),
+        moved=max(moved),
+        left_out=max(without, default=None),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _kinds(architecture: Architecture) -> list[int]:
+    """The first MoE layer, and the first of each kind whose router has other tensors."""
+    first: dict[tuple[RouterTensor, ...], int] = {}
+    for layer in architecture.moe_layers:
+        if layer < architecture.layers:
+            first.setdefault(tuple(architecture.routers(layer)), layer)
+    return list(first.values())
+
+
+def _differences(bench: "_Bench") -> tuple[float, float, float | None]:
+    """The differences of (a), (b) and (c) in a layer.
+
+    Raises:
+        NotDerivableError: one is too large.
+    """
+    outputs = _small(bench.outputs(), "the outputs of its experts")
+    moved = _small(bench.moved(), "with its experts in another order, the block's output")
+    left_out = bench.left_out()
+    return outputs, moved, left_out and _small(left_out, "with an expert left out, the block's output")
+
+
+def _small(difference: float, what: str) -> float:
+    """The difference, which must be small."""
+    if not difference < CLOSE:  # NaN, too
+        raise NotDerivableError(f"{what} differs from transformers' by {difference:.2g} of the largest")
+    return difference
 
 
 def _refused(checkpoint: Checkpoint, architecture: Architecture, layer: int, reason: str) -> UserError:
@@ -136,8 +130,13 @@ class _Bench:
         self._architecture = replace(architecture, experts=_enough(architecture))
         self._model = parsed(checkpoint.config).shortened(layer + 1)
         # All inputs have the same sum, so that a row of equal values gives all of them the same logit.
-        x = torch.randn(TOKENS, architecture.hidden, generator=torch.Generator().manual_seed(0))
+        family, generator = architecture.family, torch.Generator().manual_seed(0)
+        width = input_width(family, architecture.hidden) - (DIGITS if family.by_ids else 0)
+        x = torch.randn(TOKENS, width, generator=generator)
         self._x = x - x.mean(1, keepdim=True) + 0.3
+        if family.by_ids:
+            ids = torch.randint(family.vocabulary(checkpoint.config), (1, TOKENS), generator=generator)
+            self._x = with_ids(self._x[None], ids)[0]
 
         self._everyone = list(range(self.count))
         self._whole_block = self._block(self._everyone)
@@ -153,6 +152,7 @@ class _Bench:
         """The difference of (a)."""
         architecture, largest = self._architecture, 0.0
         experts = self._whole_block.get_submodule(architecture.family.experts_module)
+        x = inputs_and_output(self._whole_block, self._x, architecture.family.experts_module)[0]
         unit = unit_of(architecture.family.unit, architecture.family.numbers(self._checkpoint.config))
         for index in self._everyone:
             read = {
@@ -161,10 +161,10 @@ class _Bench:
                 else self._checkpoint.read(architecture.tensor_name(self._layer, kind, index))
                 for kind in architecture.layout
             }
-            expert = Expert(**{field: tensor.float() for field, tensor in unpacked(architecture.layout, read).items()})
-            ours = expert_outputs(neuron_activations(self._x, expert, unit), expert)
+            expert = expert_of({field: tensor.float() for field, tensor in unpacked(architecture.layout, read).items()})
+            ours = expert_outputs(neuron_activations(x, expert, unit), expert)
             selected = torch.full((TOKENS, 1), index)
-            largest = max(largest, _difference(ours, experts(self._x, selected, torch.ones(TOKENS, 1))))
+            largest = max(largest, _difference(ours, experts(x, selected, torch.ones(TOKENS, 1))))
         return largest
 
     def moved(self) -> float:
@@ -179,7 +179,8 @@ class _Bench:
         if not _keepable(self._architecture, len(kept)):
             return None
         ours = self._output(self._block(kept))
-        return _difference(ours, self._output(self._silenced(self._whole_block, unused)))
+        silence(self._whole_block, self._architecture.family, unused, self._x)
+        return _difference(ours, self._output(self._whole_block))
 
     def _block(self, experts: Sequence[int]) -> Any:
         """Transformers' block with these experts, from the tensors that ream would write."""
@@ -188,14 +189,19 @@ class _Bench:
         model: Parsed = self._model.changed(**dict.fromkeys(keys, len(experts)))
         layers = f"{family.decoder}.layers" if family.decoder else "layers"
         tensors = block_tensors(self._checkpoint, self._architecture, self._layer, experts)
-        return transformers_block(model, f"{layers}.{self._layer}.{family.block}", tensors)
+        return transformers_block(
+            model,
+            f"{layers}.{self._layer}",
+            lambda layer: block_in(layer, family.block, family.apart, family.experts_module),
+            tensors,
+        )
 
     @torch.no_grad()
     def _output(self, block: Any) -> Tensor:
         """The block's output [T, H]."""
         result = block(self._x[None])
         output: Tensor = result[0] if self._architecture.family.pair else result
-        return output.reshape(self._x.shape)
+        return output.reshape(len(self._x), -1)
 
     def _by_group(self, change: Callable[[list[int]], list[int]]) -> list[int]:
         """All experts, with the members of every router group changed."""
@@ -210,17 +216,6 @@ class _Bench:
         _, _, indices, _ = recorded(self._whole_block, self._x, family.experts_module, family.router_module)
         counts = torch.bincount(indices.flatten(), minlength=self.count).tolist()
         return set(self._by_group(lambda group: [min(reversed(group), key=lambda expert: counts[expert])]))
-
-    def _silenced(self, block: Any, experts: set[int]) -> Any:
-        """The block, changed so that its router never selects some experts."""
-        family, tensors = self._architecture.family, block.state_dict(keep_vars=True)
-        for router in family.router:
-            name = family.module_name(family.in_layer(router.name)).removeprefix(f"{family.block}.")
-            entries = tensors[name].data.movedim(router.axis, 0)
-            matrix = router is family.router[0]
-            for expert in experts:
-                entries[expert] = NEVER / float(self._x[0].sum()) if matrix else NEVER
-        return block
 
 
 def _enough(architecture: Architecture) -> int:

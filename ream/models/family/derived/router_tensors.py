@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ream.models.family.derived.place import Place
+from ream.models.family.derived.probe import Probe
 from ream.models.family.derived.refusal import NotDerivableError
 
 
@@ -19,11 +20,13 @@ class ModuleRouter:
         name: within the block.
         axis: along which the experts lie.
         matrix: whether it makes logits of hidden states.
+        beyond: number of entries behind the experts' that stand for none.
     """
 
     name: str
     axis: int
     matrix: bool
+    beyond: int = 0
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -44,46 +47,49 @@ def router_tensors(text: Any, other: Any, place: Place, experts: int) -> tuple[M
         NotDerivableError: a tensor that changes is not the block's, an entry is no expert's, or there is no one matrix.
     """
     before, after = tensors_of(text.get_submodule(place.layer_path)), tensors_of(other.get_submodule(place.layer_path))
-    inside, found = f"{place.block}.", []
+    inside, found = place.start, list[ModuleRouter]()
     for name, tensor in before.items():
         axes = [axis for axis, size in enumerate(tensor.shape) if after[name].shape[axis] != size]
         if not axes or _of_stack(name, tensor, place):
             continue
-        if not name.startswith(inside):
+        if not name.startswith(inside if place.apart is None else f"{place.apart.router}."):
             raise NotDerivableError(
                 f"{name} has an entry for each expert and lies outside of the MoE block {place.block}"
             )
-        if tensor.shape[axes[0]] != experts:
-            raise NotDerivableError(
-                f"{name} has {tensor.shape[axes[0]]} entries for {experts} experts: some of them stand for no expert"
-            )
-        found.append(ModuleRouter(name.removeprefix(inside), axes[0], tensor.dim() == 2 and min(tensor.shape) > 1))
+        beyond = tensor.shape[axes[0]] - experts  # of shared experts, behind the others: the proof shows whether
+        if beyond < 0:
+            raise NotDerivableError(f"{name} has {tensor.shape[axes[0]]} entries for {experts} experts")
+        matrix = tensor.dim() == 2 and min(tensor.shape) > 1
+        found.append(ModuleRouter(name.removeprefix(inside), axes[0], matrix, beyond))
     matrices = [router for router in found if router.matrix]
     if len(matrices) != 1:
-        raise NotDerivableError(f"its MoE block {place.block} has {len(matrices)} matrices with a row for each expert")
+        raise NotDerivableError(
+            f"its MoE block {place.block or place.layer_path} has {len(matrices)} matrices with a row for each expert"
+        )
     return tuple(sorted(found, key=lambda router: not router.matrix))
 
 
 def _of_stack(name: str, tensor: Tensor, place: Place) -> bool:
     """Whether a tensor belongs to the experts themselves: of the experts module, with an axis beside the experts'."""
-    return name.startswith(f"{place.block}.{place.experts}.") and tensor.dim() > 1
+    return name.startswith(f"{place.start}{place.experts}.") and tensor.dim() > 1
 
 
 def exact_names(
-    block: Any, routers: Iterable[ModuleRouter], kept: Collection[str], block_path: str, ask: Callable[[], Tensor]
+    block: Any, routers: Iterable[ModuleRouter], kept: Collection[str], block_path: str, ask: Callable[[], Probe]
 ) -> set[str]:
     """Names of the router's tensors that stay in float32 whatever dtype the model computes in.
 
-    Those are the ones that transformers keeps, and correction biases: vectors on which the logits do not depend.
+    Those are the ones that transformers keeps, and correction biases: vectors on which the logits do not depend, but
+    the selection does. (Gemma-4's scale of each expert changes only the weights.)
 
     Args:
         block: in float32, with values.
         routers: the router's tensors.
         kept: parts of the names of tensors that transformers keeps in float32.
         block_path: of the block in the text model.
-        ask: gives the logits of the block.
+        ask: gives the decision of the block.
     """
-    tensors, logits, exact = block.state_dict(keep_vars=True), ask(), set()
+    tensors, decision, exact = block.state_dict(keep_vars=True), ask(), set()
     for router in routers:
         if any(part in f"{block_path}.{router.name}" for part in kept):
             exact.add(router.name)
@@ -92,7 +98,8 @@ def exact_names(
         tensor = tensors[router.name].data
         before = tensor.clone()
         tensor.add_(1 + torch.arange(tensor.numel(), dtype=tensor.dtype).reshape(tensor.shape))
-        if torch.equal(ask(), logits):
+        changed = ask()
+        if torch.equal(changed.logits, decision.logits) and not torch.equal(changed.indices, decision.indices):
             exact.add(router.name)
         tensor.copy_(before)
     return exact

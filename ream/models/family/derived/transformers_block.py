@@ -1,6 +1,6 @@
 """A MoE block as transformers itself loads it: by its own names and conversion, without anything that was derived."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,12 +11,13 @@ from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.derived.weightless import Parsed, text_class, whole_model
 
 
-def transformers_block(model: Parsed, path: str, tensors: Mapping[str, Tensor]) -> Any:
+def transformers_block(model: Parsed, layer: str, block_of: Callable[[Any], Any], tensors: Mapping[str, Tensor]) -> Any:
     """Load the tensors of a block into transformers' model, which stays without the others.
 
     Args:
         model: shortened to end with the layer.
-        path: of the block in the text model.
+        layer: path of the layer in the text model.
+        block_of: gives the block of a layer.
         tensors: by their names on disk.
 
     Returns:
@@ -43,7 +44,7 @@ def transformers_block(model: Parsed, path: str, tensors: Mapping[str, Tensor]) 
     finally:
         if shown:
             logging.enable_progress_bar()
-    block = text.get_submodule(path)
+    block = block_of(text.get_submodule(layer))
     wrong = [*report.unexpected_keys, *(entry[0] for entry in report.mismatched_keys), *report.conversion_errors]
     wrong += [name for name, tensor in block.state_dict().items() if tensor.is_meta]
     if wrong:

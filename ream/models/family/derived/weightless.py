@@ -5,18 +5,23 @@ meaning is asked.
 """
 
 import copy
+import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import nn
 
 from ream.errors import one_line
+from ream.models.family.config_levels import replaced
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 
 # Whatever says nothing about the text model's architecture, or makes transformers load more than it.
 FOREIGN = ("quantization_config", "auto_map", "transformers_version", "dtype", "torch_dtype")
+BY_LAYER = re.compile(r"pattern|layer|block")  # in keys of texts with a character for each layer
 LONGEST_PERIOD = 16  # layers without routed experts at the start of a decoder, at most; DeepSeek-V3 has 3
 
 
@@ -26,7 +31,7 @@ class Parsed:
 
     Attributes:
         config: transformers' configuration; a wrapper's where the model has more than text.
-        key: of the text model's configuration within it; None for a text model.
+        key: of the text model's configuration within it, with a dot between two levels; None for a text model.
     """
 
     config: Any
@@ -35,7 +40,7 @@ class Parsed:
     @property
     def text(self) -> Any:
         """The text model's configuration."""
-        return getattr(self.config, self.key) if self.key else self.config
+        return reduce(getattr, self.key.split("."), self.config) if self.key else self.config
 
     def changed(self, **values: Any) -> "Parsed":
         """The same with other values in the text model's configuration, checked by transformers as on loading.
@@ -44,7 +49,7 @@ class Parsed:
             NotDerivableError: transformers refuses a value.
         """
         text = self.text.to_dict() | values
-        whole = self.config.to_dict() | {self.key: text} if self.key else text
+        whole = replaced(self.config.to_dict(), self.key, text)
         return Parsed(_configuration(type(self.config), whole), self.key)
 
     def shortened(self, layers: int) -> "Parsed":
@@ -52,10 +57,12 @@ class Parsed:
         text, depth = self.text.to_dict(), self.text.num_hidden_layers
         shorter: dict[str, Any] = {key: layers for key in ("num_hidden_layers", "num_layers") if key in text}
         for key, value in text.items():
-            if (
-                isinstance(value, list | str) and len(value) == depth
-            ):  # no text of that length bears on the architecture
+            # A pattern such as "MEM*" has a letter for each layer; other texts of that length are words such as "silu".
+            letters = isinstance(value, str) and (BY_LAYER.search(key) or not any(map(str.islower, value)))
+            if (isinstance(value, list) or letters) and len(value) == depth:
                 shorter[key] = value[:layers]
+            elif "layer" in key and isinstance(value, list) and all(type(index) is int for index in value):
+                shorter[key] = [index for index in value if index <= layers]  # some count layers from 1
             elif isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
                 shorter[key] = {index: own for index, own in value.items() if int(index) < layers}
         return self.changed(**shorter)
@@ -78,10 +85,17 @@ def parsed(config: Mapping[str, Any]) -> Parsed:
     text = read.get_text_config(decoder=True)
     if text is read:
         return Parsed(read, None)
-    key = next((key for key in read.to_dict() if getattr(read, key, None) is text), None)
-    if key is None:
-        raise NotDerivableError("its text model's configuration lies deeper than one level in config.json")
-    return Parsed(read, key)
+    inner = {key: getattr(read, key, None) for key in read.to_dict()}
+    keys = [key for key, part in inner.items() if part is text]
+    keys += [f"{key}.{below}" for key, part in inner.items() for below in _parts(part) if getattr(part, below) is text]
+    if not keys:
+        raise NotDerivableError("its text model's configuration lies deeper than two levels in config.json")
+    return Parsed(read, keys[0])
+
+
+def _parts(config: Any) -> list[str]:
+    """The keys of the configurations within one; none of what is no configuration."""
+    return [key for key in getattr(config, "sub_configs", {}) if hasattr(config, key)]
 
 
 def _configuration(kind: Any, values: Mapping[str, Any]) -> Any:
@@ -106,9 +120,19 @@ def text_class(config: Any) -> Any:
     if type(config) in transformers.MODEL_MAPPING:
         return transformers.MODEL_MAPPING[type(config)]
     name = type(config).__name__.removesuffix("Config") + "Model"  # of text parts that AutoModel does not know
-    if not hasattr(transformers, name):
-        raise NotDerivableError(f"transformers has no text model for {type(config).__name__}")
-    return getattr(transformers, name)
+    if hasattr(transformers, name):
+        return getattr(transformers, name)
+    found = _models_of(type(config))
+    if len(found) != 1:
+        raise NotDerivableError(f"transformers has {len(found)} text models for {type(config).__name__}")
+    return found[0]
+
+
+def _models_of(kind: Any) -> list[Any]:
+    """The models without a head that a configuration class is for, among those of its own modelling code."""
+    code = importlib.import_module(kind.__module__.replace("configuration_", "modeling_"))
+    classes = [own for own in vars(code).values() if isinstance(own, type) and getattr(own, "config_class", 0) is kind]
+    return [own for own in classes if own.__name__.endswith("Model") and "PreTrained" not in own.__name__]
 
 
 def text_model(config: Any, dtype: torch.dtype = torch.bfloat16) -> Any:
@@ -147,8 +171,11 @@ def whole_class(config: Any) -> Any:
             return getattr(transformers, name)
     for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING):
         if type(config) in mapping:
-            kind = mapping[type(config)]
-            return kind[0] if isinstance(kind, tuple) else kind
+            kinds: Any = mapping[type(config)]
+            kind = kinds[0] if isinstance(kinds, tuple) else kinds
+            own = getattr(kind, "config_class", None)
+            if own is None or isinstance(config, own):  # else a text part's, which transformers loads from a wrapper
+                return kind
     return text_class(config)
 
 
@@ -176,7 +203,9 @@ def expert_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def shortest(model: Parsed) -> tuple[Parsed, Any]:
-    """The model with as few layers as hold a layer with routed experts, and its text model.
+    """The model with as few layers as end with one whose router selects experts by hidden states, and its text model.
+
+    DeepSeek-V4's first layers look experts up in tables, by token ids.
 
     Raises:
         NotDerivableError: there is none among the first layers; or see `text_model`.
@@ -185,7 +214,27 @@ def shortest(model: Parsed) -> tuple[Parsed, Any]:
     while layers <= min(depth, LONGEST_PERIOD):
         short = model.shortened(layers)
         text = text_model(short.text)
-        if expert_modules(text):
+        modules = expert_modules(text)
+        last = list(modules)[-1] if modules else ""
+        if f".{layers - 1}." in last and not _has_table(text.get_submodule(last.rpartition(".")[0])):
             return short, text
         layers += 1
-    raise NotDerivableError(f"no layer of {text_class(model.text).__name__} has a module that holds all its experts")
+    raise NotDerivableError(_without_module(text))
+
+
+def _has_table(block: nn.Module) -> bool:
+    """Whether a MoE block has a table of whole numbers."""
+    return any(tensor.dim() == 2 and not tensor.is_floating_point() for tensor in block.state_dict().values())
+
+
+def _without_module(text: Any) -> str:
+    """Why no module of a text model holds all experts of a layer."""
+    tensors = {path.rpartition(".")[0]: tensor for path, tensor in text.named_parameters() if "shared" not in path}
+    first = [path for path, tensor in tensors.items() if tensor.dim() == 3 and path.split(".0.")[0] in ("layers", "h")]
+    sets = list(dict.fromkeys(path.rpartition(".")[0] for path in first))
+    if len(sets) > 1:
+        return f"a layer has {len(sets)} sets of experts ({', '.join(sets)}), which one config key counts"
+    matrices = [path for path, tensor in tensors.items() if "experts" in path.split(".") and tensor.dim() == 2]
+    if matrices:
+        return f"the experts of a layer are rows of one matrix ({matrices[0]}), not along an axis of their own"
+    return f"no layer of {type(text).__name__} has a module that holds all its experts"

@@ -1,0 +1,51 @@
+"""The file that says what the statistics of a graph consist of: what any of its one-shot methods needs."""
+
+from typing import cast
+
+from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity, needs
+from ream.errors import UserError
+from ream.machine.files import read_json, write_json
+from ream.params import Params
+from ream.workspace.layout import Workspace
+
+
+def needed(params: Params) -> frozenset[Quantity]:
+    """What the one-shot methods of a run need together; a sequential method measures for itself."""
+    methods = {*params.run.one_shot, *params.run.extra.one_shot}
+    return frozenset(quantity for name in methods for quantity in needs(params.method(name).composition()))
+
+
+def sample_facts(
+    params: Params, quantities: frozenset[Quantity], tokens: int, alone: bool = True
+) -> dict[str, list[int]]:
+    """``sampled``, the first and the largest size of the sample for means of outputs; empty where there is none.
+
+    Args:
+        params: with the setting ``statistics.dense_tokens``.
+        quantities: what is measured.
+        tokens: number of tokens of the source or mix.
+        alone: whether one process sees all of them.
+    """
+    from ream.core.sample import sampling  # numpy, which the stage check does without
+
+    size = sampling(params.statistics.dense_tokens, tokens, alone)
+    return {} if size is None or not quantities & OUTPUT_MEANS else {"sampled": [size.first, size.most]}
+
+
+def write_needs(workspace: Workspace, quantities: frozenset[Quantity]) -> None:
+    """Write what the statistics consist of. DVC runs their stage again if this changes."""
+    write_json(workspace.needs, {"statistics": sorted(quantities)})
+
+
+def read_needs(workspace: Workspace) -> frozenset[Quantity]:
+    """What the statistics consist of, beside counts.
+
+    Raises:
+        UserError: the stage check, which says so, has not run.
+    """
+    if not workspace.needs.exists():
+        raise UserError(f"{workspace.needs} is missing; run `ream stage check` first")
+    listed = set(read_json(workspace.needs)["statistics"])
+    if not listed <= ALL_QUANTITIES:
+        raise UserError(f"{workspace.needs} names {sorted(listed - ALL_QUANTITIES)}; run `ream stage check` again")
+    return cast("frozenset[Quantity]", frozenset(listed))
