@@ -71,7 +71,7 @@ def score_model(
     from ream.evaluation.answer_table import answers_path
     from ream.evaluation.bench import Bench
     from ream.evaluation.suite_checks import check_suite
-    from ream.evaluation.telling import again, summary, warnings
+    from ream.evaluation.told import again, summary, warnings
     from ream.machine.scratch import scratch, without_workspace
     from ream.stages import items
     from ream.workspace.layout import Workspace

@@ -47,7 +47,7 @@ def identity_of(params: "Params", manifest: "Manifest", recipe: Path | None) -> 
 def unfinished(identity: str) -> Iterator[Path]:
     """The folder of an evaluation's finished tasks, held for this process; removed when the block succeeds.
 
-    Where the block fails, the folder stays for the next run if a task had finished.
+    Where the block fails, the folder stays for the next run if anything had finished.
 
     Args:
         identity: see `identity_of`.
@@ -63,7 +63,7 @@ def unfinished(identity: str) -> Iterator[Path]:
         try:
             yield folder
         except BaseException:
-            if not any(folder.glob("*.json")):
+            if all(path.name == "lock" for path in folder.iterdir()):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ream import __version__
 from ream.core.recipe import Recipe
 from ream.evaluation.scores import Cell, mean_loss
+from ream.evaluation.store import ResultStore
 from ream.models.family.architecture import Architecture
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Params
 
 if TYPE_CHECKING:
-    from ream.evaluation.store import ResultStore
     from ream.models.decoder import Decoder
     from ream.models.head import Head
 
@@ -66,8 +66,12 @@ class Bench:
         self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
 
     def finished(self, state: Path, identity: str = "original") -> list[str]:
-        """Names of the tasks that `score` would not run again, because an earlier run has finished them."""
-        return self.harness.finished(self._store(state, identity))
+        """Names of the tasks that `score` would not run again, because an earlier run has finished them.
+
+        The backend layers finishes all tasks at once; its walk goes on after the layers that it has finished.
+        """
+        layers = self.params.evaluation.backend == "layers"
+        return [] if layers else self.harness.finished(ResultStore(state, self._made_with(identity)))
 
     def score(
         self,
@@ -85,7 +89,7 @@ class Bench:
             answers: file for the answers to all questions (`ream.evaluation.answer_table`); needs ``state``.
         """
         made_with = self._made_with(identity)
-        store = None if state is None else self._store(state, identity)
+        store = None if state is None else ResultStore(state, made_with)
         self._check(recipe, store)
         if self.params.evaluation.backend == "layers":
             parameters, losses, scores = self._walked(recipe, state, store, made_with)
@@ -105,7 +109,11 @@ class Bench:
             **scores,
         )
 
-    def _loaded(self, recipe: Recipe | None, store: "ResultStore | None") -> tuple[int, dict[str, Any], dict[str, Any]]:
+    def _made_with(self, identity: str) -> str:
+        """What a stored result was made with."""
+        return f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{self.params.compute.threads}"
+
+    def _loaded(self, recipe: Recipe | None, store: ResultStore | None) -> tuple[int, dict[str, Any], dict[str, Any]]:
         """Parameters, losses and scores of a model in memory; vLLM reads a checkpoint of it for the tasks."""
         from ream.evaluation.loss import window_loss
         from ream.recipe.load import load_model
@@ -125,7 +133,7 @@ class Bench:
         return parameters, losses, scores
 
     def _walked(
-        self, recipe: Recipe | None, state: Path | None, store: "ResultStore | None", made_with: str
+        self, recipe: Recipe | None, state: Path | None, store: ResultStore | None, made_with: str
     ) -> tuple[int, dict[str, Any], dict[str, Any]]:
         """Parameters, losses and scores of a model that goes through one layer at a time; it is never loaded."""
         from ream.evaluation.by_layers import Walker
@@ -166,17 +174,7 @@ class Bench:
             prove(self.checkpoint, self.architecture)
         return decoder, Head(decoder, trust)
 
-    def _store(self, state: Path, identity: str) -> "ResultStore":
-        """The store of the results of finished tasks."""
-        from ream.evaluation.store import ResultStore
-
-        return ResultStore(state, self._made_with(identity))
-
-    def _made_with(self, identity: str) -> str:
-        """What a model's results depend on beside the tasks' settings."""
-        return f"{self.digest}/{identity}/{self.device.type}/{self.dtype}/{self.params.compute.threads}"
-
-    def _check(self, recipe: Recipe | None, store: "ResultStore | None") -> None:
+    def _check(self, recipe: Recipe | None, store: ResultStore | None) -> None:
         """Refuse what would fail after the model has been loaded and run.
 
         Raises:

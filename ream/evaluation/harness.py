@@ -147,7 +147,7 @@ class Harness:
             model: transformers' model without weights, whose configuration is read.
             tokenizer: tokenizer of the model.
             answer: gives the answers to all questions of all tasks.
-            progress: takes the results and answers of the tasks.
+            progress: takes the results and the answers.
 
         Returns:
             As `score`.
@@ -158,17 +158,17 @@ class Harness:
         from ream.evaluation.layers_lm import LayersLM
 
         self.load(None)
-        options = self.evaluation.max_length, self._adds_special_tokens, self._encodings, _chat(self.suite)
-        lm, results = LayersLM(model, tokenizer, *options), {}
+        lm = LayersLM(model, tokenizer, self.evaluation.max_length, self._adds_special_tokens, self._encodings)
         with quiet():
             for name in self.names:
                 evaluated(lm, self._loaded[name], self.settings[name], allow_code=False, bootstrap=0)
             lm.answers = answer(list(lm.asked))
+            results = {}
             for name in self.names:
                 results[name], answers = run_task(lm, name, self._loaded[name], self.settings[name], False)
                 if progress is not None:
                     progress.write(name, self.settings[name], results[name], answers)
-        return self._scores(results)
+            return self._scores(results)
 
     @property
     def _adds_special_tokens(self) -> bool | None:

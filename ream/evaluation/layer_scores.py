@@ -19,7 +19,7 @@ def scores_by_layers(
     model: Any,
     tokenizer: Any,
     windows: Mapping[str, Windows],
-    store: ResultStore | None = None,
+    progress: ResultStore | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """The loss on every source (`window_loss`) and the scores of all tasks (`Harness.by_layers`).
 
@@ -29,7 +29,7 @@ def scores_by_layers(
         model: transformers' model without weights.
         tokenizer: of the model.
         windows: source to its windows.
-        store: takes the results and answers of all tasks; the walk itself goes on by its own state.
+        progress: takes the results of the tasks and the answers.
 
     Raises:
         UserError: a task generates text, or what the walk refuses.
@@ -46,7 +46,7 @@ def scores_by_layers(
             losses[source] = loss_of(sums, np.array([0.0 if query is None else query.targets for query in rows]))
         return known
 
-    scores = harness.by_layers(model, tokenizer, answer, store)
+    scores = harness.by_layers(model, tokenizer, answer, progress)
     return losses, scores
 
 

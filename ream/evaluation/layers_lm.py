@@ -47,10 +47,8 @@ class LayersLM(SharedContextLM):
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
+        self._record_truncated(requests)
         longest = self.max_length
-        self.recorder.add_truncated(
-            texts for texts, context, rest in requests if len(context) + len(rest) > longest + 1
-        )
         queries = [Query.continuation(context, continuation, longest) for _, context, continuation in requests]
         if self.answers is None:
             self.asked |= dict.fromkeys(queries)

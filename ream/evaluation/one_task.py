@@ -19,10 +19,10 @@ BOOTSTRAP = 1000  # resamples for the standard errors that lm-eval has no formul
 def run_task(
     lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], allow_code: bool
 ) -> tuple[dict[str, Any], list[Answer]]:
-    """The result of a task, and the answers to its questions, from lm_eval.evaluate."""
+    """The result of a task from lm_eval.evaluate, and the answers to its questions."""
     recorder = getattr(lm, "recorder", None) or AnswerRecorder()  # another backend records nothing
     recorder.clear()
-    report = evaluated(lm, loaded, settings, allow_code, BOOTSTRAP, samples=True)
+    report = evaluated(lm, loaded, settings, allow_code, BOOTSTRAP, log_samples=True)
     value, stderr, key = headline(name, report["results"][name], settings["metric"], settings["filter"])
     metric, _, chosen = key.partition(",")
     answers = list(answers_of(name, report["samples"], loaded["tasks"], metric, chosen, recorder, ROBUST.get(name)))
@@ -46,7 +46,7 @@ def evaluated(
     settings: Mapping[str, Any],
     allow_code: bool,
     bootstrap: int,
-    samples: bool = False,
+    log_samples: bool = False,
 ) -> dict[str, Any]:
     """What lm_eval.evaluate reports; simple_evaluate takes seconds more to describe the machine."""
     from lm_eval.evaluator import evaluate
@@ -61,7 +61,7 @@ def evaluated(
         apply_chat_template=settings["chat_template"],
         fewshot_as_multiturn=settings["chat_template"],
         bootstrap_iters=bootstrap,
-        log_samples=samples,
+        log_samples=log_samples,
         confirm_run_unsafe_code=allow_code,
     )
     return report

@@ -143,9 +143,7 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
         """The answers to the requests, in their order."""
-        self.recorder.add_truncated(
-            texts for texts, context, rest in requests if len(context) + len(rest) > self.max_length + 1
-        )
+        self._record_truncated(requests)
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (_, context, _) in enumerate(requests):
             groups.setdefault(tuple(context), []).append(index)
@@ -166,6 +164,12 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             for row, row_answers in zip(batch, self._score(batch), strict=True):
                 answers |= zip(row.members, row_answers, strict=True)
         return [answers[index] for index in range(len(requests))]
+
+    def _record_truncated(self, requests: Sequence[Request]) -> None:
+        """Record the requests whose context loses its beginning; the last token of a request is not an input."""
+        self.recorder.add_truncated(
+            texts for texts, context, rest in requests if len(context) + len(rest) > self.max_length + 1
+        )
 
     @torch.no_grad()
     def _score(self, rows: Sequence[ContextRow]) -> Iterator[list[Answer]]:

@@ -4,7 +4,7 @@ import shutil
 
 from ream.evaluation.bench import Bench, scoring_settings, versions
 from ream.evaluation.scores import Scores, write_scores
-from ream.evaluation.telling import told
+from ream.evaluation.told import told
 from ream.machine.files import file_digest
 from ream.params import Params
 from ream.workspace.layout import TASKS, Workspace

@@ -33,7 +33,7 @@ def evaluate(place, checkpoint, monkeypatch):
 
     def run(*settings, killed_at=None, out=None):
         ran, lines, warned = [], [], []
-        real = harness._run
+        real = harness.run_task
 
         def counted(lm, name, *rest):
             if name == killed_at:
@@ -42,7 +42,7 @@ def evaluate(place, checkpoint, monkeypatch):
             return real(lm, name, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(harness, "_run", counted)
+            patch.setattr(harness, "run_task", counted)
             try:
                 score_model(params_of(checkpoint, *settings), None, out, lines.append, warned.append)
             except KeyboardInterrupt as error:

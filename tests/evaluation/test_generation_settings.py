@@ -64,3 +64,22 @@ def test_stops_of_the_task_do_not_end_thinking(model, tokenizer, monkeypatch):
     assert lm.generate_until([asked]) == ["4"]
     generated = lm.recorder.take("Q<think>", "4")
     assert (generated.tokens, generated.cut, generated.thought) == (row.shape[1], False, True)
+
+
+def test_tasks_of_a_group_and_own_tasks_are_held_against_the_context(evaluation, tmp_path):
+    """A group of two own tasks, one of which calls its limit by another name."""
+    (tmp_path / "rows.jsonl").write_text('{"q": "1 + 1 =", "a": "2"}\n')
+    for name, limit in (("short", "max_gen_toks: 8"), ("long", "max_new_tokens: 600")):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"task: {name}\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {tmp_path / 'rows.jsonl'}}}}}\n"
+            "test_split: test\noutput_type: generate_until\ndoc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\n"
+            f"generation_kwargs: {{until: ['.'], {limit}}}\nmetric_list: [{{metric: exact_match}}]\n"
+        )
+    aggregated = "[{metric: exact_match, aggregation: mean, weight_by_size: true}]"
+    (tmp_path / "both.yaml").write_text(f"group: both\ntask: [short, long]\naggregate_metric_list: {aggregated}\n")
+    own = evaluation.model_copy(update={"include": str(tmp_path)})
+    for task in ("both", "long"):
+        with pytest.raises(UserError, match=f"task '{task}' lets the model write up to 600 tokens"):
+            Harness(params.Suite(gen=[task]), own, None).load(None, positions=512)
+    shorter = params.Suite(gen=["both"], generation={"both": {"max_gen_toks": 16}})
+    Harness(shorter, own, None).load(None, positions=512)

@@ -16,7 +16,6 @@ from ream.analysis.results.published import load_parameters, load_published
 from ream.analysis.results.rows import ORIGINAL, Row
 from ream.analysis.tables.cost import Cost
 from ream.errors import UserError
-from ream.evaluation.answer_table import values_of
 from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.rank_records import read_ranks
 from ream.evaluation.scores import Cell
@@ -85,6 +84,8 @@ def _pairs(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) ->
     """Each model against the original on the same questions; none where the answers of earlier versions are missing."""
     if not workspace.original_answers.exists():
         return []
+    from ream.evaluation.answer_table import values_of  # pyarrow
+
     suite, original = params.suites[params.evaluation.suite], values_of(workspace.original_answers)
     return [
         (row, paired(original, values_of(workspace.answers(mix, method, experts)), suite.mc, suite.gen))

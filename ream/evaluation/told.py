@@ -1,4 +1,4 @@
-"""What is told of a scored model in lines: its scores, what an earlier run had finished, and warnings."""
+"""What a person is told of a model's scores, in lines."""
 
 from collections.abc import Sequence
 
