@@ -158,8 +158,8 @@ class Harness:
         from ream.evaluation.layers_lm import LayersLM
 
         self.load(None)
-        lm = LayersLM(model, tokenizer, self.evaluation.max_length, self._adds_special_tokens, self._encodings)
         with quiet():
+            lm = LayersLM(model, tokenizer, self.evaluation.max_length, self._adds_special_tokens, self._encodings)
             for name in self.names:
                 evaluated(lm, self._loaded[name], self.settings[name], allow_code=False, bootstrap=0)
             lm.answers = answer(list(lm.asked))
