@@ -91,7 +91,9 @@ def show(root: Path, stages: Sequence[Stage], overview: bool) -> None:
         stages: stages whose outputs are up to date.
         overview: whether to draw the overview figure, too.
     """
-    evaluations = [root / path for stage in stages if stage.kind == "evaluate" for path in stage.outputs]
+    evaluations = [
+        root / path for stage in stages if stage.kind == "evaluate" for path in stage.outputs if path.endswith(".json")
+    ]
     reports = [
         root / path for stage in stages if stage.kind == "report" for path in stage.outputs if path.endswith(".md")
     ]

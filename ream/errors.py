@@ -47,6 +47,10 @@ class UserError(Exception):
         super().__init__(printable(message))
 
 
+class NotMixtureError(UserError):
+    """A model is not a Mixture-of-Experts model."""
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str], where: str) -> UserError:
     """The error for an unknown name, with the nearest allowed one.
 

@@ -32,7 +32,7 @@ COMMAND_LINE = {
         f"ream.commands.{name}"
         for name in (
             "cli", "configuring", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify",
-            "evaluate", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples", "init",
+            "evaluate", "compare", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples", "init",
         )
     ),
 }  # fmt: skip
@@ -106,7 +106,10 @@ def test_help_and_version_import_only_the_command_line():
 
 
 def test_help_of_commands_and_mistyped_ones_import_only_the_command_line():
-    helps = [[name, "--help"] for name in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage")]
+    helps = [
+        [name, "--help"]
+        for name in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "compare", "stage")
+    ]
     modules = loaded_by(*helps)
     assert not packages(modules) & (HEAVY | {"numpy", "yaml", "jaxtyping", "safetensors"})
     assert {name for name in modules if name.startswith("ream")} == COMMAND_LINE

@@ -13,15 +13,20 @@ from ream.analysis.figures.overview import overview_of_models
 from ream.analysis.figures.paper import figures_of_ablations, figures_of_mixes
 from ream.analysis.figures.ranks import rank_against_scores
 from ream.analysis.numbers.overview import Sizes, overview_points
+from ream.analysis.numbers.paired import Paired
 from ream.analysis.numbers.ranks import RankPoint
 from ream.analysis.results.methods import without_ablations
 from ream.analysis.results.published import Published
 from ream.analysis.results.rows import OURS, PAPER, Row, beside, same_model, sizes
+from ream.analysis.tables.answers import table_of_answers
 from ream.analysis.tables.cost import Cost, table_of_cost
+from ream.analysis.tables.fidelity import table_of_fidelity
 from ream.analysis.tables.group_sizes import table_of_sizes
+from ream.analysis.tables.paired import table_of_pairs
 from ream.analysis.tables.paper import tables_of_ablations, tables_of_mixes, tables_of_models
 from ream.analysis.tables.ranks import table_of_ranks
 from ream.analysis.tables.table import Table
+from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.scores import Cell
 
 if TYPE_CHECKING:
@@ -50,6 +55,8 @@ class Results:
         published: the paper's numbers, on any models.
         parameters: (model, experts) to number of parameters, for models whose rows do not give it.
         ranked: ranks of our models.
+        fidelities: how close our models' predictions are to the original's.
+        pairs: comparisons of our models with the original, question by question.
         group_sizes: number of experts kept to method to `group_sizes`.
         costs: costs of our models.
         cells: our models as they were evaluated, for the held-out loss.
@@ -60,6 +67,8 @@ class Results:
     published: Published = NOTHING
     parameters: Sizes = field(default_factory=dict)
     ranked: Sequence[Ranked] = ()
+    fidelities: Sequence[tuple[Row, Fidelity]] = ()
+    pairs: Sequence[tuple[Row, Paired]] = ()
     group_sizes: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
     costs: Sequence[Cost] = ()
     cells: Sequence[Cell] = ()
@@ -80,7 +89,7 @@ class Shown:
 
 
 def tables_of(results: Results) -> list[Table]:
-    """Tables 1 to 6, and those of fronts, correlations, ranks, group sizes and costs that there are results for."""
+    """Tables 1 to 6, and those of everything else that there are results for: fronts, ranks, answers, costs …."""
     mixes, models, ablations = (beside(_of_model(results), rows) for rows in _published(results))
     tables = tables_of_mixes(mixes)
     others = [row for row in results.rows if not same_model(row.model, results.model)]
@@ -89,6 +98,12 @@ def tables_of(results: Results) -> list[Table]:
     tables += tables_of_ablations(ablations)
     if results.ranked:
         tables.append(table_of_ranks([RankPoint(model.row, model.numerical) for model in results.ranked]))
+    if results.fidelities:
+        tables.append(table_of_fidelity(results.fidelities))
+    if results.pairs:
+        tables.append(table_of_pairs(results.pairs))
+    if (of_answers := table_of_answers(results.cells)) is not None:
+        tables.append(of_answers)
     tables += [table_of_sizes(results.group_sizes[experts], experts) for experts in _sizes_of_groups(results)]
     if results.costs:
         tables.append(table_of_cost(results.costs))

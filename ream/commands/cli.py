@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 
 from ream import __version__
 from ream.commands.apply import apply
+from ream.commands.compare import compare
 from ream.commands.compress import compress
 from ream.commands.ending import INTERRUPTED, WRONG, InterruptionError, ending
 from ream.commands.estimate import estimate
@@ -43,7 +44,7 @@ class Commands(TyperGroup):
             raise interrupted from None
 
 
-COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, import_tokens, init, stage)
+COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, compare, import_tokens, init, stage)
 DISTRIBUTED = ("compress", "stage")  # commands that the ranks of a torchrun can run together
 
 app = typer.Typer(

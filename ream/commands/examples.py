@@ -25,6 +25,10 @@ _LINES = {
         "ream evaluate my-model-96 --params qwen3-30b-a3b --suite mc --limit 100 --out scores.json",
         "ream evaluate models/my-model --recipe my-model-96/ream/recipe.ream",
     ),
+    "compare": (
+        "ream compare models/my-model my-model-96",
+        "ream compare models/my-model my-model-96 --text notes/ --sequences 32 --tokens 512",
+    ),
     "init": (
         "ream init work --model models/my-model --experts 96 --experts 64",
         "ream init work --model Qwen/Qwen3-30B-A3B-Instruct-2507 --params qwen3-30b-a3b",

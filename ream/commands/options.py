@@ -87,7 +87,7 @@ ParamsFile = Annotated[
     ),
 ]
 
-# Former options of compress, estimate and evaluate, with the settings that took their place.
+# Former options of commands, with the settings that took their place.
 REPLACED = {
     "--probes": "statistics.probes",
     "--dtype": "compute.dtype",
@@ -99,7 +99,7 @@ REPLACED = {
     "--shard-size": "merge.shard_gb",
     "--seed": "calibration.seed",
 }
-WITH_SETTINGS = ("compress", "estimate", "evaluate")
+WITH_SETTINGS = ("compress", "estimate", "evaluate", "compare")
 
 
 def replacement(command: str | None, option: str) -> str | None:

@@ -63,7 +63,7 @@ class ScoreRequest:
     Attributes:
         model: hub id or folder.
         suite: a suite of the params file.
-        backend: ``hf`` or ``vllm``.
+        backend: ``hf``, ``vllm`` or ``layers``.
         limit: items of every task.
         allow_code_execution: whether generated code may run; False leaves it to the params file.
         settings: further settings as SECTION.KEY=VALUE.

@@ -56,9 +56,10 @@ def stage(
     end_with_starter()
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
     given |= {"local": local, "shard": shard, "shards": shards}
-    line = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
+    text = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
     if context.obj is None or context.obj.first:
-        say(line)
+        for line in text.splitlines():
+            say(line)
 
 
 def run_stage(
@@ -74,7 +75,7 @@ def run_stage(
         ranks: of torchrun; the first records.
 
     Returns:
-        One line that says what was done.
+        A line that says what was done, and lines of warnings.
 
     Raises:
         UserError: an unknown stage, missing or superfluous options, a stage that cannot run distributed, or what the

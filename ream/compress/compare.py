@@ -1,8 +1,9 @@
 """The hidden states of compressed models beside the original's, layer by layer, on text held out from calibration."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from ream.models.layers.loaded import LoadedLayer
 from ream.models.moe_block import MoEBlock
 from ream.recipe.apply import compressed_layers
 from ream.walk.batches import Batches
+from ream.walk.mapped import Room
 from ream.walk.release import release
 
 
@@ -34,145 +36,149 @@ class LayerError:
     stream: float
 
 
-# Called with a recipe's name, or None for the original, and a sequence's hidden states before the head [T, H].
-Seen = Callable[[str | None, Tensor], None]
+# Called with the number of a sequence, and for every recipe, and None for the original, the hidden states [T, ...] of
+# its real tokens that leave the last layer.
+Seen = Callable[[int, Mapping[str | None, Tensor]], None]
 
 
+@torch.no_grad()
 def compare(
-    decoder: Decoder, data: Batches, recipes: Mapping[str, Recipe], seen: Seen, memory: float, progress: Progress
+    decoder: Decoder,
+    data: Batches,
+    recipes: Mapping[str, Recipe],
+    seen: Seen,
+    memory: float,
+    folder: Path,
+    progress: Progress,
 ) -> dict[str, list[LayerError]]:
     """Walk the original and the models of several recipes through the layers, one layer in memory at a time.
 
-    Multi-token layers, which do not come before the head, are left out.
+    Each layer is read once. Multi-token layers, which do not come before the head, are left out.
 
     Args:
         decoder: of the original model.
         data: the text.
         recipes: by any names.
-        seen: called with the hidden states before the head, after the final norm, one sequence at a time.
-        memory: bytes of hidden states to keep in memory. If not all recipes fit, the original is walked several times.
+        seen: called with the hidden states behind the last layer, of all models, one sequence at a time.
+        memory: bytes of hidden states to keep in memory. If those of all models do not fit, they lie in mapped files.
+        folder: for mapped files.
         progress: told of every micro-batch that has gone through a layer of a model, `steps` times in all.
 
     Returns:
         Name of the recipe to the errors of every layer.
-    """
-    errors: dict[str, list[LayerError]] = {}
-    for number, names in enumerate(_portions(list(recipes), _at_once(decoder, data, memory))):
-        portion = {name: recipes[name] for name in names}
-        errors |= _walk(decoder, data, portion, seen, number == 0, progress)
-    return errors
 
-
-def steps(decoder: Decoder, data: Batches, recipes: int, memory: float) -> int:
-    """How often `compare` reports a micro-batch to its progress; arguments are those of `compare`."""
-    walks = max(1, -(-recipes // _at_once(decoder, data, memory)))
-    return (recipes + walks) * len(data) * decoder.architecture.layers
-
-
-def _at_once(decoder: Decoder, data: Batches, memory: float) -> int:
-    """The number of recipes whose streams fit in memory; at least one."""
-    # Three more are there for the original: its own stream, its MoE blocks' inputs and their outputs.
-    stream = data.ids.numel() * decoder.architecture.hidden * decoder.dtype.itemsize
-    return max(1, int(memory // stream) - 3)
-
-
-def _portions(names: Sequence[str], most: int) -> Iterator[Sequence[str]]:
-    """The names in portions of ``most`` at most. There is always one portion, if an empty one: for the original."""
-    yield names[:most]
-    for start in range(most, len(names), most):
-        yield names[start : start + most]
-
-
-@torch.no_grad()
-def _walk(
-    decoder: Decoder,
-    data: Batches,
-    recipes: Mapping[str, Recipe],
-    seen: Seen,
-    show_original: bool,
-    progress: Progress,
-) -> dict[str, list[LayerError]]:
-    """Walk the original beside the models of some recipes; arguments are those of `compare`.
-
-    ``show_original``: whether ``seen`` is called for the original, too.
+    Raises:
+        UserError: a tensor is missing, weights or activations hold NaN or Inf, or there is no room for mapped files.
     """
     architecture = decoder.architecture
     layers = {name: compressed_layers(decoder.checkpoint, architecture, recipe) for name, recipe in recipes.items()}
-    original = decoder.embed(data.ids)
-    streams = {name: original.clone() for name in recipes}
+    walked = _Walked(decoder, data, list(recipes), memory, folder)
     errors: dict[str, list[LayerError]] = {name: [] for name in recipes}
     for index in range(architecture.layers):
         moe = index in architecture.moe_layers
         with decoder.layer(index) as layer:
-            inputs, outputs = _original_layer(decoder, layer, data, original, moe, progress)
-            for name, stream in streams.items():
+            walked.take_original(layer, moe, progress)
+            for name in recipes:
                 block = decoder.block(index, layers[name][index]) if moe else None
-                block_error = None if block is None else _block_error(decoder, block, data, inputs, outputs)
-                for part in data:
-                    stream[part] = _leaving(layer, block, stream[part])
-                    progress.update(1)
-                errors[name].append(
-                    LayerError(
-                        index, block_error, _relative(decoder.states(stream), decoder.states(original), data.mask)
-                    )
-                )
+                block_error = None if block is None else walked.block_error(block)
+                errors[name].append(LayerError(index, block_error, walked.take(name, layer, block, progress)))
                 if block is not None:
                     block.free()
-        del inputs, outputs
         release(decoder.checkpoint, architecture, index + 1)
         trim()
-    norm = decoder.final_norm()
-    shown: list[tuple[str | None, Tensor]] = [(None, original)] if show_original else []
-    for shown_name, states in [*shown, *streams.items()]:
-        for row, mask in zip(states, data.mask, strict=True):
-            seen(shown_name, norm(row[mask].to(decoder.device)))
+    for row in walked.room.parts(slice(row, row + 1) for row in range(len(data.ids))):
+        mask = data.mask[row][0]
+        seen(row.start, {name: stream[row][0][mask] for name, stream in walked.streams.items()})
     return errors
 
 
-def _original_layer(
-    decoder: Decoder, layer: LoadedLayer, data: Batches, stream: Tensor, moe: bool, progress: Progress
-) -> tuple[Tensor, Tensor]:
-    """Take the original's stream through a layer, in place.
+def steps(decoder: Decoder, data: Batches, recipes: int) -> int:
+    """How often `compare` reports a micro-batch to its progress; arguments are those of `compare`."""
+    return (recipes + 1) * len(data) * decoder.architecture.layers
 
-    Returns:
-        Inputs and outputs [n, L, H] of its MoE block; two empty tensors for a dense layer.
+
+class _Walked:
+    """The streams of the original (None) and of all recipes, on the host, and what the original's block did last.
+
+    Attributes:
+        streams: [n, L, ...] hidden states that leave the layer that was taken last.
+        room: where they lie.
     """
-    block = decoder.block(layer.index) if moe else None
-    rows, hidden = len(stream) if block else 0, decoder.architecture.hidden
-    widths = (hidden if block is None else block.input_width(hidden), hidden)
-    inputs, outputs = (stream.new_empty(rows, stream.shape[1], width) for width in widths)
-    for part in data:
-        residual, x = layer(stream[part])
-        if block is not None and x is not None:
-            inputs[part] = x.to(stream.device)
-            outputs[part] = block(x).to(stream.device)
-            residual = layer.leaving(residual, outputs[part].to(residual.device))
-        stream[part] = residual.to(stream.device)
-        progress.update(1)
-    if block is not None:
-        block.free()
-    return inputs, outputs
+
+    def __init__(self, decoder: Decoder, data: Batches, names: list[str], memory: float, folder: Path) -> None:
+        self._decoder, self._data = decoder, data
+        block, shape = (*data.ids.shape, decoder.architecture.hidden), (*data.ids.shape, *decoder.stream)
+        numbers = 2 * torch.Size(block).numel() + (1 + len(names)) * torch.Size(shape).numel()
+        self.room = Room(None if numbers * decoder.dtype.itemsize <= memory else folder)
+        # Files have numbers, for names of recipes may be no names of files.
+        self.streams: dict[str | None, Tensor] = {
+            name: self.room.empty(f"stream-{number}", shape, decoder.dtype)
+            for number, name in enumerate([None, *names])
+        }
+        self._block_shape, self._inputs, self._outputs = block, torch.empty(0), torch.empty(0)
+        table = decoder.table()
+        for part in self.room.parts(data):
+            embedded = decoder.embed(data.ids[part], table)
+            for stream in self.streams.values():
+                stream[part] = embedded
+
+    def take_original(self, layer: LoadedLayer, moe: bool, progress: Progress) -> None:
+        """Take the original's stream through a layer, in place, and keep what its MoE block was given and gave."""
+        block, stream = self._decoder.block(layer.index) if moe else None, self.streams[None]
+        if moe:
+            dtype = self._decoder.dtype
+            assert block is not None
+            width = block.input_width(self._decoder.architecture.hidden)
+            self._inputs = self.room.empty("block-inputs", (*self._block_shape[:2], width), dtype)
+            self._outputs = self.room.empty("block-outputs", self._block_shape, dtype)
+        for part in self.room.parts(self._data):
+            residual, x = layer(stream[part])
+            if block is not None and x is not None:
+                self._inputs[part] = x.to(stream.device)
+                self._outputs[part] = block(x).to(stream.device)
+                residual = layer.leaving(residual, self._outputs[part].to(residual.device))
+            stream[part] = residual.to(stream.device)
+            progress.update(1)
+        if block is not None:
+            block.free()
+
+    def take(self, name: str, layer: LoadedLayer, block: MoEBlock | None, progress: Progress) -> float:
+        """Take a recipe's stream through a layer with its MoE block, in place, and return the error of the stream."""
+        stream, error = self.streams[name], _RelativeError()
+        for part in self.room.parts(self._data):
+            residual, x = layer(stream[part])
+            if block is not None and x is not None:
+                residual = layer.leaving(residual, block(x))
+            stream[part] = residual.to(stream.device)
+            own, original = (self._decoder.states(each[part]) for each in (stream, self.streams[None]))
+            error.add(own, original, self._data.mask[part])
+            progress.update(1)
+        return error.result()
+
+    def block_error(self, block: MoEBlock) -> float:
+        """The error of a compressed MoE block on the original block's inputs."""
+        error = _RelativeError()
+        for part in self.room.parts(self._data):
+            made = block(self._inputs[part].to(self._decoder.device)).to(self._outputs.device)
+            error.add(made, self._outputs[part], self._data.mask[part])
+        return error.result()
 
 
-def _leaving(layer: LoadedLayer, block: MoEBlock | None, hidden: Tensor) -> Tensor:
-    """The hidden states that leave the layer with this MoE block, on the host."""
-    residual, x = layer(hidden)
-    if block is not None and x is not None:
-        residual = layer.leaving(residual, block(x))
-    return residual.to(hidden.device)
-
-
-def _block_error(decoder: Decoder, block: MoEBlock, data: Batches, inputs: Tensor, outputs: Tensor) -> float:
-    """The error of a compressed MoE block on the original block's inputs."""
-    compressed = torch.cat([block(inputs[part].to(decoder.device)).to(outputs.device) for part in data])
-    return _relative(compressed, outputs, data.mask)
-
-
-def _relative(approximate: Tensor, exact: Tensor, mask: Tensor) -> float:
+class _RelativeError:
     """sqrt(Σ‖exact − approximate‖² / Σ‖exact‖²) over real tokens, summed in float64; 0 if both are zero."""
-    difference = size = 0.0
-    for approximate_row, exact_row, real in zip(approximate, exact, mask, strict=True):
-        wanted = exact_row[real].double()
-        difference += float((wanted - approximate_row[real].double()).square().sum())
-        size += float(wanted.square().sum())
-    return sqrt(difference / size) if size else (0.0 if not difference else float("inf"))
+
+    def __init__(self) -> None:
+        self._difference = self._size = 0.0
+
+    def add(self, approximate: Tensor, exact: Tensor, mask: Tensor) -> None:
+        """Add sequences [B, L, ...]; ``mask`` [B, L] is True for real tokens."""
+        for approximate_row, exact_row, real in zip(approximate, exact, mask, strict=True):
+            wanted = exact_row[real].double()
+            self._difference += float((wanted - approximate_row[real].double()).square().sum())
+            self._size += float(wanted.square().sum())
+
+    def result(self) -> float:
+        """The error of all sequences so far."""
+        if self._size:
+            return sqrt(self._difference / self._size)
+        return 0.0 if not self._difference else float("inf")

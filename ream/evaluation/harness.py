@@ -5,21 +5,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ream import params
-from ream.errors import UserError
 from ream.evaluation import tasks
-from ream.evaluation.lm_eval_state import code_execution, quiet, seed_global_streams
+from ream.evaluation.lm_eval_state import code_execution, quiet
 from ream.evaluation.lm_eval_types import Encodings, LoadedTasks
+from ream.evaluation.one_task import evaluated, run_task
 from ream.evaluation.prepared import answer_tokens, prepared
 from ream.evaluation.scores import suite_means
-from ream.evaluation.settings import check_backend, check_chat, check_code_execution, check_model, task_settings
+from ream.evaluation.settings import (
+    check_backend,
+    check_chat,
+    check_code_execution,
+    check_generates,
+    check_model,
+    seeds_of,
+    task_settings,
+)
 from ream.evaluation.store import ResultStore
 from ream.evaluation.suite_checks import check_generation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lm_eval.api.model import LM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BOOTSTRAP = 1000  # resamples for the standard errors that lm-eval has no formula for
+    from ream.evaluation.queries import Query
+
+    Answering = Callable[[list[Query]], Mapping[Query, tuple[float, bool]]]
 
 
 class Harness:
@@ -52,6 +64,8 @@ class Harness:
             for name in self.names:
                 if tasks.runs_code(name, self._managers[name]):
                     check_code_execution(name, evaluation.allow_code_execution)
+                if tasks.generates(name, self._managers[name]):
+                    check_generates(name, evaluation.backend)
         self.settings = {name: task_settings(name, suite, evaluation, items, special_tokens) for name in self.names}
         self._special_tokens = special_tokens
         self._loaded: dict[str, LoadedTasks] = {}
@@ -75,7 +89,12 @@ class Harness:
                     self._loaded[name] = prepared(name, self._managers[name], self.settings[name], allowed)
                 for task in self._loaded[name]["tasks"].values():
                     if task.OUTPUT_TYPE == "generate_until":
+                        check_generates(name, self.evaluation.backend)
                         check_generation(name, answer_tokens(task), positions)
+
+    def finished(self, progress: ResultStore) -> list[str]:
+        """Names of the tasks whose results are in the store."""
+        return list(self._finished(progress))
 
     def _finished(self, progress: ResultStore | None) -> dict[str, dict[str, Any]]:
         """The results in the store."""
@@ -99,20 +118,65 @@ class Harness:
             progress: store of finished results. Results in it are not computed again, and new ones are added.
 
         Returns:
-            {tasks: {name: {value, stderr, items, num_fewshot, version, metric, settings}}, mc, gen, avg}, scores in
-            percent. mc and gen are the plain means over their tasks, avg is the mean of the two; None without tasks.
+            {tasks: {name: `ream.evaluation.scores.TaskScore` as plain values}, mc, gen, avg}, scores in percent. mc and
+            gen are the plain means over their tasks, avg is the mean of the two; None without tasks.
 
         Raises:
             UserError: a task lacks data, packages or the metric; vllm gets a model in memory; or the tokenizer has no
                 chat template where one is needed.
         """
         check_model(model, self.evaluation.backend)
-        check_chat(tokenizer, self.suite.chat_template)
+        check_chat(tokenizer, self.suite.chat_template, self.suite.chat_template_args)
         results = self._finished(progress)
         missing = [name for name in self.names if name not in results]
         if missing:
             self.load(progress)
             results |= self._computed(missing, model, tokenizer, progress)
+        return self._scores(results)
+
+    def by_layers(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        answer: "Answering",
+        progress: ResultStore | None = None,
+    ) -> dict[str, Any]:
+        """Scores of a model that is walked layer by layer, all tasks in one walk.
+
+        Args:
+            model: transformers' model without weights, whose configuration is read.
+            tokenizer: tokenizer of the model.
+            answer: gives the answers to all questions of all tasks.
+            progress: takes the results and the answers.
+
+        Returns:
+            As `score`.
+
+        Raises:
+            UserError: a task generates text, or what the walk refuses.
+        """
+        from ream.evaluation.layers_lm import LayersLM
+
+        self.load(None)
+        with quiet():
+            lm = LayersLM(model, tokenizer, self.evaluation.max_length, self._adds_special_tokens, self._encodings)
+            for name in self.names:
+                evaluated(lm, self._loaded[name], self.settings[name], allow_code=False, bootstrap=0)
+            lm.answers = answer(list(lm.asked))
+            results = {}
+            for name in self.names:
+                results[name], answers = run_task(lm, name, self._loaded[name], self.settings[name], False)
+                if progress is not None:
+                    progress.write(name, self.settings[name], results[name], answers)
+            return self._scores(results)
+
+    @property
+    def _adds_special_tokens(self) -> bool | None:
+        """Lm-eval's ``add_bos_token``; None leaves it to the tokenizer."""
+        return None if self._special_tokens == "tokenizer" else False
+
+    def _scores(self, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """The results of all tasks, and their means."""
         values = {name: result["value"] for name, result in results.items()}
         return {
             "tasks": {name: results[name] for name in self.names},
@@ -135,14 +199,17 @@ class Harness:
                 options.backend,
                 options.batch_size,
                 options.max_length,
-                options.seed,
-                None if self._special_tokens == "tokenizer" else False,
+                seeds_of(options.seed)["torch"],
+                self._adds_special_tokens,
                 self._encodings,
+                _chat(self.suite),
             )
             for name in names:
-                results[name] = _run(lm, name, self._loaded[name], self.settings[name], options.allow_code_execution)
+                results[name], answers = run_task(
+                    lm, name, self._loaded[name], self.settings[name], options.allow_code_execution
+                )
                 if progress is not None:
-                    progress.write(name, self.settings[name], results[name])
+                    progress.write(name, self.settings[name], results[name], answers)
         return results
 
 
@@ -155,76 +222,22 @@ def _language_model(
     seed: int,
     add_special_tokens: bool | None,
     encodings: Encodings,
+    chat: Mapping[str, Any],
 ) -> "LM":
-    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``."""
+    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``, ``chat`` see `_chat`."""
     if backend == "vllm":
-        from lm_eval.models.vllm_causallms import VLLM
+        from ream.evaluation.vllm_model import RecordingVLLM
 
-        return VLLM(pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens)
+        return RecordingVLLM(
+            pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens, **chat
+        )
     from ream.evaluation.shared_context import SharedContextLM
 
     assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
     assert tokenizer is not None, "the backend hf takes a tokenizer"
-    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings)
+    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings, chat)
 
 
-def _run(lm: "LM", name: str, loaded: LoadedTasks, settings: dict[str, Any], allow_code: bool) -> dict[str, Any]:
-    """The result of a task from lm_eval.evaluate; simple_evaluate takes seconds more to describe the machine."""
-    from lm_eval.evaluator import evaluate
-
-    seed_global_streams(settings["seed"])
-    for task in loaded["tasks"].values():
-        task.set_fewshot_seed(settings["seed"])  # the task may have been used for another model before
-    report = evaluate(
-        lm=lm,
-        task_dict=loaded,
-        limit=settings["limit"],
-        apply_chat_template=settings["chat_template"],
-        fewshot_as_multiturn=settings["chat_template"],
-        bootstrap_iters=BOOTSTRAP,
-        log_samples=False,
-        confirm_run_unsafe_code=allow_code,
-    )
-    value, stderr, key = headline(name, report["results"][name], settings["metric"], settings["filter"])
-    return {
-        "value": 100 * value,
-        "stderr": None if stderr is None else 100 * stderr,
-        "items": sum(report["n-samples"][leaf]["effective"] for leaf in loaded["tasks"]),
-        "num_fewshot": report["n-shot"][next(iter(loaded["tasks"]))],  # the same in all tasks of a group
-        "version": str(report["versions"][name]),
-        "metric": key,
-        "settings": settings,
-    }
-
-
-def headline(
-    name: str, metrics: Mapping[str, Any], metric: str | None, chosen: str | None
-) -> tuple[float, float | None, str]:
-    """The score of a task among lm-eval's numbers: the first of the given metric and filter.
-
-    Args:
-        name: name of the task, for messages.
-        metrics: "metric,filter" to value, and "metric_stderr,filter" to standard error, as fractions of 1.
-        metric: name of the metric; None for any.
-        chosen: name of the filter; None for any.
-
-    Returns:
-        value: the score, a fraction of 1.
-        stderr: its standard error; None if lm-eval gives none.
-        key: "metric,filter" of the score.
-
-    Raises:
-        UserError: no number has this metric and filter, or its value is not between 0 and 1.
-    """
-    keys = [key for key in metrics if "," in key and not key.split(",")[0].endswith("_stderr")]
-    for key in keys:
-        key_metric, _, key_filter = key.partition(",")
-        if metric in (None, key_metric) and chosen in (None, key_filter):
-            value, stderr = float(metrics[key]), metrics.get(f"{key_metric}_stderr,{key_filter}")
-            if not 0 <= value <= 1:
-                raise UserError(
-                    f"metric '{key}' of task '{name}' is {value}, not between 0 and 1; choose another metric"
-                )
-            return value, stderr if isinstance(stderr, float) else None, key
-    asked = ",".join(part for part in (metric, chosen) if part)
-    raise UserError(f"metric '{asked}' of task '{name}' is unknown; it has: {', '.join(keys)}")
+def _chat(suite: params.Suite) -> dict[str, Any]:
+    """Options of a language model of lm-eval that say how it chats."""
+    return {"chat_template_args": dict(suite.chat_template_args), "think_end_token": suite.think_end_token}

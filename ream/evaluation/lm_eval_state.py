@@ -4,24 +4,28 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
 
-def seed_global_streams(seed: int) -> None:
-    """Seed the global random streams as lm_eval.simple_evaluate does; tasks and sampled generation draw from them."""
+def seed_global_streams(seeds: Mapping[str, int]) -> None:
+    """Seed the global random streams as lm_eval.simple_evaluate does; tasks and sampled generation draw from them.
+
+    Args:
+        seeds: of ``random``, ``numpy`` and ``torch``.
+    """
     import numpy as np
     import torch
 
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    random.seed(seeds["random"])
+    np.random.seed(seeds["numpy"])
+    torch.manual_seed(seeds["torch"])
 
 
 @contextmanager
 def code_execution(allowed: bool) -> Iterator[None]:
-    """Let the code_eval metric of the package ``evaluate`` run within the block, if ``allowed``."""
+    """Let the metric code_eval (`ream.evaluation.code_eval`) run within the block, if ``allowed``."""
     before = os.environ.get("HF_ALLOW_CODE_EVAL")
     if not allowed:
         yield

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from jaxtyping import Float64
 
 from ream.evaluation.windows import PADDING, Windows
 
@@ -51,7 +52,12 @@ def window_loss(model: CausalModel, windows: Windows, batch_tokens: int) -> dict
                 losses = F.cross_entropy(scores.float(), target, ignore_index=PADDING, reduction="none")
                 sums[row] = losses.double().sum().item()
                 counts[row] = (target != PADDING).sum().item()
-    total = counts.sum()
+    return loss_of(sums, counts)
+
+
+def loss_of(sums: Float64[np.ndarray, " n"], counts: Float64[np.ndarray, " n"]) -> dict[str, float]:
+    """The loss of `window_loss`, from the sum and the number of predicted tokens of each window."""
+    count, total = len(sums), counts.sum()
     loss = sums.sum() / total
     spread = np.square(sums - loss * counts).sum() * count / max(1, count - 1)
     return {"loss": float(loss), "stderr": math.sqrt(spread) / total, "tokens": int(total), "sequences": count}

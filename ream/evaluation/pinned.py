@@ -22,6 +22,7 @@ class Pinned:
         generation: settings of greedy generation. They repeat the task's own, so that those cannot change unnoticed.
         runs_code: whether the task executes code written by the model.
         packages: modules that the task imports and that ream does not install.
+        nltk: tokenizers of NLTK that the task reads, which NLTK keeps apart from its package.
     """
 
     folder: str
@@ -33,6 +34,7 @@ class Pinned:
     generation: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     runs_code: bool = False
     packages: tuple[str, ...] = ()
+    nltk: tuple[str, ...] = ()
 
 
 _ACC = "multiple choice by log-likelihood; the paper reports acc, not acc_norm; zero-shot, the task's own default"
@@ -58,6 +60,7 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
             "all instructions of a prompt followed by the text as generated: the strictest of its four",
             generation={**_GREEDY, "until": [], "max_gen_toks": 1280},
             packages=("langdetect", "immutabledict", "nltk"),
+            nltk=("punkt_tab",),
         ),
         "aime25": Pinned(
             "aime",
@@ -72,7 +75,7 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
             "openai/gsm8k",
             "exact_match",
             5,
-            "the last number of the answer: instruction-tuned models seldom write '#### 42', which strict-match wants",
+            "the last piece of digits: instruction-tuned models seldom write '#### 42', which strict-match wants",
             filter="flexible-extract",
             generation={**_GREEDY, "max_gen_toks": 256},
         ),
@@ -91,7 +94,6 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
             "one greedy completion, all tests of the problem passed",
             filter="create_test",
             generation={"do_sample": False, "max_gen_toks": 1024},
-            packages=("evaluate",),
             runs_code=True,
         ),
         "livecodebench_v6": Pinned(

@@ -25,14 +25,14 @@ def prepared(name: str, manager: TaskManager, settings: dict[str, Any], allow_co
     Raises:
         UserError: the task executes code and that is not allowed, it lacks data or packages, or it has no such metric.
     """
-    seed_global_streams(settings["seed"])
+    seed_global_streams(settings["seeds"])
     loaded = tasks.load_task(name, manager)
     for task in loaded["tasks"].values():
         if getattr(task, "UNSAFE_CODE", False):
             check_code_execution(name, allow_code)
         shots = settings["num_fewshot"]
         task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
-        task.set_fewshot_seed(settings["seed"])
+        task.set_fewshot_seed(settings["seeds"]["fewshot"])
         if settings["generation"]:
             task.set_config("generation_kwargs", settings["generation"], update=True)
         known = [str(metric) for metric in task.aggregation()]

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ream.errors import UserError
+from ream.evaluation.fidelity_records import Fidelity
 from ream.machine.files import read_json
 
 
@@ -33,12 +34,16 @@ class LayerErrors(_Record):
 
 
 class RankedCell(_Record):
-    """The hidden states of one compressed model."""
+    """The hidden states of one compressed model, and how close its predictions are to the original's.
+
+    ``fidelity`` is None in files of earlier versions, and where no held-out sequence has a second token.
+    """
 
     method: str
     experts: int
     ranks: MeanRanks
     layers: list[LayerErrors]
+    fidelity: Fidelity | None = None
 
 
 class MixRanks(_Record):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ream.errors import UserError
+from ream.evaluation.answer_counts import AnswerCounts
 from ream.machine.files import read_json, write_json
 
 
@@ -25,6 +26,8 @@ class TaskScore(_Record):
         version: version of the task.
         metric: "metric,filter", as lm-eval writes it.
         settings: everything else that the value depends on (`ream.evaluation.settings.task_settings`).
+        robust: value by our own extractor (`ream.evaluation.robust`), in percent; None for tasks without.
+        counts: what is to be told about the answers; None in files of earlier versions.
     """
 
     value: float = Field(ge=0, le=100)
@@ -34,6 +37,8 @@ class TaskScore(_Record):
     version: str
     metric: str
     settings: dict[str, Any] = {}
+    robust: float | None = Field(None, ge=0, le=100)
+    counts: AnswerCounts | None = None
 
 
 class SourceLoss(_Record):

@@ -3,9 +3,11 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ream import params
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MESSAGES = [{"role": "user", "content": "What is 1 + 1?"}]  # by which a chat template is tried
 CHAT_SECONDS = 10.0  # in which a chat template renders one short message; it takes a thousandth of that
+SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # lm-eval's defaults
 VERSIONS = ("lm_eval", "torch", "transformers")
 
 
@@ -37,20 +40,35 @@ def task_settings(
     """
     pinned = PINNED.get(name)
     metric, chosen = score_metric(name, suite.metric, suite.mc)
+    given, chats = suite.generation[name].given if name in suite.generation else {}, name in suite.chat_template
     return {
         "metric": metric,
         "filter": chosen,
         "num_fewshot": suite.num_fewshot.get(name, pinned.num_fewshot if pinned is not None else None),
-        "generation": dict(pinned.generation) if pinned is not None else {},
-        "chat_template": name in suite.chat_template,
+        "generation": (dict(pinned.generation) if pinned is not None else {}) | given,
+        "chat_template": chats,
+        **({"chat_template_args": suite.chat_template_args} if chats and suite.chat_template_args else {}),
+        **({"think_end_token": suite.think_end_token} if name in suite.gen and suite.think_end_token else {}),
         "limit": suite.limit,
         "special_tokens": special_tokens,
         "max_length": evaluation.max_length,
         "backend": evaluation.backend,
         "seed": evaluation.seed,
+        "seeds": seeds_of(evaluation.seed),
         "items": _files(name, items, Path(evaluation.include)),
         "versions": {package: _version(package) for package in VERSIONS},
     }
+
+
+def seeds_of(seed: int) -> dict[str, int]:
+    """The seeds of the random streams of an evaluation: with seed 0 the defaults of lm-eval, else as far from them.
+
+    So a run of lm-eval without further options has the same few-shot examples.
+
+    Args:
+        seed: evaluation.seed.
+    """
+    return {name: default + seed for name, default in SEEDS.items()}
 
 
 def score_metric(name: str, metrics: Mapping[str, str], mc: Sequence[str]) -> tuple[str | None, str | None]:
@@ -89,6 +107,23 @@ def check_code_execution(name: str, allowed: bool) -> None:
         )
 
 
+def check_generates(name: str, backend: str) -> None:
+    """Refuse a task that lets the model write if the backend cannot.
+
+    Args:
+        name: name of the task.
+        backend: evaluation.backend.
+
+    Raises:
+        UserError: the backend is layers.
+    """
+    if backend == "layers":
+        raise UserError(
+            f"task '{name}' generates text, which evaluation.backend: layers cannot do, because every token would take "
+            "a walk through all layers; leave the task out of the suite, or set the backend to hf or vllm"
+        )
+
+
 def check_backend(backend: str) -> None:
     """Refuse a backend that is not installed.
 
@@ -109,16 +144,22 @@ def check_model(model: object, backend: str) -> None:
         raise UserError("evaluation.backend: vllm reads a checkpoint; export the model first, or set the backend to hf")
 
 
-def check_chat(tokenizer: "PreTrainedTokenizerBase | None", chat_tasks: Sequence[str]) -> None:
+def check_chat(
+    tokenizer: "PreTrainedTokenizerBase | None",
+    chat_tasks: Sequence[str],
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Refuse a tokenizer without a chat template if tasks need one, and a template that fails or does not end.
 
     Args:
         tokenizer: tokenizer of the model; None, which is not checked, if vLLM reads it from the checkpoint.
         chat_tasks: tasks whose prompts go through the chat template.
+        arguments: variables of the template.
 
     Raises:
-        UserError: the tokenizer has no chat template; the message names the tasks. Or the template, which is a program
-            of whoever made the model, fails, or takes too long or too much memory on one short message.
+        UserError: the tokenizer has no chat template; the message names the tasks. Or the template does not read one of
+            the variables. Or the template, which is a program of whoever made the model, fails, or takes too long or
+            too much memory on one short message.
     """
     if not chat_tasks or tokenizer is None:
         return
@@ -128,9 +169,13 @@ def check_chat(tokenizer: "PreTrainedTokenizerBase | None", chat_tasks: Sequence
             f"the model's tokenizer has no chat template, but the suite needs one for {names}; remove these tasks from "
             "the suite's chat_template"
         )
+    template = str(getattr(tokenizer, "chat_template", None))
+    for name in arguments:
+        if not re.search(rf"\b{re.escape(name)}\b", template):
+            raise UserError(f"chat_template_args: the model's chat template does not read '{name}'; leave it out")
     render: Any = getattr(tokenizer, "apply_chat_template", None)
     check_bounded(
-        lambda: render(MESSAGES, tokenize=False, add_generation_prompt=True),
+        lambda: render(MESSAGES, tokenize=False, add_generation_prompt=True, **arguments),
         "the chat template of the model's tokenizer",
         CHAT_SECONDS,
         remedy=f"correct it, or remove {names} from the suite's chat_template",

@@ -1,7 +1,7 @@
 """lm-eval's transformers backend, which runs the context of a question once for all its choices."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from ream.evaluation.answers import AnswerRecorder
+from ream.evaluation.generation import generated_rows
 from ream.evaluation.lm_eval_types import Encodings
+from ream.evaluation.shared_rows import ContextRow, batches_of
 from ream.models.family.limits import Limits
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     up to rounding; a four-choice item takes about a third of the time. Log-probabilities are computed in float32
     whatever the model's dtype.
 
+    How answers were generated, and which prompts lost their beginning, is recorded in ``recorder``.
+
     Other model families, other attention kernels and rows longer than ``max_length`` take HFLM's own path.
 
     Args:
@@ -43,6 +48,7 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         add_special_tokens: whether text gets the tokens that the tokenizer can add, such as BOS; None leaves it to the
             tokenizer. Text that begins with BOS, as a rendered chat may, gets no second one.
         encodings: texts that this tokenizer has encoded before, shared by models that answer the same questions.
+        chat: HFLM's options ``chat_template_args`` and ``think_end_token``.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         max_length: int | None,
         add_special_tokens: bool | None = None,
         encodings: Encodings | None = None,
+        chat: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             pretrained=model,
@@ -61,7 +68,10 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             max_length=max_length,
             softmax_dtype="float32",
             add_bos_token=add_special_tokens,
+            **(chat or {}),
         )
+        self.recorder = AnswerRecorder()
+        self.set_cache_hook(self.recorder)
         self._encodings: Encodings = {} if encodings is None else encodings
         config = self.model.config
         self._limits = Limits(len(self.model.get_input_embeddings().weight))
@@ -81,12 +91,43 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             self._limits.check_encoded(self._encodings[key], self.tokenizer.name_or_path)
         return list(self._encodings[key])
 
-    def tok_batch_encode(self, strings: list[str], *args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """As in HFLM, but ids without an embedding are refused; padding, which is masked, becomes id 0 if it is one."""
-        ids, mask = super().tok_batch_encode(strings, *args, **options)
+        ids, mask = super().tok_batch_encode(strings, padding_side, None, truncation)
+        if left_truncate_len:
+            lengths = mask.sum(dim=1).tolist()
+            self.recorder.add_truncated(
+                (text,) for text, length in zip(strings, lengths, strict=True) if length > left_truncate_len
+            )
+            ids, mask = ids[:, -left_truncate_len:], mask[:, -left_truncate_len:]
         ids = ids.masked_fill((mask == 0) & (ids >= self._limits.vocabulary), 0)
         self._limits.check_encoded([int(ids.max())], self.tokenizer.name_or_path)
         return ids, mask
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any) -> torch.Tensor:
+        """As in HFLM, and records how each row was generated.
+
+        Of a model that thinks first, a task's stops count only in what follows: there lm-eval cuts at them itself.
+        """
+        if self.think_end_token:
+            stop = [self.tok_decode(self.eot_token_id, skip_special_tokens=False)]
+        tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
+        prompt = context.shape[1]
+        rows = tokens[:, prompt:].tolist()
+        limit, think_end = max_length - prompt, self.think_end_token
+        self.recorder.queue(generated_rows(rows, self._end_tokens(), stop, limit, self.tok_decode, think_end))
+        return tokens
+
+    def _end_tokens(self) -> set[int]:
+        """The tokens that end a generated text."""
+        ends = self.model.generation_config.eos_token_id
+        return {self.eot_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         """As in HFLM, but the progress bar shows on a terminal only."""
@@ -102,12 +143,13 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
         """The answers to the requests, in their order."""
+        self._record_truncated(requests)
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (_, context, _) in enumerate(requests):
             groups.setdefault(tuple(context), []).append(index)
         shared, single = [], list[int]()
         for members in groups.values():
-            row = _Row(requests[members[0]][1], [requests[index][2] for index in members], members)
+            row = ContextRow(requests[members[0]][1], [requests[index][2] for index in members], members)
             if self._shares and len(row.tokens) <= self.max_length:
                 shared.append(row)
             else:
@@ -118,13 +160,19 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             plain = super()._loglikelihood_tokens(rest, disable_tqdm=disable_tqdm, override_bs=override_bs)
             answers |= zip(sorted(single), plain, strict=True)
         shared.sort(key=lambda row: (-len(row.tokens), row.members))
-        for batch in _batches(shared, override_bs or self.batch_size):
+        for batch in batches_of(shared, override_bs or self.batch_size):
             for row, row_answers in zip(batch, self._score(batch), strict=True):
                 answers |= zip(row.members, row_answers, strict=True)
         return [answers[index] for index in range(len(requests))]
 
+    def _record_truncated(self, requests: Sequence[Request]) -> None:
+        """Record the requests whose context loses its beginning; the last token of a request is not an input."""
+        self.recorder.add_truncated(
+            texts for texts, context, rest in requests if len(context) + len(rest) > self.max_length + 1
+        )
+
     @torch.no_grad()
-    def _score(self, rows: Sequence["_Row"]) -> Iterator[list[Answer]]:
+    def _score(self, rows: Sequence[ContextRow]) -> Iterator[list[Answer]]:
         """For each row the answers to its continuations; the rows are one batch."""
         length = max(len(row.tokens) for row in rows)
         tokens = torch.zeros(len(rows), length, dtype=torch.long)
@@ -161,51 +209,3 @@ class SharedContextLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         target = torch.tensor(continuation, device=rows.device)
         total = rows.gather(1, target[:, None]).double().sum().item()
         return total, bool((rows.argmax(dim=1) == target).all())
-
-
-class _Row:
-    """A context and its continuations as one sequence.
-
-    The last token of a continuation is left out, because no token of the continuation follows it.
-
-    Attributes:
-        context: token ids of the context.
-        continuations: token ids of each continuation.
-        members: for each continuation the index of its request.
-        tokens: token ids of the sequence, L in number.
-        positions: position of each token; those of a continuation start after the context.
-        owner: for each token the number of its continuation; -1 for the context.
-    """
-
-    def __init__(self, context: list[int], continuations: list[list[int]], members: list[int]) -> None:
-        self.context, self.continuations, self.members = context, continuations, members
-        self.tokens, self.positions = list(context), list(range(len(context)))
-        self.owner = [-1] * len(context)
-        for number, continuation in enumerate(continuations):
-            self.tokens += continuation[:-1]
-            self.positions += range(len(context), len(context) + len(continuation) - 1)
-            self.owner += [number] * (len(continuation) - 1)
-
-    def mask(self) -> torch.Tensor:
-        """[L, L] bool, True if a query (row) sees a key (column): no later one, of the context or its continuation."""
-        owner = torch.tensor(self.owner)
-        return ((owner[None, :] == -1) | (owner[:, None] == owner[None, :])).tril()
-
-    def parts(self) -> Iterator[tuple[list[int], list[int]]]:
-        """For each continuation its tokens, after the positions that predict them, counted from the context's last."""
-        start = 1
-        for continuation in self.continuations:
-            yield [0, *range(start, start + len(continuation) - 1)], continuation
-            start += len(continuation) - 1
-
-
-def _batches(rows: Sequence[_Row], requests: int) -> Iterator[list[_Row]]:
-    """Rows in batches of at most ``requests`` continuations, but at least one row."""
-    batch: list[_Row] = []
-    for row in rows:
-        if batch and sum(len(other.members) for other in [*batch, row]) > requests:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch

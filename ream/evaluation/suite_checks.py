@@ -8,7 +8,7 @@ from pathlib import Path
 from ream import params
 from ream.errors import UserError
 from ream.evaluation.pinned import PINNED
-from ream.evaluation.settings import check_code_execution
+from ream.evaluation.settings import check_code_execution, check_generates
 from ream.models.family.limits import Limits
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -33,11 +33,16 @@ def check_suite(suite: params.Suite, evaluation: params.Evaluation, limits: Limi
         pinned = PINNED[task]
         if pinned.runs_code:
             check_code_execution(task, evaluation.allow_code_execution)
+        if "max_gen_toks" in pinned.generation:
+            check_generates(task, evaluation.backend)
         if Path(evaluation.include, f"{task}.yaml").exists():
             continue  # another task of this name
         _check_packages(task, pinned.packages)
+        _check_nltk(task, pinned.nltk)
         _check_data(task, pinned.data)
-        check_generation(task, pinned.generation.get("max_gen_toks", 0), None if limits is None else limits.positions)
+        given = suite.generation[task].given if task in suite.generation else {}
+        most = (dict(pinned.generation) | given).get("max_gen_toks", 0)
+        check_generation(task, most, None if limits is None else limits.positions)
 
 
 def check_generation(task: str, max_gen_toks: int, positions: int | None) -> None:
@@ -63,6 +68,25 @@ def _check_packages(task: str, packages: tuple[str, ...]) -> None:
     missing = [name for name in packages if name not in sys.modules and find_spec(name) is None]
     if missing:
         raise UserError(f"task '{task}' needs the package {' and '.join(missing)}; pip install {' '.join(missing)}")
+
+
+def _check_nltk(task: str, tokenizers: tuple[str, ...]) -> None:
+    """Refuse a task whose tokenizer of NLTK is not there: each of its answers would fail, one by one, after the model.
+
+    lm-eval tries to fetch it, and goes on without where that fails.
+    """
+    if not tokenizers:
+        return
+    import nltk
+
+    for name in tokenizers:
+        try:
+            nltk.data.find(f"tokenizers/{name}")
+        except LookupError:
+            raise UserError(
+                f"task '{task}' needs NLTK's tokenizer {name}, which is not on this machine; "
+                f"python -m nltk.downloader {name}"
+            ) from None
 
 
 def _check_data(task: str, dataset: str) -> None:

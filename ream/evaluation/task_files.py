@@ -1,5 +1,6 @@
 """The task files of lm-eval and the local data that they name, read and checked without importing lm-eval."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import yaml
 
 from ream.errors import UserError
 from ream.machine.documents import read_yaml
+from ream.machine.files import file_digest
 
 
 class _Loader(yaml.SafeLoader):
@@ -46,6 +48,22 @@ def data_files(folder: Path) -> Iterator[tuple[Path, Path]]:
             yield from ((path, Path(text)) for text in _texts(value) if text and _exists(text))
 
 
+def digest_of_tasks(folder: Path) -> str:
+    """SHA-256 over all files in a folder of tasks, and over the local files that its task files name.
+
+    Args:
+        folder: of task files; may be missing.
+
+    Raises:
+        UserError: see `read_yaml`.
+    """
+    named = [path for _, path in data_files(folder)]
+    digest = hashlib.sha256()
+    for path in (*_files_in(folder), *(file for place in named for file in _files_in(place))):
+        digest.update(f"{path}\0{file_digest(path)}\0".encode())
+    return digest.hexdigest()
+
+
 def check_task_files(folder: Path) -> None:
     """Refuse task files that lm-eval, which reads every one of a folder, would wait for or not end with.
 
@@ -67,6 +85,13 @@ def _check_includes(path: Path, task: dict[str, Any], above: tuple[Path, ...]) -
         included = path.parent / name
         inner = read_yaml(included, _Loader)
         _check_includes(included, inner if isinstance(inner, dict) else {}, (*above, path.resolve()))
+
+
+def _files_in(path: Path) -> list[Path]:
+    """A file itself; of a folder all files in it and below it, in order, without Python's compiled ones."""
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.suffix != ".pyc")
 
 
 def _tasks(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.evaluation.code_eval import own_metrics
 from ream.evaluation.lm_eval_types import LoadedTasks, Task, TaskManager
 from ream.evaluation.pinned import PINNED
 from ream.evaluation.task_files import check_task_files
@@ -54,6 +55,14 @@ def runs_code(name: str, manager: TaskManager) -> bool:
     return bool(config.get("unsafe_code")) or (name in PINNED and PINNED[name].runs_code)
 
 
+def generates(name: str, manager: TaskManager) -> bool:
+    """Whether a task is known to let the model write, from its YAML alone, without loading the task."""
+    config = manager.task_index[name].cfg or {}
+    return config.get("output_type") == "generate_until" or (
+        name in PINNED and "max_gen_toks" in PINNED[name].generation
+    )
+
+
 def load_task(name: str, manager: TaskManager) -> LoadedTasks:
     """A task, or all tasks of a group, with their data.
 
@@ -62,7 +71,8 @@ def load_task(name: str, manager: TaskManager) -> LoadedTasks:
     """
     _forget_helpers()
     try:
-        loaded = manager.load([name])
+        with own_metrics():
+            loaded = manager.load([name])
     except ImportError as error:
         missing = error.name or str(error)
         raise UserError(f"task '{name}' needs the package {missing}; pip install {missing}") from None

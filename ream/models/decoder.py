@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ream.errors import UserError
 from ream.models.entering import Stream
 from ream.models.expert_weights import BlockWeights, OriginalWeights
 from ream.models.family.activations import unit_of
@@ -31,7 +30,6 @@ from ream.models.layers.loaded import Catcher, LoadedLayer
 from ream.models.layers.router_and_experts import block_within
 from ream.models.layers.weightless import give_buffers, give_layer_buffers, give_others, give_tensors
 from ream.models.moe_block import MoEBlock
-from ream.models.multi_token_entry import MultiTokenEntry
 from ream.models.storage.checkpoint import Checkpoint
 
 
@@ -89,10 +87,18 @@ class Decoder:
         by_ids = family.derived and self._arguments.needs_ids(architecture.hidden, dtype, device)
         self._stream = Stream(self._arguments, embedded, architecture.hidden, dtype, device, by_ids)
 
-    def embed(self, input_ids: Tensor) -> Tensor:
-        """[n, L] token ids to what enters the first layer, on the host: [n, L, H] for most models."""
-        table = self.checkpoint.read(self.architecture.family.embedding)
-        return self._stream.of(table[input_ids], input_ids)
+    def table(self) -> Tensor:
+        """The embedding table [V, H] of the checkpoint, on the host."""
+        return self.checkpoint.read(self.architecture.family.embedding)
+
+    def embed(self, input_ids: Tensor, table: Tensor | None = None) -> Tensor:
+        """[n, L] token ids to what enters the first layer, on the host: [n, L, H] for most models.
+
+        Args:
+            input_ids: [n, L].
+            table: the embedding table, for callers that embed several times; None reads it.
+        """
+        return self._stream.of((self.table() if table is None else table)[input_ids], input_ids)
 
     @property
     def stream(self) -> tuple[int, ...]:
@@ -158,49 +164,32 @@ class Decoder:
         give_tensors(module, dict(self._block_tensors(index, weights)))
         return MoEBlock(module, family, self.unit)
 
-    def final_norm(self) -> Callable[[Tensor], Tensor]:
-        """The norm between the last layer and the head, with its weights, on the device.
-
-        Raises:
-            UserError: the model makes one hidden state of several streams there.
-        """
-        shape = self._stream.states_shape
-        if shape != (self.architecture.hidden,) or self._norm is None:
-            raise UserError(
-                f"{type(self.text).__name__} has hidden states of shape {list(shape)} a token, of which ream "
-                "does not make the one before the head; leave the stage rank out (run.rank: [])"
-            )
-        return self._norm_named(self.architecture.family.final_norm)
-
-    def multi_token_entry(self, index: int) -> MultiTokenEntry:
-        """What makes the input of a multi-token layer, with its weights on the device.
+    def behind(self, leaving: Tensor) -> Tensor:
+        """The hidden states [B, L, H] behind the final norm, of those that leave the last layer.
 
         Args:
-            index: of the layer, counted on from the decoder's.
-        """
-        architecture, extra = self.architecture, self.architecture.family.multi_token
-        assert extra is not None
-        first = index == architecture.layers
-        before = (
-            architecture.family.final_norm if first else architecture.multi_token_name(index - 1, extra.output_norm)
-        )
-        projection = architecture.multi_token_name(index, extra.projection)
-        return MultiTokenEntry(
-            before=self._norm_named(before),
-            embedding_norm=self._norm_named(architecture.multi_token_name(index, extra.embedding_norm)),
-            hidden_norm=self._norm_named(architecture.multi_token_name(index, extra.hidden_norm)),
-            projection=self._place(self.checkpoint.read(projection), projection),
-            embedding=self.checkpoint.read(architecture.family.embedding),
-            device=self.device,
-            dtype=self.dtype,
-        )
+            leaving: [B, L, ...] on the device.
 
-    def _norm_named(self, name: str) -> Callable[[Tensor], Tensor]:
+        Raises:
+            UserError: a tensor of the norm is missing or holds NaN or Inf.
+        """
+        if self._norm is not None and any(tensor.is_meta for tensor in self._norm.state_dict().values()):
+            self.fill(self._norm, self.architecture.family.final_norm)
+        own, ids = self.states(leaving), self._stream.ids(leaving)
+        states: Tensor = self._arguments.behind(own, self.architecture.hidden, ids).last_hidden_state
+        return states
+
+    def norm_named(self, name: str) -> Callable[[Tensor], Tensor]:
         """A copy of the model's final norm with the weights of that name, and its bias if it has one, on the device."""
         assert self._norm is not None
-        module, stem = copy.deepcopy(self._norm), name.removesuffix("weight")
-        give_tensors(module, {own: self._place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
+        module = copy.deepcopy(self._norm)
+        self.fill(module, name)
         return module
+
+    def fill(self, module: nn.Module, name: str) -> None:
+        """Give a module outside of layers its weight of that name and, if it has one, its bias, on the device."""
+        stem = name.removesuffix("weight")
+        give_tensors(module, {own: self.place(self.checkpoint.read(stem + own), name) for own in module.state_dict()})
 
     def _layer_tensors(self, index: int) -> Iterable[tuple[str, Tensor]]:
         """Names within the layer and tensors of all that it has beside its MoE block, on the device."""
@@ -211,7 +200,7 @@ class Decoder:
 
     def _joined(self, stored: tuple[str, ...]) -> Tensor:
         """A tensor on the device, joined of one or several of the checkpoint."""
-        parts = [self._place(self.checkpoint.read(name), name) for name in stored]
+        parts = [self.place(self.checkpoint.read(name), name) for name in stored]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _block_tensors(self, index: int, weights: BlockWeights) -> Iterable[tuple[str, Tensor]]:
@@ -223,7 +212,7 @@ class Decoder:
                 yield inner, self._joined(stored)
         for router in architecture.routers(index):
             module_name = family.renamed.get(router.name, router.name)
-            yield module_name, self._place(weights.router(router), router.name, router.exact)
+            yield module_name, self.place(weights.router(router), router.name, router.exact)
         hidden, width = architecture.expert_hidden, architecture.width
         stacks = {
             kind: torch.empty(len(weights), *kind.shape(hidden, width), dtype=self.dtype)
@@ -236,7 +225,7 @@ class Decoder:
         for kind in list(stacks):  # the host lets each stack go once the device has it
             yield kind.name, stacks.pop(kind).to(self.device)
 
-    def _place(self, tensor: Tensor, name: str, exact: bool = False) -> Tensor:
+    def place(self, tensor: Tensor, name: str, exact: bool = False) -> Tensor:
         """A tensor on the device and, if it holds floats, in the dtype that it is computed with.
 
         Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ream.models.layers.arguments import LayerArguments
-from ream.models.layers.token_ids import DIGITS, with_ids, without_ids
+from ream.models.layers.token_ids import DIGITS, ids_of, with_ids, without_ids
 
 
 class Stream:
@@ -63,6 +63,10 @@ class Stream:
     def states(self, stream: Tensor) -> Tensor:
         """The model's own hidden states in a stream [..., S]."""
         return without_ids(stream, self.states_shape) if self._by_ids else stream
+
+    def ids(self, stream: Tensor) -> Tensor | None:
+        """The token ids in a stream; None where it has none."""
+        return ids_of(stream) if self._by_ids else None
 
     @cached_property
     def _enters_as_embedded(self) -> bool:

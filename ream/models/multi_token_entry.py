@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ream.models.decoder import Decoder
+
 Norm = Callable[[Tensor], Tensor]
 
 
@@ -45,3 +47,26 @@ class MultiTokenEntry:
         embedded = self.embedding[following].to(device=self.device, dtype=self.dtype)
         parts = [self.embedding_norm(embedded), self.hidden_norm(self.before(hidden.to(self.device)))]
         return (torch.cat(parts, dim=-1) @ self.projection.T).to(hidden.device)
+
+
+def multi_token_entry(decoder: Decoder, index: int) -> MultiTokenEntry:
+    """What makes the input of a multi-token layer, with its weights on the device.
+
+    Args:
+        decoder: of the model.
+        index: of the layer, counted on from the decoder's.
+    """
+    architecture, checkpoint, extra = decoder.architecture, decoder.checkpoint, decoder.architecture.family.multi_token
+    assert extra is not None
+    first = index == architecture.layers
+    before = architecture.family.final_norm if first else architecture.multi_token_name(index - 1, extra.output_norm)
+    projection = architecture.multi_token_name(index, extra.projection)
+    return MultiTokenEntry(
+        before=decoder.norm_named(before),
+        embedding_norm=decoder.norm_named(architecture.multi_token_name(index, extra.embedding_norm)),
+        hidden_norm=decoder.norm_named(architecture.multi_token_name(index, extra.hidden_norm)),
+        projection=decoder.place(checkpoint.read(projection), projection),
+        embedding=decoder.table(),
+        device=decoder.device,
+        dtype=decoder.dtype,
+    )

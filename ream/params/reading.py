@@ -13,7 +13,7 @@ from ream.params.report import Import
 from ream.params.run import Export, Run
 from ream.params.section import Section
 from ream.params.sources import BuiltinSource, Calibration, FilesSource, HubSource, TokensSource
-from ream.params.suites import Evaluation, Suite
+from ream.params.suites import Evaluation, Generation, Suite
 from ream.params.tree import Params
 
 if TYPE_CHECKING:
@@ -105,5 +105,7 @@ def _siblings(path: list[str], kind: str | None) -> list[str]:
     section = sources[kind] if kind else sections[path[0]] if len(path) > 1 else Params
     if path[:1] == ["methods"] and path[2:3] == ["refit"] and len(path) > 3:
         section = Refit
+    if path[:1] == ["suites"] and path[2:3] == ["generation"] and len(path) > 4:
+        section = Generation
     prefix = ".".join(path[:-1])
     return [f"{prefix}.{key}" if prefix else key for key in section.model_fields]

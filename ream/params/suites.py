@@ -1,10 +1,46 @@
 """Sections suites, evaluation and rank: how models are measured."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from ream.params.section import Section
+
+
+class Generation(Section):
+    """How the answers to a task are generated; what is not given stays as the task has it, greedy where pinned.
+
+    A temperature above 0 samples; ``do_sample: false`` or a temperature of 0 is greedy.
+    """
+
+    max_gen_toks: int | None = Field(None, ge=1, description="the most tokens of an answer")
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0)
+    do_sample: bool | None = None
+    until: list[str] | None = Field(None, description="texts that end an answer, in place of the task's")
+
+    @model_validator(mode="after")
+    def _sampling(self) -> "Generation":
+        samples, greedy = bool(self.temperature), self.do_sample is False
+        if greedy and samples:
+            raise ValueError("do_sample: false and a temperature above 0 contradict each other; give one of them")
+        if self.do_sample and not samples:
+            raise ValueError("do_sample: true needs a temperature above 0; add it")
+        for name in ("top_p", "top_k", "min_p"):
+            if getattr(self, name) is not None and not samples:
+                raise ValueError(f"{name} does nothing without a temperature above 0; add one or leave it out")
+        return self
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What lm-eval is told, over the task's own settings."""
+        told = self.model_dump(exclude_none=True)
+        if self.temperature is not None or self.do_sample is not None:
+            told |= {"do_sample": bool(self.temperature), "temperature": self.temperature or 0.0}
+        return told
 
 
 class Suite(Section):
@@ -18,6 +54,13 @@ class Suite(Section):
         default={}, description="maps a task to a metric; default: acc for MC, the task's first for GEN"
     )
     chat_template: list[str] = Field(default=[], description="tasks whose prompts go through the model's chat template")
+    chat_template_args: dict[str, bool | int | float | str] = Field(
+        default={}, description="variables of the chat template, such as enable_thinking"
+    )
+    think_end_token: str | None = Field(
+        None, pattern=r"\D", description="what ends thinking, such as </think>; scored is what follows the last one"
+    )
+    generation: dict[str, Generation] = Field(default={}, description="maps a GEN task to how answers are generated")
     limit: int | None = Field(None, ge=1, description="items per task; null: all")
     loss_sequences: int = Field(64, ge=1)
     loss_tokens: int = Field(512, ge=8)
@@ -27,6 +70,12 @@ class Suite(Section):
         for task in self.chat_template:
             if task not in (*self.mc, *self.gen):
                 raise ValueError(f"chat_template names '{task}', which is neither in mc nor in gen; add it there")
+        if self.chat_template_args and not self.chat_template:
+            raise ValueError("chat_template_args do nothing without chat_template; name tasks there")
+        for task in self.generation:
+            if task not in self.gen:
+                allowed = ", ".join(self.gen) or "none"
+                raise ValueError(f"generation names '{task}', which is not in gen; its tasks are: {allowed}")
         return self
 
 
@@ -34,7 +83,7 @@ class Evaluation(Section):
     """How the suite is scored; ``suite`` names an entry of suites."""
 
     suite: str
-    backend: Literal["hf", "vllm"] = "hf"
+    backend: Literal["hf", "vllm", "layers"] = "hf"
     batch_size: int = Field(64, ge=1)
     max_length: int | None = Field(None, ge=8)
     include: str = "data/tasks"

@@ -10,7 +10,8 @@ from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture, without_multi_token
 from ream.models.family.complete import check_complete
-from ream.models.family.modelling import model_config, set_experts, text_part, wrapper_config
+from ream.models.family.language_model import language_model, loads_whole, part_start
+from ream.models.family.modelling import explained, set_experts, text_part
 from ream.models.family.names import AGAIN
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
@@ -62,42 +63,41 @@ def load_model(
     return model.to(device).eval()
 
 
+def weightless_model(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool = False
+) -> Any:
+    """The model of `load_model` without its weights, on torch's meta device: its configuration and its parameters.
+
+    Raises:
+        UserError: transformers has no language model for it, or refuses its config.json.
+    """
+    model_class, config = _class_and_config(checkpoint, architecture, recipe, trust_remote_code)
+    with explained(checkpoint.folder / "config.json"), torch.device("meta"):
+        return model_class._from_config(config).eval()
+
+
 def _language_model(
     checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
 ) -> tuple[Any, Any, Mapping[str, Tensor]]:
     """The class that transformers loads, its configuration, and its tensors by names that it knows."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+    model_class, config = _class_and_config(checkpoint, architecture, recipe, trust_remote_code)
+    tensors = text_state_dict(checkpoint, architecture, recipe, loads_whole(architecture.family))
+    if start := part_start(checkpoint, architecture.family, trust_remote_code):
+        tensors = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return model_class, config, tensors
 
+
+def _class_and_config(
+    checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe | None, trust_remote_code: bool
+) -> tuple[Any, Any]:
+    """The class that transformers loads, and its configuration, with the recipe's number of experts."""
     family = architecture.family
-    whole = family.derived and family.text is not None
-    config = (wrapper_config if whole else model_config)(checkpoint, family, trust_remote_code)
+    model_class, config = language_model(checkpoint, family, trust_remote_code)
     if recipe is not None:
-        numbers = text_part(config, family.text) if whole else config
+        own = (family.text or "").rpartition(".")[2]  # of the part of the model that is loaded
+        numbers = text_part(config, own) if loads_whole(family) and own else config
         set_experts(numbers, family, len(next(iter(recipe.layers.values())).groups.kept))
-    if not whole and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UserError(
-            f"{checkpoint.folder}: transformers has no language model for model_type '{config.model_type}', only one "
-            "without a head, so it cannot be evaluated; evaluate a model of the wrapper that it is part of"
-        )
-    tensors = text_state_dict(checkpoint, architecture, recipe, whole)
-    if not whole:
-        return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config, tensors
-    from ream.models.family.derived.weightless import whole_class
-
-    part = (family.text or "").rpartition(".")[0]
-    if not part:
-        return whole_class(config), config, tensors
-    start = _start(config, text_part(config, part))
-    inside = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-    return whole_class(text_part(config, part)), text_part(config, part), inside
-
-
-def _start(config: Any, part: Any) -> str:
-    """The start of the names of the part of a model that has its text model and head (Qwen3-Omni's thinker)."""
-    from ream.models.family.derived.weightless import whole_class, whole_model
-
-    kind = whole_class(part)
-    return next(f"{path}." for path, module in whole_model(config).named_modules() if type(module) is kind)
+    return model_class, config
 
 
 def _check_loaded(report: Mapping[str, Any], where: str) -> None:

@@ -2,8 +2,9 @@
 
 import shutil
 
-from ream.evaluation.bench import Bench, scoring_settings, summary, versions
+from ream.evaluation.bench import Bench, scoring_settings, versions
 from ream.evaluation.scores import Scores, write_scores
+from ream.evaluation.told import told
 from ream.machine.files import file_digest
 from ream.params import Params
 from ream.workspace.layout import TASKS, Workspace
@@ -33,13 +34,15 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     )
     if not mix:
         recipe, identity, out = None, "original", workspace.original_evaluation
-        state = workspace.state("evaluate", identity)
+        answers, state = workspace.original_answers, workspace.state("evaluate", identity)
     else:
+        answers = workspace.answers(mix, method, experts)
         out, path = workspace.evaluation(mix, method, experts), workspace.recipe(mix, method, experts)
         recipe, identity = read_recipe(params, workspace, original.manifest, mix, method, experts), file_digest(path)
         state = workspace.state("evaluate", mix, method, str(experts))
     tasks = file_digest(workspace.input(TASKS)) if workspace.input(TASKS).exists() else ""
-    cell = bench.score(recipe, state, f"{identity}/{options.code}/{tasks}")
+    finished = bench.finished(state, made_with := f"{identity}/{options.code}/{tasks}")
+    cell = bench.score(recipe, state, made_with, answers)
     write_scores(out, Scores(cells=[cell], settings=scoring_settings(params), versions=versions()))
     shutil.rmtree(state, ignore_errors=True)
-    return summary(cell)
+    return told(cell, finished)

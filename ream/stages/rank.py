@@ -1,12 +1,21 @@
-"""Stage rank: hidden states of the original and of all models of a mix on held-out sequences of every source."""
+"""Stage rank: the original and all models of a mix on held-out sequences of every source, side by side.
 
-from collections.abc import Mapping
-from dataclasses import asdict
+Their hidden states give ranks and errors, their next-token distributions the fidelity to the original.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.rank_records import LayerErrors, MeanRanks, MixRanks, RankedCell
 from ream.machine.files import write_json
 from ream.machine.progress import Progress
+from ream.machine.scratch import scratch
 from ream.params import Params
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -16,11 +25,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ream.core.recipe import Recipe
+    from ream.models.head import Head
     from ream.walk.batches import Batches
 
 
 def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
-    """Walk the original and every model of the mix through the layers, and write ranks and errors.
+    """Walk the original and every model of the mix through the layers, and write ranks, errors and fidelity.
 
     Raises:
         UserError: see `open_original`, `read_recipe` and `open_decoder`.
@@ -31,44 +41,91 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     from ream.workspace.recipes import read_recipe
 
     mix = options.mix
-    files = [workspace.held_out(source) for source in params.run.sources]
-    sequences = [ids for path in files for ids in read_corpus(path, may_be_empty=True).sequences]
+    texts = {source: read_corpus(workspace.held_out(source), may_be_empty=True) for source in params.run.sources}
+    sequences = [(source, ids) for source, text in texts.items() for ids in text.sequences]
     if not sequences:
         write_json(workspace.rank(mix), MixRanks(mix=mix, tokens=0, original=None, cells=[]).model_dump())
         return f"rank {mix}: no sequence is held out (rank.sequences is {params.rank.sequences})"
     original = open_original(workspace, params.model.keep_shards)
-    ids, mask = pad(sequences, pad_id=0)
+    ids, mask = pad([ids for _, ids in sequences], pad_id=0)
     check_inputs(ids, mask, original.limits)
     recipes = {
         f"{method} {experts}": read_recipe(params, workspace, original.manifest, mix, method, experts)
         for method, experts in params.run.cells(mix)
     }
-    ranks, errors = _measured(params, original, batches(ids, mask, params.compute.batch_tokens), recipes, mix)
+    data, sources = batches(ids, mask, params.compute.batch_tokens), [source for source, _ in sequences]
+    with scratch(workspace.scratch) as folder:
+        measured = _measured(params, original, data, sources, recipes, mix, folder)
     cells = [
-        RankedCell(method=method, experts=experts, ranks=ranks[name], layers=errors[name])
+        RankedCell(
+            method=method,
+            experts=experts,
+            ranks=measured.ranks[name],
+            layers=measured.errors[name],
+            fidelity=measured.fidelity.get(name),
+        )
         for (method, experts), name in zip(params.run.cells(mix), recipes, strict=True)
     ]
-    record = MixRanks(mix=mix, tokens=int(mask.sum()), original=ranks[None], cells=cells)
+    record = MixRanks(mix=mix, tokens=int(mask.sum()), original=measured.ranks[None], cells=cells)
     write_json(workspace.rank(mix), record.model_dump())
-    rank = ranks[None].numerical
+    rank = measured.ranks[None].numerical
     return f"rank {mix}: {len(cells)} models on {len(ids)} sequences; mean rank of the original {rank:.1f}"
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """The ranks of every model's hidden states, the original's under None, and errors and fidelity of the recipes."""
+
+    ranks: dict[str | None, MeanRanks]
+    errors: dict[str, list[LayerErrors]]
+    fidelity: dict[str, Fidelity]
+
+
 def _measured(
-    params: Params, original: Original, data: "Batches", recipes: Mapping[str, "Recipe"], mix: str
-) -> tuple[dict[str | None, MeanRanks], dict[str, list[LayerErrors]]]:
-    """The ranks of every model's hidden states, the original's under None, and the layer errors of the recipes."""
+    params: Params,
+    original: Original,
+    data: "Batches",
+    sources: Sequence[str],
+    recipes: Mapping[str, "Recipe"],
+    mix: str,
+    folder: Path,
+) -> _Measured:
+    """Walk all models; ``sources`` has that of each sequence, ``folder`` is for mapped files."""
     from ream.compress.compare import compare, steps
+    from ream.evaluation.fidelity import sequence_sums
+    from ream.evaluation.fidelity_records import TOKENS, fidelity
     from ream.evaluation.rank import RankMean
+    from ream.models.head import Head
 
     decoder = open_decoder(params, original)
+    head = Head(decoder, params.model.trust_remote_code)
     means: dict[str | None, RankMean] = {name: RankMean() for name in (None, *recipes)}
+    sums: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in recipes}
 
-    def update(name: str | None, states: "Tensor") -> None:
-        means[name].update(states)
+    def update(row: int, states: "Mapping[str | None, Tensor]") -> None:
+        for name, leaving in states.items():
+            means[name].update(decoder.behind(leaving[None].to(decoder.device))[0])
+        logits = {name: partial(_logits, head, leaving) for name, leaving in states.items()}
+        expected = logits.pop(None)
+        measured = sequence_sums(expected, logits, data.ids[row][data.mask[row]], head.rows)
+        for name, own in measured.items():
+            if name is not None and own[TOKENS]:
+                sums[name].setdefault(sources[row], []).append(own)
 
     memory = params.compute.hidden_memory
-    with Progress(steps(decoder, data, len(recipes), memory), f"rank {mix}", "batch") as progress:
-        errors = compare(decoder, data, recipes, update, memory, progress)
-    ranks = {name: MeanRanks(**asdict(mean.result())) for name, mean in means.items()}
-    return ranks, {name: [LayerErrors(**asdict(error)) for error in errors[name]] for name in recipes}
+    with Progress(steps(decoder, data, len(recipes)), f"rank {mix}", "batch") as progress:
+        errors = compare(decoder, data, recipes, update, memory, folder, progress)
+    return _Measured(
+        ranks={name: MeanRanks(**asdict(mean.result())) for name, mean in means.items()},
+        errors={name: [LayerErrors(**asdict(error)) for error in errors[name]] for name in recipes},
+        fidelity={
+            name: fidelity({source: np.stack(rows) for source, rows in by_source.items()})
+            for name, by_source in sums.items()
+            if by_source
+        },
+    )
+
+
+def _logits(head: "Head", leaving: "Tensor", part: slice) -> "Tensor":
+    """Logits of some tokens of a sequence."""
+    return head(leaving[part])

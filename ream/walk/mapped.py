@@ -3,6 +3,7 @@
 import math
 import mmap
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -59,3 +60,33 @@ class MappedTensor:
     def flush(self) -> None:
         """Write everything to the disk."""
         self._map.flush()
+
+
+class Room:
+    """Tensors of all tokens by their names: in memory, or each in a mapped file of a folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Args:
+        folder: of the mapped files; None keeps all tensors in memory.
+        """
+        self._folder = folder
+        self._mapped: dict[str, MappedTensor] = {}
+
+    def empty(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor to be filled; in a file, the one of that name, with what it holds.
+
+        Raises:
+            UserError: see `MappedTensor`.
+        """
+        if self._folder is None or not math.prod(shape):
+            return torch.empty(shape, dtype=dtype)
+        if name not in self._mapped:
+            self._mapped[name] = MappedTensor(self._folder / f"{name}.map", shape, dtype)
+        return self._mapped[name].tensor
+
+    def parts(self, data: Iterable[slice]) -> Iterator[slice]:
+        """The slices one after the other; after each, the memory of all mapped files is freed."""
+        for part in data:
+            yield part
+            for mapped in self._mapped.values():
+                mapped.release()

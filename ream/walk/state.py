@@ -91,7 +91,7 @@ class WalkState:
                 "restore them to resume it, or delete the folder"
             )
         (self.folder / "progress.json").unlink()
-        for path in (*self.folder.glob("layer-*"), *self.folder.glob("hidden-*"), *self.folder.glob("*.map")):
+        for path in {*self.folder.glob("layer-*"), *self.folder.glob("hidden-*"), *self.folder.glob("*.map")}:
             path.unlink()
         return 0
 

@@ -16,6 +16,7 @@ from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.models.layers.loaded import LoadedLayer
 from ream.models.moe_block import MoEBlock
+from ream.models.multi_token_entry import multi_token_entry
 from ream.walk.batches import Batches, with_successor
 from ream.walk.padding import check_padding
 from ream.walk.read_ahead import read_ahead
@@ -164,7 +165,7 @@ class _RunningPass:
 def _enter_multi_token(decoder: Decoder, passes: Sequence[_RunningPass], index: int) -> None:
     """Turn the hidden states of each pass into the input of a multi-token layer, which also sees later tokens."""
     distance = index - decoder.architecture.layers + 1
-    make_input = decoder.multi_token_entry(index)  # holds the embedding table, which goes when this returns
+    make_input = multi_token_entry(decoder, index)  # holds the embedding table, which goes when this returns
     for each in passes:
         each.counted = with_successor(each.data.mask, distance)
         later_ids, entering = each.data.ids.roll(-distance, dims=1), each.entering

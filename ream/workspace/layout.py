@@ -127,6 +127,15 @@ class Workspace:
         """The scores of the original."""
         return self.root / "evaluation-original" / "original.json"
 
+    def answers(self, mix: str, method: str, experts: int) -> Path:
+        """The answers of one cell, question by question."""
+        return self.root / "answers" / mix / method / f"{experts}.parquet"
+
+    @property
+    def original_answers(self) -> Path:
+        """The answers of the original."""
+        return self.root / "answers-original" / "original.parquet"
+
     def rank(self, mix: str) -> Path:
         """The ranks and errors of the hidden states of all models of a mix."""
         return self.root / "rank" / f"{mix}.json"

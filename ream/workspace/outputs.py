@@ -24,7 +24,8 @@ OUTPUTS: dict[str, Callable[[Workspace, StageOptions], list[Path]]] = {
     "sequential": lambda workspace, options: [workspace.recipe(*options.cell)],
     "items": lambda workspace, _: [workspace.items],
     "evaluate": lambda workspace, options: [
-        workspace.evaluation(*options.cell) if options.mix else workspace.original_evaluation
+        *((workspace.evaluation(*options.cell), workspace.answers(*options.cell)) if options.mix
+          else (workspace.original_evaluation, workspace.original_answers))
     ],
     "rank": lambda workspace, options: [workspace.rank(options.mix)],
     "merge": lambda workspace, options: [workspace.export(options.export)],

@@ -517,7 +517,7 @@ def test_help_lists_every_command_and_option(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     runner = CliRunner()
     text = runner.invoke(cli.app, ["--help"]).output
-    for command in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "stage"):
+    for command in ("inspect", "estimate", "compress", "apply", "verify", "evaluate", "compare", "stage"):
         assert command in text
     text = runner.invoke(cli.app, ["compress", "--help"], color=False).output
     for option in (

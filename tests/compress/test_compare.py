@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ream.compress.compare import compare, steps
+from ream.models.decoder import Decoder
 from ream.recipe.load import load_model
 from tests.compress.walks import Quiet, decoder_of, loaded, opened, pieces, random_recipe, sequences
 
@@ -17,12 +18,24 @@ def compared(mixed_depth, tmp_path_factory):
     """What `compare` gives, what it has shown, and the recipes."""
     _, architecture = opened(mixed_depth)
     recipes = {f"to {kept}": random_recipe(architecture, kept, seed=kept) for kept in KEPT}
-    shown, progress, decoder = {}, Quiet(), decoder_of(mixed_depth)
-    with pieces(tmp_path_factory.mktemp("compare")) as (data, _, _):
-        errors = compare(decoder, data, recipes, lambda n, x: shown.setdefault(n, []).append(x), 1e9, progress)
-        assert progress.done == steps(decoder, data, len(recipes), 1e9)
-        assert len(data) > 2
+    errors, shown = walked(mixed_depth, recipes, 1e9, tmp_path_factory.mktemp("compare"))
     return errors, shown, recipes
+
+
+def walked(folder, recipes, memory, tmp_path):
+    """The errors of a walk, and what it shows of each model, behind the final norm."""
+    shown, progress, decoder = {}, Quiet(), decoder_of(folder)
+
+    def show(row, states):
+        for name, leaving in states.items():
+            assert len(shown.setdefault(name, [])) == row
+            shown[name].append(decoder.behind(leaving[None])[0])
+
+    with pieces(tmp_path / "pieces") as (data, _, _):
+        errors = compare(decoder, data, recipes, show, memory, tmp_path, progress)
+        assert progress.done == steps(decoder, data, len(recipes)) == (len(recipes) + 1) * 3 * len(data)
+        assert len(data) > 2
+    return errors, shown
 
 
 @torch.no_grad()
@@ -95,21 +108,25 @@ def test_errors_of_a_block_are_on_what_enters_it_in_the_original(compared, mixed
 def test_a_recipe_that_keeps_all_experts_changes_nothing(mixed_depth, tmp_path):
     _, architecture = opened(mixed_depth)
     recipes = {"all": random_recipe(architecture, 8)}
-    with pieces(tmp_path) as (data, _, _):
-        errors = compare(decoder_of(mixed_depth), data, recipes, lambda name, states: None, 1e9, Quiet())
+    errors, _ = walked(mixed_depth, recipes, 1e9, tmp_path)
     assert [error.stream for error in errors["all"]] == [0, 0, 0]
     assert [error.block for error in errors["all"]] == [0, None, 0]
 
 
-def test_with_little_memory_the_original_is_walked_for_each_recipe_and_shown_once(compared, mixed_depth, tmp_path):
+def test_with_little_memory_the_streams_lie_in_files_and_nothing_else_changes(compared, mixed_depth, tmp_path):
     expected, shown, recipes = compared
-    again, progress, decoder = {}, Quiet(), decoder_of(mixed_depth)
-    with pieces(tmp_path) as (data, _, _):
-        errors = compare(decoder, data, recipes, lambda name, x: again.setdefault(name, []).append(x), 0, progress)
-        assert progress.done == steps(decoder, data, 2, 0) == 4 * 3 * len(data)
+    errors, again = walked(mixed_depth, recipes, 0, tmp_path)
+    names = {"block-inputs", "block-outputs", "stream-0", "stream-1", "stream-2"}
+    assert {path.stem for path in tmp_path.glob("*.map")} == names
     assert errors == expected
-    assert {name: len(states) for name, states in again.items()} == {
-        name: len(states) for name, states in shown.items()
-    }
+    assert again.keys() == shown.keys()
     for name, states in again.items():
         assert all(torch.equal(one, other) for one, other in zip(states, shown[name], strict=True))
+
+
+def test_each_layer_is_read_once_for_all_models(mixed_depth, tmp_path, monkeypatch):
+    _, architecture = opened(mixed_depth)
+    read, layer = [], Decoder.layer
+    monkeypatch.setattr(Decoder, "layer", lambda self, index: read.append(index) or layer(self, index))
+    walked(mixed_depth, {f"to {kept}": random_recipe(architecture, kept) for kept in KEPT}, 0, tmp_path)
+    assert read == [0, 1, 2]

@@ -13,6 +13,7 @@ from ream.compress.sequential import compress_sequentially
 from ream.compress.statistics_file import read_sums
 from ream.core.recipe import Recipe
 from ream.models.family.architecture import without_multi_token
+from ream.models.multi_token_entry import multi_token_entry
 from ream.models.storage.checkpoint import Checkpoint
 from ream.params import Method, load_params
 from ream.recipe.apply import CompressedLayer
@@ -443,7 +444,7 @@ def test_multi_token_layer_is_walked_as_transformers_drafts_with_it(tiny, family
     hidden = decoder.embed(ids)
     for index in range(architecture.depth):
         if index == LAYERS:
-            hidden = decoder.multi_token_entry(index)(hidden, ids.roll(-1, dims=1))
+            hidden = multi_token_entry(decoder, index)(hidden, ids.roll(-1, dims=1))
         with decoder.layer(index) as layer:
             hidden, x = layer(hidden)
             if x is not None:
@@ -494,4 +495,4 @@ def test_multi_token_input_by_hand(tiny, family):
         norm(norm(hidden, decoder.architecture.family.final_norm), "mtp.pre_fc_norm_hidden.weight"),
     ]
     expected = torch.cat(both, dim=-1) @ checkpoint.read("mtp.fc.weight").T
-    torch.testing.assert_close(decoder.multi_token_entry(LAYERS)(hidden, ids), expected, **CLOSE)
+    torch.testing.assert_close(multi_token_entry(decoder, LAYERS)(hidden, ids), expected, **CLOSE)

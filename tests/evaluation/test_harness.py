@@ -11,7 +11,8 @@ from lm_eval.models.huggingface import HFLM
 from ream import params
 from ream.errors import UserError
 from ream.evaluation import demo_scoring, harness
-from ream.evaluation.harness import Harness, headline
+from ream.evaluation.harness import Harness
+from ream.evaluation.headline import headline
 from ream.evaluation.prepared import answer_tokens
 from ream.evaluation.settings import check_chat
 from ream.evaluation.store import ResultStore
@@ -169,7 +170,7 @@ def test_tasks_that_run_code_need_leave(evaluation, tmp_path, monkeypatch):
 
     monkeypatch.setattr(harness, "prepared", loaded)
     monkeypatch.setattr(harness, "_language_model", lambda *_: None)
-    monkeypatch.setattr(harness, "_run", lambda *_: {"value": 1.0})
+    monkeypatch.setattr(harness, "run_task", lambda *_: ({"value": 1.0}, []))
     allowed = evaluation.model_copy(update={"allow_code_execution": True})
     evaluate_model(None, None, suite, allowed, None, None)
     evaluate_model(None, None, params.Suite(gen=["gsm8k"]), evaluation, None, None)

@@ -95,15 +95,15 @@ def test_padding_may_lie_beyond_the_embeddings(folder, model):
 
 @pytest.mark.parametrize(("setting", "given"), [("tokenizer", None), ("none", False)])
 def test_vllm_is_told(evaluation, monkeypatch, setting, given):
-    """A stand-in for lm-eval's backend, because vLLM is not installed."""
+    """A stand-in for the backend, because vLLM is not installed."""
     asked = []
-    backend = types.ModuleType("lm_eval.models.vllm_causallms")
-    backend.VLLM = lambda **options: asked.append(options)
+    backend = types.ModuleType("ream.evaluation.vllm_model")
+    backend.RecordingVLLM = lambda **options: asked.append(options)
     monkeypatch.setitem(sys.modules, backend.__name__, backend)
     monkeypatch.setattr(harness, "check_backend", lambda _: None)
     suite, vllm = params.Suite(gen=["demo_arithmetic"]), evaluation.model_copy(update={"backend": "vllm"})
     tasks = harness.Harness(suite, vllm, None, setting)
-    monkeypatch.setattr(harness, "_run", lambda *_: {"value": 1.0})
+    monkeypatch.setattr(harness, "run_task", lambda *_: ({"value": 1.0}, []))
     monkeypatch.setattr(tasks, "load", lambda _: tasks._loaded.update({"demo_arithmetic": None}))
     tasks.score("folder", None, None)
     assert [(options["pretrained"], options["add_bos_token"]) for options in asked] == [("folder", given)]

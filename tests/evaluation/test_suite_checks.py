@@ -29,6 +29,7 @@ def settings(**changes):
 @pytest.mark.usefixtures("online")
 def test_packages_that_a_task_imports(monkeypatch):
     installed = {"nltk"}
+    monkeypatch.setattr("nltk.data.find", lambda name: name)
     monkeypatch.setattr(suite_checks, "find_spec", lambda name: name if name in installed else None)
     suite = params.Suite(gen=["ifeval"])
     line = r"^task 'ifeval' needs the package langdetect and immutabledict; pip install langdetect immutabledict$"
@@ -36,6 +37,20 @@ def test_packages_that_a_task_imports(monkeypatch):
         check_suite(suite, settings())
     installed |= {"langdetect", "immutabledict"}
     check_suite(suite, settings())
+
+
+@pytest.mark.usefixtures("online")
+def test_a_tokenizer_of_nltk_that_is_not_there(monkeypatch):
+    def find(name):
+        raise LookupError(name)
+
+    monkeypatch.setattr(suite_checks, "find_spec", lambda name: name)
+    monkeypatch.setattr("nltk.data.find", find)
+    line = r"^task 'ifeval' needs NLTK's tokenizer punkt_tab, .*; python -m nltk\.downloader punkt_tab$"
+    with pytest.raises(UserError, match=line):
+        check_suite(params.Suite(gen=["ifeval"]), settings())
+    monkeypatch.setattr("nltk.data.find", {"tokenizers/punkt_tab": "here"}.__getitem__)
+    check_suite(params.Suite(gen=["ifeval"]), settings())
 
 
 @pytest.mark.parametrize("variable", OFFLINE)

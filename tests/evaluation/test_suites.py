@@ -4,7 +4,6 @@ The rows, the expected prompts and the right answers are written here, and the r
 its own tests.
 """
 
-import os
 import re
 import sys
 import types
@@ -14,7 +13,6 @@ import pytest
 
 from ream import params
 from ream.evaluation.harness import Harness
-from ream.evaluation.livecodebench.sandbox import Program
 from ream.evaluation.pinned import PINNED
 from tests.evaluation.test_harness import Lookup
 
@@ -262,6 +260,7 @@ def test_aime25_wants_the_boxed_answer(hub, score):
     assert lm.prompts == list(answers)
     assert (result["items"], result["num_fewshot"], result["metric"]) == (3, 0, "exact_match,none")
     assert result["value"] == pytest.approx(100 / 3)
+    assert result["robust"] == pytest.approx(200 / 3)  # the third is right, too
     assert (lm.kwargs["max_gen_toks"], lm.kwargs["do_sample"]) == (32768, False)
 
 
@@ -330,26 +329,7 @@ def test_ifeval_wants_every_instruction_of_a_prompt_followed(hub, score, checker
     assert lm.kwargs["max_gen_toks"] == 1280
 
 
-class CodeEval:
-    """A stand-in for the metric code_eval, which ``evaluate`` fetches from the hub; it uses our sandbox."""
-
-    allowed: list = []  # noqa: RUF012
-
-    @classmethod
-    def compute(cls, references, predictions, k):
-        cls.allowed.append(os.environ.get("HF_ALLOW_CODE_EVAL"))
-        passed = []
-        for test, programs in zip(references, predictions, strict=True):
-            for source in programs:
-                with Program(f"{source}\n{test}") as program:
-                    passed.append(program.answer("")[0] == "")
-        return {f"pass@{n}": sum(passed) / len(passed) for n in k}, {}
-
-
-def test_humaneval_runs_the_tests_on_the_completed_function(hub, score, monkeypatch):
-    import evaluate
-
-    monkeypatch.setattr(evaluate, "load", lambda name: CodeEval if name == "code_eval" else pytest.fail(name))
+def test_humaneval_runs_the_tests_on_the_completed_function(hub, score):
     rows = [
         {
             "task_id": f"HumanEval/{n}", "prompt": f'def add{n}(a, b):\n    """Sum and {n}."""\n',
@@ -365,5 +345,4 @@ def test_humaneval_runs_the_tests_on_the_completed_function(hub, score, monkeypa
     assert lm.prompts == [row["prompt"] for row in rows]
     assert (result["items"], result["num_fewshot"], result["metric"]) == (3, 0, "pass@1,create_test")
     assert result["value"] == pytest.approx(200 / 3)
-    assert set(CodeEval.allowed) == {"1"}
     assert "\ndef" in lm.kwargs["until"]

@@ -187,7 +187,7 @@ TYPOS = {
         "methods.refitted.refit.ridge",
         "methods.refitted.refit.ridge, methods.refitted.refit.sweeps",
     ),
-    "suites.demo.fewshot": ("suites.demo.num_fewshot", "suites.demo.gen, suites.demo.limit, suites.demo.loss"),
+    "suites.demo.fewshot": ("suites.demo.num_fewshot", "suites.demo.gen, suites.demo.generation, suites.demo.limit"),
     "exports.best.mehtod": ("exports.best.method", "exports.best.experts, exports.best.method, exports.best.mix"),
     "imports.old.metod": ("imports.old.method", "imports.old.experts, imports.old.method, imports.old.mix"),
     "sources.c4.datset": (
@@ -243,7 +243,7 @@ VALUES = {
     "methods.ream.scores": ("sigmoid", "input should be 'router' or 'softmax' (given: 'sigmoid')"),
     "compute.dtype": ("fp16", "input should be 'auto', 'float32' or 'bfloat16' (given: 'fp16')"),
     "compute.device": ("gpu", r"'^(auto|cpu|cuda(:\d+)?)$' (given: 'gpu')"),
-    "evaluation.backend": ("tgi", "input should be 'hf' or 'vllm' (given: 'tgi')"),
+    "evaluation.backend": ("tgi", "input should be 'hf', 'vllm' or 'layers' (given: 'tgi')"),
     "sources.general.name": ("maths", "input should be 'general', 'math' or 'code' (given: 'maths')"),
     "sources.general.split": ("test", "input should be 'train', 'calibration' or 'held-out' (given: 'test')"),
     "calibration.tokens": (4, "greater than or equal to 8 (given: 4)"),

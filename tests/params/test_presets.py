@@ -36,6 +36,7 @@ ALONE = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
 STUDIES = {path.stem: path for path in sorted((ROOT / "params").glob("paper-*.yaml"))}
 LARGEST = ("Kimi-K2", "Qwen3-Next-80B-A3B", "GLM-4.5-Air")  # which take seconds each
 SLOW = pytest.mark.slow
+OF_THE_MODEL = ("generation", "chat_template_args", "think_end_token")  # of a suite: its makers recommend them
 SHARED = ("compute", "calibration", "sources", "statistics", "mixes", "methods", "suites", "evaluation")
 
 
@@ -85,6 +86,11 @@ def test_a_real_models_study_has_its_presets_settings_and_the_papers_suite(name)
     suite, mc, gen = study.suites[study.evaluation.suite], preset.suites["mc"], preset.suites["gen"]
     assert (suite.mc, suite.gen) == (mc.mc, gen.gen)
     assert (suite.num_fewshot, suite.chat_template) == (gen.num_fewshot, gen.chat_template)
+    assert all(getattr(suite, name) == getattr(gen, name) for name in OF_THE_MODEL)
+    assert set(suite.generation) == set(suite.chat_template)  # greedy answers of these models end in loops
+    assert all(
+        (PINNED[task].generation | entry.given)["max_gen_toks"] >= 16384 for task, entry in suite.generation.items()
+    )
     assert (suite.metric, suite.limit) == ({}, None)
     assert {PINNED[task].metric for task in suite.mc} == {"acc"}
     assert suite.num_fewshot["gpqa_diamond_n_shot"] == 5
@@ -127,6 +133,8 @@ def test_presets_share_what_is_the_same_and_params_yaml_has_it_too():
     trees = {name: yaml.safe_load(path.read_text()) for name, path in PRESETS.items()}
     first, own = next(iter(trees.values())), yaml.safe_load((ROOT / "params.yaml").read_text())
     for tree in trees.values():
+        for name in OF_THE_MODEL:
+            tree["suites"]["gen"].pop(name, None)
         assert {section: tree[section] for section in SHARED} == {section: first[section] for section in SHARED}
         assert set(tree) == set(own)
     assert first["methods"] == own["methods"]

@@ -113,11 +113,11 @@ def test_statistics_make_the_host_wait_twice_a_micro_batch_at_most(device, check
     assert all_of_them > few
 
 
-def test_models_side_by_side_there_are_as_far_from_the_original_as_here(device, checkpoint):
+def test_models_side_by_side_there_are_as_far_from_the_original_as_here(device, checkpoint, tmp_path):
     recipes = {"some": random_recipe(opened(checkpoint)[1], 4)}
     data = batches(*pad(sequences(), pad_id=0), 30)
     found = [
-        compare(decoder, data, recipes, lambda name, states: None, 1e9, Quiet())
+        compare(decoder, data, recipes, lambda row, states: None, 1e9, tmp_path, Quiet())
         for decoder in (decoder_of(checkpoint), Decoder(*opened(checkpoint), device[0], torch.float32))
     ]
     for here, there in zip(*(each["some"] for each in found), strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 from ream.analysis.results.imported_suites import Suites
 from ream.analysis.results.rows import TASKS, Score
 from ream.errors import UserError
-from ream.evaluation.harness import headline
+from ream.evaluation.headline import headline
 from ream.evaluation.settings import score_metric
 from ream.machine.files import read_json
 

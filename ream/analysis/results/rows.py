@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ream.evaluation.fidelity_records import Measures
+
 OURS, PAPER, ORIGINAL = "ours", "paper", "original"
 
 # Calibration sources in the paper's terms, by their names in params.yaml; other sources keep their own names.
@@ -50,6 +52,7 @@ class Row:
         gen: mean of the generative tasks, in percent.
         avg: mean of MC and GEN, in percent.
         parameters: number of parameters of the model.
+        fidelity: how close its predictions are to the original's, where that was measured (stage rank).
     """
 
     origin: str
@@ -63,6 +66,7 @@ class Row:
     gen: float | None = None
     avg: float | None = None
     parameters: int | None = None
+    fidelity: Measures | None = None
 
     @property
     def shares(self) -> dict[str, float]:

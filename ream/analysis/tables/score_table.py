@@ -6,6 +6,7 @@ from ream.analysis.numbers.intervals import Intervals
 from ream.analysis.numbers.row_intervals import intervals_of
 from ream.analysis.results.methods import beyond_paper
 from ream.analysis.results.rows import ORIGINAL, Row
+from ream.analysis.tables.fidelity import ABOUT_KL, KL_DIGITS, kl_intervals
 from ream.analysis.tables.table import Column, Table, Value
 
 Field = tuple[str, Callable[[Row], Value]]
@@ -15,12 +16,15 @@ DESCRIPTION: tuple[Field, ...] = (
 )  # fmt: skip
 MEANS: tuple[Field, ...] = (("MC", lambda row: row.mc), ("GEN", lambda row: row.gen), ("AVG", lambda row: row.avg))
 
+CLOSENESS: tuple[Field, ...] = (("KL", lambda row: None if row.fidelity is None else row.fidelity.kl.value),)
+
 
 def score_table(name: str, caption: str, rows: Sequence[Row], block: Callable[[Row], object]) -> Table:
     """A row per model: its description, its tasks and its means.
 
     A model or origin that is the same for all rows goes into the caption. The best score of each block, size and origin
-    is bold; originals do not take part. Means have 95% intervals where standard errors are known.
+    is bold; originals do not take part. Means have 95% intervals where standard errors are known. The last column is
+    the KL divergence from the original, where it was measured.
 
     Args:
         name: name of the table.
@@ -31,8 +35,13 @@ def score_table(name: str, caption: str, rows: Sequence[Row], block: Callable[[R
     constant = [field for field in DESCRIPTION if field[0] in ("model", "results") and _is_constant(field, rows)]
     description = [field for field in DESCRIPTION if field not in constant]
     scores = [*_task_fields(rows), *(field for field in MEANS if any(field[1](row) is not None for row in rows))]
-    lines = [tuple(value(row) for _, value in (*description, *scores)) for row in rows]
-    columns = (*(Column(title) for title, _ in description), *(Column(title, 1) for title, _ in scores))
+    closeness = [field for field in CLOSENESS if any(field[1](row) is not None for row in rows)]
+    lines = [tuple(value(row) for _, value in (*description, *scores, *closeness)) for row in rows]
+    columns = (
+        *(Column(title) for title, _ in description),
+        *(Column(title, 1) for title, _ in scores),
+        *(Column(title, KL_DIGITS) for title, _ in closeness),
+    )
     row_intervals = [intervals_of([row]) for row in rows]
     means = {column.name: place for place, column in enumerate(columns) if column.name in dict(MEANS)}
     intervals = {
@@ -41,16 +50,19 @@ def score_table(name: str, caption: str, rows: Sequence[Row], block: Callable[[R
         for title, interval in ends(of_row).items()
         if title in means and lines[number][means[title]] is not None
     }
+    if closeness:
+        intervals |= kl_intervals(rows, len(columns) - 1)
     blocks = [(block(row), row.experts, row.origin) if row.method != ORIGINAL else None for row in rows]
     return Table(
         name,
         caption
         + "".join(f"; {title}: {value(rows[0])}" for title, value in constant)
         + beyond_paper(row.method for row in rows)
-        + about_intervals(row_intervals),
+        + (f"; {ABOUT_KL}" if closeness else "")
+        + (about_intervals(row_intervals) or ("; ±: 95% interval" if intervals else "")),
         columns,
         tuple(lines),
-        _best(lines, blocks, range(len(description), len(columns))),
+        _best(lines, blocks, range(len(description), len(description) + len(scores))),
         tuple(place for place in range(1, len(rows)) if block(rows[place]) != block(rows[place - 1])),
         intervals,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ream.errors import UserError
+from ream.errors import NotMixtureError, UserError
 from ream.models.family.config_levels import level
 from ream.models.family.family import Family
 
@@ -24,7 +24,7 @@ def sizes_in(config: Mapping[str, Any], family: Family, where: str) -> Mapping[s
     numbers = family.numbers(config)
     experts = family.experts(numbers)
     if not experts:
-        raise UserError(
+        raise NotMixtureError(
             f"{where}: config.json says {experts} experts under {' or '.join(family.experts_keys)}, so it is not a "
             "Mixture-of-Experts model"
         )

@@ -10,7 +10,7 @@ families then runs for it. docs/families.md is generated from both.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ream.errors import UserError
+from ream.errors import NotMixtureError, UserError
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED
 from ream.models.family.multi_token import BESIDE, COUNTED_ON
@@ -186,7 +186,7 @@ def family_of(
         shapes: gives those of the checkpoint's tensors by name, where they are known.
 
     Raises:
-        UserError: the model is not a Mixture-of-Experts model.
+        NotMixtureError: the model is not a Mixture-of-Experts model.
         NotDerivedError: its family has no entry and cannot be derived.
     """
     model_type = config.get("model_type", "(none)")
@@ -195,7 +195,7 @@ def family_of(
     if model_type in FAMILIES:
         return FAMILIES[model_type]
     if not expert_counts(config):
-        raise UserError(
+        raise NotMixtureError(
             f"{where}: config.json of model_type '{model_type}' gives no number of experts, so it is not a "
             f"Mixture-of-Experts model; families with an entry: {', '.join(sorted(FAMILIES))}"
         )

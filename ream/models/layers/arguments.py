@@ -4,47 +4,20 @@ They are caught from the model's own forward, in which every layer passes its in
 micro-batch. So a layer can be called by itself with exactly what the model would give it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
+from ream.models.layers.caught import Arguments, Caught, embedding_to, tensors_of
 
 ROWS = 7  # more than the values that a model could take from a layer
 SHAPES = 4  # micro-batches of so many shapes are remembered; masks can be large
 # What a model's code raises when it is called in a way that it does not take.
 FOREIGN = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError, UserError)
 STREAM = "hidden_states"  # the name of the layers' first argument
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Of one layer.
-
-    Attributes:
-        positional: those behind the hidden states.
-        named: those with a name.
-    """
-
-    positional: Sequence[Any]
-    named: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Caught:
-    """From one forward of the model.
-
-    Attributes:
-        stream: what enters the first layer, [B, L, H]; other models have more axes behind the first two.
-        layers: the arguments of every layer.
-    """
-
-    stream: Tensor
-    layers: Sequence[Arguments]
 
 
 class _Ended(Exception):  # noqa: N818 - no error: it leaves the model's forward behind the last layer
@@ -67,6 +40,7 @@ class LayerArguments:
         self._sink: list[tuple[Tensor, Arguments]] = []
         self._hands_on: bool | None = None  # whether layers return more than hidden states; None before it is known
         self._handed: Tensor | None = None  # stands for that
+        self._leaving: Tensor | None = None  # what the last layer returns; None ends the forward there
         for layer in layers:
             self.silence(layer)
 
@@ -85,6 +59,34 @@ class LayerArguments:
         Raises:
             UserError: layers hand something on that cannot be made up.
         """
+        self._make_up(embedded, ids)
+        return self._run(embedded, ids)
+
+    @torch.no_grad()
+    def behind(self, leaving: Tensor, hidden: int, ids: Tensor | None = None) -> Any:
+        """What the model's own forward makes of the hidden states that leave its last layer.
+
+        Args:
+            leaving: [B, L, ...] on the device; [B, L, H] for most models.
+            hidden: H.
+            ids: [B, L] of the tokens, where layers are given them.
+
+        Returns:
+            The output of the text model, with ``last_hidden_state`` [B, L, H] behind its final norm.
+
+        Raises:
+            UserError: see `catch`.
+        """
+        embedded = leaving.new_zeros(*leaving.shape[:2], hidden)
+        self._make_up(embedded, ids)
+        self._leaving = leaving
+        try:
+            return self._forward(embedded, ids)
+        finally:
+            self._leaving, self._sink = None, []
+
+    def _make_up(self, embedded: Tensor, ids: Tensor | None) -> None:
+        """Have at hand what layers return beside hidden states, for a micro-batch [B, L, H]."""
         if self._hands_on is None:
             self._hands_on = self._takes_pairs(embedded, ids)
         self._handed = None
@@ -92,7 +94,6 @@ class LayerArguments:
             self._check_handed(embedded.shape[1])
             tokens = torch.arange(embedded.shape[1], device=embedded.device)
             self._handed = tokens.expand(*embedded.shape[:2], -1).contiguous()
-        return self._run(embedded, ids)
 
     def needs_ids(self, hidden: int, dtype: torch.dtype, device: torch.device) -> bool:
         """Whether layers are given token ids, or what is computed of them (DeepSeek-V4, Qwen4).
@@ -111,7 +112,7 @@ class LayerArguments:
             caught = [self.catch(embedded, each) for each in (ids, ids.flip(1))]
         except FOREIGN:  # it takes none beside embedded tokens
             return False
-        first, second = ([_tensors(layer) for layer in each.layers] for each in caught)
+        first, second = ([tensors_of(layer) for layer in each.layers] for each in caught)
         return any(
             not torch.equal(mine, other)
             for one, two in zip(first, second, strict=True)
@@ -151,7 +152,9 @@ class LayerArguments:
         others = {name: value for name, value in named.items() if name != STREAM}
         self._sink.append((stream, Arguments(positional[1:], others)))
         if len(self._sink) == len(self._layers):
-            raise _Ended
+            if self._leaving is None:
+                raise _Ended
+            stream = self._leaving
         return stream if self._handed is None else (stream, self._handed)
 
     def _takes_pairs(self, embedded: Tensor, ids: Tensor | None) -> bool:
@@ -172,24 +175,29 @@ class LayerArguments:
     def _run(self, embedded: Tensor, ids: Tensor | None) -> Caught:
         """One forward of the model up to its last layer."""
         self._sink = []
+        try:
+            self._forward(embedded, ids)
+        except _Ended:
+            pass
+        finally:
+            sink, self._sink = self._sink, []
+        if len(sink) != len(self._layers):
+            raise UserError(f"{type(self._model).__name__} does not run its layers one after the other")
+        return Caught(sink[0][0], [arguments for _, arguments in sink])
+
+    def _forward(self, embedded: Tensor, ids: Tensor | None) -> Any:
+        """The model's own forward, in which a layer that is loaded passes its input on, too."""
         loaded = [layer for layer in self._layers if "forward" not in vars(layer)]
         for layer in loaded:
             self.silence(layer)
         try:
             if ids is None:
-                self._model(inputs_embeds=embedded, use_cache=False)
-            else:
-                with _embedding_to(self._model, embedded):
-                    self._model(input_ids=ids, use_cache=False)
-        except _Ended:
-            pass
+                return self._model(inputs_embeds=embedded, use_cache=False)
+            with embedding_to(self._model, embedded):
+                return self._model(input_ids=ids, use_cache=False)
         finally:
-            sink, self._sink = self._sink, []
             for layer in loaded:
                 del layer.forward
-        if len(sink) != len(self._layers):
-            raise UserError(f"{type(self._model).__name__} does not run its layers one after the other")
-        return Caught(sink[0][0], [arguments for _, arguments in sink])
 
     def _check_handed(self, tokens: int) -> None:
         """Refuse what layers hand on unless it can only be the indices of all tokens.
@@ -204,27 +212,6 @@ class LayerArguments:
                 f"run it with sequences of at most {most or 0} tokens (index_topk), all of which are selected, but one "
                 f"has {tokens}; lower calibration.tokens"
             )
-
-
-@contextmanager
-def _embedding_to(model: Any, embedded: Tensor) -> Iterator[None]:
-    """Have a model's embedding answer with these embedded tokens."""
-    module = model.get_input_embeddings()
-    module.forward = lambda ids: embedded
-    try:
-        yield
-    finally:
-        del module.forward
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """All tensors in arguments, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Arguments):
-        return [*_tensors(list(value.positional)), *_tensors(value.named)]
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [tensor for each in inner for tensor in _tensors(each)]
 
 
 def stream_of(output: Any) -> Tensor:

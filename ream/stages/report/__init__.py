@@ -15,7 +15,7 @@ from ream.analysis.tables.table import Table
 from ream.machine.files import building, replacing
 from ream.params import Params
 from ream.stages.report.contents import page_contents
-from ream.stages.report.results import collect_results
+from ream.stages.report.results import collect_results, fidelities
 from ream.workspace.cells import read_cells
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -31,8 +31,9 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     out, cells = workspace.reports, read_cells(params, workspace)
     results = collect_results(params, workspace, cells)
     tables, figures = tables_of(results), figures_of(results)
-    _write_text(out / "results.md", markdown(cells, "dvc repro"))
-    _write_text(out / "results.csv", flat_csv(cells))
+    closeness = {key: found.mean for key, found in fidelities(params, workspace).items()}
+    _write_text(out / "results.md", markdown(cells, "dvc repro", closeness))
+    _write_text(out / "results.csv", flat_csv(cells, closeness))
     for suffix in ("png", "svg"):
         save(overview(cells), out / f"overview.{suffix}")
     _write_tables(tables, out / "tables")

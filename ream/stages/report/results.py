@@ -1,6 +1,7 @@
 """Everything that the report shows about the models of the run, read from the artifacts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -8,12 +9,14 @@ import numpy as np
 
 from ream.analysis.contents import NOTHING, Ranked, Results
 from ream.analysis.numbers.group_sizes import group_sizes
+from ream.analysis.numbers.paired import Paired, paired
 from ream.analysis.results.evaluated import rows_of_cells
 from ream.analysis.results.imported import imported_rows
 from ream.analysis.results.published import load_parameters, load_published
 from ream.analysis.results.rows import ORIGINAL, Row
 from ream.analysis.tables.cost import Cost
 from ream.errors import UserError
+from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.rank_records import read_ranks
 from ream.evaluation.scores import Cell
 from ream.params import Params
@@ -36,7 +39,11 @@ def collect_results(params: Params, workspace: Workspace, cells: Sequence[Cell])
         rows = rows_of_cells(cells, name, params.mixes, suite.mc, suite.gen)
     except ValueError as error:
         raise UserError(f"report: {error}; a mix may draw on one source of each kind") from None
-    rows_by_cell = {(cell.mix, cell.method, cell.experts): row for cell, row in zip(cells, rows, strict=True)}
+    keys, known = [(cell.mix, cell.method, cell.experts) for cell in cells], fidelities(params, workspace)
+    rows = [
+        replace(row, fidelity=known[key].mean if key in known else None) for key, row in zip(keys, rows, strict=True)
+    ]
+    rows_by_cell = dict(zip(keys, rows, strict=True))
     imported = imported_rows(params.imports, suite.mc, suite.gen, params.sources, suite.metric)
     folder = params.report.published
     return Results(
@@ -45,10 +52,22 @@ def collect_results(params: Params, workspace: Workspace, cells: Sequence[Cell])
         published=NOTHING if folder is None else load_published(folder),
         parameters={} if folder is None else load_parameters(Path(folder) / "parameters.csv"),
         ranked=_ranked(params, workspace, rows_by_cell),
+        fidelities=[(rows_by_cell[key], found) for key, found in known.items() if key in rows_by_cell],
+        pairs=_pairs(params, workspace, rows_by_cell),
         group_sizes=_group_sizes(params, workspace),
         costs=_costs(params, workspace, cells),
         cells=cells,
     )
+
+
+def fidelities(params: Params, workspace: Workspace) -> dict[CellKey, Fidelity]:
+    """How close the predictions of the models of the ranked mixes are to the original's."""
+    return {
+        (mix, cell.method, cell.experts): cell.fidelity
+        for mix in params.run.rank
+        for cell in read_ranks(workspace.rank(mix)).cells
+        if cell.fidelity is not None
+    }
 
 
 def _ranked(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -> list[Ranked]:
@@ -58,6 +77,20 @@ def _ranked(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -
         for mix in params.run.rank
         for cell in read_ranks(workspace.rank(mix)).cells
         if (row := rows.get((mix, cell.method, cell.experts))) is not None
+    ]
+
+
+def _pairs(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -> list[tuple[Row, Paired]]:
+    """Each model against the original on the same questions; none where the answers of earlier versions are missing."""
+    if not workspace.original_answers.exists():
+        return []
+    from ream.evaluation.answer_table import values_of  # pyarrow
+
+    suite, original = params.suites[params.evaluation.suite], values_of(workspace.original_answers)
+    return [
+        (row, paired(original, values_of(workspace.answers(mix, method, experts)), suite.mc, suite.gen))
+        for (mix, method, experts), row in rows.items()
+        if mix is not None and method is not None and workspace.answers(mix, method, experts).exists()
     ]
 
 

@@ -1,6 +1,7 @@
 """The table of results as Markdown and CSV."""
 
 from ream.analysis.tables.results import flat_csv, markdown
+from ream.evaluation.fidelity_records import Measure, Measures
 from ream.evaluation.scores import Cell, SourceLoss, TaskScore
 
 
@@ -42,3 +43,23 @@ def test_csv_by_hand():
         "even ream 4,even,ream,4,2000000,2.25,2.25,50.0,,,\n"
         "code reap 4,code,reap,4,2000000,,,,,,\n"
     )
+
+
+CLOSE = Measures(
+    kl=Measure(value=0.01234, low=0.01, high=0.02), top_1=Measure(value=95.5), perplexity_ratio=Measure(value=1.25),
+    loss=2.0, original_loss=1.8, tokens=90, sequences=9,
+)  # fmt: skip
+
+
+def test_the_fidelity_of_models_stands_beside_their_scores():
+    closeness = {("even", "ream", 4): CLOSE}
+    text = markdown(CELLS, "dvc repro", closeness)
+    assert "| MC | GEN | AVG | KL |" in text
+    assert "| 4 | ream | 2.00 M | 2.250 | 2.250 | 50.0 | – | – | 0.0123 |" in text
+    assert "| 70.0 | 60.0 | 65.0 | – |" in text
+    assert "KL: mean divergence" in text
+    head, original, ream, reap = flat_csv(CELLS, closeness).splitlines()
+    assert head.endswith(",avg,kl,top_1,perplexity_ratio,rte")
+    assert ream.endswith(",50.0,,,0.01234,95.5,1.25,")
+    assert original.endswith(",65.02,,,,70.0")
+    assert reap.endswith("2000000,,,,,,,,,")

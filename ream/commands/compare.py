@@ -1,0 +1,180 @@
+"""`ream compare`: how close the predictions of one model are to another's."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ream.commands.configuring import configured, with_section
+from ream.commands.options import Device, ModelArgument, ParamsFile, Settings
+from ream.commands.output import say
+from ream.commands.shipped import params_file
+
+if TYPE_CHECKING:
+    from ream.calibration.tokenizer import Encoder
+    from ream.evaluation.fidelity_records import Fidelity, Measure
+    from ream.models.family.limits import Limits
+    from ream.params import Params
+
+HEAD = ("text", "KL (nats/token)", "top-1 agreement (%)", "perplexity ratio", "loss", "original's", "sequences")
+
+
+def compare(
+    original: ModelArgument,
+    other: Annotated[str, typer.Argument(help="The model to compare with it: a hub id or a folder.")],
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file (.txt, .md, .jsonl, .json, .parquet), or a folder of such files, to measure on; repeatable "
+            "[default: the text held out of the params file's sources, run.sources]."
+        ),
+    ] = None,
+    sequences: Annotated[
+        int | None, typer.Option(min=1, help="Sequences of each text at most [default: rank.sequences].")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens of a sequence at most [default: calibration.tokens].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file for the results, beside the table that is printed.")
+    ] = None,
+    device: Device = None,
+    settings: Settings = None,
+    params: ParamsFile = None,
+) -> None:
+    """Compare the predictions of two models of one vocabulary, whoever made them.
+
+    For each text: the mean KL divergence of the next-token distribution from the original's, how often both have the
+    same most likely token, and the ratio of perplexities, with 95% intervals. Each model is read one layer at a time; a
+    model without experts, or one that cannot be walked so, is loaded whole.
+    """
+    from ream.params import parse_params
+
+    path = params_file(params)
+    options = {
+        "rank.sequences": ("--sequences", sequences),
+        "calibration.tokens": ("--tokens", tokens),
+        "compute.device": ("--device", device),
+    }
+    tree, _ = configured(path, tuple(settings or ()), options, {"model.path": "the argument ORIGINAL sets it"})
+    tree = with_section(tree, "model", {"path": original})
+    compare_models(parse_params(tree, f"{path} with the options given"), other, text or [], out, say)
+
+
+def compare_models(
+    params: "Params", other: str, files: list[Path], out: Path | None, say: Callable[[str], None]
+) -> "Fidelity":
+    """Compare a model with that of ``params.model``, print a table and return the numbers.
+
+    Args:
+        params: all settings; ``rank.sequences`` and ``calibration.tokens`` are the sizes of the text.
+        other: the model to compare with it.
+        files: own text; without any, the text that is held out of ``run.sources``.
+        out: JSON file for the results.
+        say: prints a line.
+
+    Raises:
+        UserError: a model is damaged, the vocabularies differ, or the text cannot be read.
+    """
+    from ream.calibration.tokenizer import load_encoder
+    from ream.evaluation.compared import check_same_vocabulary, common_limits, compared, predictions
+    from ream.machine.files import write_json
+    from ream.machine.scratch import scratch, without_workspace
+    from ream.machine.unwritten import check_replaceable
+    from ream.models.inspection.manifest import source_of
+
+    if out is not None:
+        check_replaceable(out)
+    trust = params.model.trust_remote_code
+    sources = [source_of(path, params.model.keep_shards) for path in (params.model.path, other)]
+    first, second = (source.folder for source in sources)
+    limits = common_limits(first, second)
+    encoder = load_encoder(str(first), None, trust, params.model.special_tokens)
+    with scratch(without_workspace()) as folder:
+        texts = _texts(params, first, encoder, files, folder, limits)
+        check_same_vocabulary(first, second, encoder, texts, trust)
+        places = [folder / name for name in ("original", "other")]
+        for place in places:
+            place.mkdir()
+        one, two = (
+            predictions(source, params.compute, texts, place, trust, say)
+            for source, place in zip(sources, places, strict=True)
+        )
+        fidelity = compared(one, two, texts)
+    for line in table(fidelity):
+        say(line)
+    if out is not None:
+        write_json(out, {"original": params.model.path, "other": other, **_made_with(params), **fidelity.model_dump()})
+        say(f"results: {out}")
+    return fidelity
+
+
+def _texts(
+    params: "Params", model: Path, encoder: "Encoder", files: list[Path], folder: Path, limits: "Limits"
+) -> dict[str, list[list[int]]]:
+    """The sequences of every text, by its name."""
+    from ream.calibration.corpus import read_corpus
+    from ream.errors import UserError
+    from ream.evaluation.own_text import text_sequences
+    from ream.stages.calibration import write_sequences
+
+    sequences, tokens = params.rank.sequences, params.calibration.tokens
+    limits.check_setting("calibration.tokens", tokens)
+    if not sequences:
+        raise UserError("rank.sequences is 0, so there is no text to compare on; give --sequences")
+    texts: dict[str, list[list[int]]] = {}
+    for path in files:
+        if str(path) in texts:
+            raise UserError(f"--text: {path} is given twice; give it once")
+        texts[str(path)] = text_sequences(path, encoder, tokens, sequences)
+    for source in () if files else params.run.sources:
+        calibration, held_out = folder / f"{source}.parquet", folder / f"{source}.held-out.parquet"
+        write_sequences(params, source, model, calibration, held_out, limits)
+        if rows := read_corpus(held_out, may_be_empty=True).sequences:
+            texts[source] = rows
+    if not texts:
+        raise UserError("no source of run.sources has held-out text; give a file or folder with --text")
+    for rows in texts.values():
+        for ids in rows:
+            limits.check_encoded(ids, model)
+    return texts
+
+
+def table(fidelity: "Fidelity") -> list[str]:
+    """The lines of a table: a row for each text, and their mean."""
+    rows = [HEAD]
+    mean = [("mean", fidelity.mean)] if len(fidelity.sources) > 1 else []
+    for name, measures in (*fidelity.sources.items(), *mean):
+        rows.append(
+            (
+                name, _shown(measures.kl, 4), _shown(measures.top_1, 2), _shown(measures.perplexity_ratio, 3),
+                f"{measures.loss:.4f}", f"{measures.original_loss:.4f}", f"{measures.sequences}",
+            )
+        )  # fmt: skip
+    widths = [max(len(row[place]) for row in rows) for place in range(len(HEAD))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _shown(measure: "Measure", digits: int) -> str:
+    """A value, and the ends of its interval where it has one."""
+    text = f"{measure.value:.{digits}f}"
+    if measure.low is None or measure.high is None:
+        return text
+    return f"{text} [{measure.low:.{digits}f}, {measure.high:.{digits}f}]"
+
+
+def _made_with(params: "Params") -> dict[str, Any]:
+    """The settings and versions that the numbers depend on."""
+    from ream.evaluation.bench import versions
+
+    return {
+        "settings": {
+            "sequences": params.rank.sequences,
+            "tokens": params.calibration.tokens,
+            "seed": params.calibration.seed,
+            "special_tokens": params.model.special_tokens,
+            "compute": params.compute.model_dump(),
+        },
+        "versions": versions(),
+    }
