@@ -138,9 +138,9 @@ def test_expert_aligns_with_itself_by_the_identity(rng, probes, terms):
 
 def test_order_of_the_members_neurons_does_not_matter(rng, probes):
     centroid, member = random_expert(rng), random_expert(rng)
-    direct = member.permuted(torch.from_numpy(align(centroid, member, TERMS, probes, silu_unit)))
+    direct = member.permuted(torch.from_numpy(align(centroid, member, TERM_SETS[0], probes, silu_unit)))
     shuffled = member.permuted(torch.from_numpy(rng.permutation(5)))
-    through = shuffled.permuted(torch.from_numpy(align(centroid, shuffled, TERMS, probes, silu_unit)))
+    through = shuffled.permuted(torch.from_numpy(align(centroid, shuffled, TERM_SETS[0], probes, silu_unit)))
     assert torch.equal(direct.gate, through.gate)
     assert torch.equal(direct.up, through.up)
     assert torch.equal(direct.down, through.down)
@@ -200,7 +200,7 @@ def test_no_terms_leave_the_neurons_as_they_are(rng):
 
 
 def test_one_neuron(rng, probes):
-    assert align(random_expert(rng, width=1), random_expert(rng, width=1), TERMS, probes, silu_unit).tolist() == [0]
+    assert align(random_expert(rng, width=1), random_expert(rng, width=1), TERM_SETS[0], probes, silu_unit).tolist() == [0]
 
 
 GROUPS = {4: [1, 7, 2], 0: [], 3: [5], 6: [8]}
@@ -232,7 +232,7 @@ def test_groups_without_terms_keep_their_neurons(rng):
 def test_no_thread_is_started_unless_asked_for(rng, probes, monkeypatch):
     monkeypatch.setattr("ream.core.assignments.SMALL", 1)
     monkeypatch.setattr("ream.core.assignments.ThreadPoolExecutor", None)
-    assert list(align_groups({0: [1]}, lambda number: random_expert(rng), TERMS, probes, silu_unit)) == [1]
+    assert list(align_groups({0: [1]}, lambda number: random_expert(rng), TERM_SETS[0], probes, silu_unit)) == [1]
     with pytest.raises(TypeError, match="NoneType"):
         align_groups({0: [1]}, lambda number: random_expert(rng), TERMS, probes, silu_unit, 1)
 
@@ -247,7 +247,7 @@ def test_a_centroid_is_read_once_and_one_member_at_a_time(rng, probes):
         read.append(number)
         return made
 
-    align_groups(GROUPS, expert, TERMS, probes, silu_unit)
+    align_groups(GROUPS, expert, TERM_SETS[0], probes, silu_unit)
     assert read == [4, 1, 7, 2, 3, 5, 6, 8]
     assert max(most) <= 3  # the last group's centroid goes when the next one is there
 
