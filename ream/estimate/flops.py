@@ -10,7 +10,7 @@ from typing import Any
 
 from ream.core.composition import OUTPUT_MEANS
 from ream.core.output_sample import BLOCKS
-from ream.core.projection import DIMENSIONS
+from ream.estimate.pieces import components_of
 from ream.estimate.refit_cost import (
     blocks_again,
     choice_flops,
@@ -95,8 +95,8 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     features = probes + (matrices * hidden if "weights" in work.terms else 0)
-    features += DIMENSIONS if "weights-pca" in work.terms else 0
-    components = PRODUCTS * 2.0 * experts * width * matrices * hidden * DIMENSIONS
+    features += components_of(architecture) if "weights-pca" in work.terms else 0
+    components = PRODUCTS * 2.0 * experts * width * matrices * hidden * components_of(architecture)
     components *= len(moe) if pairs and "weights-pca" in work.terms else 0
     shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
     refit = tokens * shared * blocks_again(work) + len(moe) * (

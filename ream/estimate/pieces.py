@@ -110,10 +110,16 @@ def _alignment_bytes(architecture: Architecture, work: Work) -> int:
     width = architecture.width
     sampled = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     columns = len(architecture.projections) * architecture.expert_hidden if "weights" in work.terms else 0
-    columns += DIMENSIONS if "weights-pca" in work.terms else 0
+    columns += components_of(architecture) if "weights-pca" in work.terms else 0
     features = 2 * (sampled + columns) + 2 * max(sampled, columns)  # of both, and of the one that is being made
     waiting = waiting_bytes(free_threads(work.device), width)
     return (features + 3 * width) * width * DOUBLE + 3 * sampled * width * work.compute_bytes + waiting
+
+
+def components_of(architecture: Architecture) -> int:
+    """Components to which the neurons of a layer are projected."""
+    features = len(architecture.projections) * architecture.expert_hidden
+    return min(DIMENSIONS, features, architecture.experts * architecture.width)
 
 
 def _projection_bytes(architecture: Architecture, work: Work) -> int:
@@ -121,7 +127,7 @@ def _projection_bytes(architecture: Architecture, work: Work) -> int:
     if "weights-pca" not in work.terms:
         return 0
     features = len(architecture.projections) * architecture.expert_hidden
-    return architecture.experts * architecture.width * (features + 4 * DIMENSIONS) * SINGLE
+    return architecture.experts * architecture.width * (features + 4 * components_of(architecture)) * SINGLE
 
 
 def _batch_bytes(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> int:

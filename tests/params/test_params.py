@@ -283,7 +283,10 @@ def test_value_that_is_not_allowed_is_named_with_what_is(tree, path):
 
 @pytest.mark.parametrize(
     ("field", "allowed"),
-    [("similarity", "'gate-logits', 'output' or 'gated-output'"), ("alignment", "'activations' or 'weights'")],
+    [
+        ("similarity", "'gate-logits', 'output' or 'gated-output'"),
+        ("alignment", "'activations', 'weights' or 'weights-pca'"),
+    ],
 )
 @pytest.mark.parametrize("value", ["weigths", ["weigths"]])
 def test_unknown_term_is_refused(tree, field, allowed, value):
