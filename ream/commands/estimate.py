@@ -26,6 +26,7 @@ from ream.commands.shipped import params_file
 if TYPE_CHECKING:
     import torch
 
+    from ream.core.composition import Composition
     from ream.estimate.work import Work
     from ream.params import Params
     from ream.workspace.original import Original
@@ -185,6 +186,7 @@ def work_of(
         sequences=params.calibration.sequences if composition.sequential else max(shares.values()),
         total=params.calibration.sequences,
         needs=needs(composition),
+        batches=_batches(params, shares, composition),
         sampled=_sampled(params, shares, composition.sequential),
         tokens=params.calibration.tokens,
         passes=1 if composition.sequential else sum(ratio > 0 for ratio in ratios.values()),
@@ -199,6 +201,22 @@ def work_of(
         iterations=composition.refit.iterations if composition.refit else 0,
         chooses=composition.merging == "neurons",
     )
+
+
+def _batches(params: "Params", shares: dict[str, int], method: "Composition") -> int:
+    """Batches of sequences of all passes whose sums are kept; 0 where the method needs none.
+
+    Args:
+        params: all settings.
+        shares: sequences of each source.
+        method: the composition; all sources of a sequential one go through the model as one.
+    """
+    from ream.core.composition import needs
+
+    if "batch-norms" not in needs(method):
+        return 0
+    sequences = [params.calibration.sequences] if method.sequential else list(shares.values())
+    return sum(-(-count // params.statistics.saliency_batch) for count in sequences)
 
 
 def _sampled(params: "Params", shares: dict[str, int], sequential: bool) -> int | None:

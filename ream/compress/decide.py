@@ -6,7 +6,7 @@ from jaxtyping import Float64
 from ream.core.composition import Composition
 from ream.core.grouping import Experts, grouped, merge_weights
 from ream.core.recipe import LayerRecipe
-from ream.core.saliency import SALIENCIES
+from ream.core.saliency import SALIENCIES, raised
 from ream.core.similarity import output_means, similarity
 from ream.core.sums import Sums
 from ream.errors import UserError
@@ -41,7 +41,7 @@ def group_layer(
 
     Args:
         method: the composition.
-        sums: statistics of the layer, from one pass or of a mix.
+        sums: statistics of the layer, settled or of a mix.
         kept: K.
         group_size: C, as the settings count it.
         router_groups: n_group, 1 without group limits.
@@ -50,6 +50,8 @@ def group_layer(
             are among the sums.
     """
     salient = SALIENCIES[method.saliency](sums) if saliency is None else saliency
+    if method.raise_zeros:
+        salient = raised(salient)
     clusters = method.grouping == "hierarchical"
     experts = Experts(
         saliency=salient,

@@ -279,6 +279,7 @@ class SequentialCompressor:
             measured["probes"].to(device),
             visit.block.unit,
             free_threads(device),
+            len(experts),
         )
         return replace(grouped, permutations=permutations), precise
 

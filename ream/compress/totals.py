@@ -39,7 +39,9 @@ class LayerTotals:
         """
         self.block, self.probes, self.scores = block, probes, scores
         self.sampling = probes.sampling if needs & OUTPUT_MEANS else None
-        self.statistics = LayerStatistics(block.experts, block.unit, needs, dense=self.sampling is None)
+        self.batches = probes.batches if "batch-norms" in needs else None
+        count = 0 if self.batches is None else len(self.batches)
+        self.statistics = LayerStatistics(block.experts, block.unit, needs, self.sampling is None, count)
 
     def update(self, part: slice, x: Tensor, counted: Tensor, combine: bool = False) -> Tensor | None:
         """Add a micro-batch.
@@ -56,7 +58,8 @@ class LayerTotals:
         self.probes.take(part, x, counted)
         inputs, flat = self.block.expert_inputs(x), x.reshape(-1, x.shape[-1])
         routing, mask = self.block.route(flat, self.scores), counted.reshape(-1).to(flat.device)
-        routed = self.statistics.update(inputs.flatten(0, -2), routing, mask, combine)
+        batch = None if self.batches is None else self.batches.of_tokens(part.start, *x.shape[:2]).to(flat.device)
+        routed = self.statistics.update(inputs.flatten(0, -2), routing, mask, combine, batch)
         return None if routed is None else routed.reshape(inputs.shape)
 
     def result(self, precise: Callable[[Sums], bool] | None = None) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ from torch import Tensor
 from ream.core.assignments import Assignments, assignment, solved
 from ream.core.composition import AlignmentTerm
 from ream.core.experts import Expert, GatedUnit, neuron_activations
+from ream.core.projection import projected_neurons
 
-TERMS: tuple[AlignmentTerm, ...] = ("activations", "weights")
+TERMS: tuple[AlignmentTerm, ...] = ("activations", "weights", "weights-pca")
 # Compute capabilities of the GPUs whose float64 is half as fast as their float32 (P100, V100, A100, H100 and H200,
 # B200). On all others it is 1/32 or 1/64 as fast.
 FULL_DOUBLE = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
@@ -24,7 +25,8 @@ class Features:
     """One term's features of an expert's neurons.
 
     Attributes:
-        columns: a normalised column for each neuron, of F probes or weights; all zeros for a dead neuron.
+        columns: a normalised column for each neuron, of F probes, weights or principal components of weights; all zeros
+            for a dead neuron.
         squares: squared length of each column.
     """
 
@@ -49,8 +51,11 @@ def neuron_features(
     probes: Float[Tensor, "S H"] | None,
     unit: GatedUnit,
     dtype: torch.dtype = torch.float64,
+    projected: Float[Tensor, "D Q"] | None = None,
 ) -> dict[str, Features]:
     """L2-normalised columns by term: â over the probes, ŵ = [gate row, up row, down column], without a missing gate.
+
+    The term ``weights-pca`` has the principal components of ŵ over all experts of the layer instead of ŵ.
 
     Args:
         expert: the expert whose neurons are described.
@@ -58,15 +63,19 @@ def neuron_features(
         probes: MoE inputs of the probe tokens; only the activations term needs them.
         unit: gated unit of the neurons.
         dtype: dtype of the columns; their lengths are summed in float64.
+        projected: this expert's part of `projected_neurons`; only the weights-pca term needs it.
     """
     features: dict[str, Features] = {}
     for term in terms:
         if term == "activations":
             assert probes is not None
             columns = neuron_activations(probes, expert, unit)
-        else:
+        elif term == "weights":
             rows = [expert.up.T] if expert.gate is None else [expert.gate.T, expert.up.T]
             columns = torch.cat([*rows, expert.down])
+        else:
+            assert projected is not None
+            columns = projected.T.to(expert.down.device, copy=True)
         columns = columns.to(dtype)  # made above, so the division in place changes no one else's tensor
         norms = torch.linalg.vector_norm(columns, dim=0, dtype=torch.float64)
         columns /= torch.where(norms > 0, norms, 1.0).to(dtype)
@@ -116,6 +125,7 @@ def align_groups(
     probes: Float[Tensor, "S H"] | None,
     unit: GatedUnit,
     threads: int = 0,
+    experts: int = 0,
 ) -> dict[int, Int64[np.ndarray, " D"]]:
     """The permutation of every member of every group, as `align` gives it.
 
@@ -129,11 +139,15 @@ def align_groups(
         probes: MoE inputs of the probe tokens; only the activations term needs them.
         unit: gated unit of the neurons.
         threads: number of threads that solve assignments; 0 solves them in the caller's thread.
+        experts: N, of the layer; only the weights-pca term needs it, and loads all of them first, one by one.
 
     Returns:
         The permutation of each member, by its expert index, in the order of the groups.
     """
     permutations: dict[int, Future[np.ndarray]] = {}
+    projected: Mapping[int, Tensor] = {}
+    if "weights-pca" in terms and any(groups.values()):
+        projected = dict(enumerate(projected_neurons(experts, expert)))
     with Assignments(threads) as solver:
         for centroid, members in groups.items():
             if not members:
@@ -143,8 +157,9 @@ def align_groups(
                 permutations |= {member: solved(np.arange(weights.down.shape[1])) for member in members}
                 continue
             dtype = cost_dtype(weights.down.device)
-            features = neuron_features(weights, terms, probes, unit, dtype)
+            features = neuron_features(weights, terms, probes, unit, dtype, projected.get(centroid))
             for member in members:
-                cost = cost_matrix(features, neuron_features(expert(member), terms, probes, unit, dtype))
+                others = neuron_features(expert(member), terms, probes, unit, dtype, projected.get(member))
+                cost = cost_matrix(features, others)
                 permutations[member] = solver.submit(cost)
         return {member: future.result() for member, future in permutations.items()}

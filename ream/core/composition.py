@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-SaliencyKind = Literal["frequency", "ean", "reap", "released"]
+SaliencyKind = Literal["frequency", "ean", "reap", "released", "released-batches", "man", "msan"]
 SimilarityKind = Literal["gate-logits", "output", "gated-output"]
 GroupingKind = Literal["pruning", "pseudo-pruning", "nearest-centroid", "hierarchical", "matching"]
-AlignmentTerm = Literal["activations", "weights"]
+AlignmentTerm = Literal["activations", "weights", "weights-pca"]
 MergingKind = Literal["mean", "neurons"]
 ScoresKind = Literal["router", "softmax"]
 RefitTarget = Literal["layer", "global"]
@@ -43,6 +43,8 @@ class Composition:
         sequential: whether each layer sees the output of the compressed layers before it.
         scores: p(x), the scores of all experts: the router's own, or a softmax of its logits.
         centroid_counts: whether the group size counts the centroid, as the released code does.
+        raise_zeros: whether saliencies of zero are raised to min(0.5, the smallest other one of the layer), as in the
+            released code.
         refit: options of the refit; None for no refit.
     """
 
@@ -54,19 +56,26 @@ class Composition:
     sequential: bool = False
     scores: ScoresKind = "router"
     centroid_counts: bool = False
+    raise_zeros: bool = False
     refit: RefitOptions | None = None
 
 
 # What a layer's statistics consist of (docs/method.md, "Statistics"); tokens and counts are always among them.
-Quantity = Literal["norms", "logit-gram", "output-means", "gated-output-means", "probes"]
+Quantity = Literal[
+    "norms", "squared-norms", "batch-norms", "logit-gram", "output-means", "gated-output-means", "probes"
+]
 LEAST_SAMPLE = 256  # tokens of the smallest sample for means of outputs: 16 blocks of 16 (`ream.core.output_sample`)
 ALL_QUANTITIES: frozenset[Quantity] = frozenset(get_args(Quantity))
 OUTPUT_MEANS: frozenset[Quantity] = frozenset({"output-means", "gated-output-means"})
-SALIENCY_NEEDS: dict[SaliencyKind, Quantity | None] = {
-    "frequency": None,
-    "ean": "norms",
-    "reap": "norms",
-    "released": "norms",
+NORMS: frozenset[Quantity] = frozenset({"norms"})
+SALIENCY_NEEDS: dict[SaliencyKind, frozenset[Quantity]] = {
+    "frequency": frozenset(),
+    "ean": NORMS,
+    "reap": NORMS,
+    "released": NORMS,
+    "released-batches": NORMS | {"batch-norms"},
+    "man": NORMS,
+    "msan": NORMS | {"squared-norms"},
 }
 SIMILARITY_NEEDS: dict[SimilarityKind, Quantity] = {
     "gate-logits": "logit-gram",
@@ -78,11 +87,10 @@ SIMILARITY_NEEDS: dict[SimilarityKind, Quantity] = {
 def needs(method: Composition) -> frozenset[Quantity]:
     """What a method needs of a layer's statistics beside counts; nothing else is computed for it.
 
-    ``norms`` and ``logit-gram`` are sums over all tokens, and norms take the experts that tokens are routed to. The two
+    Norms and ``logit-gram`` are sums over all tokens, and norms take the experts that tokens are routed to. The two
     means are over the outputs of all experts, of all tokens or of a sample (docs/method.md).
     """
-    norms = SALIENCY_NEEDS[method.saliency]
-    needed: set[Quantity] = set() if norms is None else {norms}
+    needed = set(SALIENCY_NEEDS[method.saliency])
     needed.update(SIMILARITY_NEEDS[kind] for kind in method.similarity)
     if "activations" in method.alignment:
         needed.add("probes")

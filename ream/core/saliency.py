@@ -29,6 +29,59 @@ def released(sums: Sums) -> Float64[np.ndarray, " N"]:
     return _mean(sums.released_norm_sum, sums.count)
 
 
+def released_batches(sums: Sums) -> Float64[np.ndarray, " N"]:
+    """As ``released``, but the mean over batches of the means of their tokens, as the released code has it.
+
+    The sequences are taken in order, in batches of ``statistics.saliency_batch``; a batch in which an expert is not
+    routed counts as 0.
+
+    Raises:
+        ValueError: the sums are not settled (`ream.core.sums.settled`), or have no batches.
+    """
+    if sums.batch_mean_sum is None:
+        raise ValueError("means of batch means need settled sums that were measured in batches")
+    mean: np.ndarray = sums.batch_mean_sum / sums.tokens
+    return mean
+
+
+def man(sums: Sums) -> Float64[np.ndarray, " N"]:
+    """Mean activation norm: the mean of ‖E_j(x)‖ over the tokens routed to an expert (MAN, arXiv 2606.15716)."""
+    return _mean(sums.norm_sum, sums.count)
+
+
+def msan(sums: Sums) -> Float64[np.ndarray, " N"]:
+    """Mean squared activation norm: the mean of ‖E_j(x)‖² over routed tokens (MSAN, arXiv 2606.15716).
+
+    Raises:
+        ValueError: the squares were not measured.
+    """
+    if sums.squared_norm_sum is None:
+        raise ValueError("msan needs sums of squared norms")
+    return _mean(sums.squared_norm_sum, sums.count)
+
+
+def raised(saliency: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
+    """The saliencies with zeros raised to min(0.5, the smallest other one), as in REAM's released code.
+
+    An expert that was never used then enters its group's mean. Where all are zero, they stay.
+    """
+    positive = saliency[saliency > 0]
+    if not len(positive):
+        return saliency
+    lifted: np.ndarray = np.where(saliency == 0, min(0.5, positive.min()), saliency)
+    return lifted
+
+
+def available(sums: Sums) -> dict[SaliencyKind, Float64[np.ndarray, " N"]]:
+    """The saliencies of all kinds whose sums exist; those of sums that were not measured are NaN or absent.
+
+    Args:
+        sums: settled, or of a mix.
+    """
+    absent = {kind for kind, field in OPTIONAL.items() if getattr(sums, field) is None}
+    return {kind: saliency(sums) for kind, saliency in SALIENCIES.items() if kind not in absent}
+
+
 def _mean(total: Float64[np.ndarray, " N"], count: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
     """total / count, 0 where the count is 0."""
     mean: np.ndarray = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
@@ -40,7 +93,12 @@ SALIENCIES: dict[SaliencyKind, Callable[[Sums], Float64[np.ndarray, " N"]]] = {
     "ean": ean,
     "reap": reap,
     "released": released,
+    "released-batches": released_batches,
+    "man": man,
+    "msan": msan,
 }
+# The sums that exist only where a method needs them.
+OPTIONAL: dict[SaliencyKind, str] = {"released-batches": "batch_mean_sum", "msan": "squared_norm_sum"}
 
 
 def ranked(saliency: Float64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:

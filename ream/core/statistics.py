@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity
 from ream.core.experts import BlockActivations, ExpertStack, GatedUnit, product_ready
+from ream.core.norm_sums import NormSums
 from ream.core.pairs import RoutedPairs, routed_pairs
 from ream.core.routed_outputs import routed_outputs
-from ream.core.routing import Routing, softmax_scores
+from ream.core.routing import Routing
 from ream.core.sums import Sums
 
 # Number of neuron activations in a block, which should stay in the processor's cache between the operations on it. On
@@ -69,7 +70,12 @@ class LayerStatistics:
     """
 
     def __init__(
-        self, experts: ExpertStack, unit: GatedUnit, needs: frozenset[Quantity] = ALL_QUANTITIES, dense: bool = True
+        self,
+        experts: ExpertStack,
+        unit: GatedUnit,
+        needs: frozenset[Quantity] = ALL_QUANTITIES,
+        dense: bool = True,
+        batches: int = 0,
     ) -> None:
         """Start with all sums at 0.
 
@@ -80,6 +86,7 @@ class LayerStatistics:
                 measured; the dense pass gives both sums of outputs if either is needed.
             dense: compute all experts on all tokens for means of outputs; otherwise a sample of tokens gives these
                 (`ream.core.output_sample`). Where they are not needed there is no dense pass either way.
+            batches: number of batches of sequences of the whole source, for means of batch means; 0 for none.
         """
         self.experts, self.activations, self.needs = experts, BlockActivations(unit), needs
         self.dense = dense and bool(needs & OUTPUT_MEANS)
@@ -91,8 +98,7 @@ class LayerStatistics:
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
         self.tokens = 0
-        self.count, self.norm_sum = zeros(count), zeros(count)
-        self.weighted_norm_sum, self.released_norm_sum = zeros(count), zeros(count)
+        self.count, self.norms = zeros(count), NormSums(count, needs, batches, device)
         self.hidden_sums = zeros(count, 2, width)  # sums of h_j and of p_j h_j
         self.score_sum = zeros(count)  # sums of p_j
         self.logit_gram = zeros(count, count)
@@ -104,8 +110,9 @@ class LayerStatistics:
         routing: Routing,
         mask: Bool[Tensor, " T"] | None = None,
         combine: bool = False,
+        batch: Int64[Tensor, " T"] | None = None,
     ) -> Float[Tensor, "T H"] | None:
-        """Add a batch of tokens.
+        """Add a micro-batch of tokens.
 
         Args:
             x: inputs of the MoE layer.
@@ -113,6 +120,7 @@ class LayerStatistics:
             mask: True for real tokens; None where all are real.
             combine: return the routed part of the layer's output where it costs little: where the outputs of routed
                 tokens are computed for their norms.
+            batch: of the sequence of each token, where there are ``batches``.
 
         Returns:
             Σ g_j(x) E_j(x) over T(x), 0 for tokens that are not real; None where it is not at hand.
@@ -127,6 +135,7 @@ class LayerStatistics:
         logits, scores = routing.logits, routing.scores
         if pairs.kept is not None:
             x, logits, scores = x[pairs.kept], logits[pairs.kept], scores[pairs.kept]
+            batch = None if batch is None else batch[pairs.kept]
         norms = None
         if self.dense:
             norms = self._dense(x, scores, pairs, blocks)
@@ -137,10 +146,7 @@ class LayerStatistics:
         self.tokens += pairs.tokens
         self.count += pairs.count
         if norms is not None and "norms" in self.needs:
-            released = softmax_scores(logits)[pairs.token, pairs.expert].square()
-            self.norm_sum.index_add_(0, pairs.expert, norms)
-            self.weighted_norm_sum.index_add_(0, pairs.expert, norms * weights)
-            self.released_norm_sum.index_add_(0, pairs.expert, norms * released)
+            self.norms.add(pairs, norms, weights, logits, batch)
         if "logit-gram" in self.needs:
             doubles = logits.double()
             self.logit_gram += doubles.T @ doubles
@@ -219,12 +225,10 @@ class LayerStatistics:
         return Sums(
             tokens=np.array(float(self.tokens)),
             count=host(self.count),
-            norm_sum=needed("norms", self.norm_sum),
-            weighted_norm_sum=needed("norms", self.weighted_norm_sum),
-            released_norm_sum=needed("norms", self.released_norm_sum),
             output_sum=host(outputs[0]),
             gated_output_sum=host(outputs[1]),
             logit_gram=needed("logit-gram", self.logit_gram),
+            **self.norms.arrays(),
         )
 
     def _outputs(self, expert: int) -> Float[Tensor, "2 H"]:

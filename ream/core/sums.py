@@ -1,7 +1,7 @@
 """The additive statistics of one MoE layer, what a sample of tokens tells of them, and the statistics of a mix."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -27,6 +27,11 @@ class Sums:
         output_deviations: of ``output_sum`` where a sample gave it: the sum over blocks of their products is the
             covariance of its errors (`settled`).
         gated_output_deviations: of ``gated_output_sum``.
+        squared_norm_sum: 1[j in T(x)] ‖E_j(x)‖² (MSAN); None where it was not measured.
+        batch_count: 1[j in T(x)] over the tokens of each of G batches of sequences, which are counted over the whole
+            source; a shard or rank has zeros for the sequences that it does not see. None where not measured.
+        batch_norm_sum: 1[j in T(x)] softmax(z)_j² ‖E_j(x)‖ likewise.
+        batch_mean_sum: ``tokens`` times the mean over batches of batch_norm_sum / batch_count (`settled`).
     """
 
     tokens: Float64[np.ndarray, ""]
@@ -42,6 +47,10 @@ class Sums:
     gated_output_parts: Float[np.ndarray, "B N H"] | None = None
     output_deviations: Float[np.ndarray, "B N H"] | None = None
     gated_output_deviations: Float[np.ndarray, "B N H"] | None = None
+    squared_norm_sum: Float64[np.ndarray, " N"] | None = None
+    batch_count: Float64[np.ndarray, "G N"] | None = None
+    batch_norm_sum: Float64[np.ndarray, "G N"] | None = None
+    batch_mean_sum: Float64[np.ndarray, " N"] | None = None
 
     @staticmethod
     def of(arrays: Mapping[str, np.ndarray]) -> "Sums":
@@ -76,16 +85,30 @@ def enough_sampled(sample_tokens: Float64[np.ndarray, " B"]) -> bool:
     return bool((sample_tokens > 0).sum() >= 2)
 
 
+def mean_of_batch_means(
+    count: Float64[np.ndarray, "G N"], norm_sum: Float64[np.ndarray, "G N"]
+) -> Float64[np.ndarray, " N"]:
+    """(1/G) Σ_b norm_sum_b / count_b over all G batches; a batch in which an expert was not routed counts as 0."""
+    means: np.ndarray = np.divide(norm_sum, count, out=np.zeros_like(norm_sum), where=count > 0).mean(axis=0)
+    return means
+
+
 def settled(sums: Sums) -> Sums:
-    """The sums with outputs that a sample of n of T tokens gave: T times its mean, with deviations.
+    """The sums of all tokens of a source, with what is no plain sum over tokens in its final form.
+
+    Batches become T times the mean of their means. Outputs that a sample of n of T tokens gave become T times its mean,
+    with deviations.
 
     A sum's deviation at block b is T · √((B − 1) / B) · √(1 − n / T) · (m_b − m̄), where m_b is the mean without that
     block and m̄ the mean of these: the jackknife, with the factor for a sample of a finite number of tokens, whose error
-    vanishes as n reaches T. Sums that were measured of all tokens are returned as they are.
+    vanishes as n reaches T.
 
     Raises:
         ValueError: fewer than two blocks have tokens.
     """
+    if sums.batch_count is not None and sums.batch_norm_sum is not None:
+        means = mean_of_batch_means(sums.batch_count, sums.batch_norm_sum)
+        sums = replace(sums, batch_count=None, batch_norm_sum=None, batch_mean_sum=means * sums.tokens)
     if sums.sample_tokens is None:
         return sums
     counts, total = sums.sample_tokens, float(sums.tokens)

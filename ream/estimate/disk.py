@@ -18,8 +18,9 @@ def disk_bytes(parts: Inventory, architecture: Architecture, work: Work) -> tupl
     probes = min(work.probes, work.pass_tokens) * hidden * work.compute_bytes
     blocks = block_bytes(architecture, work, hidden) * SINGLE // DOUBLE
     statistics = 0 if work.sequential else moe * (sums + probes + blocks)
-    walking = 2 * hidden_states * work.passes + mapped + 2 * statistics * work.passes + permutations
-    writing = output_bytes(parts, architecture, work) + statistics * work.passes + 2 * permutations
+    batches = 0 if work.sequential else moe * 2 * DOUBLE * work.batches * experts  # of all passes
+    walking = 2 * hidden_states * work.passes + mapped + 2 * (statistics * work.passes + batches) + permutations
+    writing = output_bytes(parts, architecture, work) + statistics * work.passes + batches + 2 * permutations
     return corrections + walking, corrections + writing
 
 

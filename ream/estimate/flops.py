@@ -10,6 +10,7 @@ from typing import Any
 
 from ream.core.composition import OUTPUT_MEANS
 from ream.core.output_sample import BLOCKS
+from ream.estimate.pieces import components_of
 from ream.estimate.refit_cost import (
     blocks_again,
     choice_flops,
@@ -24,6 +25,7 @@ from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
 from ream.models.inspection.inventory import Inventory
 
+PRODUCTS = 7  # with all weights of a layer, for their components: a basis, two iterations, its image, the projection
 CHUNK = 64  # tokens that transformers' linear attention handles at a time
 
 
@@ -36,7 +38,7 @@ class Flops:
         statistics: what they compute of experts: of all on all tokens or a sample, of those that tokens are routed to.
         routed: the forward pass of the router and, where the statistics have not given their outputs, of the experts
             that tokens are routed to.
-        probes: neuron activations of the probe tokens.
+        probes: neuron activations of the probe tokens, and principal components of the neurons' weights.
         double: cost matrices of the alignment and sums of the statistics, in float64.
         assignment: steps of the assignment problems, D³ for each; no solver needs more than a few times as many.
         refit: products over the tokens for the refit's targets, the choice of neurons and the refit.
@@ -93,6 +95,9 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     pairs = (experts - work.experts) * len(moe) if work.merges and work.terms else 0
     probes = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     features = probes + (matrices * hidden if "weights" in work.terms else 0)
+    features += components_of(architecture) if "weights-pca" in work.terms else 0
+    components = PRODUCTS * 2.0 * experts * width * matrices * hidden * components_of(architecture)
+    components *= len(moe) if pairs and "weights-pca" in work.terms else 0
     shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
     refit = tokens * shared * blocks_again(work) + len(moe) * (
         target_flops(architecture, work)
@@ -107,7 +112,7 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         layers=tokens * work.streams * (2.0 * weights + attention),
         statistics=len(moe) * measured,
         routed=len(moe) * tokens * routed,
-        probes=2.0 * pairs * probes * neurons,
+        probes=2.0 * pairs * probes * neurons + components,
         double=len(moe) * sums + 2.0 * pairs * features * width**2,
         assignment=float(pairs) * width**3,
         refit=refit,

@@ -54,7 +54,7 @@ def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     on_gpu = work.device.type != "cpu"
     one_after_the_other = {
         "micro-batch": pieces.batch,
-        "alignment": pieces.alignment if work.sequential else 0,
+        "alignment": pieces.alignment + (0 if on_gpu else pieces.projection) if work.sequential else 0,
         "refit": refit_bytes(architecture, work),
         "fit of all projections": fit_bytes(architecture, work),
         "choice of neurons": choice_bytes(architecture, work),
@@ -72,12 +72,14 @@ def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     }
     if on_gpu:
         walk |= {"one layer's experts": pieces.stacks, "sums and probes": pieces.sums + pieces.probes}
+        walk["projection of weights"] = pieces.projection if work.sequential else 0
     else:
         walk |= computing
     before = {"libraries": walk["libraries"], "hidden states": pieces.streams, "embedding": pieces.embedding}
     after = {
         "libraries": walk["libraries"],
         "alignment": 0 if on_gpu else pieces.alignment,
+        "projection of weights": pieces.projection,
         "merging": pieces.merging,
         "writing": pieces.writing,
     }

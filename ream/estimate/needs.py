@@ -128,7 +128,7 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         "  attention, dense layers": _tera(flops.layers),
         _measured(estimated.work): f"{_tera(flops.statistics)}, for the statistics",
         "  experts, routed tokens": _tera(flops.routed),
-        "  alignment": f"{_tera(flops.probes)} on probe tokens, {_tera(flops.double)} in float64",
+        "  alignment": f"{_tera(flops.probes)} on probe tokens and weights, {_tera(flops.double)} in float64",
         "  assignment": f"{flops.assignment:.2g} steps",
         **({"  refit": f"{_tera(flops.refit)} at most, {_tera(flops.solving)} in float64"} if flops.refit else {}),
         "time": f"{duration(estimated.seconds(rates))} or more: the arithmetic at the {rates.compute / GIGA:,.0f} "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ream.core.assignments import waiting_bytes
+from ream.core.projection import DIMENSIONS
 from ream.core.statistics import blocks_of
 from ream.estimate.sizes import DOUBLE, SINGLE
 from ream.estimate.streams import block_bytes, stream_bytes
@@ -33,6 +34,7 @@ class Pieces:
         sums: the statistics of a layer.
         probes: the probe tokens of a layer.
         alignment: aligning two experts, with the cost matrices that wait for a thread.
+        projection: the weights of all neurons of a layer while their principal components are computed, on the host.
         batch: activations of a micro-batch.
         streams: tensors of all tokens that are kept in memory.
         embedding: making the first hidden states, beside them.
@@ -47,6 +49,7 @@ class Pieces:
     sums: int
     probes: int
     alignment: int
+    projection: int
     batch: int
     streams: int
     embedding: int
@@ -80,9 +83,11 @@ def pieces_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str
         merging=expert * (2 * member_bytes + 2 * SINGLE) if work.merges and work.experts < experts else 0,
         writing=max(min(AHEAD_BYTES, (WAITING + 1) * largest * stored), parts.outside.bytes),
         sums=DOUBLE * (experts * (2 * width + experts + 4 * inner) * work.passes + width * inner)
-        + block_bytes(architecture, work, width + inner),
+        + block_bytes(architecture, work, width + inner)
+        + 2 * DOUBLE * work.batches * experts,
         probes=work.kept_inputs * hidden * c,
         alignment=_alignment_bytes(architecture, work),
+        projection=_projection_bytes(architecture, work),
         batch=_batch_bytes(parts, architecture, numbers, work),
         streams=sum(size for size in streams if size <= work.hidden_memory / work.passes) * work.passes,
         embedding=parts.embedding.parameters * (table_bytes + 1)
@@ -105,9 +110,24 @@ def _alignment_bytes(architecture: Architecture, work: Work) -> int:
     width = architecture.width
     sampled = min(work.probes, work.pass_tokens) if "activations" in work.terms else 0
     columns = len(architecture.projections) * architecture.expert_hidden if "weights" in work.terms else 0
+    columns += components_of(architecture) if "weights-pca" in work.terms else 0
     features = 2 * (sampled + columns) + 2 * max(sampled, columns)  # of both, and of the one that is being made
     waiting = waiting_bytes(free_threads(work.device), width)
     return (features + 3 * width) * width * DOUBLE + 3 * sampled * width * work.compute_bytes + waiting
+
+
+def components_of(architecture: Architecture) -> int:
+    """Components to which the neurons of a layer are projected."""
+    features = len(architecture.projections) * architecture.expert_hidden
+    return min(DIMENSIONS, features, architecture.experts * architecture.width)
+
+
+def _projection_bytes(architecture: Architecture, work: Work) -> int:
+    """The normalised weights of all neurons in float32, and four times their components (`projected_neurons`)."""
+    if "weights-pca" not in work.terms:
+        return 0
+    features = len(architecture.projections) * architecture.expert_hidden
+    return architecture.experts * architecture.width * (features + 4 * components_of(architecture)) * SINGLE
 
 
 def _batch_bytes(parts: Inventory, architecture: Architecture, numbers: Mapping[str, Any], work: Work) -> int:

@@ -17,7 +17,7 @@ class Work:
         group_size: C, the most experts that one expert absorbs; None: no bound.
         sequential: whether each layer is compressed on the hidden states that the compressed layers before it produce.
         merges: whether absorbed experts are merged; otherwise they are removed.
-        terms: of the alignment's cost: ``activations``, ``weights``.
+        terms: of the alignment's cost: ``activations``, ``weights``, ``weights-pca``.
         sequences: calibration sequences of a pass over the model, the longest if they differ.
         tokens: of each sequence.
         passes: one for each source of a one-shot method; they go through the model together.
@@ -33,6 +33,7 @@ class Work:
         chooses: whether neurons are chosen instead of averaged.
         total: calibration sequences of all passes together; None where every pass has ``sequences``.
         needs: what the statistics consist of beside counts.
+        batches: batches of sequences, over all passes, whose sums are kept for means of batch means.
         sampled: tokens, over all passes and at most, on which all experts are computed for means of outputs; None: all.
     """
 
@@ -56,6 +57,7 @@ class Work:
     chooses: bool = False
     total: int | None = None
     needs: frozenset[Quantity] = ALL_QUANTITIES
+    batches: int = 0
     sampled: int | None = None
 
     @property

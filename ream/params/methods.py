@@ -29,13 +29,17 @@ class Statistics(Section):
         description="tokens of each source or mix on which all experts are computed, for means of outputs: all, a "
         "number, or auto: all up to 65536 and beyond that as many as it takes, from 4096 to 16384",
     )
+    saliency_batch: int = Field(
+        8, ge=1, description="sequences of each source or mix in a batch, for the saliency released-batches"
+    )
 
     @model_serializer(mode="wrap")
-    def _without_the_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The values without ``dense_tokens`` where it is the default, as in earlier recipes and records."""
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The values without later settings that have their default, as in earlier recipes and records."""
         values: dict[str, Any] = handler(self)
-        if self.dense_tokens == "auto":
-            del values["dense_tokens"]
+        for name in ("dense_tokens", "saliency_batch"):
+            if values[name] == Statistics.model_fields[name].default:
+                del values[name]
         return values
 
 
@@ -111,6 +115,9 @@ class Method(Section):
     sequential: bool = False
     scores: ScoresKind = "router"
     centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
+    raise_zeros: bool = Field(
+        False, description="a saliency of 0 becomes min(0.5, the layer's smallest other one), as in the released code"
+    )
     refit: Refit | None = None
 
     @model_validator(mode="after")
@@ -144,6 +151,8 @@ class Method(Section):
         values: dict[str, Any] = handler(self)
         if self.merging == "mean":
             del values["merging"]
+        if not self.raise_zeros:
+            del values["raise_zeros"]
         if self.refit is None:
             del values["refit"]
         return values
@@ -159,5 +168,6 @@ class Method(Section):
             sequential=self.sequential,
             scores=self.scores,
             centroid_counts=self.centroid_counts,
+            raise_zeros=self.raise_zeros,
             refit=None if self.refit is None else self.refit.options(),
         )

@@ -161,7 +161,8 @@ class _Aligner:
 
         unit = unit_of(architecture.family.unit, architecture.family.numbers(checkpoint.config))
         members, threads = absorbed(layer), free_threads(device)
-        permutations = align_groups(members, expert, self.method.alignment, probes, unit, threads)
+        terms, count = self.method.alignment, architecture.experts
+        permutations = align_groups(members, expert, terms, probes, unit, threads, count)
         return replace(layer, permutations=permutations)
 
     def _check(self, index: int) -> None:

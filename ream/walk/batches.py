@@ -59,6 +59,39 @@ class Batches:
         return Batches(self.ids[rows], self.mask[rows], self.rows)
 
 
+@dataclass(frozen=True)
+class SequenceBatches:
+    """Batches of so many consecutive sequences, over which means of batch means are taken (docs/method.md).
+
+    They are counted over all sequences of a source or mix, whatever shard, rank or micro-batch sees a sequence. A
+    micro-batch may have sequences of several batches, and a batch may be in several micro-batches.
+
+    Attributes:
+        size: sequences in a batch; the last one may have fewer.
+        sequences: n, of all shards and ranks.
+        first: index among them of the first sequence that the walk sees.
+    """
+
+    size: int
+    sequences: int
+    first: int = 0
+
+    def __len__(self) -> int:
+        """G, the number of batches."""
+        return -(-self.sequences // self.size)
+
+    def of_tokens(self, start: int, rows: int, length: int) -> Tensor:
+        """The batch of each token of a micro-batch, [rows · length] int64.
+
+        Args:
+            start: index of the micro-batch's first sequence among those of the walk.
+            rows: number of its sequences.
+            length: L, with padding.
+        """
+        sequence = torch.arange(self.first + start, self.first + start + rows)
+        return (sequence // self.size).repeat_interleave(length)
+
+
 def batches(ids: np.ndarray, mask: np.ndarray, batch_tokens: int) -> Batches:
     """Micro-batches of at most ``batch_tokens`` tokens, padding included, and of at least one sequence.
 

@@ -1,5 +1,7 @@
 """The sampled tokens of a walk: a random sample of real tokens, the same one for every expert and layer.
 
+It also knows where the walk's sequences stand among those of all shards and ranks, which batches of sequences need.
+
 The probe tokens of the alignment are the first of it. Where means of outputs come from a sample, the first of it are
 that sample, so that the two share the memory of their inputs.
 """
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ream.core.sample import Sampling, probe_positions
-from ream.walk.batches import Batches
+from ream.walk.batches import Batches, SequenceBatches
 
 
 class Probes:
@@ -21,6 +23,7 @@ class Probes:
     Attributes:
         order: [s], for each probe among the walk's rows its index among all S probes.
         sampling: size of the sample for means of outputs; None where they are measured on all tokens.
+        batches: where the walk's sequences stand in batches of all sequences; None where no batches are measured.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Probes:
         seed: int,
         rows: slice = slice(None),
         sampling: Sampling | None = None,
+        batch: int | None = None,
     ) -> None:
         """Sample the tokens.
 
@@ -39,6 +43,7 @@ class Probes:
             seed: of the sample.
             rows: the sequences that the walk sees, which counts them from 0.
             sampling: size of the sample for means of outputs, if they come from one.
+            batch: sequences in a batch, if batches are measured.
         """
         self.sampling = sampling
         wanted = max(probes, 0 if sampling is None else sampling.most)
@@ -46,6 +51,7 @@ class Probes:
         positions = real_tokens[probe_positions(len(real_tokens), wanted, seed)]
         self._length = data.ids.shape[1]
         start, stop, _ = rows.indices(len(data.ids))
+        self.batches = None if batch is None else SequenceBatches(batch, len(data.ids), start)
         in_rows = (positions >= start * self._length) & (positions < stop * self._length)
         self._order = np.flatnonzero(in_rows)  # ascending, so the probes come first
         self.order = self._order[self._order < probes]
@@ -101,8 +107,9 @@ def probes_of(data: Batches, facts: Mapping[str, Any], rows: slice = slice(None)
     Args:
         data: all sequences.
         facts: with ``probes``, ``seed`` and, where means of outputs come from a sample, ``sampled``: its first size and
-            its largest.
+            its largest; with ``saliency_batch`` where batches are measured.
         rows: the sequences that the walk sees.
     """
     sampled = facts.get("sampled")
-    return Probes(data, facts["probes"], facts["seed"], rows, None if sampled is None else Sampling(*sampled))
+    size = None if sampled is None else Sampling(*sampled)
+    return Probes(data, facts["probes"], facts["seed"], rows, size, facts.get("saliency_batch"))

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ream.core.saliency import SALIENCIES
+from ream.core.saliency import SALIENCIES, available
 from ream.core.sums import Sums
 from ream.machine.documents import parse_json
 from ream.machine.files import replacing
@@ -53,8 +53,8 @@ def write_mixed(
     for index, sums in layers.items():
         for name, array in sums.arrays().items():
             arrays[f"layers.{index}.{name}"] = np.asarray(array, order="C")  # ascontiguousarray makes [] into [1]
-        for kind, saliency in SALIENCIES.items():
-            arrays[f"layers.{index}.saliency.{kind}"] = np.ascontiguousarray(saliency(sums))
+        for kind, saliency in available(sums).items():
+            arrays[f"layers.{index}.saliency.{kind}"] = np.ascontiguousarray(saliency)
         arrays[f"layers.{index}.{ROUTED}"] = np.ascontiguousarray(routed_tokens[index])
     described = json.dumps({"mix": mix, "sources": {source: asdict(digests) for source, digests in sources.items()}})
     with replacing(path) as temporary:
@@ -67,7 +67,8 @@ def read_mixed(path: Path, index: int) -> tuple[Sums, dict[str, np.ndarray]]:
         start = f"layers.{index}."
         found = {name.removeprefix(start) for name in file.keys() if name.startswith(start)}  # noqa: SIM118
         sums = Sums.of({name: np.asarray(file.get_tensor(start + name)) for name in found & set(Sums.__annotations__)})
-        return sums, {kind: file.get_tensor(f"layers.{index}.saliency.{kind}") for kind in SALIENCIES}
+        kinds = [kind for kind in SALIENCIES if f"saliency.{kind}" in found]
+        return sums, {kind: file.get_tensor(f"{start}saliency.{kind}") for kind in kinds}
 
 
 def read_routed(path: Path, index: int) -> np.ndarray:

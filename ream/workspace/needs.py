@@ -1,6 +1,6 @@
 """The file that says what the statistics of a graph consist of: what any of its one-shot methods needs."""
 
-from typing import cast
+from typing import Any, cast
 
 from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity, needs
 from ream.errors import UserError
@@ -15,13 +15,14 @@ def needed(params: Params) -> frozenset[Quantity]:
     return frozenset(quantity for name in methods for quantity in needs(params.method(name).composition()))
 
 
-def sample_facts(
-    params: Params, quantities: frozenset[Quantity], tokens: int, alone: bool = True
-) -> dict[str, list[int]]:
-    """``sampled``, the first and the largest size of the sample for means of outputs; empty where there is none.
+def sample_facts(params: Params, quantities: frozenset[Quantity], tokens: int, alone: bool = True) -> dict[str, Any]:
+    """What statistics depend on beside their tokens.
+
+    That is ``sampled``, the first and the largest size of the sample for means of outputs, and ``saliency_batch``, the
+    number of sequences in a batch; each only where it is needed.
 
     Args:
-        params: with the setting ``statistics.dense_tokens``.
+        params: with the section ``statistics``.
         quantities: what is measured.
         tokens: number of tokens of the source or mix.
         alone: whether one process sees all of them.
@@ -29,7 +30,12 @@ def sample_facts(
     from ream.core.sample import sampling  # numpy, which the stage check does without
 
     size = sampling(params.statistics.dense_tokens, tokens, alone)
-    return {} if size is None or not quantities & OUTPUT_MEANS else {"sampled": [size.first, size.most]}
+    facts: dict[str, Any] = {}
+    if size is not None and quantities & OUTPUT_MEANS:
+        facts["sampled"] = [size.first, size.most]
+    if "batch-norms" in quantities:
+        facts["saliency_batch"] = params.statistics.saliency_batch
+    return facts
 
 
 def write_needs(workspace: Workspace, quantities: frozenset[Quantity]) -> None:

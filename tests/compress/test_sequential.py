@@ -9,9 +9,11 @@ from safetensors.torch import load_file
 
 from ream.compress.refit_layer import held_out_mask
 from ream.compress.sequential import compress_sequentially
-from ream.core.alignment import align
+from ream.core.alignment import cost_matrix, neuron_features
+from ream.core.assignments import assignment
 from ream.core.experts import Expert
 from ream.core.grouping import Experts, grouped, merge_weights
+from ream.core.projection import projected_neurons
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.core.saliency import SALIENCIES
 from ream.core.similarity import similarity
@@ -39,7 +41,7 @@ from tests.core.refit.test_neuron_choice import eliminated
 from tests.tiny import EXPERTS, ROOT, TOP_K, WIDTH
 
 METHODS = load_params(ROOT / "params.yaml").methods
-KEPT, GROUP_SIZE, PROBES = 4, 3, 40
+KEPT, GROUP_SIZE, PROBES, SALIENCY_BATCH = 4, 3, 40, 3
 
 
 def plainly(model, name, layers):
@@ -51,18 +53,24 @@ def plainly(model, name, layers):
         x = moe_inputs(model, index, sequences())
         probes = x[torch.from_numpy(np.random.default_rng(0).permutation(len(x))[:PROBES])]
         sums = Sums(**loops(block, x))
-        saliency = SALIENCIES["released" if released else "reap"](sums)
+        saliency = SALIENCIES["reap"](sums)
+        if released:
+            each = [loops(block, moe_inputs(model, index, [ids])) for ids in sequences()]
+            saliency = np.array(reference.raised(reference.released_batches(each, SALIENCY_BATCH)))
         alike = similarity(["gate-logits", "gated-output"], sums)
         groups = grouped("pseudo-pruning", Experts(saliency, alike), KEPT, GROUP_SIZE - released)
         gate, up, down = experts_of(block)
+        experts = [Expert(gate[j], up[j], down[j]) for j in range(EXPERTS)]
+        terms = ["activations", "weights-pca" if released else "weights"]
+        projected = projected_neurons(EXPERTS, experts.__getitem__)
+        features = [
+            neuron_features(experts[j], terms, probes, silu_unit, projected=projected[j]) for j in range(EXPERTS)
+        ]
         permutations = {
-            j: align(
-                Expert(gate[c], up[c], down[c]), Expert(gate[j], up[j], down[j]), ["activations", "weights"], probes,
-                silu_unit,
-            )
+            j: assignment(cost_matrix(features[c], features[j]))
             for j in range(EXPERTS)
             if (c := int(groups.kept[groups.group[j]])) != j
-        }  # fmt: skip
+        }
         decided[index] = LayerRecipe(groups, merge_weights(saliency, groups), saliency, permutations)
         replaced(block, decided[index])
     return decided
@@ -71,7 +79,7 @@ def plainly(model, name, layers):
 def walked(folder, name, tmp_path, batch_tokens=30, memory=math.inf):
     facts = random_recipe(opened(folder)[1], KEPT).facts
     method = METHODS[name].composition()
-    with pieces(tmp_path, PROBES, batch_tokens, memory=memory) as (data, probes, state):
+    with pieces(tmp_path, PROBES, batch_tokens, memory=memory, batch=SALIENCY_BATCH) as (data, probes, state):
         return compress_sequentially(
             decoder_of(folder), data, probes, method, KEPT, GROUP_SIZE, state, Quiet(), facts | {"method": name}
         )

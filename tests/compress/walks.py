@@ -50,11 +50,11 @@ def decoder_of(folder):
 
 
 @contextmanager
-def pieces(tmp_path, probes=40, batch_tokens=30, seed=0, texts=None, memory=math.inf):
+def pieces(tmp_path, probes=40, batch_tokens=30, seed=0, texts=None, memory=math.inf, batch=None):
     """(data, probes, state) of a walk."""
     data = batches(*pad(texts or sequences(), pad_id=0), batch_tokens)
     with WalkState(tmp_path / "state", "x", discard_stale=False, memory=memory) as state:
-        yield data, Probes(data, probes, seed), state
+        yield data, Probes(data, probes, seed, batch=batch), state
 
 
 def loaded(folder, dtype=torch.float32):

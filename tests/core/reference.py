@@ -91,6 +91,7 @@ def statistics(x, gate, up, down, logits, scores, indices, weights, mask=None):
         "norm_sum": [0.0] * N,
         "weighted_norm_sum": [0.0] * N,
         "released_norm_sum": [0.0] * N,
+        "squared_norm_sum": [0.0] * N,
         "output_sum": [[0.0] * H for _ in range(N)],
         "gated_output_sum": [[0.0] * H for _ in range(N)],
         "logit_gram": [[0.0] * N for _ in range(N)],
@@ -110,6 +111,7 @@ def statistics(x, gate, up, down, logits, scores, indices, weights, mask=None):
                 if indices[t][slot] == j:
                     sums["count"][j] += 1.0
                     sums["norm_sum"][j] += norm(output)
+                    sums["squared_norm_sum"][j] += norm(output) ** 2
                     sums["weighted_norm_sum"][j] += float(weights[t][slot]) * norm(output)
                     sums["released_norm_sum"][j] += softmax([float(z) for z in logits[t]])[j] ** 2 * norm(output)
     return sums
@@ -140,8 +142,34 @@ def saliency(kind, sums):
         return [sums["count"][j] for j in range(N)]
     if kind == "ean":
         return [sums["norm_sum"][j] for j in range(N)]
-    total = sums["weighted_norm_sum"] if kind == "reap" else sums["released_norm_sum"]
+    total = sums[
+        {
+            "reap": "weighted_norm_sum", "released": "released_norm_sum", "man": "norm_sum", "msan": "squared_norm_sum"
+        }[kind]
+    ]  # fmt: skip
     return [total[j] / sums["count"][j] if sums["count"][j] > 0 else 0.0 for j in range(N)]
+
+
+def released_batches(sequences, size):
+    """The mean over batches of so many sequences of the mean, over an expert's tokens, of softmax² ‖E‖; 0 for none.
+
+    Sequences are the statistics of one sequence each, in order.
+    """
+    N, batches = len(sequences[0]["count"]), math.ceil(len(sequences) / size)
+    total = [0.0] * N
+    for b in range(batches):
+        batch = sequences[b * size : (b + 1) * size]
+        for j in range(N):
+            tokens = sum(sequence["count"][j] for sequence in batch)
+            norms = sum(sequence["released_norm_sum"][j] for sequence in batch)
+            total[j] += norms / tokens / batches if tokens > 0 else 0.0
+    return total
+
+
+def raised(values):
+    """Zeros become min(0.5, the smallest other value)."""
+    others = [value for value in values if value > 0]
+    return [min(0.5, *others) if value == 0 else value for value in values] if others else values
 
 
 def ranked(values):

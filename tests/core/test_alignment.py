@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ream.core.alignment import TERMS, Features, align, align_groups, cost_dtype, cost_matrix, neuron_features
+from ream.core.alignment import Features, align, align_groups, cost_dtype, cost_matrix, neuron_features
 from ream.core.assignments import assignment
 from ream.core.experts import Expert
 from ream.core.merging import merged
@@ -138,9 +138,9 @@ def test_expert_aligns_with_itself_by_the_identity(rng, probes, terms):
 
 def test_order_of_the_members_neurons_does_not_matter(rng, probes):
     centroid, member = random_expert(rng), random_expert(rng)
-    direct = member.permuted(torch.from_numpy(align(centroid, member, TERMS, probes, silu_unit)))
+    direct = member.permuted(torch.from_numpy(align(centroid, member, TERM_SETS[0], probes, silu_unit)))
     shuffled = member.permuted(torch.from_numpy(rng.permutation(5)))
-    through = shuffled.permuted(torch.from_numpy(align(centroid, shuffled, TERMS, probes, silu_unit)))
+    through = shuffled.permuted(torch.from_numpy(align(centroid, shuffled, TERM_SETS[0], probes, silu_unit)))
     assert torch.equal(direct.gate, through.gate)
     assert torch.equal(direct.up, through.up)
     assert torch.equal(direct.down, through.down)
@@ -184,13 +184,13 @@ def test_dead_neurons_are_matched_with_each_other(rng, probes):
         assert np.isfinite(cost_of(dead, dead.permuted(shuffle), terms, probes)).all()
         assert align(dead, dead.permuted(shuffle), terms, probes, silu_unit).tolist() == torch.argsort(shuffle).tolist()
     # A zero vector is at distance 1 from every normalised one and 0 from another zero one.
-    cost = cost_of(dead, expert, TERMS, probes)
+    cost = cost_of(dead, expert, TERM_SETS[0], probes)
     np.testing.assert_allclose(cost[1], np.full(5, 2.0), rtol=1e-12)
 
 
 def test_equal_neurons_stay_where_they_are():
     same = Expert(torch.ones(4, 2), torch.ones(4, 2), torch.ones(2, 4))
-    assert align(same, same, TERMS, torch.ones(3, 2), silu_unit).tolist() == [0, 1, 2, 3]
+    assert align(same, same, TERM_SETS[0], torch.ones(3, 2), silu_unit).tolist() == [0, 1, 2, 3]
 
 
 def test_no_terms_leave_the_neurons_as_they_are(rng):
@@ -200,7 +200,9 @@ def test_no_terms_leave_the_neurons_as_they_are(rng):
 
 
 def test_one_neuron(rng, probes):
-    assert align(random_expert(rng, width=1), random_expert(rng, width=1), TERMS, probes, silu_unit).tolist() == [0]
+    assert align(
+        random_expert(rng, width=1), random_expert(rng, width=1), TERM_SETS[0], probes, silu_unit
+    ).tolist() == [0]
 
 
 GROUPS = {4: [1, 7, 2], 0: [], 3: [5], 6: [8]}
@@ -232,9 +234,9 @@ def test_groups_without_terms_keep_their_neurons(rng):
 def test_no_thread_is_started_unless_asked_for(rng, probes, monkeypatch):
     monkeypatch.setattr("ream.core.assignments.SMALL", 1)
     monkeypatch.setattr("ream.core.assignments.ThreadPoolExecutor", None)
-    assert list(align_groups({0: [1]}, lambda number: random_expert(rng), TERMS, probes, silu_unit)) == [1]
+    assert list(align_groups({0: [1]}, lambda number: random_expert(rng), TERM_SETS[0], probes, silu_unit)) == [1]
     with pytest.raises(TypeError, match="NoneType"):
-        align_groups({0: [1]}, lambda number: random_expert(rng), TERMS, probes, silu_unit, 1)
+        align_groups({0: [1]}, lambda number: random_expert(rng), TERM_SETS[0], probes, silu_unit, 1)
 
 
 def test_a_centroid_is_read_once_and_one_member_at_a_time(rng, probes):
@@ -247,7 +249,7 @@ def test_a_centroid_is_read_once_and_one_member_at_a_time(rng, probes):
         read.append(number)
         return made
 
-    align_groups(GROUPS, expert, TERMS, probes, silu_unit)
+    align_groups(GROUPS, expert, TERM_SETS[0], probes, silu_unit)
     assert read == [4, 1, 7, 2, 3, 5, 6, 8]
     assert max(most) <= 3  # the last group's centroid goes when the next one is there
 

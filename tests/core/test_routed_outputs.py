@@ -20,6 +20,8 @@ NORMS = frozenset({"norms"})
 METHODS = load_params(ROOT / "params.yaml").methods
 SUMS = {
     "norms": {"norm_sum", "weighted_norm_sum", "released_norm_sum"},
+    "squared-norms": {"squared_norm_sum"},
+    "batch-norms": set(),  # only where there are batches: tests/core/test_norm_sums.py
     "logit-gram": {"logit_gram"},
     "output-means": {"output_sum", "gated_output_sum"},  # one pass gives both
     "gated-output-means": {"output_sum", "gated_output_sum"},

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ream.core.saliency import SALIENCIES, ean, frequency, ranked, reap, released
+from ream.core.saliency import SALIENCIES, available, ean, frequency, man, msan, raised, ranked, reap, released
 from tests.core import reference
 from tests.core.layers import random_layer, reference_sums, sums_of
 
@@ -27,7 +29,7 @@ def test_released_by_hand():
     assert released(sums).tolist() == [1.5, 0.0]
 
 
-@pytest.mark.parametrize("kind", ["frequency", "ean", "reap", "released"])
+@pytest.mark.parametrize("kind", ["frequency", "ean", "reap", "released", "man", "msan"])
 @pytest.mark.parametrize("router", [{}, {"scores": "sigmoid", "scale": 2.5}], ids=["softmax", "sigmoid"])
 def test_matches_loops_from_the_tokens(rng, kind, router):
     layer = random_layer(rng, never=[3], **router)
@@ -49,6 +51,35 @@ def test_released_uses_the_squared_softmax_of_all_logits_whatever_the_router(rng
             count[j] += 1
     assert (count > 0).all()
     np.testing.assert_allclose(released(layer.sums()), total / count, rtol=1e-5)
+
+
+def test_man_and_msan_by_hand():
+    # Expert 0: norms 1 and 3: means 2 and (1 + 9) / 2. Expert 1: never used, 0.
+    sums = replace(sums_of(norm_sum=[4.0, 0.0], count=[2.0, 0.0]), squared_norm_sum=np.array([10.0, 0.0]))
+    assert man(sums).tolist() == [2.0, 0.0]
+    assert msan(sums).tolist() == [5.0, 0.0]
+
+
+def test_a_saliency_without_its_sums_is_refused_and_not_available():
+    sums = sums_of(count=[1.0])
+    with pytest.raises(ValueError, match="squared norms"):
+        msan(sums)
+    assert set(available(sums)) == set(SALIENCIES) - {"msan", "released-batches"}
+
+
+@pytest.mark.parametrize(
+    ("saliency", "expected"),
+    [
+        ([0.0, 2.0, 0.25, 0.0], [0.25, 2.0, 0.25, 0.25]),
+        ([0.0, 2.0, 3.0], [0.5, 2.0, 3.0]),  # no higher than a half
+        ([1.0, 0.1], [1.0, 0.1]),
+        ([0.0, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_zeros_are_raised_to_the_smallest_other_or_a_half(saliency, expected):
+    given = np.array(saliency)
+    assert raised(given).tolist() == expected == reference.raised(saliency)
+    assert given.tolist() == saliency
 
 
 @pytest.mark.parametrize("kind", ["reap", "released"])

@@ -24,7 +24,32 @@ def sources(rng):
 def test_fields_are_those_of_the_method():
     assert [field.name for field in fields(Sums)][: len(FIELDS)] == list(sums_of(count=[1.0]).arrays())
     sample = {"sample_tokens", *(f"{kind}_{what}" for kind in KINDS for what in ("parts", "deviations"))}
-    assert {field.name for field in fields(Sums)} == {*FIELDS, *sample}
+    batches = {"batch_count", "batch_norm_sum", "batch_mean_sum"}
+    assert {field.name for field in fields(Sums)} == {*FIELDS, *sample, "squared_norm_sum", *batches}
+
+
+def test_mean_of_batch_means_by_hand():
+    # Expert 0: batches of mean 6/2 and 5/1: (3 + 5 + 0) / 3. Expert 1: only in the last: (0 + 0 + 6) / 3.
+    sums = sums_of(tokens=9.0, count=[3.0, 2.0])
+    batches = replace(
+        sums,
+        batch_count=np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 2.0]]),
+        batch_norm_sum=np.array([[6.0, 0.0], [5.0, 0.0], [0.0, 12.0]]),
+    )
+    final = settled(batches)
+    np.testing.assert_allclose(saliency.released_batches(final), [8 / 3, 2.0], rtol=1e-15)
+    assert final.batch_count is None
+    assert final.batch_norm_sum is None
+    with pytest.raises(ValueError, match="settled"):
+        saliency.released_batches(batches)
+    # A mix has the mean of its sources by their ratios: 1/4 · 8/3 + 3/4 · 2, and 1/4 · 2 + 3/4 · 0.
+    other = replace(
+        sums_of(tokens=2.0, count=[2.0, 0.0]),
+        batch_count=np.array([[2.0, 0.0]]),
+        batch_norm_sum=np.array([[4.0, 0.0]]),
+    )
+    mix = mixed({"c4": batches, "math": other}, {"c4": 1.0, "math": 3.0})
+    np.testing.assert_allclose(saliency.released_batches(mix), [2 / 3 + 1.5, 0.5], rtol=1e-15)
 
 
 def test_shapes_are_checked_in_tests():

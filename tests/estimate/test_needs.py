@@ -106,7 +106,9 @@ def test_work_of_params(tmp_path):
     assert refitted.sweeps == params.method("reap-refit").refit.sweeps
     assert refitted.fitted_share == 7 / 8
     assert work_of(params, "balanced", "neurons-refit", 4, cpu, torch.float32).chooses
-    assert work_of(params, "balanced", "ream-released", 4, cpu, torch.float32).group_size == 7
+    released = work_of(params, "balanced", "ream-released", 4, cpu, torch.float32)
+    assert (released.group_size, released.batches, sequential.batches) == (7, 1, 0)
+    assert work_of(params, "balanced", "reap", 4, cpu, torch.float32).batches == 0
     short = replace(sequential, sequences=2)
     assert short.batch == 48  # no micro-batch is larger than all there is
     assert replace(sequential, batch_tokens=5).batch == 24  # or smaller than a sequence

@@ -105,7 +105,15 @@ COMPOSITIONS = {
     "m-smoe": ("frequency", "nearest-centroid", ["gate-logits"], ["weights"], False),
     "hc-smoe": ("frequency", "hierarchical", ["output"], ["activations"], False),
     "ream": ("reap", "pseudo-pruning", ["gate-logits", "gated-output"], ["activations", "weights"], True),
-    "ream-released": ("released", "pseudo-pruning", ["gate-logits", "gated-output"], ["activations", "weights"], True),
+    "ream-released": (
+        "released-batches",
+        "pseudo-pruning",
+        ["gate-logits", "gated-output"],
+        ["activations", "weights-pca"],
+        True,
+    ),
+    "man": ("man", "pruning", [], [], False),
+    "msan-sequential": ("msan", "pruning", [], [], True),
 }
 
 
@@ -116,7 +124,7 @@ def test_methods_are_composed_as_published(name):
     assert composition == COMPOSITIONS[name]
     released = name == "ream-released"
     assert method.scores == ("softmax" if released else "router")
-    assert method.centroid_counts == released
+    assert method.centroid_counts == method.raise_zeros == released
 
 
 @pytest.mark.parametrize(
@@ -175,7 +183,10 @@ TYPOS = {
         "'model' has: model.keep_shards, model.multi_token, model.path, model.special_tokens, model.trust_remote_code",
     ),
     "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.seed"),
-    "statistics.probe": ("statistics.probes", "'statistics' has: statistics.dense_tokens, statistics.probes"),
+    "statistics.probe": (
+        "statistics.probes",
+        "'statistics' has: statistics.dense_tokens, statistics.probes, statistics.saliency_batch",
+    ),
     "grouping.groupsize": ("grouping.group_size", "'grouping' has: grouping.group_size"),
     "evaluation.batchsize": ("evaluation.batch_size", "evaluation.backend, evaluation.batch_size"),
     "run.one-shot": (
@@ -238,7 +249,10 @@ def test_source_may_be_called_like_a_kind(tree):
 # Values that are not allowed
 
 VALUES = {
-    "methods.ream.saliency": ("reep", "input should be 'frequency', 'ean', 'reap' or 'released' (given: 'reep')"),
+    "methods.ream.saliency": (
+        "reep",
+        "input should be 'frequency', 'ean', 'reap', 'released', 'released-batches', 'man' or 'msan' (given: 'reep')",
+    ),
     "methods.ream.grouping": ("prune", "'nearest-centroid', 'hierarchical' or 'matching' (given: 'prune')"),
     "methods.ream.scores": ("sigmoid", "input should be 'router' or 'softmax' (given: 'sigmoid')"),
     "compute.dtype": ("fp16", "input should be 'auto', 'float32' or 'bfloat16' (given: 'fp16')"),
@@ -269,7 +283,10 @@ def test_value_that_is_not_allowed_is_named_with_what_is(tree, path):
 
 @pytest.mark.parametrize(
     ("field", "allowed"),
-    [("similarity", "'gate-logits', 'output' or 'gated-output'"), ("alignment", "'activations' or 'weights'")],
+    [
+        ("similarity", "'gate-logits', 'output' or 'gated-output'"),
+        ("alignment", "'activations', 'weights' or 'weights-pca'"),
+    ],
 )
 @pytest.mark.parametrize("value", ["weigths", ["weigths"]])
 def test_unknown_term_is_refused(tree, field, allowed, value):
