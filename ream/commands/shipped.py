@@ -45,7 +45,7 @@ def shipped_params(given: Path | None) -> Path:
         near = difflib.get_close_matches(given.name.removesuffix(".yaml"), known, n=1)
         hint = f"did you mean the preset '{near[0]}'? " if near else ""
         raise UserError(
-            f"--params: '{given}' does not exist; {hint}name a params file, or a preset of ream: {', '.join(known)}"
+            f"--params: {given} does not exist; {hint}name a params file, or a preset of ream: {', '.join(known)}"
         )
     return given
 

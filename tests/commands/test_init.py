@@ -79,7 +79,7 @@ def test_sizes_fit_a_router_with_groups(init, tmp_path):
     [
         (("--experts", 9), "experts: 9 is more than the model's 8; keep at most 8"),
         (("--experts", 1), "experts: 1 is fewer than the 2 experts each token selects; keep at least 2"),
-        (("--params", "qwen3-30b"), "--params: 'qwen3-30b' does not exist; did you mean the preset "),
+        (("--params", "qwen3-30b"), "--params: qwen3-30b does not exist; did you mean the preset "),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(init, checkpoint, tmp_path, arguments, line):

@@ -44,7 +44,7 @@ def test_without_a_name_the_folders_own_file_or_the_shipped_one(empty):
 def test_a_file_that_is_not_there_is_refused_with_the_nearest_preset(empty, name):
     with pytest.raises(UserError) as error:
         params_file(Path(name))
-    assert str(error.value).startswith(f"--params: '{name}' does not exist; did you mean the preset 'glm-4.5-air'? ")
+    assert str(error.value).startswith(f"--params: {name} does not exist; did you mean the preset 'glm-4.5-air'? ")
     assert str(error.value).endswith(f"name a params file, or a preset of ream: {', '.join(presets())}")
 
 
