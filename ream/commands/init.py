@@ -64,6 +64,7 @@ def make_workspace(
     """
     import yaml
 
+    from ream.machine.documents import read_text
     from ream.models.inspection.headers import open_headers
     from ream.params import load_params, parse_params
     from ream.stages.check import check_sizes
@@ -76,7 +77,7 @@ def make_workspace(
     sizes = open_headers(model, base.model.multi_token, base.model.trust_remote_code).architecture
     settings = _settings(path, base, model, sizes, experts, params is None)
     check_sizes(parse_params(yaml.safe_load(settings), str(path)), sizes)
-    graph = (package() / "shipped" / "graph.yaml").read_text(encoding="utf-8")
+    graph = read_text(package() / "shipped" / "graph.yaml")
     if graph.count(WATCHES) != 1:
         raise RuntimeError("the stage `code` of the shipped dvc.yaml is not as ream init expects it")
     for name, text in OWN.items():
@@ -101,7 +102,9 @@ def _settings(path: Path, base: "Params", model: str, sizes: "Sizes", experts: l
     """
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-    tree: Any = parse_yaml_for_update(path.read_text(encoding="utf-8"), path)
+    from ream.machine.documents import read_text
+
+    tree: Any = parse_yaml_for_update(read_text(path), path)
     for section in ("model", "grouping", "run", "compute"):
         tree.setdefault(section, {})
     kept, local = experts or _halves(sizes), Path(model).is_dir()

@@ -3,20 +3,20 @@
 import pytest
 import torch
 
-from ream.recipe import load
+from ream.models.family import language_model
 from ream.recipe.load import load_model
 from tests.compress.walks import opened, random_recipe
 
 
 @pytest.mark.parametrize(("given", "trusted"), [({}, False), ({"trust_remote_code": True}, True)])
 def test_the_models_own_code_runs_only_where_it_is_trusted(given, trusted, checkpoint, monkeypatch):
-    asked, real = [], load.model_config
+    asked, real = [], language_model.model_config
 
     def model_config(checkpoint, family, trust_remote_code):
         asked.append(trust_remote_code)
         return real(checkpoint, family, False)
 
-    monkeypatch.setattr(load, "model_config", model_config)
+    monkeypatch.setattr(language_model, "model_config", model_config)
     original, architecture = opened(checkpoint)
     model = load_model(
         original, architecture, random_recipe(architecture, 3), torch.device("cpu"), torch.bfloat16, **given
