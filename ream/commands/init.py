@@ -62,9 +62,7 @@ def make_workspace(
     Raises:
         UserError: a file is there already, the model cannot be compressed, or does not fit the settings.
     """
-    import yaml
-
-    from ream.machine.documents import read_text
+    from ream.machine.documents import parse_yaml, read_text
     from ream.models.inspection.headers import open_headers
     from ream.params import load_params, parse_params
     from ream.stages.check import check_sizes
@@ -76,7 +74,7 @@ def make_workspace(
     base = load_params(path)
     sizes = open_headers(model, base.model.multi_token, base.model.trust_remote_code).architecture
     settings = _settings(path, base, model, sizes, experts, params is None)
-    check_sizes(parse_params(yaml.safe_load(settings), str(path)), sizes)
+    check_sizes(parse_params(parse_yaml(settings, str(path)), str(path)), sizes)
     graph = read_text(package() / "shipped" / "graph.yaml")
     if graph.count(WATCHES) != 1:
         raise RuntimeError("the stage `code` of the shipped dvc.yaml is not as ream init expects it")
