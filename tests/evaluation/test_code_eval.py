@@ -54,7 +54,7 @@ def test_nothing_runs_without_leave(monkeypatch):
         CodeEval().compute([TEST], [[RIGHT]])
 
 
-@pytest.mark.parametrize("name", ["humaneval", "mbpp"])
+@pytest.mark.parametrize("name", ["humaneval", pytest.param("mbpp", marks=pytest.mark.slow)])
 def test_a_folder_code_eval_is_never_executed(tmp_path, monkeypatch, name):
     """A stranger's folder in the working directory, by both of the names that the package evaluate looks for."""
     import datasets

@@ -14,7 +14,12 @@ from tests.models import any_moe, families
 TYPES = sorted({*families.TINY, *any_moe.TYPES} - {*any_moe.REFUSED})
 ROUNDING = {torch.float32: 2e-5, torch.bfloat16: 0.03}  # of the largest output
 # In bfloat16 transformers' own products take widths of 8, which the models of any_moe do not have.
-CASES = [(name, torch.float32) for name in TYPES] + [(name, torch.bfloat16) for name in families.TINY]
+LARGE = ("dots3_note_text", "unlimited_ocr")  # even when they are small
+CASES = [
+    pytest.param(name, dtype, marks=[pytest.mark.slow] if name in LARGE else [])
+    for dtype, names in ((torch.float32, TYPES), (torch.bfloat16, families.TINY))
+    for name in names
+]
 
 
 @torch.no_grad()
