@@ -163,7 +163,8 @@ EDITS = (
     Edit("a suite that is not run", put("suites.other", {"loss": ["math"]}), frozenset(), "nothing"),
     Edit("a method that is not run", put("methods.spare", {"saliency": "ean", "grouping": "pruning"}),
         frozenset({"check"}), "`check`"),
-    Edit("a mix that is not run", put("mixes.third", {"prose": 0.1, "code": 0.9}), frozenset({"report"}), "`report`"),
+    Edit("a mix that is not run", put("mixes.third", {"prose": 0.1, "code": 0.9}), frozenset({"check", "report"}),
+        "`check`, `report`"),
     Edit("`report.costs`", put("report.costs", True), frozenset({"report"}), "`report`"),
     Edit("a model's README", appended("model/README.md", "more"), frozenset({"watch@model", "inputs"}),
         "`watch@model`, `inputs`"),
@@ -188,10 +189,10 @@ EDITS = (
         frozenset(SCORED | {"metrics", "report"} | stages(["merge"], ("small", "second"))),
         "every `evaluate`; `merge`, for the scores in the card, and `metrics` and `report`"),
     Edit("a ratio of a mix", put("mixes.wordy", {"prose": 0.7, "code": 0.3}),
-        frozenset({"mixture@wordy", "saliency@wordy", "merge@second", "metrics", "report"} | extra(SIZES)
+        frozenset({"check", "mixture@wordy", "saliency@wordy", "merge@second", "metrics", "report"} | extra(SIZES)
                   | cells(["wordy"], SIZES, ["reap"], ["ream"])),
-        "that mix's `mixture`, `saliency`, `grouping`, `alignment`, `sequential`, `evaluate`, `merge` and `rank`; "
-        "`metrics` and `report`"),
+        "`check`; that mix's `mixture`, `saliency`, `grouping`, `alignment`, `sequential`, `evaluate`, `merge` and "
+        "`rank`; `metrics` and `report`"),
     Edit("a new size", all_of(put("run.experts", [4, 6]), put("grouping.group_size", {4: 4, 6: 4})),
         frozenset({"check", "rank@even", "metrics", "report"} | cells(BOTH, [6], ["reap"], ["ream"]) | extra([6])),
         "`check`; `grouping`, `alignment`, `sequential`, `evaluate` of that size; every `rank`, `metrics`, `report`"),

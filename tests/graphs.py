@@ -79,7 +79,7 @@ def build_graph(folder: Path) -> Path:
             "tasks": "tasks",
         },
         "sources": {name: {"kind": "files", "paths": [f"texts/{name}/*.txt"]} for name in ("prose", "code")},
-        "statistics": {"probes": 32},
+        "statistics": {"probes": 32, "sequences": "all"},
         "mixes": {"even": {"prose": 0.5, "code": 0.5}, "wordy": {"prose": 0.8, "code": 0.2}},
         "grouping": {"group_size": {4: 4}},
         "suites": {"tiny": {"loss": ["code"], "loss_sequences": 4, "loss_tokens": 16}},

@@ -52,7 +52,7 @@ def test_a_change_runs_exactly_what_depends_on_it(graph: Path) -> None:
     before = (graph / "artifacts/recipes/wordy/reap/4.safetensors").read_bytes()
     params = (graph / "params.yaml").read_text()
     (graph / "params.yaml").write_text(params.replace("prose: 0.8", "prose: 0.1"))
-    assert ran(dvc(graph, "repro")) == of_mix("wordy") | {"metrics", "report"}, (
+    assert ran(dvc(graph, "repro")) == of_mix("wordy") | {"check", "metrics", "report"}, (
         "and no statistics, nothing of another mix"
     )
     assert (graph / "artifacts/recipes/wordy/reap/4.safetensors").read_bytes() != before

@@ -29,6 +29,11 @@ class Statistics(Section):
         description="tokens of each source or mix on which all experts are computed, for means of outputs: all, a "
         "number, or auto: all up to 65536 and beyond that as many as it takes, from 4096 to 16384",
     )
+    sequences: Literal["shares", "all"] = Field(
+        "shares",
+        description="sequences of each source that one-shot methods of the graph measure: shares, as many as its "
+        "largest share of any of the run's mixes; or all, so that no mix that is added later runs the model again",
+    )
     saliency_batch: int = Field(
         8, ge=1, description="sequences of each source or mix in a batch, for the saliency released-batches"
     )
@@ -37,7 +42,7 @@ class Statistics(Section):
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The values without later settings that have their default, as in earlier recipes and records."""
         values: dict[str, Any] = handler(self)
-        for name in ("dense_tokens", "saliency_batch"):
+        for name in ("dense_tokens", "sequences", "saliency_batch"):
             if values[name] == Statistics.model_fields[name].default:
                 del values[name]
         return values

@@ -12,14 +12,16 @@ from ream.params import Params
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import needed, write_needs
 from ream.workspace.options import StageOptions
+from ream.workspace.shares import largest_shares, write_shares
 
 
 def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """Check the sizes of the run, the methods and the suite against the model's description.
 
     Its sign is always the same, so that a new size or method makes no other stage run again. A second file says what
-    the statistics consist of: a method that needs more of them makes them run again, and no other does. Of the model
-    the stage reads the config and the headers of the shards.
+    the statistics consist of: a method that needs more of them makes them run again, and no other does. A file for each
+    source says how many of its sequences they are taken of: a mix that draws more of a source makes that source's run
+    again. Of the model the stage reads the config and the headers of the shards.
 
     Raises:
         UserError: the model is not a Mixture-of-Experts model or incomplete, the sizes of the run do not fit it, no mix
@@ -39,6 +41,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         limits.check_setting(f"suites.{name}.loss_tokens", suite.loss_tokens)
     write_json(workspace.check, {"checked": True})
     write_needs(workspace, needed(params))
+    write_shares(workspace, largest_shares(params))
     cells = sum(len(params.run.cells(mix)) for mix in params.run.mixes)
     return f"the settings fit {manifest.path}: {cells} models of {', '.join(map(str, params.run.experts))} experts"
 

@@ -35,8 +35,11 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         layers[index] = group_layer(composition, sums, experts, size, groups, saliency, routed)
         if known := precision(composition, sums, layers[index], experts, size, groups):
             sample[str(index)] = known.facts()
-    corpora = {source: digests.corpus for source, digests in read_sources(workspace.saliency(mix)).items()}
+    sources = read_sources(workspace.saliency(mix))
+    corpora = {source: digests.corpus for source, digests in sources.items()}
     facts = recipe_facts(params, manifest, mix, method, experts, corpora)
+    if shares := {source: digests.sequences for source, digests in sources.items() if digests.sequences is not None}:
+        facts["measured"] = shares  # of sources whose other sequences serve sequential methods alone
     if sample:
         facts["sample"] = sample
     write_grouping(workspace.grouping(mix, method, experts), layers, facts)

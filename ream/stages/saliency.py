@@ -32,13 +32,11 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
             check_seen(each, index)
         layers[index] = mixed(sums, ratios)
         routed_tokens[index] = np.sum([each.count for each in sums.values()], axis=0)
-    digests = {
-        source: SourceDigests(
-            read_json(workspace.statistics(source) / "facts.json")["corpus"],
-            {index: file_digest(layer_file(workspace.statistics(source), index)) for index in indices},
-        )
-        for source in used
-    }
+    digests = {}
+    for source in used:
+        facts = read_json(workspace.statistics(source) / "facts.json")
+        files = {index: file_digest(layer_file(workspace.statistics(source), index)) for index in indices}
+        digests[source] = SourceDigests(facts["corpus"], files, facts.get("share"))
     write_mixed(workspace.saliency(options.mix), options.mix, layers, digests, routed_tokens)
     weights = ", ".join(f"{source} {ratio:.2f}" for source, ratio in ratios.items())
     return f"saliency of mix {options.mix} ({weights}): {len(layers)} layers{warning(remark(routed_tokens))}"

@@ -76,6 +76,15 @@ class Workspace:
         return self.root / "needs.json"
 
     @property
+    def shares_folder(self) -> Path:
+        """The folder of the numbers of sequences that the statistics of each source are taken of."""
+        return self.root / "shares"
+
+    def share(self, source: str) -> Path:
+        """The number of sequences that the statistics of one source are taken of."""
+        return self.shares_folder / f"{source}.json"
+
+    @property
     def manifest(self) -> Path:
         """The description of the original model."""
         return self.root / "model" / "manifest.json"

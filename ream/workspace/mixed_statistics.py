@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -25,10 +26,17 @@ class SourceDigests:
     Attributes:
         corpus: SHA-256 of its calibration sequences.
         layers: layer index to the SHA-256 of the file of its statistics, whose probes the alignment reads.
+        sequences: how many of them, the first ones, were measured; None for all.
     """
 
     corpus: str
     layers: dict[int, str]
+    sequences: int | None = None
+
+    def described(self) -> dict[str, Any]:
+        """The fields as JSON; without the number of sequences where all were measured."""
+        fields = asdict(self)
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def write_mixed(
@@ -56,7 +64,9 @@ def write_mixed(
         for kind, saliency in available(sums).items():
             arrays[f"layers.{index}.saliency.{kind}"] = np.ascontiguousarray(saliency)
         arrays[f"layers.{index}.{ROUTED}"] = np.ascontiguousarray(routed_tokens[index])
-    described = json.dumps({"mix": mix, "sources": {source: asdict(digests) for source, digests in sources.items()}})
+    described = json.dumps(
+        {"mix": mix, "sources": {source: digests.described() for source, digests in sources.items()}}
+    )
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={KEY: described})
 
@@ -83,6 +93,10 @@ def read_sources(path: Path) -> dict[str, SourceDigests]:
     with safe_open(path, framework="numpy") as file:
         described = parse_json(file.metadata()[KEY], str(path))["sources"]
     return {
-        source: SourceDigests(entry["corpus"], {int(index): digest for index, digest in entry["layers"].items()})
+        source: SourceDigests(
+            entry["corpus"],
+            {int(index): digest for index, digest in entry["layers"].items()},
+            entry.get("sequences"),
+        )
         for source, entry in described.items()
     }

@@ -11,7 +11,7 @@ OUTPUTS: dict[str, Callable[[Workspace, StageOptions], list[Path]]] = {
     "code": lambda workspace, _: [workspace.codes],
     "watch": lambda workspace, options: [workspace.watched(options.local)],
     "inputs": lambda workspace, _: [workspace.inputs],
-    "check": lambda workspace, _: [workspace.check, workspace.needs],
+    "check": lambda workspace, _: [workspace.check, workspace.needs, workspace.shares_folder],
     "model": lambda workspace, _: [workspace.manifest],
     "calibration": lambda workspace, options: [
         workspace.calibration(options.source), workspace.held_out(options.source)

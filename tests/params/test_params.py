@@ -185,7 +185,7 @@ TYPOS = {
     "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.seed"),
     "statistics.probe": (
         "statistics.probes",
-        "'statistics' has: statistics.dense_tokens, statistics.probes, statistics.saliency_batch",
+        "'statistics' has: statistics.dense_tokens, statistics.probes, statistics.saliency_batch, statistics.sequences",
     ),
     "grouping.groupsize": ("grouping.group_size", "'grouping' has: grouping.group_size"),
     "evaluation.batchsize": ("evaluation.batch_size", "evaluation.backend, evaluation.batch_size"),

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from ream.params import Params
 from ream.stages.statistics.ranks import run_ranks
 from ream.stages.statistics.shards import run_shard, sum_shards
-from ream.stages.statistics.sources import measured, store, unfinished
+from ream.stages.statistics.sources import measured, share_of, store, unfinished
 from ream.stages.statistics.walking import collect, open_state
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -50,7 +50,8 @@ def run_sources(params: Params, workspace: Workspace, sources: Sequence[str], op
         return run_ranks(params, workspace, sources, options, options.ranks)
     original = open_original(workspace, params.model.keep_shards)
     quantities = measured(params, workspace, options)
-    lines, walked = unfinished(params, workspace, original, sources, quantities)
+    shares = {source: share_of(workspace, source, options) for source in sources}
+    lines, walked = unfinished(params, workspace, original, quantities, shares)
     for source in list(walked):
         if count := sum_shards(workspace, source, walked[source], original.architecture, options):
             lines[source] += f", from {count} shards"

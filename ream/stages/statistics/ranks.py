@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ream.params import Params
-from ream.stages.statistics.sources import measured, store, unfinished
+from ream.stages.statistics.sources import measured, share_of, store, unfinished
 from ream.stages.statistics.walking import collect, with_code
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -29,7 +29,8 @@ def run_ranks(
     original = open_original(workspace, params.model.keep_shards)
     params = on_own_device(params, ranks)
     quantities = measured(params, workspace, options)
-    lines, walked = unfinished(params, workspace, original, sources, quantities, alone=False)
+    shares = {source: share_of(workspace, source, options) for source in sources}
+    lines, walked = unfinished(params, workspace, original, quantities, shares, alone=False)
     for source, tokens in walked.items():
         check_batches(f"source {source}", tokens.data, ranks)
     names = {source: f"statistics-{source}" for source in walked}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ream.machine.files import building, read_json, replacing, write_json
 from ream.models.family.architecture import Architecture
 from ream.params import Params
-from ream.stages.statistics.sources import SourceTokens, is_finished, measured, read_tokens, summary
+from ream.stages.statistics.sources import SourceTokens, is_finished, measured, read_tokens, share_of, summary
 from ream.stages.statistics.walking import collect, open_state, with_code
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -32,7 +32,8 @@ def run_shard(params: Params, workspace: Workspace, options: StageOptions, shard
 
     original = open_original(workspace, params.model.keep_shards)
     quantities = measured(params, workspace, options)
-    data, facts = read_tokens(params, workspace, original, options.source, quantities)
+    share = share_of(workspace, options.source, options)
+    data, facts = read_tokens(params, workspace, original, options.source, quantities, share)
     if is_finished(workspace, options.source, facts):
         return summary(options.source, facts, original)
     rows, title = data.shard(shard, shards), f"statistics {options.source} {shard}/{shards}"

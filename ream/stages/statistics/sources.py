@@ -1,7 +1,7 @@
 """The tokens of a source, everything its statistics depend on, and its finished statistics."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ from ream.workspace.layout import Workspace
 from ream.workspace.needs import read_needs, sample_facts
 from ream.workspace.options import StageOptions
 from ream.workspace.original import Original
+from ream.workspace.shares import read_share
 
 if TYPE_CHECKING:
     from ream.walk.batches import Batches
@@ -38,12 +39,24 @@ def measured(params: Params, workspace: Workspace, options: StageOptions) -> fro
     return read_needs(workspace)
 
 
+def share_of(workspace: Workspace, source: str, options: StageOptions) -> int | None:
+    """The number of a source's sequences that are measured; None for all that are drawn.
+
+    A command draws what its mix needs. The graph's sources serve many mixes (`ream.workspace.shares`).
+
+    Raises:
+        UserError: the graph has not said how many sequences its mixes need.
+    """
+    return None if options.method else read_share(workspace, source)
+
+
 def read_tokens(
     params: Params,
     workspace: Workspace,
     original: Original,
     source: str,
     quantities: frozenset[Quantity],
+    share: int | None,
     alone: bool = True,
 ) -> SourceTokens:
     """The tokens of a source, and everything that its statistics depend on.
@@ -54,6 +67,8 @@ def read_tokens(
         original: the model.
         source: its name.
         quantities: what is measured beside counts.
+        share: the number of sequences that are measured, the first ones; None for all. Own tokens are taken as they
+            are, all of them.
         alone: whether this process sees all of the tokens.
 
     Raises:
@@ -63,7 +78,10 @@ def read_tokens(
     from ream.walk.batches import batches, check_inputs
 
     device, dtype = runtime(*params.compute.placement)
-    ids, mask = pad(read_corpus(workspace.calibration(source)).sequences, pad_id=0)
+    corpus = read_corpus(workspace.calibration(source))
+    own = corpus.facts.get("source", {}).get("kind") == "tokens"
+    limited = share is not None and share < len(corpus.sequences) and not own
+    ids, mask = pad(corpus.sequences[:share] if limited else corpus.sequences, pad_id=0)
     check_inputs(ids, mask, original.limits, original.architecture.multi_token)
     tokens = int(mask.sum())
     facts = {
@@ -81,6 +99,7 @@ def read_tokens(
         "ream": __version__,
     }
     facts["measured"] = sorted(quantities)
+    facts |= {"share": share} if limited else {}
     facts |= sample_facts(params, quantities, tokens, alone)
     return SourceTokens(batches(ids, mask, params.compute.batch_tokens), facts)
 
@@ -89,14 +108,14 @@ def unfinished(
     params: Params,
     workspace: Workspace,
     original: Original,
-    sources: Sequence[str],
     quantities: frozenset[Quantity],
+    shares: Mapping[str, int | None],
     alone: bool = True,
 ) -> tuple[dict[str, str], dict[str, SourceTokens]]:
     """A line about the statistics of every source, and the tokens of the sources whose statistics are not finished."""
     lines, walked = {}, {}
-    for source in sources:
-        tokens = read_tokens(params, workspace, original, source, quantities, alone)
+    for source, share in shares.items():
+        tokens = read_tokens(params, workspace, original, source, quantities, share, alone)
         lines[source] = summary(source, tokens.facts, original)
         if not is_finished(workspace, source, tokens.facts):
             walked[source] = tokens

@@ -13,6 +13,7 @@ from ream.errors import UserError
 from ream.models.family.families import FAMILIES
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import write_needs
+from ream.workspace.shares import write_shares
 from tests import tiny
 
 PAD, POSITIONS = 98, 256  # an id that the text has, too; the tiny model's max_position_embeddings
@@ -52,6 +53,7 @@ def collect(mixed_depth, tmp_path):
         workspace = Workspace(tmp_path / name)
         run_stage("model", {}, path, workspace)
         write_needs(workspace, ALL_QUANTITIES)
+        write_shares(workspace, {"a": None, "b": None})
         for stage in stages:
             run_stage(stage.partition("@")[0], {"source": stage.partition("@")[2] or "a"}, path, workspace)
         return workspace

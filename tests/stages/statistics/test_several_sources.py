@@ -11,6 +11,7 @@ from ream.stages import statistics
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import write_needs
 from ream.workspace.options import StageOptions
+from ream.workspace.shares import write_shares
 from tests import tiny
 
 SOURCES = ["a", "b"]
@@ -26,6 +27,7 @@ def prepared(mixed_depth, tmp_path):
         for stage, given in [("model", {}), *(("calibration", {"source": source}) for source in SOURCES)]:
             run_stage(stage, given, path, workspace)
         write_needs(workspace, ALL_QUANTITIES)
+        write_shares(workspace, {"a": None, "b": None})
         return load_params(path), workspace
 
     return make

@@ -14,6 +14,7 @@ from ream.errors import UserError
 from ream.machine.files import read_json
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import write_needs
+from ream.workspace.shares import write_shares
 from tests.tiny import write_params
 
 LAYERS = (0, 2)
@@ -31,6 +32,7 @@ def stage(mixed_depth, tmp_path):
     run("model")
     run("calibration")
     write_needs(Workspace(tmp_path / "artifacts"), ALL_QUANTITIES)
+    write_shares(Workspace(tmp_path / "artifacts"), {"a": None, "b": None})
     return run
 
 
