@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ream.commands.estimate import work_of
 from ream.commands.request import Request, requested
+from ream.commands.work import work_of
 from ream.estimate.needs import Estimate, duration, estimate
 from ream.models.inspection.headers import open_headers
 from tests.models.published import MODELS

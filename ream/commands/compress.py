@@ -1,26 +1,29 @@
 """`ream compress`: the stages of one cell of the graph, one after the other, without DVC."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ream.commands.compressing import opened, stage_options, write_model
 from ream.commands.ending import GOES_ON
 from ream.commands.options import (
     Device,
-    Experts,
     GroupSize,
     Ignore,
     KeepShards,
-    Method,
+    Methods,
     Mix,
     ModelArgument,
     OutArgument,
     ParamsFile,
     Sequences,
     Settings,
+    Sizes,
     Tokens,
+    sizes_of,
 )
 from ream.commands.output import say, warn
 from ream.commands.request import Cell, Request, check_shards, requested, sources_of
@@ -39,8 +42,8 @@ def compress(
     context: typer.Context,
     model: ModelArgument,
     out: OutArgument,
-    experts: Experts,
-    method: Method = "ream",
+    experts: Sizes,
+    method: Methods = None,
     mix: Mix = None,
     calibration: Annotated[
         Path | None,
@@ -60,14 +63,17 @@ def compress(
 ) -> None:
     """Compress a model in one command, without DVC.
 
+    Several methods or sizes give a model each, in OUT/METHOD-EXPERTS; one-shot methods share one walk of the original.
+
     To resume an interrupted run, give the same command again.
     """
+    sizes, methods = sizes_of(experts), list(dict.fromkeys(method or ["ream"]))
     check_shards(model, keep_shards)
     request = Request(
         model=model,
         out=out,
-        experts=experts,
-        method=method,
+        experts=sizes[0],
+        method=methods[0],
         mix=mix,
         calibration=calibration,
         group_size=group_size,
@@ -78,7 +84,12 @@ def compress(
         settings=tuple(settings or ()),
         ignore=tuple(ignore or ()),
     )
-    compress_model(request, params_file(params), say, warn, context.obj)
+    if len(sizes) * len(methods) > 1:
+        from ream.commands.compress_several import compress_several
+
+        compress_several(request, methods, sizes, params_file(params), say, warn, context.obj)
+    else:
+        compress_model(request, params_file(params), say, warn, context.obj)
 
 
 def compress_model(
@@ -150,25 +161,14 @@ def _run(
     from ream.commands.drawing import draw_text
     from ream.commands.estimate import check_run
     from ream.commands.resume import begin
-    from ream.compress.rarely_routed import recipe_remark
     from ream.machine.files import sweep
-    from ream.models.family.ignored import check_ignored
-    from ream.recipe.output import write_checkpoint
     from ream.recipe.output_companions import remarks
-    from ream.recipe.recipe_file import load_recipe
-    from ream.stages import model
-    from ream.stages.check import check_sizes
-    from ream.workspace.original import admitted, open_original
 
     out = request.out
     sweep(workspace.root)
     options = _options(params, cell, ranks)
-    architecture = admitted(params.model, params.model.multi_token).architecture
-    check_sizes(params, architecture)
-    check_ignored(architecture, request.ignore)
-    say(model.run(params, workspace, options))
-    original = open_original(workspace, params.model.keep_shards)
-    say(check_run(params, original, *cell, out, workspace.root, warn))
+    original = opened(params, workspace, options, request.ignore, say)
+    say(check_run(params, original, *cell, out, workspace.root, warn)[0])
     for remark in remarks(original.checkpoint, params.model.trust_remote_code, "--set model.trust_remote_code=true"):
         warn(remark)
     draw_text(params, workspace, cell.mix, cell.method, say)
@@ -176,35 +176,14 @@ def _run(
     if ranks is not None:
         ranks.meet(PREPARED, True)
     _decide(params, workspace, cell, options, say)
-    recipe = load_recipe(workspace.recipe(*cell))
-    parameters = write_checkpoint(
-        original.checkpoint,
-        original.architecture,
-        recipe,
-        out,
-        unquantised=params.merge.dtype != "original",
-        shard_gb=params.merge.shard_gb,
-        trust_remote_code=params.model.trust_remote_code,
-    )
-    before = original.manifest.parameters
-    say(f"{out}: {parameters:,} of {before:,} parameters ({parameters / before:.0%}), with a model card and the recipe")
-    if rare := recipe_remark(recipe.layers):
-        warn(rare)
+    write_model(params, original, workspace.recipe(*cell), out, say, warn)
 
 
 def _options(params: "Params", cell: Cell, ranks: "Ranks | None") -> StageOptions:
-    """Of every stage of a cell: an interrupted run with other settings is refused, finished layers are kept."""
+    """Of every stage of a cell (`stage_options`)."""
     from ream.commands.resume import code_of
 
-    return StageOptions(
-        mix=cell.mix,
-        method=cell.method,
-        experts=cell.experts,
-        discard_stale=False,
-        keep_state=True,
-        code=code_of(params, cell.method),
-        ranks=ranks,
-    )
+    return replace(stage_options(cell, code_of(params, cell.method)), ranks=ranks)
 
 
 def _decide(

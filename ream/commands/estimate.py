@@ -22,12 +22,11 @@ from ream.commands.options import (
 from ream.commands.output import print_rows, warn
 from ream.commands.request import Request, requested
 from ream.commands.shipped import params_file
+from ream.commands.work import work_of
 
 if TYPE_CHECKING:
-    import torch
-
-    from ream.core.composition import Composition
-    from ream.estimate.work import Work
+    from ream.core.composition import Quantity
+    from ream.estimate.needs import Estimate
     from ream.params import Params
     from ream.workspace.original import Original
 
@@ -103,11 +102,30 @@ def estimate_model(
         {
             "model": name + (", from its config.json alone" if model.planned else ""),
             **rows(needs, measured(device, dtype)),
+            "sequences": _sequences(params, mix, request.method, params_path),
         }
     )
     for concern in concerns(model.architecture, request.experts):
         warn(concern)
     check_fits(needs, request.out)
+
+
+def _sequences(params: "Params", mix: str, method: str, params_path: Path) -> str:
+    """How many sequences of each source are walked, and how many the graph of the params file would walk once."""
+    from ream.calibration.mixing import largest_remainder
+    from ream.params import load_params
+    from ream.workspace.shares import largest_shares
+
+    def listed(numbers: "dict[str, int]") -> str:
+        return ", ".join(f"{source} {number}" for source, number in numbers.items() if number)
+
+    line = f"{listed(largest_remainder(params.mix(mix), params.calibration.sequences))}, by the mix {mix}"
+    if params.method(method).sequential:
+        return line
+    graph = load_params(params_path).model_copy(update={"calibration": params.calibration})
+    drawn = graph.calibration.sequences
+    shares = {source: drawn if share is None else share for source, share in largest_shares(graph).items()}
+    return f"{line}; the graph of {params_path.name} walks {listed(shares)} once, for its {len(graph.run.mixes)} mixes"
 
 
 def check_run(
@@ -119,7 +137,8 @@ def check_run(
     out: Path,
     resumed: Path,
     warn: Callable[[str], None],
-) -> str:
+    measured: "frozenset[Quantity] | None" = None,
+) -> "tuple[str, Estimate]":
     """Refuse a run for which there is no room.
 
     Args:
@@ -131,107 +150,24 @@ def check_run(
         out: folder to write.
         resumed: folder of an interrupted run's work, whose size counts as free.
         warn: prints a line about what may be unwelcome in the output.
+        measured: what the statistics of a one-shot method consist of; None for what it needs itself.
 
     Returns:
-        One line about what the run needs.
+        One line about what the run needs, and the estimate.
 
     Raises:
         UserError: see `check_fits`.
     """
     from ream.estimate.needs import check_fits, estimate, summary
-    from ream.estimate.rates import measured
+    from ream.estimate.rates import measured as measured_rates
     from ream.estimate.serving import concerns
     from ream.models.inspection.headers import headers_of
     from ream.models.runtime import runtime
 
     device, dtype = runtime(*params.compute.placement)
     model = headers_of(original.checkpoint, original.architecture, original.manifest.multi_token)
-    needs = estimate(model, work_of(params, mix, method, experts, device, dtype))
+    needs = estimate(model, work_of(params, mix, method, experts, device, dtype, measured))
     for concern in concerns(original.architecture, experts):
         warn(concern)
     check_fits(needs, out, resumed)
-    return summary(needs, measured(device, dtype))
-
-
-def work_of(
-    params: "Params", mix: str, method: str, experts: int, device: "torch.device", dtype: "torch.dtype"
-) -> "Work":
-    """The work of one cell of the graph.
-
-    Args:
-        params: all settings.
-        mix: name of the mix.
-        method: name of the method.
-        experts: K.
-        device: where ``compute`` runs on this machine (`decoder.runtime`).
-        dtype: in which it runs there.
-
-    Raises:
-        UserError: a name is unknown, or there is no group size for that number of experts.
-    """
-    from ream.calibration.mixing import largest_remainder
-    from ream.compress.decide import absorbed_at_most
-    from ream.core.composition import needs
-    from ream.estimate.work import Work
-
-    composition, ratios = params.method(method).composition(), params.mix(mix)
-    shares = largest_remainder(ratios, params.calibration.sequences)
-    merges, bounded = composition.grouping != "pruning", composition.grouping == "pseudo-pruning"
-    return Work(
-        experts=experts,
-        group_size=absorbed_at_most(composition, params.grouping.size_for(experts)) if bounded else None,
-        sequential=composition.sequential,
-        merges=merges,
-        terms=composition.alignment,
-        sequences=params.calibration.sequences if composition.sequential else max(shares.values()),
-        total=params.calibration.sequences,
-        needs=needs(composition),
-        batches=_batches(params, shares, composition),
-        sampled=_sampled(params, shares, composition.sequential),
-        tokens=params.calibration.tokens,
-        passes=1 if composition.sequential else sum(ratio > 0 for ratio in ratios.values()),
-        probes=params.statistics.probes if "probes" in needs(composition) else 0,
-        batch_tokens=params.compute.batch_tokens,
-        hidden_memory=params.compute.hidden_memory,
-        device=device,
-        dtype=dtype,
-        unquantised=params.merge.dtype != "original",
-        refit=composition.refit.target if composition.refit else None,
-        sweeps=composition.refit.sweeps if composition.refit else 0,
-        iterations=composition.refit.iterations if composition.refit else 0,
-        chooses=composition.merging == "neurons",
-    )
-
-
-def _batches(params: "Params", shares: dict[str, int], method: "Composition") -> int:
-    """Batches of sequences of all passes whose sums are kept; 0 where the method needs none.
-
-    Args:
-        params: all settings.
-        shares: sequences of each source.
-        method: the composition; all sources of a sequential one go through the model as one.
-    """
-    from ream.core.composition import needs
-
-    if "batch-norms" not in needs(method):
-        return 0
-    sequences = [params.calibration.sequences] if method.sequential else list(shares.values())
-    return sum(-(-count // params.statistics.saliency_batch) for count in sequences)
-
-
-def _sampled(params: "Params", shares: dict[str, int], sequential: bool) -> int | None:
-    """Tokens of all passes, at most, on which all experts are computed; None where that is all of them.
-
-    Args:
-        params: all settings.
-        shares: sequences of each source.
-        sequential: whether all sources go through the model as one.
-    """
-    from ream.core.sample import sampling
-
-    sequences = [params.calibration.sequences] if sequential else list(shares.values())
-    tokens = [count * params.calibration.tokens for count in sequences if count]
-    sizes = [sampling(params.statistics.dense_tokens, count) for count in tokens]
-    if not any(sizes):
-        return None
-    return sum(count if size is None else min(count, size.most) for count, size in zip(tokens, sizes, strict=True))
+    return summary(needs, measured_rates(device, dtype)), needs

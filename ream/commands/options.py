@@ -37,6 +37,19 @@ Method = Annotated[
         autocompletion=complete_method, help="A method of the params file; those that ream ships are listed below."
     ),
 ]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        autocompletion=complete_method,
+        help="A method of the params file; those that ream ships are listed below. Repeatable [default: ream].",
+        show_default=False,
+    ),
+]
+Sizes = Annotated[
+    str,
+    typer.Option("--experts", metavar="K[,K...]", help="K, the number of experts to keep in every layer; or several."),
+]
 Mix = Annotated[
     str | None,
     typer.Option(help="Ratios of sources such as general=0.3,math=0.7, or the name of a mix [default: balanced]."),
@@ -87,6 +100,27 @@ ParamsFile = Annotated[
         "else the settings that ream ships].",
     ),
 ]
+
+
+def sizes_of(experts: str) -> list[int]:
+    """The numbers of experts to keep that ``--experts`` gives, each once, in their order.
+
+    Raises:
+        BadParameter: one is not a whole number of at least 1; usage errors are the command line's to show.
+    """
+    sizes = []
+    for part in experts.split(","):
+        try:
+            sizes.append(int(part))
+        except ValueError:
+            raise typer.BadParameter(
+                f"'{part.strip()}' is not a valid integer; give a number, or several as in 96,64.",
+                param_hint="'--experts'",
+            ) from None
+        if sizes[-1] < 1:
+            raise typer.BadParameter(f"{sizes[-1]} is not in the range x>=1.", param_hint="'--experts'")
+    return list(dict.fromkeys(sizes))
+
 
 # Former options of commands, with the settings that took their place.
 REPLACED = {

@@ -1,5 +1,6 @@
 """What the command line asks for, as one checked tree of settings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,8 +103,16 @@ def sources_of(params: "Params", mix: str) -> list[str]:
     return [source for source, ratio in params.mix(mix).items() if ratio > 0]
 
 
-def requested(request: Request, params_path: Path) -> tuple["Params", str]:
+def requested(
+    request: Request, params_path: Path, methods: Sequence[str] = (), sizes: Sequence[int] = ()
+) -> tuple["Params", str]:
     """The settings of a compression, and the name of its mix.
+
+    Args:
+        request: the compression.
+        params_path: the params file.
+        methods: all methods, where there are several.
+        sizes: all numbers of experts to keep, where there are several.
 
     Raises:
         UserError: an unknown method, mix, source or setting, a value that is not allowed, or own tokens that cannot be
@@ -119,7 +128,7 @@ def requested(request: Request, params_path: Path) -> tuple["Params", str]:
         "grouping.group_size": ("--group-size", request.group_size),
     }
     tree, base = configured(params_path, request.settings, options, DECIDED)
-    method = base.method(request.method)
+    wanted = {name: base.method(name).sequential for name in methods or [request.method]}
     mix, ratios = _mix(request, base)
     tree = with_section(tree, "model", {"path": request.model})
     if request.calibration is not None:
@@ -132,14 +141,16 @@ def requested(request: Request, params_path: Path) -> tuple["Params", str]:
     tree["run"] = {
         "sources": list(ratios),
         "mixes": [mix],
-        "one_shot": [] if method.sequential else [request.method],
-        "sequential": [request.method] if method.sequential else [],
-        "experts": [request.experts],
+        "one_shot": [name for name, sequential in wanted.items() if not sequential],
+        "sequential": [name for name, sequential in wanted.items() if sequential],
+        "experts": list(sizes or [request.experts]),
         "rank": [mix],
     }
     tree["rank"] = {"sequences": 0}  # nothing is held out: only the graph measures ranks
     tree["exports"] = {}
-    tree["grouping"] = {"group_size": _group_size(request, base)}
+    tree["grouping"] = {"group_size": _group_size(request, base, request.experts)}
+    if len(sizes) > 1 and request.group_size is None:
+        tree["grouping"] = {"group_size": {size: _group_size(request, base, size) for size in sizes}}
     if request.calibration is not None and request.mix is None:  # pooled: all sequences are used
         from ream.calibration.corpus import read_corpus
 
@@ -192,9 +203,9 @@ def _mix(request: Request, base: "Params") -> tuple[str, dict[str, float]]:
     return "custom", ratios
 
 
-def _group_size(request: Request, base: "Params") -> int:
-    """C as given, or of the params file for this number of experts."""
+def _group_size(request: Request, base: "Params", experts: int) -> int:
+    """C as given, or of the params file for a number of experts."""
     if request.group_size is not None:
         return request.group_size
     table = base.grouping.group_size
-    return table if isinstance(table, int) else table.get(request.experts, DEFAULT_GROUP_SIZE)
+    return table if isinstance(table, int) else table.get(experts, DEFAULT_GROUP_SIZE)

@@ -40,12 +40,11 @@ def settings_of(params: Params, mix: str, method: str, experts: int, ranks: int 
     }
 
 
-def code_of(params: Params, method: str) -> str:
-    """The identity of the code that compresses a model by a method (`ream.workspace.codes`)."""
-    stages = (
-        ("sequential",) if params.method(method).sequential else ("statistics", "saliency", "grouping", "alignment")
-    )
-    return identity(fingerprint_of("calibration", "mixture", *stages))
+def code_of(params: Params, *methods: str) -> str:
+    """The identity of the code that compresses a model by some methods (`ream.workspace.codes`)."""
+    kinds = dict.fromkeys(params.method(method).sequential for method in methods)
+    stages = {True: ("sequential",), False: ("statistics", "saliency", "grouping", "alignment")}
+    return identity(fingerprint_of("calibration", "mixture", *(name for kind in kinds for name in stages[kind])))
 
 
 def begin(workspace: Workspace, settings: dict[str, Any]) -> None:

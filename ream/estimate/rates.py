@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -29,8 +29,9 @@ class Rates:
     assignment: float
 
 
+@cache
 def measured(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Measure this machine.
+    """Measure this machine, once in a process.
 
     Args:
         device: to compute on.

@@ -488,6 +488,9 @@ def test_estimate(ream, model, params):
     before = sum(parameter.numel() for parameter in loaded(model).parameters())
     assert f"{before:,} -> {before - 3 * 4 * (3 * tiny.WIDTH + 1) * tiny.HIDDEN:,}" in out
     assert "GFLOP/s of float32" in out
+    assert re.search(r"^sequences +a 4, b 4, by the mix balanced$", out, re.MULTILINE), "of n = 8"
+    told = ream("estimate", model, "--experts", 4, "--params", params, "--method", "reap", "--mix", "a=1,b=3")[1]
+    assert "a 2, b 6, by the mix custom; the graph of params.yaml walks a 4, b 4 once, for its 1 mixes" in told
     assert "expert parallelism over 8 GPUs: 4 experts are refused" in err
     assert "nearest supported: 8" in err
     one_line(ream("estimate", model, "--experts", 1, "--params", params), "keep at least 2")

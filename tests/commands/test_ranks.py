@@ -18,6 +18,7 @@ from ream.recipe.contents import RECIPE
 from ream.recipe.recipe_file import load_recipe, pack_layer
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import write_needs
+from ream.workspace.shares import write_shares
 from tests import tiny
 from tests.commands.forking import program
 from tests.commands.ranked import ROUNDING, Runs, errors, refused, same_recipe, standing, walked
@@ -71,6 +72,7 @@ def prepared(runs, folder, *sources):
         answer = runs(folder, "stage", *words, "--params", runs.params, ranks=1)
         assert answer.codes == [0], answer.said
     write_needs(Workspace(folder / "artifacts"), ALL_QUANTITIES)
+    write_shares(Workspace(folder / "artifacts"), {"a": None, "b": None})
     return Workspace(folder / "artifacts")
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ream.estimate.needs as module
-from ream.commands.estimate import work_of
+from ream.commands.work import work_of
 from ream.errors import UserError
 from ream.estimate.memory import Needs
 from ream.estimate.needs import billions, check_fits, duration, estimate, rows

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from ream.analysis.results.rows import ROLES, TASKS
-from ream.commands.estimate import work_of
+from ream.commands.work import work_of
 from ream.estimate.needs import estimate
 from ream.evaluation.pinned import PINNED
 from ream.models.family.sizes import check_group_size, check_kept
