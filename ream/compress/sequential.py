@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,8 @@ from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, block_output, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import OUTPUT_MEANS, Composition, needs
+from ream.core.grouping import Groups
+from ream.core.known_outputs import CHANGED, OutputStore
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.core.refit.sums import Total, own
 from ream.core.sums import Sums, settled
@@ -151,7 +154,7 @@ class SequentialCompressor:
             if buffers.targets is not None and known is None:
                 decided, compressed, errors = self._refit(visit.index, buffers, decided, compressed)
                 report |= errors
-            self._propagate(visit.layer, buffers, compressed)
+            self._propagate(visit.layer, buffers, compressed, decided.groups)
         return recipe_tensors(decided) | report
 
     def _room(self, visit: LayerVisit) -> TokenBuffers:
@@ -177,7 +180,9 @@ class SequentialCompressor:
         totals are not needed; then None is returned.
         """
         scores = "softmax" if self.composition.scores == "softmax" else None
-        totals = LayerTotals(visit.block, self.probes, scores, needs(self.composition))
+        self._store.clear()
+        store = self._store if self._keeps_outputs else None
+        totals = LayerTotals(visit.block, self.probes, scores, needs(self.composition), store)
         layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
         rows = len(self.walked.ids)
         pieces = (piece for part in self.state.parts(self.walked) for piece in split_at(part, self.sequences, rows))
@@ -255,6 +260,11 @@ class SequentialCompressor:
         return own if self.share is None else self.share.total
 
     @cached_property
+    def _store(self) -> OutputStore:
+        """Outputs of the current layer's routed experts."""
+        return OutputStore()
+
+    @cached_property
     def _held_out(self) -> Tensor:
         """Marks the held-out sequences among those of this process, [n]: the same ones however many ranks there are."""
         if self.share is None:
@@ -317,19 +327,35 @@ class SequentialCompressor:
         self.progress.note("")
         return decided, compressed, errors.tensors()
 
-    def _propagate(self, layer: LoadedLayer, buffers: TokenBuffers, compressed: MoEBlock) -> None:
+    def _propagate(self, layer: LoadedLayer, buffers: TokenBuffers, compressed: MoEBlock, groups: Groups) -> None:
         """Add the compressed block's output to the residuals: the hidden states that enter the next layer."""
-        device = self.decoder.device
+        device, origins = self.decoder.device, unchanged(groups)
         with WriteBack(device) as write_back:
             for part, (x, residual) in prefetched(device, self._parts(), buffers.inputs, buffers.leaving):
-                output = block_output(compressed, x, self._routed)
+                output = block_output(compressed, x, self._routed, self._store.known(part.start), origins)
                 write_back.put(buffers.leaving, part, layer.leaving(residual, output))
+
+    @property
+    def _keeps_outputs(self) -> bool:
+        """Whether outputs of routed experts serve the compressed layer, too, whose lone experts are the original's.
+
+        Among several ranks, one that goes on with a layer decided before a kill has not measured it, and would end with
+        other roundings than if nothing had been.
+        """
+        lone = self.composition.refit is None and self.composition.merging == "mean"
+        return self._routed and lone and self.share is None and self.decoder.device.type == "cpu"
 
     @property
     def _routed(self) -> bool:
         """Whether the walk computes routed experts by themselves: where norms are needed, but no dense pass for all."""
         needed = needs(self.composition)
         return "norms" in needed and (self.probes.sampling is not None or not needed & OUTPUT_MEANS)
+
+
+def unchanged(groups: Groups) -> list[int]:
+    """Of each kept expert its index in the original; CHANGED where others were merged into it."""
+    alone = np.bincount(groups.group + 1, minlength=len(groups.kept) + 1)[1:] == 1
+    return [int(expert) if single else CHANGED for expert, single in zip(groups.kept, alone, strict=True)]
 
 
 def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:

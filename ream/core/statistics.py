@@ -7,6 +7,7 @@ An expert's outputs are therefore computed only for the tokens that are routed t
 all other tokens the D neuron activations are summed, and the down projection is applied once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,7 @@ class LayerStatistics:
         mask: Bool[Tensor, " T"] | None = None,
         combine: bool = False,
         batch: Int64[Tensor, " T"] | None = None,
+        room: Callable[[RoutedPairs, Tensor], Tensor | None] | None = None,
     ) -> Float[Tensor, "T H"] | None:
         """Add a micro-batch of tokens.
 
@@ -121,6 +123,8 @@ class LayerStatistics:
             combine: return the routed part of the layer's output where it costs little: where the outputs of routed
                 tokens are computed for their norms.
             batch: of the sequence of each token, where there are ``batches``.
+            room: given the routed pairs and the inputs [T, H] of the real tokens, a tensor [P, H] for the outputs of
+                the pairs, or None. It is asked only where these are computed.
 
         Returns:
             Σ g_j(x) E_j(x) over T(x), 0 for tokens that are not real; None where it is not at hand.
@@ -141,8 +145,8 @@ class LayerStatistics:
             norms = self._dense(x, scores, pairs, blocks)
             self.score_sum += scores.sum(0, dtype=torch.float64)
         elif self._routed:
-            factors = weights if combine else None
-            norms, output = routed_outputs(x, pairs, factors, self.experts, self.activations.unit)
+            factors, kept = weights if combine else None, None if room is None else room(pairs, x)
+            norms, output = routed_outputs(x, pairs, factors, self.experts, self.activations.unit, kept)
         self.tokens += pairs.tokens
         self.count += pairs.count
         if norms is not None and "norms" in self.needs:

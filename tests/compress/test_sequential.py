@@ -8,19 +8,22 @@ import torch
 from safetensors.torch import load_file
 
 from ream.compress.refit_layer import held_out_mask
-from ream.compress.sequential import compress_sequentially
+from ream.compress.sequential import SequentialCompressor, compress_sequentially
 from ream.core.alignment import cost_matrix, neuron_features
 from ream.core.assignments import assignment
 from ream.core.experts import Expert
 from ream.core.grouping import Experts, grouped, merge_weights
+from ream.core.known_outputs import OutputStore
 from ream.core.projection import projected_neurons
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.routed_outputs import expert_by_expert
 from ream.core.saliency import SALIENCIES
 from ream.core.similarity import similarity
 from ream.core.sums import Sums
 from ream.params import Method, load_params
 from ream.recipe.output import write_checkpoint
 from ream.recipe.recipe_file import load_recipe, save_recipe
+from ream.walk.state import WalkState
 from tests.compress.walks import (
     Quiet,
     decoder_of,
@@ -196,3 +199,36 @@ def test_a_recipe_is_what_the_walk_returns(checkpoint, tmp_path):
     recipe = walked(checkpoint, "ream", tmp_path)
     assert isinstance(recipe, Recipe)
     assert (recipe.facts["method"], sorted(recipe.layers)) == ("ream", [0, 1, 2])
+
+
+@pytest.mark.parametrize("name", ["reap-sequential", "man-sequential"])
+def test_outputs_that_were_measured_are_used_again(checkpoint, tmp_path, monkeypatch, name):
+    """The recipes and hidden states of a walk that computes all again, with fewer rows through the experts."""
+    rows = []
+
+    def counted(x, pairs, *others):
+        for part, tokens, outputs in expert_by_expert(x, pairs, *others):
+            rows[-1] += len(tokens)
+            yield part, tokens, outputs
+
+    monkeypatch.setattr("ream.core.routed_outputs.expert_by_expert", counted)
+    states, recipes, commit = [], [], WalkState.commit
+
+    def kept(state, index, result, hidden, last):
+        states[-1].append(hidden.clone())
+        commit(state, index, result, hidden, last)
+
+    monkeypatch.setattr(WalkState, "commit", kept)
+    for most in (0, 1 << 30):
+        rows.append(0)
+        states.append([])
+        monkeypatch.setattr(SequentialCompressor, "_store", OutputStore(most))
+        recipes.append(walked(checkpoint, name, tmp_path / str(most)))
+    for index, layer in recipes[0].layers.items():
+        assert layer.groups.kept.tolist() == recipes[1].layers[index].groups.kept.tolist()
+        np.testing.assert_allclose(layer.saliency, recipes[1].layers[index].saliency, rtol=1e-5)
+    for plain, again in zip(*states, strict=True):
+        torch.testing.assert_close(again, plain, rtol=1e-5, atol=1e-6)
+    tokens = sum(map(len, sequences()))
+    assert rows[0] >= 2 * 3 * tokens * TOP_K, "every token twice: measured, and propagated"
+    assert 3 * tokens * TOP_K < rows[1] < 0.85 * rows[0]
