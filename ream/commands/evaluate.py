@@ -25,7 +25,18 @@ def evaluate(
         Path | None, typer.Option(help="Score the model compressed by this recipe, without writing it.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
-    backend: Annotated[str | None, typer.Option(help="hf, vllm or layers [default: from the params file].")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="hf, vllm, layers or endpoint [default: from the params file].")
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A server that answers for MODEL, with OpenAI's interface, such as http://node7:8000/v1; its key, if "
+            "it wants one, in the environment variable REAM_ENDPOINT_KEY.",
+        ),
+    ] = None,
+    endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="The name of MODEL there.")] = None,
     limit: Annotated[int | None, typer.Option(help="Items per task [default: from the suite].")] = None,
     allow_code_execution: Annotated[
         bool, typer.Option("--allow-code-execution", help="Run generated code where a task asks for it.")
@@ -41,6 +52,8 @@ def evaluate(
         model=model,
         suite=suite,
         backend=backend,
+        endpoint=endpoint,
+        endpoint_model=endpoint_model,
         limit=limit,
         allow_code_execution=allow_code_execution,
         settings=tuple(settings or ()),
@@ -115,7 +128,7 @@ def _admitted(params: "Params", recipe: Path | None, out: Path | None) -> tuple[
         for path in (out, answers_path(out)):
             check_replaceable(path)
     check_suite(params.suites[params.evaluation.suite], params.evaluation)
-    check_backend(params.evaluation.backend)
+    check_backend(params.evaluation)
     loaded = None if recipe is None else load_recipe(recipe)
     admitted(params.model, "drop")
     manifest = manifest_of(params.model.path)

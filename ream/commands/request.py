@@ -64,7 +64,9 @@ class ScoreRequest:
     Attributes:
         model: hub id or folder.
         suite: a suite of the params file.
-        backend: ``hf``, ``vllm`` or ``layers``.
+        backend: ``hf``, ``vllm``, ``layers`` or ``endpoint``.
+        endpoint: base URL of a server; makes the backend ``endpoint``.
+        endpoint_model: name of the model there.
         limit: items of every task.
         allow_code_execution: whether generated code may run; False leaves it to the params file.
         settings: further settings as SECTION.KEY=VALUE.
@@ -73,6 +75,8 @@ class ScoreRequest:
     model: str
     suite: str | None = None
     backend: str | None = None
+    endpoint: str | None = None
+    endpoint_model: str | None = None
     limit: int | None = None
     allow_code_execution: bool = False
     settings: tuple[str, ...] = ()
@@ -168,9 +172,14 @@ def scoring(request: ScoreRequest, params_path: Path) -> "Params":
     from ream.params import parse_params
 
     allow_code_execution = request.allow_code_execution or None
+    served = request.endpoint is not None or request.endpoint_model is not None
+    if served and request.backend not in (None, "endpoint"):
+        raise UserError(f"--backend {request.backend} takes no --endpoint and no --endpoint-model; leave them out")
     options = {
         "evaluation.suite": ("--suite", request.suite),
-        "evaluation.backend": ("--backend", request.backend),
+        "evaluation.backend": ("--endpoint" if served else "--backend", "endpoint" if served else request.backend),
+        "evaluation.endpoint.base_url": ("--endpoint", request.endpoint),
+        "evaluation.endpoint.model": ("--endpoint-model", request.endpoint_model),
         "evaluation.allow_code_execution": ("--allow-code-execution", allow_code_execution),
     }
     decided = {"model.path": DECIDED["model.path"]}

@@ -1,7 +1,8 @@
-"""Answers of a model to many questions at once: all rows through one layer after the other, then through the head."""
+"""Answers of models to many questions at once: all rows through one layer after the other, then through the head."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,64 +17,91 @@ from ream.machine.progress import Progress
 from ream.models.decoder import Decoder
 from ream.models.expert_weights import BlockWeights
 from ream.models.head import Head
-from ream.walk.packed import Keeping, Packed, Unsaved, walk_packed
+from ream.walk.packed import Keeping, Packed, Unsaved, walk_side_by_side
 from ream.walk.state import WalkState, fingerprint
 
 Answer = tuple[float, bool]  # log-probability of the tokens asked for, whether each is the most likely one
 
 
 @dataclass(frozen=True)
+class Walked:
+    """A model of the original that is walked.
+
+    Attributes:
+        blocks: the experts and routers of a compressed model, by layer; None for the original.
+        state: folder of what a killed run has finished; None keeps nothing.
+        facts: what the answers depend on beside the questions; a state with others is discarded.
+    """
+
+    blocks: Mapping[int, BlockWeights] | None
+    state: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Walker:
-    """What is needed to walk a model.
+    """What is needed to walk models of one original side by side.
 
     Attributes:
         decoder: of the original.
         head: of the original.
-        blocks: the experts and routers of a compressed model, by layer; None for the original.
+        models: the models, one at least.
         batch_tokens: most tokens of a micro-batch, padding included.
-        memory: bytes of hidden states to keep in memory.
+        memory: bytes of hidden states to keep in memory, of all models together.
         scratch: folder for hidden states beyond that, where nothing is kept.
-        state: folder of what a killed run has finished; None keeps nothing.
-        facts: what the answers depend on beside the questions; a state with others is discarded.
-        name: of the model, for the progress bar.
+        name: of the work, for the progress bar.
     """
 
     decoder: Decoder
     head: Head
-    blocks: Mapping[int, BlockWeights] | None
+    models: Sequence[Walked]
     batch_tokens: int
     memory: float
     scratch: Path
-    state: Path | None
-    facts: Mapping[str, Any]
     name: str
 
-    def answers(self, queries: Sequence[Query]) -> list[Answer]:
-        """The answer to each question.
+    def answers(self, queries: Sequence[Query]) -> list[list[Answer]]:
+        """For each model the answer to each question.
 
         Raises:
-            UserError: see `walk_packed`.
+            UserError: see `walk_side_by_side`.
         """
         if not queries:
-            return []
+            return [[] for _ in self.models]
         rows, within = rows_of(queries)
         packed = Packed(rows, self.batch_tokens)
-        if self.state is None:
-            return self._walked(packed, queries, within, Unsaved(self.scratch, self.memory))
-        facts = {**self.facts, "batch_tokens": self.batch_tokens, "rows": rows}
-        with WalkState(self.state, fingerprint(facts), discard_stale=True, memory=self.memory) as state:
-            return self._walked(packed, queries, within, state)
+        with ExitStack() as stack:
+            states = [self._state(stack, number, model, rows) for number, model in enumerate(self.models)]
+            return self._walked(packed, queries, within, states)
+
+    def _state(self, stack: ExitStack, number: int, model: Walked, rows: Sequence[tuple[int, ...]]) -> Keeping:
+        """Where a model's hidden states are kept."""
+        memory = self.memory / len(self.models)
+        if model.state is None:
+            folder = self.scratch / f"stream-{number}"
+            folder.mkdir(exist_ok=True)
+            return Unsaved(folder, memory)
+        identity = fingerprint({**model.facts, "batch_tokens": self.batch_tokens, "rows": rows})
+        return stack.enter_context(WalkState(model.state, identity, discard_stale=True, memory=memory))
 
     def _walked(
-        self, packed: Packed, queries: Sequence[Query], within: Mapping[tuple[int, ...], int], state: Keeping
-    ) -> list[Answer]:
-        steps = self.decoder.architecture.layers * len(packed)
+        self,
+        packed: Packed,
+        queries: Sequence[Query],
+        within: Mapping[tuple[int, ...], int],
+        states: Sequence[Keeping],
+    ) -> list[list[Answer]]:
+        steps = self.decoder.architecture.layers * len(packed) * len(states)
         with Progress(steps, self.name, "batch") as progress:
-            hidden = walk_packed(self.decoder, packed, self.blocks, state, progress)
+            kept = [(model.blocks, state) for model, state in zip(self.models, states, strict=True)]
+            streams = walk_side_by_side(self.decoder, packed, kept, progress)
         places, targets, counts = _asked(packed, queries, within)
-        likely, best = self._predicted(hidden, state, places, targets)
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        return [(float(likely[begin:end].sum()), bool(best[begin:end].all())) for begin, end in pairwise(starts)]
+        ends = list(pairwise(np.concatenate([[0], np.cumsum(counts)])))
+        answers = []
+        for hidden, state in zip(streams, states, strict=True):
+            likely, best = self._predicted(hidden, state, places, targets)
+            answers.append([(float(likely[begin:end].sum()), bool(best[begin:end].all())) for begin, end in ends])
+        return answers
 
     @torch.no_grad()
     def _predicted(

@@ -1,11 +1,14 @@
 """Scores of models on the tasks of a suite, which lm-eval runs one after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ream import params
 from ream.evaluation import tasks
+from ream.evaluation.backends.abilities import check_loss, check_task
+from ream.evaluation.backends.asking import Asking
+from ream.evaluation.backends.language_models import language_model
 from ream.evaluation.lm_eval_state import code_execution, quiet
 from ream.evaluation.lm_eval_types import Encodings, LoadedTasks
 from ream.evaluation.one_task import evaluated, run_task
@@ -15,7 +18,6 @@ from ream.evaluation.settings import (
     check_backend,
     check_chat,
     check_code_execution,
-    check_generates,
     check_model,
     seeds_of,
     task_settings,
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ream.evaluation.backends.language_models import Model
     from ream.evaluation.queries import Query
 
-    Answering = Callable[[list[Query]], Mapping[Query, tuple[float, bool]]]
+    Answering = Callable[[list[Query]], Sequence[Mapping[Query, tuple[float, bool]]]]
 
 
 class Harness:
@@ -53,19 +56,21 @@ class Harness:
             special_tokens: ``tokenizer`` encodes prompts with the tokens that the tokenizer adds, ``none`` without.
 
         Raises:
-            UserError: a task is unknown, or executes code without evaluation.allow_code_execution; or the backend is
-                vllm, which is not installed.
+            UserError: a task is unknown, executes code without evaluation.allow_code_execution, or needs what the
+                backend cannot do; or see `check_backend`.
         """
-        check_backend(evaluation.backend)
+        check_backend(evaluation)
+        check_loss(suite, evaluation)
         self.suite, self.evaluation = suite, evaluation
         self.names = list(dict.fromkeys([*suite.mc, *suite.gen]))
+        self._kinds: dict[str, str | None] = {}  # lm-eval's output types, where they are known
         with quiet():
             self._managers = tasks.find_tasks(self.names, Path(evaluation.include), items)
             for name in self.names:
                 if tasks.runs_code(name, self._managers[name]):
                     check_code_execution(name, evaluation.allow_code_execution)
-                if tasks.generates(name, self._managers[name]):
-                    check_generates(name, evaluation.backend)
+                self._kinds[name] = tasks.output_type(name, self._managers[name])
+                check_task(name, self._kinds[name], suite, evaluation)
         self.settings = {name: task_settings(name, suite, evaluation, items, special_tokens) for name in self.names}
         self._special_tokens = special_tokens
         self._loaded: dict[str, LoadedTasks] = {}
@@ -79,8 +84,8 @@ class Harness:
             positions: the most tokens of question and answer together; None for no limit.
 
         Raises:
-            UserError: a task lacks data, packages or the metric, executes code without being allowed to, or generates
-                more tokens than there are positions.
+            UserError: a task lacks data, packages or the metric, executes code without being allowed to, needs what the
+                backend cannot do, or generates more tokens than there are positions.
         """
         finished, allowed = self._finished(progress), self.evaluation.allow_code_execution
         with quiet(), code_execution(allowed):
@@ -88,9 +93,16 @@ class Harness:
                 if name not in self._loaded:
                     self._loaded[name] = prepared(name, self._managers[name], self.settings[name], allowed)
                 for task in self._loaded[name]["tasks"].values():
+                    self._kinds[name] = task.OUTPUT_TYPE
+                    check_task(name, task.OUTPUT_TYPE, self.suite, self.evaluation)
                     if task.OUTPUT_TYPE == "generate_until":
-                        check_generates(name, self.evaluation.backend)
                         check_generation(name, answer_tokens(task), positions)
+
+    @property
+    def asks_likelihoods(self) -> str | None:
+        """The first task, as "task 'NAME'", that is known to ask how likely text is; None where none is."""
+        asking = [name for name, kind in self._kinds.items() if kind not in (None, "generate_until")]
+        return f"task '{asking[0]}'" if asking else None
 
     def finished(self, progress: ResultStore) -> list[str]:
         """Names of the tasks whose results are in the store."""
@@ -103,7 +115,7 @@ class Harness:
 
     def score(
         self,
-        model: "PreTrainedModel | str | Path",
+        model: "Model",
         tokenizer: "PreTrainedTokenizerBase | None",
         progress: ResultStore | None,
     ) -> dict[str, Any]:
@@ -112,7 +124,8 @@ class Harness:
         All tasks are loaded (`load`) before the model runs for the first time.
 
         Args:
-            model: a causal language model of transformers; for the backend vllm a checkpoint folder or hub id.
+            model: a causal language model of transformers; for the backend vllm a checkpoint folder or hub id, for
+                endpoint a `Connection`.
             tokenizer: tokenizer of the model, the same for all models; None for the backend vllm, which reads the
                 tokenizer of the checkpoint.
             progress: store of finished results. Results in it are not computed again, and new ones are added.
@@ -139,18 +152,18 @@ class Harness:
         model: "PreTrainedModel",
         tokenizer: "PreTrainedTokenizerBase",
         answer: "Answering",
-        progress: ResultStore | None = None,
-    ) -> dict[str, Any]:
-        """Scores of a model that is walked layer by layer, all tasks in one walk.
+        stores: Sequence[ResultStore | None] = (None,),
+    ) -> list[dict[str, Any]]:
+        """For each of several models that are walked side by side its scores, all tasks in one walk.
 
         Args:
-            model: transformers' model without weights, whose configuration is read.
-            tokenizer: tokenizer of the model.
-            answer: gives the answers to all questions of all tasks.
-            progress: takes the results and the answers.
+            model: transformers' model without weights, whose configuration is read; that of any of the models.
+            tokenizer: tokenizer of the models.
+            answer: gives for each model the answers to all questions of all tasks.
+            stores: for each model, takes the results and the answers.
 
         Returns:
-            As `score`.
+            For each model as `score`.
 
         Raises:
             UserError: a task generates text, or what the walk refuses.
@@ -158,17 +171,15 @@ class Harness:
         from ream.evaluation.layers_lm import LayersLM
 
         self.load(None)
+        scores = []
         with quiet():
             lm = LayersLM(model, tokenizer, self.evaluation.max_length, self._adds_special_tokens, self._encodings)
             for name in self.names:
                 evaluated(lm, self._loaded[name], self.settings[name], allow_code=False, bootstrap=0)
-            lm.answers = answer(list(lm.asked))
-            results = {}
-            for name in self.names:
-                results[name], answers = run_task(lm, name, self._loaded[name], self.settings[name], False)
-                if progress is not None:
-                    progress.write(name, self.settings[name], results[name], answers)
-            return self._scores(results)
+            for known, store in zip(answer(list(lm.asked)), stores, strict=True):
+                lm.answers = known
+                scores.append(self._scores(self._run(lm, self.names, store, allow_code=False)))
+        return scores
 
     @property
     def _adds_special_tokens(self) -> bool | None:
@@ -186,58 +197,32 @@ class Harness:
     def _computed(
         self,
         names: list[str],
-        model: "PreTrainedModel | str | Path",
+        model: "Model",
         tokenizer: "PreTrainedTokenizerBase | None",
         progress: ResultStore | None,
     ) -> dict[str, dict[str, Any]]:
-        """Results of the named tasks; a result is stored as soon as its task has finished."""
-        options, results = self.evaluation, {}
-        with quiet(), code_execution(options.allow_code_execution):
-            lm = _language_model(
-                model,
-                tokenizer,
-                options.backend,
-                options.batch_size,
-                options.max_length,
-                seeds_of(options.seed)["torch"],
-                self._adds_special_tokens,
-                self._encodings,
-                _chat(self.suite),
-            )
-            for name in names:
-                results[name], answers = run_task(
-                    lm, name, self._loaded[name], self.settings[name], options.allow_code_execution
-                )
-                if progress is not None:
-                    progress.write(name, self.settings[name], results[name], answers)
-        return results
-
-
-def _language_model(
-    model: "PreTrainedModel | str | Path",
-    tokenizer: "PreTrainedTokenizerBase | None",
-    backend: str,
-    batch_size: int,
-    max_length: int | None,
-    seed: int,
-    add_special_tokens: bool | None,
-    encodings: Encodings,
-    chat: Mapping[str, Any],
-) -> "LM":
-    """The model as lm-eval asks it; ``add_special_tokens`` is lm-eval's ``add_bos_token``, ``chat`` see `_chat`."""
-    if backend == "vllm":
-        from ream.evaluation.vllm_model import RecordingVLLM
-
-        return RecordingVLLM(
-            pretrained=str(model), max_model_len=max_length, seed=seed, add_bos_token=add_special_tokens, **chat
+        """Results of the named tasks."""
+        options = self.evaluation
+        asking = Asking(
+            options.batch_size,
+            options.max_length,
+            seeds_of(options.seed)["torch"],
+            self._adds_special_tokens,
+            {"chat_template_args": dict(self.suite.chat_template_args), "think_end_token": self.suite.think_end_token},
+            options.vllm,
+            self._encodings,
         )
-    from ream.evaluation.shared_context import SharedContextLM
+        with quiet(), code_execution(options.allow_code_execution):
+            lm = language_model(options.backend, model, tokenizer, asking)
+            return self._run(lm, names, progress, options.allow_code_execution)
 
-    assert not isinstance(model, str | Path), "the backend hf takes a model in memory"
-    assert tokenizer is not None, "the backend hf takes a tokenizer"
-    return SharedContextLM(model, tokenizer, batch_size, max_length, add_special_tokens, encodings, chat)
-
-
-def _chat(suite: params.Suite) -> dict[str, Any]:
-    """Options of a language model of lm-eval that say how it chats."""
-    return {"chat_template_args": dict(suite.chat_template_args), "think_end_token": suite.think_end_token}
+    def _run(
+        self, lm: "LM", names: Sequence[str], progress: ResultStore | None, allow_code: bool
+    ) -> dict[str, dict[str, Any]]:
+        """Results of the named tasks; a result is stored as soon as its task has finished."""
+        results = {}
+        for name in names:
+            results[name], answers = run_task(lm, name, self._loaded[name], self.settings[name], allow_code)
+            if progress is not None:
+                progress.write(name, self.settings[name], results[name], answers)
+        return results

@@ -5,9 +5,9 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from ream.evaluation.backends.abilities import LAYERS, Need
 from ream.evaluation.lm_eval_types import Encodings
 from ream.evaluation.queries import Query
-from ream.evaluation.settings import check_generates
 from ream.evaluation.shared_context import Answer, Request, SharedContextLM
 
 
@@ -57,5 +57,5 @@ class LayersLM(SharedContextLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Refused: a walk gives one token for each pass through all layers."""
-        check_generates(str(requests[0].task_name), "layers")
+        LAYERS.check(f"task '{requests[0].task_name}'", Need.GENERATION, "leave the task out of the suite")
         raise AssertionError

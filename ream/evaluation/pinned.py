@@ -36,6 +36,11 @@ class Pinned:
     packages: tuple[str, ...] = ()
     nltk: tuple[str, ...] = ()
 
+    @property
+    def output_type(self) -> str:
+        """Lm-eval's output type: all pinned tasks that generate say how many tokens."""
+        return "generate_until" if "max_gen_toks" in self.generation else "multiple_choice"
+
 
 _ACC = "multiple choice by log-likelihood; the paper reports acc, not acc_norm; zero-shot, the task's own default"
 _GREEDY = {"do_sample": False, "temperature": 0.0}

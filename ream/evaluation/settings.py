@@ -53,11 +53,21 @@ def task_settings(
         "special_tokens": special_tokens,
         "max_length": evaluation.max_length,
         "backend": evaluation.backend,
+        **_of_backend(evaluation),
         "seed": evaluation.seed,
         "seeds": seeds_of(evaluation.seed),
         "items": _files(name, items, Path(evaluation.include)),
         "versions": {package: _version(package) for package in VERSIONS},
     }
+
+
+def _of_backend(evaluation: params.Evaluation) -> dict[str, Any]:
+    """What scores of the backend depend on: arguments of vLLM, and what answers at an endpoint."""
+    if evaluation.backend == "vllm" and evaluation.vllm:
+        return {"vllm": evaluation.vllm}
+    if evaluation.backend == "endpoint" and evaluation.endpoint is not None:
+        return {"endpoint": evaluation.endpoint.model_dump(include={"base_url", "model", "api"})}
+    return {}
 
 
 def seeds_of(seed: int) -> dict[str, int]:
@@ -107,30 +117,18 @@ def check_code_execution(name: str, allowed: bool) -> None:
         )
 
 
-def check_generates(name: str, backend: str) -> None:
-    """Refuse a task that lets the model write if the backend cannot.
-
-    Args:
-        name: name of the task.
-        backend: evaluation.backend.
+def check_backend(evaluation: params.Evaluation) -> None:
+    """Refuse a backend that is not installed, and arguments that it does not know.
 
     Raises:
-        UserError: the backend is layers.
+        UserError: the backend is vllm, and the package is missing or has no such argument.
     """
-    if backend == "layers":
-        raise UserError(
-            f"task '{name}' generates text, which evaluation.backend: layers cannot do, because every token would take "
-            "a walk through all layers; leave the task out of the suite, or set the backend to hf or vllm"
-        )
+    if evaluation.backend != "vllm":
+        return
+    from ream.evaluation.backends.vllm_arguments import check_arguments
 
-
-def check_backend(backend: str) -> None:
-    """Refuse a backend that is not installed.
-
-    Raises:
-        UserError: the backend is vllm and the package is missing.
-    """
-    if backend == "vllm" and importlib.util.find_spec("vllm") is None:
+    check_arguments(evaluation.vllm)
+    if importlib.util.find_spec("vllm") is None:
         raise UserError("evaluation.backend: vllm is not installed; pip install vllm, or set the backend to hf")
 
 

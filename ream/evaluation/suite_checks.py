@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ream import params
 from ream.errors import UserError
+from ream.evaluation.backends.abilities import check_loss, check_task
 from ream.evaluation.pinned import PINNED
-from ream.evaluation.settings import check_code_execution, check_generates
+from ream.evaluation.settings import check_code_execution
 from ream.models.family.limits import Limits
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -24,19 +25,20 @@ def check_suite(suite: params.Suite, evaluation: params.Evaluation, limits: Limi
         limits: of the model's inputs; None where no model is at hand.
 
     Raises:
-        UserError: a task executes code that the model writes and that is not allowed, needs a package that is not
-            installed or data that is not in the cache while offline, or generates more tokens than the model can hold.
+        UserError: a task executes code that the model writes and that is not allowed, needs what the backend cannot
+            do, a package that is not installed or data that is not in the cache while offline, or generates more tokens
+            than the model can hold.
     """
+    check_loss(suite, evaluation)
     for task in dict.fromkeys((*suite.mc, *suite.gen)):
         if task not in PINNED:
             continue
         pinned = PINNED[task]
         if pinned.runs_code:
             check_code_execution(task, evaluation.allow_code_execution)
-        if "max_gen_toks" in pinned.generation:
-            check_generates(task, evaluation.backend)
         if Path(evaluation.include, f"{task}.yaml").exists():
             continue  # another task of this name
+        check_task(task, pinned.output_type, suite, evaluation)
         _check_packages(task, pinned.packages)
         _check_nltk(task, pinned.nltk)
         _check_data(task, pinned.data)

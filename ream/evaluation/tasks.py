@@ -55,12 +55,12 @@ def runs_code(name: str, manager: TaskManager) -> bool:
     return bool(config.get("unsafe_code")) or (name in PINNED and PINNED[name].runs_code)
 
 
-def generates(name: str, manager: TaskManager) -> bool:
-    """Whether a task is known to let the model write, from its YAML alone, without loading the task."""
-    config = manager.task_index[name].cfg or {}
-    return config.get("output_type") == "generate_until" or (
-        name in PINNED and "max_gen_toks" in PINNED[name].generation
-    )
+def output_type(name: str, manager: TaskManager) -> str | None:
+    """Lm-eval's output type of a task, from its YAML or as pinned; None where only loading it shows it."""
+    found = (manager.task_index[name].cfg or {}).get("output_type")
+    if isinstance(found, str):
+        return found
+    return PINNED[name].output_type if name in PINNED else None
 
 
 def load_task(name: str, manager: TaskManager) -> LoadedTasks:

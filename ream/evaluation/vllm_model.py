@@ -13,8 +13,24 @@ class RecordingVLLM(VLLM):  # type: ignore[misc]  # lm-eval has no types
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.chat_template_args = dict(options.get("chat_template_args") or {})  # lm-eval drops enable_thinking
         self.recorder = AnswerRecorder()
         self.set_cache_hook(self.recorder)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A chat as text, with the variables that were given and no others.
+
+        lm-eval's VLLM always gives enable_thinking, None where nobody set it, which GLM-4.5's template takes for false.
+        """
+        rendered: str = self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+            chat_template=self.hf_chat_template,
+            **self.chat_template_args,
+        )
+        return rendered
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """As in VLLM."""

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from ream.errors import UserError, unknown
 from ream.machine.documents import read_yaml
+from ream.params.endpoint import Endpoint
 from ream.params.methods import Grouping, Method, Refit, Statistics
 from ream.params.model import Compute, Merge, Model
 from ream.params.report import Import
@@ -107,5 +108,7 @@ def _siblings(path: list[str], kind: str | None) -> list[str]:
         section = Refit
     if path[:1] == ["suites"] and path[2:3] == ["generation"] and len(path) > 4:
         section = Generation
+    if path[:2] == ["evaluation", "endpoint"] and len(path) > 2:
+        section = Endpoint
     prefix = ".".join(path[:-1])
     return [f"{prefix}.{key}" if prefix else key for key in section.model_fields]

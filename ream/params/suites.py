@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from ream.params.endpoint import Endpoint
 from ream.params.section import Section
 
 
@@ -83,12 +84,23 @@ class Evaluation(Section):
     """How the suite is scored; ``suite`` names an entry of suites."""
 
     suite: str
-    backend: Literal["hf", "vllm", "layers"] = "hf"
+    backend: Literal["hf", "vllm", "layers", "endpoint"] = "hf"
     batch_size: int = Field(64, ge=1)
     max_length: int | None = Field(None, ge=8)
     include: str = "data/tasks"
     allow_code_execution: bool = False
     seed: int = Field(0, ge=0)
+    device_map: Literal["auto"] | None = Field(
+        None, description="auto: the backend hf spreads a model over all GPUs, the host's memory and the disk"
+    )
+    vllm: dict[str, Any] = Field(default={}, description="arguments of the engine of the backend vllm")
+    endpoint: Endpoint | None = Field(None, description="the server of the backend endpoint")
+
+    @model_validator(mode="after")
+    def _has_endpoint(self) -> "Evaluation":
+        if self.backend == "endpoint" and self.endpoint is None:
+            raise ValueError("backend: endpoint needs evaluation.endpoint with base_url and model; add them")
+        return self
 
 
 class Rank(Section):

@@ -1,6 +1,8 @@
 """The whole model in memory under a recipe, for evaluation: no checkpoint is written."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,28 @@ from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.state_dict import text_name, text_state_dict
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A model's layers over all devices that there are: the GPUs, then the host's memory, then files.
+
+    Attributes:
+        folder: of the files; it has to stay while the model is used.
+        most: bytes for each device, as accelerate's ``max_memory``; None for what is free.
+    """
+
+    folder: Path
+    most: Mapping[int | str, int] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What transformers is told."""
+        return {
+            "device_map": "auto",
+            "offload_folder": str(self.folder),
+            "max_memory": None if self.most is None else dict(self.most),
+        }
+
+
 def load_model(
     checkpoint: Checkpoint,
     architecture: Architecture,
@@ -24,6 +48,7 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     trust_remote_code: bool = False,
+    spread: Spread | None = None,
 ) -> Any:
     """A transformers causal language model with the tensors that the recipe's checkpoint would have.
 
@@ -34,14 +59,15 @@ def load_model(
         device: to put the model on.
         dtype: of the model's weights; tensors of routers that decide in float32 stay so.
         trust_remote_code: let the model's own configuration code run.
+        spread: where its layers go that do not fit one device; then ``device`` says nothing.
 
     Returns:
         The text model in evaluation mode (a `PreTrainedModel`); of a derived wrapper the whole model, for transformers
         may have no language model of its text part alone.
 
     Raises:
-        UserError: the original lacks tensors or has others than the modelling code, see `check_complete`; or
-            transformers has no language model for it.
+        UserError: the original lacks tensors or has others than the modelling code, see `check_complete`; transformers
+            has no language model for it; or it cannot be spread.
     """
     from transformers.utils import logging
 
@@ -56,11 +82,12 @@ def load_model(
         dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are in the report
+        **(spread.options if spread is not None else {}),
     )
     _check_loaded(report, f"{checkpoint.folder}: {model_class.__name__}")
     _restore_exact(model, architecture, tensors)
     del tensors  # the host needs them no more while the model moves
-    return model.to(device).eval()
+    return (model if spread is not None else model.to(device)).eval()
 
 
 def weightless_model(
@@ -130,6 +157,11 @@ def _restore_exact(model: Any, architecture: Architecture, tensors: Mapping[str,
         for router in architecture.routers(index):
             if router.exact:
                 own = block.state_dict(keep_vars=True)[family.renamed.get(router.name, router.name)]
+                if own.is_meta:
+                    raise UserError(
+                        "this model's routers decide in float32, which evaluation.device_map: auto cannot keep beyond "
+                        "the GPUs; use more GPUs, or evaluation.backend: layers"
+                    )
                 name = architecture.tensor_name(index, router)
                 stored = _stored(tensors, name if whole else text_name(family, name))
                 own.data = stored.to(device=own.device, dtype=torch.float32)

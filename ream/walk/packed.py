@@ -149,7 +149,7 @@ def walk_packed(
     state: Keeping,
     progress: Progress,
 ) -> Tensor:
-    """Take sequences through all layers of a model, starting where the state stands.
+    """Take sequences through all layers of a model, starting where the state stands (`walk_side_by_side`).
 
     Args:
         decoder: of the original; multi-token layers are left out.
@@ -164,22 +164,51 @@ def walk_packed(
     Raises:
         UserError: a tensor is missing, or weights or activations hold NaN or Inf.
     """
+    return walk_side_by_side(decoder, packed, [(blocks, state)], progress)[0]
+
+
+def walk_side_by_side(
+    decoder: Decoder,
+    packed: Packed,
+    models: Sequence[tuple[Mapping[int, BlockWeights] | None, Keeping]],
+    progress: Progress,
+) -> list[Tensor]:
+    """Take the same sequences through all layers of several models of one original, each layer of which is read once.
+
+    A model goes on where its state stands, which may be behind that of others.
+
+    Args:
+        decoder: of the original; multi-token layers are left out.
+        packed: the sequences.
+        models: for each the experts and routers by layer, None for the original, and where its hidden states are kept.
+        progress: told of every micro-batch that has gone through a layer of a model.
+
+    Returns:
+        For each model [T, ...] hidden states that leave the last layer, on the host, in the order of the stream.
+
+    Raises:
+        UserError: see `walk_packed`.
+    """
     architecture = decoder.architecture
-    progress.skip(state.next_layer * len(packed))
-    hidden = _embedded(decoder, packed, state) if state.next_layer == 0 else state.hidden()
-    for index in range(state.next_layer, architecture.layers):
-        moe, leaving = index in architecture.moe_layers, state.leaving(hidden)
+    progress.skip(sum(state.next_layer for _, state in models) * len(packed))
+    streams = [_embedded(decoder, packed, state) if state.next_layer == 0 else state.hidden() for _, state in models]
+    for index in range(min(state.next_layer for _, state in models), architecture.layers):
+        moe = index in architecture.moe_layers
         with decoder.layer(index) as layer:
-            block = decoder.block(index, None if blocks is None else blocks[index]) if moe else None
             read_ahead(decoder.checkpoint, architecture, index + 1)
-            _through(layer, block, packed, state, hidden, leaving, progress)
-            if block is not None:
-                block.free()
-        state.commit(index, None, leaving, last=False)  # what leaves the last layer goes into the head
-        hidden = leaving
+            for number, (blocks, state) in enumerate(models):
+                if state.next_layer > index:
+                    continue
+                leaving = state.leaving(streams[number])
+                block = decoder.block(index, None if blocks is None else blocks[index]) if moe else None
+                _through(layer, block, packed, state, streams[number], leaving, progress)
+                if block is not None:
+                    block.free()
+                state.commit(index, None, leaving, last=False)  # what leaves the last layer goes into the head
+                streams[number] = leaving
         release(decoder.checkpoint, architecture, index + 1)
         trim()
-    return hidden
+    return streams
 
 
 def _embedded(decoder: Decoder, packed: Packed, state: Keeping) -> Tensor:

@@ -68,7 +68,7 @@ def use(monkeypatch):
     """A function that makes the harness use a given LM instead of the model."""
 
     def put(lm):
-        monkeypatch.setattr(harness, "_language_model", lambda *_: lm)
+        monkeypatch.setattr(harness, "language_model", lambda *_: lm)
         return lm
 
     return put

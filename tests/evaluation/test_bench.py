@@ -48,11 +48,11 @@ def test_vllm_reads_a_checkpoint_that_is_gone_afterwards(bench, checkpoint, numb
     known = {row["context"]: f" {row['answer']}" for row in rows(number_items, "demo_arithmetic")}
     seen = []
 
-    def stand_in(model, tokenizer, *_):
+    def stand_in(backend, model, tokenizer, _):
         seen.append((model, json.loads((model / "config.json").read_text())["num_experts"], tokenizer))
         return Lookup(known)
 
-    monkeypatch.setattr(harness, "_language_model", stand_in)
+    monkeypatch.setattr(harness, "language_model", stand_in)
     recipe = random_recipe(bench.architecture, KEPT, digest=bench.digest)
     cell, original = bench.score(recipe), bench.score(None)
     (folder, kept, tokenizer), (given, all_experts, _) = seen

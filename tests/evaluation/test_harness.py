@@ -169,7 +169,7 @@ def test_tasks_that_run_code_need_leave(evaluation, tmp_path, monkeypatch):
         return {"tasks": {}}
 
     monkeypatch.setattr(harness, "prepared", loaded)
-    monkeypatch.setattr(harness, "_language_model", lambda *_: None)
+    monkeypatch.setattr(harness, "language_model", lambda *_: None)
     monkeypatch.setattr(harness, "run_task", lambda *_: ({"value": 1.0}, []))
     allowed = evaluation.model_copy(update={"allow_code_execution": True})
     evaluate_model(None, None, suite, allowed, None, None)

@@ -14,7 +14,7 @@ from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.errors import UserError
 from ream.evaluation.bench import Bench
-from ream.evaluation.by_layers import Walker
+from ream.evaluation.by_layers import Walked, Walker
 from ream.evaluation.harness import Harness
 from ream.evaluation.layers_lm import LayersLM
 from ream.evaluation.shared_context import SharedContextLM
@@ -49,8 +49,9 @@ def walker_of(folder, tmp_path, recipe=None, **changes):
     architecture = without_multi_token(architecture_of(checkpoint))
     decoder = Decoder(checkpoint, architecture, CPU, torch.float32)
     blocks = None if recipe is None else compressed_layers(checkpoint, architecture, recipe)
-    given = {"batch_tokens": 64, "memory": 1e9, "state": None} | changes
-    return Walker(decoder, Head(decoder), blocks, scratch=tmp_path, facts={}, name="test", **given)
+    given = {"batch_tokens": 64, "memory": 1e9, "scratch": tmp_path, "name": "test"}
+    models = [Walked(blocks, changes.pop("state", None), changes.pop("facts", {}))]
+    return Walker(decoder, Head(decoder), models, **(given | changes))
 
 
 def answers(walker, model, tokenizer, asked, max_length=None):
@@ -58,7 +59,7 @@ def answers(walker, model, tokenizer, asked, max_length=None):
     lm = LayersLM(model, tokenizer, max_length, None, {})
     lm.loglikelihood(asked, disable_tqdm=True)
     queries = list(lm.asked)
-    lm.answers = dict(zip(queries, walker.answers(queries), strict=True))
+    lm.answers = dict(zip(queries, walker.answers(queries)[0], strict=True))
     return values(lm.loglikelihood(asked, disable_tqdm=True))
 
 
@@ -97,7 +98,7 @@ def test_greedy_answers_rolling_texts_and_cut_contexts(checkpoint, tokenizer, rn
     rolling = [Instance("loglikelihood_rolling", {}, ("abcdefghijklmnopqrstuvwxyz" * 2,), 0)]
     layers = LayersLM(empty, tokenizer, 12, None, {})
     layers.loglikelihood_rolling(rolling, disable_tqdm=True)
-    layers.answers = dict(zip(layers.asked, walker.answers(list(layers.asked)), strict=True))
+    layers.answers = dict(zip(layers.asked, walker.answers(list(layers.asked))[0], strict=True))
     assert layers.loglikelihood_rolling(rolling, disable_tqdm=True) == pytest.approx(
         lm.loglikelihood_rolling(rolling, disable_tqdm=True), abs=1e-3
     )
@@ -136,7 +137,8 @@ def test_a_killed_walk_goes_on_and_answers_the_same_bytes(checkpoint, tokenizer,
     assert read_layers == [0, 1, 2, 2]
     assert answers(walker, empty, tokenizer, asked) == whole, "killed after the walk, before the results were written"
     assert read_layers == [0, 1, 2, 2]
-    assert answers(replace(walker, facts={"model": "another"}), empty, tokenizer, asked) == whole
+    another = replace(walker.models[0], facts={"model": "another"})
+    assert answers(replace(walker, models=[another]), empty, tokenizer, asked) == whole
     assert read_layers == [0, 1, 2, 2, 0, 1, 2]
 
 
@@ -243,7 +245,7 @@ def test_two_recipes_of_the_demo_model_score_alike_with_both_backends(tmp_path):
 
 def test_generation_is_refused_before_anything_runs(number_items):
     evaluation = params.Evaluation(suite="x", backend="layers", include=str(ROOT / "data" / "tasks"))
-    with pytest.raises(UserError, match=r"'demo_arithmetic' generates text.*layers cannot do.*hf or vllm"):
+    with pytest.raises(UserError, match=r"'demo_arithmetic' generates text.*layers cannot do.*endpoint or hf or vllm"):
         Harness(params.Suite(mc=["demo_result"], gen=["demo_arithmetic"]), evaluation, number_items)
     with pytest.raises(UserError, match="'gsm8k' generates text"):
         check_suite(params.Suite(gen=["gsm8k"]), evaluation)
@@ -252,7 +254,7 @@ def test_generation_is_refused_before_anything_runs(number_items):
 
 def test_a_task_that_turns_out_to_generate_is_refused_when_it_is_loaded(number_items, monkeypatch):
     evaluation = params.Evaluation(suite="x", backend="layers", include=str(ROOT / "data" / "tasks"))
-    monkeypatch.setattr("ream.evaluation.tasks.generates", lambda name, manager: False)
+    monkeypatch.setattr("ream.evaluation.tasks.output_type", lambda name, manager: None)
     harness = Harness(params.Suite(gen=["demo_arithmetic"]), evaluation, number_items)
     with pytest.raises(UserError, match="'demo_arithmetic' generates text"):
         harness.load(None)

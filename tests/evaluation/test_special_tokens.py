@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from contextlib import nullcontext
 
 import pytest
 import transformers
@@ -101,6 +102,7 @@ def test_vllm_is_told(evaluation, monkeypatch, setting, given):
     backend.RecordingVLLM = lambda **options: asked.append(options)
     monkeypatch.setitem(sys.modules, backend.__name__, backend)
     monkeypatch.setattr(harness, "check_backend", lambda _: None)
+    monkeypatch.setattr("ream.evaluation.backends.vllm_start.named_vllm", nullcontext)
     suite, vllm = params.Suite(gen=["demo_arithmetic"]), evaluation.model_copy(update={"backend": "vllm"})
     tasks = harness.Harness(suite, vllm, None, setting)
     monkeypatch.setattr(harness, "run_task", lambda *_: ({"value": 1.0}, []))

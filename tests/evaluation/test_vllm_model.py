@@ -96,3 +96,18 @@ def test_choices_that_do_not_fit_are_recorded_and_not_refused_where_answers_thin
     requests = [Instance("loglikelihood", {}, (context, "b"), 0) for context in ("x" * 8, "x" * 9)]
     assert lm.loglikelihood(requests) == [(-1.0, False)] * 2
     assert [lm.recorder.truncated(request.args) for request in requests] == [False, True]  # vLLM wants one token more
+
+
+GLM = "{{ messages[0].content }}{{ '/nothink' if (enable_thinking is defined and not enable_thinking) }}"
+
+
+@pytest.mark.parametrize(("given", "prompt"), [({}, "Hi"), ({"enable_thinking": False}, "Hi/nothink"),
+                                               ({"enable_thinking": True}, "Hi")])  # fmt: skip
+def test_a_chat_template_gets_the_variables_that_were_given_and_no_others(vllm, tokenizer, monkeypatch, given, prompt):
+    """lm-eval would give GLM-4.5's template enable_thinking=None, and would lose the suite's own."""
+    monkeypatch.setattr(tokenizer, "chat_template", GLM, raising=False)
+    started = vllm.__base__.__init__
+    monkeypatch.setattr(vllm.__base__, "__init__", lambda self, **_: started(self, "", 20))
+    lm = vllm(chat_template_args=dict(given))
+    lm.hf_chat_template = None
+    assert lm.apply_chat_template([{"role": "user", "content": "Hi"}]) == prompt

@@ -257,7 +257,7 @@ VALUES = {
     "methods.ream.scores": ("sigmoid", "input should be 'router' or 'softmax' (given: 'sigmoid')"),
     "compute.dtype": ("fp16", "input should be 'auto', 'float32' or 'bfloat16' (given: 'fp16')"),
     "compute.device": ("gpu", r"'^(auto|cpu|cuda(:\d+)?)$' (given: 'gpu')"),
-    "evaluation.backend": ("tgi", "input should be 'hf', 'vllm' or 'layers' (given: 'tgi')"),
+    "evaluation.backend": ("tgi", "input should be 'hf', 'vllm', 'layers' or 'endpoint' (given: 'tgi')"),
     "sources.general.name": ("maths", "input should be 'general', 'math' or 'code' (given: 'maths')"),
     "sources.general.split": ("test", "input should be 'train', 'calibration' or 'held-out' (given: 'test')"),
     "calibration.tokens": (4, "greater than or equal to 8 (given: 4)"),
@@ -270,6 +270,14 @@ VALUES = {
     "suites.demo.limit": (0, "greater than or equal to 1 (given: 0)"),
     "sources.notes.paths": ([], "list should have at least 1 item"),
 }
+
+
+def test_a_mistyped_or_missing_key_of_an_endpoint(tree):
+    tree["evaluation"]["endpoint"] = {"base-url": "http://node7:8000/v1", "model": "m"}
+    line = refusal(tree)
+    assert "did you mean 'evaluation.endpoint.base_url'? 'evaluation.endpoint' has: evaluation.endpoint.api" in line
+    tree["evaluation"] |= {"endpoint": None, "backend": "endpoint"}
+    assert "evaluation: backend: endpoint needs evaluation.endpoint with base_url and model" in refusal(tree)
 
 
 @pytest.mark.parametrize("path", VALUES)

@@ -85,7 +85,7 @@ def read(path, mc=SUITE.mc, gen=SUITE.gen, metrics=None, **changes):
 
 def test_the_round_trip_gives_the_scores_that_our_own_evaluation_gives(world, written, monkeypatch):
     tasks, items, model = world
-    monkeypatch.setattr(harness, "_language_model", lambda *_: model)
+    monkeypatch.setattr(harness, "language_model", lambda *_: model)
     (tasks / "joined").mkdir(exist_ok=True)
     for file in TASKS.iterdir():
         (tasks / "joined" / file.name).write_text(file.read_text())

@@ -1,0 +1,56 @@
+"""Arguments of vLLM's engine: those that settings may give, and those that ream gives itself."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from ream.errors import UNUSABLE, UserError, one_line, unknown
+from ream.evaluation.backends.vllm_recorded import ARGUMENTS, VERSION
+
+# What ream decides, and how.
+DECIDED = {
+    **dict.fromkeys(("model", "model_weights", "served_model_name", "revision", "tokenizer", "tokenizer_revision",
+                     "code_revision", "hf_config_path"), "the argument MODEL sets it"),
+    "seed": "evaluation.seed sets it",
+    "max_model_len": "evaluation.max_length sets it",
+    "trust_remote_code": "model.trust_remote_code sets it",
+    "hf_token": "the environment variable HF_TOKEN sets it",
+    "load_format": "checkpoints are read as safetensors, never with pickle",
+    "pt_load_map_location": "checkpoints are read as safetensors, never with pickle",
+}  # fmt: skip
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that vLLM's engine does not have, or that ream gives itself.
+
+    They are compared with the installed vLLM's own; where it is not installed, with those of VERSION.
+
+    Raises:
+        UserError: names the argument and the nearest one; or the installed vLLM cannot be imported.
+    """
+    for name in arguments:
+        if name in DECIDED:
+            raise UserError(f"evaluation.vllm.{name} cannot be set here; {DECIDED[name]}")
+    if not arguments:
+        return
+    known, version = _installed() if find_spec("vllm") is not None else (ARGUMENTS, VERSION)
+    for name in arguments:
+        if name not in known:
+            near = unknown("evaluation.vllm: argument", name, known - DECIDED.keys(), f"vLLM {version}")
+            raise UserError(
+                str(near).partition(f"vLLM {version} has:")[0] + f"see the engine arguments of vLLM {version}"
+            )
+
+
+def _installed() -> tuple[frozenset[str], str]:
+    """The arguments of the installed vLLM's engine, and its version."""
+    from dataclasses import fields
+
+    from ream.evaluation.backends.vllm_start import version_of_vllm
+
+    try:
+        from vllm.engine.arg_utils import EngineArgs
+    except UNUSABLE as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise UserError(f"evaluation.backend: vllm cannot be imported ({reason}); install it again") from error
+    return frozenset(field.name for field in fields(EngineArgs)), version_of_vllm()
