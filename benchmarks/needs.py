@@ -1,4 +1,5 @@
-"""CPU seconds of the walk where less is computed: pruning without the dense pass, and mean outputs from a sample.
+"""CPU seconds of the walk where less is computed: pruning without the dense pass, mean outputs from a sample, and
+outputs of a sequential walk that are computed once.
 
     python -m benchmarks.needs [--layers 6] [--experts 64] [--hidden 512] [--width 256] [--tokens 16384]
                                [--sequential-tokens 65536] [--sample 4096] [--repeats 5]
@@ -6,7 +7,9 @@
 On a generated checkpoint (benchmarks/memory.py) with k = 8, in float32 on one thread. The variants of a comparison run
 one after the other in each repeat, so that the machine's load falls on all of them. What is shown are medians of CPU
 seconds (`time.process_time`) of the walk alone: no start, no drawing of text, no writing of a checkpoint. `reap` is
-the statistics of all layers, `ream` the sequential walk to three quarters of the experts with its alignments.
+the statistics of all layers, `ream` the sequential walk to three quarters of the experts with its alignments, and
+`reap-sequential` that of pruning to three quarters and to half, with the outputs of routed experts kept for the pruned
+layer, as they are, or computed again.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import torch
 from benchmarks.memory import Sizes, generate
 from ream.compress.one_shot import collect_all
 from ream.compress.sequential import compress_sequentially
+from ream.core import known_outputs
 from ream.core.composition import ALL_QUANTITIES, Composition, Quantity
 from ream.core.sample import Sampling
 from ream.machine.progress import Progress
@@ -33,6 +37,7 @@ from ream.walk.probes import Probes
 from ream.walk.state import WalkState
 
 LENGTH, PROBES, VOCABULARY, BATCH = 512, 2048, 4096, 8192
+PRUNING = Composition("reap", "pruning", sequential=True)
 REAM = Composition(
     "reap", "pseudo-pruning", ("gate-logits", "gated-output"), ("activations", "weights"), sequential=True
 )
@@ -67,6 +72,20 @@ def merge(model: Path, tokens: int, sample: int | None) -> float:
     return clocked(model, len(data), walk)
 
 
+def prune(model: Path, tokens: int, kept: int, most: int) -> float:
+    """CPU seconds of the sequential walk of REAP, with room for so many bytes of routed outputs."""
+    data, usual = random_text(tokens), known_outputs.OutputStore.__init__.__defaults__
+
+    def walk(decoder: Decoder, state: WalkState, progress: Progress) -> None:
+        known_outputs.OutputStore.__init__.__defaults__ = (most,)
+        compress_sequentially(decoder, data, Probes(data, 0, 0), PRUNING, kept, 16, state, progress, {})
+
+    try:
+        return clocked(model, len(data), walk)
+    finally:
+        known_outputs.OutputStore.__init__.__defaults__ = usual
+
+
 def clocked(model: Path, steps: int, walk: Callable[[Decoder, WalkState, Progress], None]) -> float:
     """CPU seconds of a walk through a checkpoint."""
     checkpoint = Checkpoint(model)
@@ -96,7 +115,7 @@ def table(title: str, variants: dict[str, Callable[[], float]], repeats: int) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Generate the checkpoint and print both tables."""
+    """Generate the checkpoint and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     sizes = {"layers": 6, "experts": 64, "hidden": 512, "width": 256, "tokens": 16384, "sequential-tokens": 65536}
     for name, value in {**sizes, "sample": 4096, "repeats": 5}.items():
@@ -113,6 +132,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         table(f"Statistics of {options.tokens:,} tokens", reap, options.repeats)
         tokens, sample = options.sequential_tokens, options.sample
+        for kept in (options.experts * 3 // 4, options.experts // 2):
+            again: dict[str, Callable[[], float]] = {
+                "computed again": lambda kept=kept: prune(model, options.tokens, kept, 0),
+                "kept": lambda kept=kept: prune(model, options.tokens, kept, known_outputs.MOST_BYTES),
+            }
+            table(f"`reap-sequential` to {kept} experts, {options.tokens:,} tokens", again, options.repeats)
         ream: dict[str, Callable[[], float]] = {
             "dense_tokens: all": lambda: merge(model, tokens, None),
             f"dense_tokens: {sample}": lambda: merge(model, tokens, sample),
