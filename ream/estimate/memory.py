@@ -11,6 +11,7 @@ from typing import Any
 from ream.estimate.disk import disk_bytes
 from ream.estimate.pieces import pieces_of
 from ream.estimate.refit_cost import choice_bytes, fit_bytes, refit_bytes
+from ream.estimate.streams import known_bytes
 from ream.estimate.work import Work
 from ream.machine.memory import LIBRARIES_BYTES
 from ream.models.family.architecture import Architecture
@@ -64,6 +65,7 @@ def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         "one layer": pieces.layer,
         largest: one_after_the_other[largest],
         "sums and probes": pieces.sums + pieces.probes,
+        "routed outputs": known_bytes(architecture, work),
     }
     walk = {
         "libraries": LIBRARIES_BYTES + (CUDA_BYTES if on_gpu else 0),
@@ -84,4 +86,5 @@ def needs_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         "writing": pieces.writing,
     }
     host = max((walk, before, after), key=lambda moment: sum(moment.values()))
-    return Needs(host, computing if on_gpu else {}, *disk_bytes(parts, architecture, work))
+    on_device = {name: size for name, size in computing.items() if name != "routed outputs"}
+    return Needs(host, on_device if on_gpu else {}, *disk_bytes(parts, architecture, work))

@@ -1,6 +1,7 @@
 """Sizes of the tensors that hold all tokens of a pass while the model is walked."""
 
 from ream.core.composition import OUTPUT_MEANS
+from ream.core.known_outputs import MOST_BYTES
 from ream.core.output_sample import BLOCKS
 from ream.estimate.sizes import DOUBLE, SINGLE
 from ream.estimate.work import Work
@@ -40,3 +41,12 @@ def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
         *[hidden_states] * (work.refit is not None),
         *[remaining_errors] * (work.iterations > 0),
     ]
+
+
+def known_bytes(architecture: Architecture, work: Work) -> int:
+    """Bytes of the outputs of routed experts that a sequential walk keeps on a CPU until the layer is compressed."""
+    if not (work.sequential and work.routed and work.refit is None and not work.chooses):
+        return 0
+    if work.device.type != "cpu":
+        return 0
+    return min(MOST_BYTES, work.all_tokens * architecture.top_k * architecture.expert_hidden * work.compute_bytes)

@@ -8,8 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ream.compress.one_shot import collect_all
-from ream.compress.sequential import compress_sequentially
+from ream.compress.sequential import SequentialCompressor, compress_sequentially
 from ream.core.composition import needs
+from ream.core.known_outputs import OutputStore
 from ream.core.sample import Sampling
 from ream.estimate import refit_cost
 from ream.estimate.flops import attention_flops, flops_of
@@ -61,6 +62,12 @@ def work(method, **changes):
     return Work(**values | changes)
 
 
+@pytest.fixture(autouse=True)
+def computed_again(monkeypatch):
+    """No outputs of routed experts are kept: how many that would save depends on the text, so it is not announced."""
+    monkeypatch.setattr(SequentialCompressor, "_store", OutputStore(0))
+
+
 def counted(folder, tmp_path, method, sampled=None):
     """(torch's count of a walk, ours); mean outputs of all tokens, or of so many."""
     checkpoint, architecture = opened(folder)
@@ -93,6 +100,14 @@ def test_a_walk_takes_the_operations_announced(family, method, tmp_path):
 def test_a_walk_with_sampled_means_takes_the_operations_announced(family, method, tmp_path):
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method], sampled=96)
     assert announced.total == pytest.approx(found, rel=0.02)
+
+
+def test_outputs_that_are_kept_save_some_of_the_operations_announced(tmp_path, monkeypatch):
+    """Of a pruned layer's 2 · T pairs those are computed again that go to an expert in the place of a removed one."""
+    monkeypatch.setattr(SequentialCompressor, "_store", OutputStore())
+    found, announced = counted(build("qwen3_moe", tmp_path / "model"), tmp_path, METHODS["reap-sequential"])
+    pairs = 2 * 2 * COUNT * LENGTH * (6 * 16 * 8)  # operations of all pairs of both layers with experts
+    assert 0.2 * pairs < announced.total - found < 0.9 * pairs
 
 
 def refitted(target, **changes):

@@ -125,6 +125,22 @@ def test_hidden_states_beyond_the_limit_are_on_disk(tmp_path):
     assert large.needs.disk - announced(checkpoint, architecture, sequences=4000).needs.disk == 1000 * size
 
 
+def test_outputs_that_a_sequential_walk_keeps_take_at_most_a_gibibyte(tmp_path):
+    """4 sequences of 64 tokens, 2 experts each, 16 float32 an output; none where outputs are computed again."""
+    checkpoint, architecture = opened(build("qwen3_moe", tmp_path / "model"))
+
+    def kept(method, **changes):
+        needs = estimate(headers_of(checkpoint, architecture), work(METHODS[method], **changes)).needs
+        return needs.host.get("routed outputs", 0)
+
+    assert kept("reap-sequential") == 4 * 64 * 2 * 16 * 4
+    assert kept("reap-sequential", sequences=400_000) == 2**30
+    assert kept("ream", sampled=96) == kept("reap-sequential"), "of experts that none is merged into"
+    assert [kept(name) for name in ("ream", "reap", "reap-refit", "neurons-refit")] == [0] * 4
+    gpu = estimate(headers_of(checkpoint, architecture), work(METHODS["reap-sequential"], device=torch.device("cuda")))
+    assert "routed outputs" not in {**gpu.needs.host, **gpu.needs.device}
+
+
 def test_embedding_and_head_may_be_in_memory_together_while_they_are_written(tmp_path):
     folder = build("qwen3_moe", tmp_path / "model", values={"vocab_size": 30_000})
     checkpoint = Checkpoint(folder)

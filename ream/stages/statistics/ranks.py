@@ -29,8 +29,8 @@ def run_ranks(
     original = open_original(workspace, params.model.keep_shards)
     params = on_own_device(params, ranks)
     quantities = measured(params, workspace, options)
-    shares = {source: share_of(workspace, source, options) for source in sources}
-    lines, walked = unfinished(params, workspace, original, quantities, shares, alone=False)
+    sequences = {source: share_of(workspace, source, options) for source in sources}
+    lines, walked = unfinished(params, workspace, original, quantities, sequences, alone=False)
     for source, tokens in walked.items():
         check_batches(f"source {source}", tokens.data, ranks)
     names = {source: f"statistics-{source}" for source in walked}
