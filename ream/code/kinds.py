@@ -73,7 +73,8 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "report": FOR_LM_EVAL,
     "metrics": FOR_LM_EVAL,
     "alignment": (("ream.stages.alignment:_Aligner", "ream.workspace.layout:Workspace"),),  # names of artifacts
-    "evaluate": COMPARING,
+    # which other models are walked along decides nothing of a model's own scores
+    "evaluate": (*COMPARING, ("ream.stages.evaluate:run", "ream.workspace.side_by_side:companions")),
     "rank": COMPARING,
     "merge": COMPARING,
 }

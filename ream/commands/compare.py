@@ -13,7 +13,7 @@ from ream.commands.shipped import params_file
 
 if TYPE_CHECKING:
     from ream.calibration.tokenizer import Encoder
-    from ream.evaluation.fidelity_records import Fidelity, Measure
+    from ream.evaluation.fidelity_records import Fidelity
     from ream.models.family.limits import Limits
     from ream.params import Params
 
@@ -39,6 +39,9 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="JSON file for the results, beside the table that is printed.")
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Put the numbers into the model card (README.md) of OTHER, a folder, too.")
+    ] = False,
     device: Device = None,
     settings: Settings = None,
     params: ParamsFile = None,
@@ -59,11 +62,16 @@ def compare(
     }
     tree, _ = configured(path, tuple(settings or ()), options, {"model.path": "the argument ORIGINAL sets it"})
     tree = with_section(tree, "model", {"path": original})
-    compare_models(parse_params(tree, f"{path} with the options given"), other, text or [], out, say)
+    compare_models(parse_params(tree, f"{path} with the options given"), other, text or [], out, say, card)
 
 
 def compare_models(
-    params: "Params", other: str, files: list[Path], out: Path | None, say: Callable[[str], None]
+    params: "Params",
+    other: str,
+    files: list[Path],
+    out: Path | None,
+    say: Callable[[str], None],
+    card: bool = False,
 ) -> "Fidelity":
     """Compare a model with that of ``params.model``, print a table and return the numbers.
 
@@ -73,12 +81,14 @@ def compare_models(
         files: own text; without any, the text that is held out of ``run.sources``.
         out: JSON file for the results.
         say: prints a line.
+        card: whether the numbers go into the other model's card, too.
 
     Raises:
-        UserError: a model is damaged, the vocabularies differ, or the text cannot be read.
+        UserError: a model is damaged, the vocabularies differ, the text cannot be read, or there is no card.
     """
     from ream.calibration.tokenizer import load_encoder
     from ream.evaluation.compared import check_same_vocabulary, common_limits, compared, predictions
+    from ream.evaluation.fidelity_card import check_card, write_into_card
     from ream.machine.files import write_json
     from ream.machine.scratch import scratch, without_workspace
     from ream.machine.unwritten import check_replaceable
@@ -86,6 +96,7 @@ def compare_models(
 
     if out is not None:
         check_replaceable(out)
+    written = check_card(other) if card else None
     trust = params.model.trust_remote_code
     sources = [source_of(path, params.model.keep_shards) for path in (params.model.path, other)]
     first, second = (source.folder for source in sources)
@@ -107,6 +118,9 @@ def compare_models(
     if out is not None:
         write_json(out, {"original": params.model.path, "other": other, **_made_with(params), **fidelity.model_dump()})
         say(f"results: {out}")
+    if written is not None:
+        write_into_card(written, fidelity, params.model.path, params.calibration.tokens)
+        say(f"card: {written}")
     return fidelity
 
 
@@ -143,25 +157,19 @@ def _texts(
 
 def table(fidelity: "Fidelity") -> list[str]:
     """The lines of a table: a row for each text, and their mean."""
+    from ream.evaluation.fidelity_card import shown
+
     rows = [HEAD]
     mean = [("mean", fidelity.mean)] if len(fidelity.sources) > 1 else []
     for name, measures in (*fidelity.sources.items(), *mean):
         rows.append(
             (
-                name, _shown(measures.kl, 4), _shown(measures.top_1, 2), _shown(measures.perplexity_ratio, 3),
+                name, shown(measures.kl, 4), shown(measures.top_1, 2), shown(measures.perplexity_ratio, 3),
                 f"{measures.loss:.4f}", f"{measures.original_loss:.4f}", f"{measures.sequences}",
             )
         )  # fmt: skip
     widths = [max(len(row[place]) for row in rows) for place in range(len(HEAD))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _shown(measure: "Measure", digits: int) -> str:
-    """A value, and the ends of its interval where it has one."""
-    text = f"{measure.value:.{digits}f}"
-    if measure.low is None or measure.high is None:
-        return text
-    return f"{text} [{measure.low:.{digits}f}, {measure.high:.{digits}f}]"
 
 
 def _made_with(params: "Params") -> dict[str, Any]:

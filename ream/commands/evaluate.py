@@ -12,7 +12,10 @@ from ream.commands.request import ScoreRequest, scoring
 from ream.commands.shipped import params_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ream.core.recipe import Recipe
+    from ream.evaluation.bench import Scored
     from ream.evaluation.scores import Cell
     from ream.models.inspection.manifest import Manifest
     from ream.params import Params, Suite
@@ -22,8 +25,15 @@ def evaluate(
     model: ModelArgument,
     suite: Annotated[str | None, typer.Option(help="A suite of the params file [default: evaluation.suite].")] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="Score the model compressed by this recipe, without writing it.")
+        list[Path] | None,
+        typer.Option(
+            help="Score the model compressed by this recipe, without writing it; repeatable. With --backend layers all "
+            "go through the layers side by side."
+        ),
     ] = None,
+    with_original: Annotated[
+        bool, typer.Option("--with-original", help="Score MODEL itself, too, beside its --recipe.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
     backend: Annotated[
         str | None, typer.Option(help="hf, vllm, layers or endpoint [default: from the params file].")
@@ -58,31 +68,31 @@ def evaluate(
         allow_code_execution=allow_code_execution,
         settings=tuple(settings or ()),
     )
-    score_model(scoring(request, params_file(params)), recipe, out, say, warn)
+    recipes = [*([None] if with_original or not recipe else []), *(recipe or [])]
+    score_models(scoring(request, params_file(params)), recipes, out, say, warn)
 
 
-def score_model(
+def score_models(
     params: "Params",
-    recipe: Path | None,
+    recipes: "Sequence[Path | None]",
     out: Path | None,
     say: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> None:
-    """Score the model of ``params.model`` on the suite of ``params.evaluation``.
+    """Score models made from that of ``params.model`` on the suite of ``params.evaluation``.
 
     Args:
         params: all settings.
-        recipe: the compression of the model to score; None scores the model as it is.
+        recipes: the compressions of the model to score; None stands for the model as it is.
         out: JSON file for the results; None prints them.
         say: prints a line.
         warn: prints a warning.
 
     Raises:
-        UserError: the recipe is of another model, or what the stages refuse.
+        UserError: a recipe is of another model, or what the stages refuse.
     """
     from ream.commands.ending import GOES_ON, noting
     from ream.commands.unfinished import identity_of, unfinished
-    from ream.evaluation.answer_table import answers_path
     from ream.evaluation.bench import Bench
     from ream.evaluation.suite_checks import check_suite
     from ream.evaluation.told import again, summary, warnings
@@ -93,8 +103,8 @@ def score_model(
     from ream.workspace.original import open_original
 
     suite, evaluation = params.suites[params.evaluation.suite], params.evaluation
-    manifest, loaded = _admitted(params, recipe, out)
-    kept = unfinished(identity_of(params, manifest, recipe))
+    manifest, loaded = _admitted(params, recipes, out)
+    kept = unfinished(identity_of(params, manifest, recipes))
     with noting(GOES_ON), kept as state, scratch(without_workspace()) as folder:
         workspace = Workspace(folder)
         manifest.save(workspace.manifest)
@@ -104,18 +114,46 @@ def score_model(
         check_suite(suite, evaluation, original.limits)
         windows, scratch_folder = workspace.windows, workspace.scratch
         bench = Bench(params, windows, original.checkpoint, original.architecture, manifest.digest, scratch_folder)
-        if finished := bench.finished(state):
-            say(again(finished))
-        cell = bench.score(loaded, state, answers=None if out is None else answers_path(out))
-        for line in warnings(cell):
-            warn(line)
-        say(summary(cell))
-        _give(params, cell, out, say)
+        models = _models(loaded, state, out)
+        for each in models:
+            if each.state is not None and (finished := bench.finished(each.state, each.identity)):
+                say(again(finished))
+        cells = []
+        for cell in bench.score_all(models):
+            cells.append(cell)
+            for line in warnings(cell):
+                warn(line)
+            say(summary(cell))
+        _give(params, cells, out, say)
 
 
-def _admitted(params: "Params", recipe: Path | None, out: Path | None) -> tuple["Manifest", "Recipe | None"]:
-    """The manifest of the model and the recipe; refuses what cannot be scored or written."""
+def _models(recipes: "Sequence[Recipe | None]", state: Path, out: Path | None) -> "list[Scored]":
+    """The models to score, each with a folder for what is finished and a file for its answers."""
+    from ream.evaluation.bench import Scored
+
+    several = len(recipes) > 1
+    answers = _answers(out, len(recipes))
+    return [
+        Scored(recipe, state / str(number) if several else state, f"{number}" if several else "original", file)
+        for number, (recipe, file) in enumerate(zip(recipes, answers, strict=True))
+    ]
+
+
+def _answers(out: Path | None, count: int) -> "Sequence[Path | None]":
+    """The files of the answers of so many models; None for each without a file of results."""
     from ream.evaluation.answer_table import answers_path
+
+    if out is None:
+        return [None] * count
+    return [answers_path(out, number if count > 1 else None) for number in range(count)]
+
+
+def _admitted(
+    params: "Params", recipes: "Sequence[Path | None]", out: Path | None
+) -> tuple["Manifest", "list[Recipe | None]"]:
+    """The manifest of the model and the recipes; refuses what cannot be scored or written."""
+    from ream.errors import UserError
+    from ream.evaluation.backends.abilities import check_recipes
     from ream.evaluation.settings import check_backend
     from ream.evaluation.suite_checks import check_suite
     from ream.machine.unwritten import check_replaceable
@@ -124,34 +162,39 @@ def _admitted(params: "Params", recipe: Path | None, out: Path | None) -> tuple[
     from ream.recipe.recipe_file import load_recipe
     from ream.workspace.original import admitted
 
-    if out is not None:
-        for path in (out, answers_path(out)):
+    for path in (out, *_answers(out, len(recipes))):
+        if path is not None:
             check_replaceable(path)
     check_suite(params.suites[params.evaluation.suite], params.evaluation)
     check_backend(params.evaluation)
-    loaded = None if recipe is None else load_recipe(recipe)
+    for number, recipe in enumerate(recipes):
+        if recipe is not None:
+            check_recipes(f"--recipe {recipe}", params.evaluation)
+        if recipe in recipes[:number]:
+            raise UserError(f"--recipe {recipe} is given twice; give it once")
+    loaded = [None if recipe is None else load_recipe(recipe) for recipe in recipes]
     admitted(params.model, "drop")
     manifest = manifest_of(params.model.path)
-    if loaded is not None:
-        check_recipe(loaded, manifest.digest, params.model.path)
+    for each in loaded:
+        if each is not None:
+            check_recipe(each, manifest.digest, params.model.path)
     return manifest, loaded
 
 
-def _give(params: "Params", cell: "Cell", out: Path | None, say: Callable[[str], None]) -> None:
+def _give(params: "Params", cells: "Sequence[Cell]", out: Path | None, say: Callable[[str], None]) -> None:
     """Write the results into a file, or print them."""
     import json
 
-    from ream.evaluation.answer_table import answers_path
     from ream.evaluation.bench import scoring_settings, versions
     from ream.evaluation.scores import Scores, write_scores
 
-    scores = Scores(cells=[cell], settings=scoring_settings(params), versions=versions())
+    scores = Scores(cells=list(cells), settings=scoring_settings(params), versions=versions())
     if out is None:
         for line in json.dumps(scores.model_dump(), indent=1).splitlines():
             say(line)
     else:
         write_scores(out, scores)
-        say(f"results: {out}, answers: {answers_path(out)}")
+        say(f"results: {out}, answers: {', '.join(map(str, _answers(out, len(cells))))}")
 
 
 def _needs_items(suite: "Suite", include: Path) -> bool:

@@ -24,10 +24,12 @@ _LINES = {
         "ream evaluate my-model-96 --suite demo",
         "ream evaluate my-model-96 --params qwen3-30b-a3b --suite mc --limit 100 --out scores.json",
         "ream evaluate models/my-model --recipe my-model-96/ream/recipe.ream",
+        "ream evaluate models/my-model --with-original --recipe a.ream --recipe b.ream --backend layers --suite mc",
+        "ream evaluate my-model-96 --endpoint http://node7:8000/v1 --endpoint-model my-model-96 --suite gen",
     ),
     "compare": (
         "ream compare models/my-model my-model-96",
-        "ream compare models/my-model my-model-96 --text notes/ --sequences 32 --tokens 512",
+        "ream compare models/my-model my-model-96 --text notes/ --sequences 32 --tokens 512 --card",
     ),
     "init": (
         "ream init work --model models/my-model --experts 96 --experts 64",

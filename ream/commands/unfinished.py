@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ream.models.inspection.manifest import Manifest
     from ream.params import Params
 
 
-def identity_of(params: "Params", manifest: "Manifest", recipe: Path | None) -> str:
+def identity_of(params: "Params", manifest: "Manifest", recipes: "Sequence[Path | None]") -> str:
     """SHA-256 over all that the scores depend on.
 
-    That is: the model's weights and other files, the recipe, the settings, the local files of tasks, and what the code
+    That is: the model's weights and other files, the recipes, the settings, the local files of tasks, and what the code
     that can be executed means, with the versions of the libraries (`ream.workspace.codes`).
 
     Args:
         params: all settings.
         manifest: of the model.
-        recipe: the compression of the model that is scored.
+        recipes: the compressions of the model that are scored; None stands for the model itself.
     """
     from ream.evaluation.bench import scoring_settings
     from ream.evaluation.task_files import digest_of_tasks
@@ -35,7 +37,7 @@ def identity_of(params: "Params", manifest: "Manifest", recipe: Path | None) -> 
     files = {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in model.iterdir() if path.is_file()}
     described = {
         "model": [manifest.digest, commit, files if commit is None else {}, params.model.model_dump()],
-        "recipe": None if recipe is None else file_digest(recipe),
+        "recipes": [None if recipe is None else file_digest(recipe) for recipe in recipes],
         "settings": [scoring_settings(params), params.merge.model_dump()],
         "tasks": digest_of_tasks(Path(params.evaluation.include)),
         "code": identity(fingerprint_of("items", "evaluate")),

@@ -28,9 +28,15 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 
 
-def answers_path(results: Path) -> Path:
-    """The file of answers that lies beside a file of results: scores.json has scores.answers.parquet."""
-    return results.with_name(f"{results.name.removesuffix('.json')}.answers.parquet")
+def answers_path(results: Path, number: int | None = None) -> Path:
+    """The file of answers that lies beside a file of results: scores.json has scores.answers.parquet.
+
+    Args:
+        results: the file of results.
+        number: of the model in it, from 0, where there are several: scores.0.answers.parquet; None for one alone.
+    """
+    which = "" if number is None else f".{number}"
+    return results.with_name(f"{results.name.removesuffix('.json')}{which}.answers.parquet")
 
 
 def write_answers(path: Path, tasks: "Iterable[Sequence[Answer]]") -> None:

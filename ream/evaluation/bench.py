@@ -71,7 +71,7 @@ class Bench:
 
         check_has_tokenizer(str(checkpoint.folder))
         self.params, self.checkpoint, self.architecture, self.digest = params, checkpoint, architecture, digest
-        self.scratch = scratch
+        self.scratch, self.windows_file = scratch, windows
         self.device, self.dtype = runtime(*params.compute.placement)
         suite = params.suites[params.evaluation.suite]
         stored = read_windows(windows) if suite.loss else {}

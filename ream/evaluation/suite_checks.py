@@ -25,11 +25,13 @@ def check_suite(suite: params.Suite, evaluation: params.Evaluation, limits: Limi
         limits: of the model's inputs; None where no model is at hand.
 
     Raises:
-        UserError: a task executes code that the model writes and that is not allowed, needs what the backend cannot
+        UserError: the folder of tasks is not there; a task executes code that the model writes and that is not allowed,
+            needs what the backend cannot
             do, a package that is not installed or data that is not in the cache while offline, or generates more tokens
             than the model can hold.
     """
     check_loss(suite, evaluation)
+    _check_include(evaluation.include)
     for task in dict.fromkeys((*suite.mc, *suite.gen)):
         if task not in PINNED:
             continue
@@ -45,6 +47,14 @@ def check_suite(suite: params.Suite, evaluation: params.Evaluation, limits: Limi
         given = suite.generation[task].given if task in suite.generation else {}
         most = (dict(pinned.generation) | given).get("max_gen_toks", 0)
         check_generation(task, most, None if limits is None else limits.positions)
+
+
+def _check_include(folder: str) -> None:
+    """Refuse a folder of tasks that somebody has named and that is not there; the default one may be missing."""
+    default = params.Evaluation.model_fields["include"].default
+    if folder != default and not Path(folder).is_dir():
+        what = "is a file" if Path(folder).is_file() else "does not exist"
+        raise UserError(f"evaluation.include: {folder} {what}; name a folder of lm-eval's task files")
 
 
 def check_generation(task: str, max_gen_toks: int, positions: int | None) -> None:

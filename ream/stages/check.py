@@ -2,6 +2,7 @@
 
 from ream.compress.decide import absorbed_at_most
 from ream.errors import UserError
+from ream.evaluation.backends.abilities import check_recipes
 from ream.evaluation.suite_checks import check_suite
 from ream.machine.files import write_json
 from ream.models.family.limits import limits_of
@@ -25,7 +26,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
 
     Raises:
         UserError: the model is not a Mixture-of-Experts model or incomplete, the sizes of the run do not fit it, no mix
-            is to be ranked, or the suite cannot be scored (`check_suite`).
+            is to be ranked, or the suite cannot be scored (`check_suite`, `check_recipes`).
     """
     if not params.run.rank:
         raise UserError(
@@ -36,6 +37,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     folder, _ = locate(params.model.path, DESCRIPTION)
     limits, name = limits_of(folder), params.evaluation.suite
     suite = params.suites[name]
+    check_recipes("each model of the graph", params.evaluation)
     check_suite(suite, params.evaluation, limits)
     if suite.loss:
         limits.check_setting(f"suites.{name}.loss_tokens", suite.loss_tokens)

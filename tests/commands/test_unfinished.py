@@ -5,11 +5,15 @@ import os
 
 import pytest
 
-from ream.commands.evaluate import score_model
+from ream.commands.evaluate import score_models
 from ream.commands.request import ScoreRequest, scoring
 from ream.commands.unfinished import unfinished
+from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.evaluation import harness
+from ream.recipe.recipe_file import save_recipe
+from tests.compress.walks import opened as open_checkpoint
+from tests.compress.walks import random_recipe
 from tests.tiny import ROOT
 
 TASKS = ["demo_arithmetic", "demo_solution"]
@@ -44,7 +48,7 @@ def evaluate(place, checkpoint, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(harness, "run_task", counted)
             try:
-                score_model(params_of(checkpoint, *settings), None, out, lines.append, warned.append)
+                score_models(params_of(checkpoint, *settings), [None], out, lines.append, warned.append)
             except KeyboardInterrupt as error:
                 lines += error.__notes__
         return ran, lines, warned
@@ -103,3 +107,44 @@ def test_a_failure_before_the_first_task_leaves_nothing(place):
     with pytest.raises(ValueError, match="x"), unfinished("0" * 64):
         raise ValueError("x")
     assert list((place / "caches" / "ream" / "evaluations").iterdir()) == []
+
+
+def test_several_recipes_and_the_original_in_one_file(place, checkpoint, monkeypatch):
+    """Of recipes that are scored side by side, and by a backend that scores one after the other."""
+    suite = "{mc: [demo_result], loss: [math], loss_sequences: 2, loss_tokens: 32, limit: 3}"
+
+    def wanted(*more):
+        settings = (f"suites.mc={suite}", "compute.dtype=float32", *more)
+        return scoring(ScoreRequest(model=str(checkpoint), suite="mc", settings=settings), ROOT / "params.yaml")
+
+    opened = open_checkpoint(str(checkpoint))
+    recipes = []
+    for kept in (4, 6):
+        recipe = random_recipe(opened[1], kept, digest=opened[0].digest())
+        facts = {**recipe.facts, "mix": "only", "method": "reap", "experts": kept}
+        recipes.append(place / f"{kept}.ream")
+        save_recipe(recipes[-1], Recipe(recipe.layers, facts))
+    cells = {}
+    for backend in ("hf", "layers"):
+        out, lines = place / f"{backend}.json", []
+        params = wanted(f"evaluation.backend={backend}")
+        score_models(params, [None, *recipes], out, lines.append, lines.append)
+        cells[backend] = json.loads(out.read_text())["cells"]
+        assert [path.name for path in sorted(place.glob(f"{backend}.*.parquet"))] == [
+            f"{backend}.{number}.answers.parquet" for number in range(3)
+        ]
+    assert [(cell["method"], cell["experts"]) for cell in cells["hf"]] == [(None, 8), ("reap", 4), ("reap", 6)]
+    for hf, layers in zip(cells["hf"], cells["layers"], strict=True):
+        assert layers["mc"] == hf["mc"]
+        assert layers["mean_loss"] == pytest.approx(hf["mean_loss"], abs=1e-4)
+        assert (layers["parameters"], layers["method"], layers["experts"]) == (
+            hf["parameters"], hf["method"], hf["experts"]
+        )  # fmt: skip
+    assert len({cell["mean_loss"] for cell in cells["hf"]}) == 3
+    with pytest.raises(UserError, match="is given twice"):
+        score_models(params, [recipes[0], recipes[0]], None, lines.append, lines.append)
+    served = ("evaluation.endpoint={base_url: 'http://127.0.0.1:9/v1', model: m}", "evaluation.backend=endpoint")
+    with pytest.raises(
+        UserError, match=r"--recipe .* is a recipe and no checkpoint, which evaluation\.backend: endpoint"
+    ):
+        score_models(wanted(*served), recipes[:1], None, lines.append, lines.append)

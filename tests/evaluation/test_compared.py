@@ -1,6 +1,7 @@
 """`ream compare` of models that ream has written or not, against the models that transformers loads whole."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -111,6 +112,20 @@ def test_a_compressed_model_on_own_text(ream, checkpoint, compressed, text):
     row = next(line for line in out.splitlines() if line.startswith(str(text)))
     assert f"{measures['kl']['value']:.4f} [" in row
     assert found["versions"]["torch"] == torch.__version__
+
+
+def test_the_numbers_go_into_the_models_card(ream, checkpoint, compressed, text, tmp_path):
+    copy = shutil.copytree(compressed, tmp_path / "copy")
+    before = (copy / "README.md").read_text()
+    code, out, err, found = ream(checkpoint, copy, "--text", text, "--sequences", 2, "--card")
+    assert code == 0, err
+    assert out.splitlines()[-1] == f"card: {copy / 'README.md'}"
+    after = (copy / "README.md").read_text()
+    assert after.startswith(before.rstrip())
+    measures = found["sources"][str(text)]
+    assert f"| {text.name} | {measures['kl']['value']:.4f} [{measures['kl']['low']:.4f}, " in after
+    code, _, err, _ = ream(checkpoint, "owner/name", "--card")
+    assert (code, "--card writes into the README.md of a folder" in err) == (2, True)
 
 
 def test_without_a_text_it_is_what_the_calibration_of_the_params_left(ream, checkpoint, compressed):

@@ -243,6 +243,85 @@ def test_two_recipes_of_the_demo_model_score_alike_with_both_backends(tmp_path):
     assert found["hf", 16]["loss"] != found["hf", 8]["loss"]
 
 
+def test_models_side_by_side_answer_as_each_by_itself_and_read_each_layer_once(
+    checkpoint, tokenizer, rng, tmp_path, monkeypatch
+):
+    read, architecture = opened(checkpoint)
+    recipes, asked = [None, random_recipe(architecture, 4), random_recipe(architecture, 3)], requests(rng)
+    empty = weightless_model(read, architecture, None)
+    lm = LayersLM(empty, tokenizer, None, None, {})
+    lm.loglikelihood(asked, disable_tqdm=True)
+    queries = list(lm.asked)
+    alone = [walker_of(checkpoint, tmp_path, recipe).answers(queries)[0] for recipe in recipes]
+    read_layers, layer = [], Decoder.layer
+
+    def failing(self, index):
+        read_layers.append(index)
+        if len(read_layers) == 3:
+            raise KeyboardInterrupt
+        return layer(self, index)
+
+    monkeypatch.setattr(Decoder, "layer", failing)
+    for memory in (1e9, 0):
+        read_layers.clear()
+        walker = walker_of(checkpoint, tmp_path, memory=memory)
+        blocks = [None if each is None else compressed_layers(read, architecture, each) for each in recipes]
+        models = [Walked(each, tmp_path / f"{memory}-{number}") for number, each in enumerate(blocks)]
+        walker = replace(walker, models=models)
+        with pytest.raises(KeyboardInterrupt):
+            walker.answers(queries)
+        assert walker.answers(queries) == alone
+        assert read_layers == [0, 1, 2, 2]
+    assert len({answers[0] for answers in alone}) == 3
+
+
+def graph_of(folder, model, cells, backend="layers", **suite):
+    """Settings, workspace and manifest of a graph with recipes of the mix ``only``."""
+    tree = tree_of(model, backend, {"mc": ["demo_prose"], "loss": ["math"]} | suite)
+    tree["run"]["experts"] = cells
+    settings, workspace = parse_params(tree), Workspace(folder)
+    manifest = manifest_of(str(model))
+    manifest.save(workspace.manifest)
+    architecture = open_original(workspace).architecture
+    for kept in cells:
+        facts = asked_facts(settings, manifest, "only", "reap", kept)
+        save_recipe(workspace.recipe("only", "reap", kept), pruned(architecture, kept, manifest.digest, facts))
+    return settings, workspace
+
+
+def test_a_stage_takes_the_other_models_of_its_mix_along(checkpoint, choice_items, tmp_path, monkeypatch):
+    windows = np.random.default_rng(2).integers(VOCABULARY, size=(3, 20)).astype(np.int32)
+    found, layers, layer = {}, [], Decoder.layer
+    monkeypatch.setattr(Decoder, "layer", lambda self, index: layers.append(index) or layer(self, index))
+    for order in ((4, 6), (6, 4)):
+        settings, workspace = graph_of(tmp_path / str(order[0]), checkpoint, [4, 6])
+        shutil.copytree(choice_items[0], workspace.items)
+        write_windows(workspace.windows, {"math": windows})
+        layers.clear()
+        for kept in order:
+            line = evaluate.run(settings, workspace, StageOptions(mix="only", method="reap", experts=kept))
+            paths = workspace.evaluation("only", "reap", kept), workspace.answers("only", "reap", kept)
+            found[order, kept] = [path.read_bytes() for path in paths]
+        assert line.endswith("walked side by side with another model of the mix")
+        assert layers == [0, 1, 2]
+        assert [path.name for path in workspace.states.glob("evaluate-only*")] == []
+    for kept in (4, 6):
+        assert found[(4, 6), kept] == found[(6, 4), kept]
+    assert found[(4, 6), 4] != found[(4, 6), 6]
+
+
+def test_kept_scores_of_another_text_are_not_taken(checkpoint, choice_items, tmp_path, monkeypatch):
+    settings, workspace = graph_of(tmp_path / "graph", checkpoint, [4, 6])
+    shutil.copytree(choice_items[0], workspace.items)
+    drawn = np.random.default_rng(2).integers(VOCABULARY, size=(2, 3, 20)).astype(np.int32)
+    layers, layer = [], Decoder.layer
+    monkeypatch.setattr(Decoder, "layer", lambda self, index: layers.append(index) or layer(self, index))
+    for windows, kept in zip(drawn, (4, 6), strict=True):
+        write_windows(workspace.windows, {"math": windows})
+        evaluate.run(settings, workspace, StageOptions(mix="only", method="reap", experts=kept))
+    assert layers == [0, 1, 2, 0, 1, 2]
+
+
 def test_generation_is_refused_before_anything_runs(number_items):
     evaluation = params.Evaluation(suite="x", backend="layers", include=str(ROOT / "data" / "tasks"))
     with pytest.raises(UserError, match=r"'demo_arithmetic' generates text.*layers cannot do.*endpoint or hf or vllm"):

@@ -23,7 +23,7 @@ def online(monkeypatch):
 
 
 def settings(**changes):
-    return params.Evaluation(suite="s", include="none", **changes)
+    return params.Evaluation(suite="s", **changes)
 
 
 @pytest.mark.usefixtures("online")
@@ -126,3 +126,12 @@ def test_the_check_is_light():
     environment = {"PATH": "", "HOME": "/nonexistent"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("made", "what"), [(False, "does not exist"), (True, "is a file")])
+def test_a_mistyped_folder_of_tasks(tmp_path, made, what):
+    folder = tmp_path / "taskss"
+    if made:
+        folder.touch()
+    with pytest.raises(UserError, match=f"taskss {what}; name a folder of lm-eval's task files"):
+        check_suite(params.Suite(), settings(include=str(folder)))

@@ -27,6 +27,7 @@ def options(**arguments):
         ({"seed": 1}, r"evaluation.vllm.seed cannot be set here; evaluation.seed sets it"),
         ({"max_model_len": 4096}, r"cannot be set here; evaluation.max_length sets it"),
         ({"load_format": "pt"}, "never with pickle"),
+        ({"reasoning_parser_plugin": "/tmp/x.py"}, "it names code, and settings run none"),
         (GIVEN, r"vllm is not installed; pip install vllm"),
     ],
 )

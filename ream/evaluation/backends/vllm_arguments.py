@@ -7,17 +7,25 @@ from typing import Any
 from ream.errors import UNUSABLE, UserError, one_line, unknown
 from ream.evaluation.backends.vllm_recorded import ARGUMENTS, VERSION
 
-# What ream decides, and how.
+_OF_MODEL = (
+    "model", "model_weights", "served_model_name", "revision", "tokenizer", "tokenizer_revision", "code_revision",
+    "hf_config_path",
+)  # fmt: skip
+_CODE = (
+    "worker_cls", "worker_extension_cls", "scheduler_cls", "logits_processors", "model_class_overrides",
+    "reasoning_parser_plugin", "io_processor_plugin",
+)  # fmt: skip
+# What settings cannot give, and why.
 DECIDED = {
-    **dict.fromkeys(("model", "model_weights", "served_model_name", "revision", "tokenizer", "tokenizer_revision",
-                     "code_revision", "hf_config_path"), "the argument MODEL sets it"),
+    **dict.fromkeys(_OF_MODEL, "the argument MODEL sets it"),
+    **dict.fromkeys(_CODE, "it names code, and settings run none"),
     "seed": "evaluation.seed sets it",
     "max_model_len": "evaluation.max_length sets it",
     "trust_remote_code": "model.trust_remote_code sets it",
     "hf_token": "the environment variable HF_TOKEN sets it",
     "load_format": "checkpoints are read as safetensors, never with pickle",
     "pt_load_map_location": "checkpoints are read as safetensors, never with pickle",
-}  # fmt: skip
+}
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
