@@ -1,5 +1,6 @@
 """`ream apply`: write a compressed checkpoint from its recipe and the original."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,39 @@ def apply(
     keep_shards: KeepShards = None,
 ) -> None:
     """Write a checkpoint from its recipe and the original."""
+    apply_recipe(model, recipe, out, merge_dtype, shard_size, copy_code, keep_shards, say, warn)
+
+
+def apply_recipe(
+    model: str,
+    recipe: Path,
+    out: Path,
+    merge_dtype: str | None,
+    shard_size: float | None,
+    copy_code: bool,
+    keep_shards: bool | None,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> tuple[int, int]:
+    """Write a checkpoint from its recipe and the original; the arguments are those of the command.
+
+    Args:
+        model: hub id or folder of the original.
+        recipe: of the compression.
+        out: folder to write.
+        merge_dtype: for quantised originals, ``original`` or ``bfloat16``; None: ``original``.
+        shard_size: GB up to which shards are filled; None: the original's shards.
+        copy_code: copy the original's own Python modules.
+        keep_shards: whether shards of a hub model stay in the hub's cache.
+        say: prints a line.
+        warn: prints a line about what may be unwelcome in the output.
+
+    Returns:
+        the parameters of the written model, and of the original.
+
+    Raises:
+        UserError: a value is not allowed, the recipe is of another model, or the folder cannot be written.
+    """
     from ream.models.inspection.admission import admit
     from ream.models.inspection.manifest import source_of
     from ream.recipe.multi_token import drops_multi_token
@@ -63,3 +97,4 @@ def apply(
         trust_remote_code=copy_code,
     )
     say(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")
+    return parameters, checkpoint.parameters

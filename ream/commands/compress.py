@@ -20,6 +20,7 @@ from ream.commands.options import (
     ParamsFile,
     Sequences,
     Settings,
+    Text,
     Tokens,
 )
 from ream.commands.output import say, warn
@@ -49,6 +50,7 @@ def compress(
             "attention_mask; all rows are used unless --mix gives ratios."
         ),
     ] = None,
+    text: Text = None,
     group_size: GroupSize = None,
     sequences: Sequences = None,
     tokens: Tokens = None,
@@ -70,6 +72,7 @@ def compress(
         method=method,
         mix=mix,
         calibration=calibration,
+        text=tuple(text or ()),
         group_size=group_size,
         sequences=sequences,
         tokens=tokens,

@@ -17,6 +17,7 @@ from ream.commands.options import (
     ParamsFile,
     Sequences,
     Settings,
+    Text,
     Tokens,
 )
 from ream.commands.output import print_rows, warn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from ream.core.composition import Composition
+    from ream.estimate.needs import Estimate
     from ream.estimate.work import Work
     from ream.params import Params
     from ream.workspace.original import Original
@@ -38,6 +40,7 @@ def estimate(
     method: Method = "ream",
     mix: Mix = None,
     out: Annotated[Path, typer.Option(help="Folder that would be written; its disk must have room.")] = Path("."),
+    text: Text = None,
     group_size: GroupSize = None,
     sequences: Sequences = None,
     tokens: Tokens = None,
@@ -57,6 +60,7 @@ def estimate(
         experts=experts,
         method=method,
         mix=mix,
+        text=tuple(text or ()),
         group_size=group_size,
         sequences=sequences,
         tokens=tokens,
@@ -84,7 +88,22 @@ def estimate_model(
     Raises:
         UserError: the sizes do not fit the model, or the machine has no room.
     """
-    from ream.estimate.needs import check_fits, estimate, rows
+    from ream.estimate.needs import check_fits
+
+    needs, rows, concerns = estimated(request, params_path)
+    show(rows)
+    for concern in concerns:
+        warn(concern)
+    check_fits(needs, request.out)
+
+
+def estimated(request: Request, params_path: Path) -> tuple["Estimate", dict[str, str], list[str]]:
+    """What a compression would need: in numbers, in words for people, and what may be unwelcome in its output.
+
+    Raises:
+        UserError: the sizes do not fit the model.
+    """
+    from ream.estimate.needs import estimate, rows
     from ream.estimate.rates import measured
     from ream.estimate.serving import concerns
     from ream.models.family.ignored import check_ignored
@@ -99,15 +118,8 @@ def estimate_model(
     device, dtype = runtime(*params.compute.placement)
     needs = estimate(model, work_of(params, mix, request.method, request.experts, device, dtype))
     name = f"{request.model}{'' if model.revision is None else ' @ ' + model.revision}"
-    show(
-        {
-            "model": name + (", from its config.json alone" if model.planned else ""),
-            **rows(needs, measured(device, dtype)),
-        }
-    )
-    for concern in concerns(model.architecture, request.experts):
-        warn(concern)
-    check_fits(needs, request.out)
+    shown = {"model": name + (", from its config.json alone" if model.planned else "")}
+    return needs, shown | rows(needs, measured(device, dtype)), concerns(model.architecture, request.experts)
 
 
 def check_run(

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ream.commands.options import ModelArgument, ParamsFile, Settings
+from ream.commands.options import ModelArgument, ParamsFile, Settings, Text, WholeText
 from ream.commands.output import say, warn
 from ream.commands.request import ScoreRequest, scoring
 from ream.commands.shipped import params_file
 
 if TYPE_CHECKING:
     from ream.core.recipe import Recipe
-    from ream.evaluation.scores import Cell
+    from ream.evaluation.scores import Cell, Scores
     from ream.models.inspection.manifest import Manifest
     from ream.params import Params, Suite
+    from ream.recipe.provenance import Provenance
 
 
 def evaluate(
@@ -30,12 +31,19 @@ def evaluate(
     allow_code_execution: Annotated[
         bool, typer.Option("--allow-code-execution", help="Run generated code where a task asks for it.")
     ] = False,
+    text: Text = None,
+    whole_text: WholeText = False,
+    sequences: Annotated[
+        int | None, typer.Option(min=1, help="Windows of each text at most [default: the suite's loss_sequences].")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of a window [default: the suite's loss_tokens].")] = None,
     settings: Settings = None,
     params: ParamsFile = None,
 ) -> None:
-    """Score a model on a suite of tasks.
+    """Score a model on a suite of tasks, or its loss on your own text.
 
-    A suite has multiple-choice (MC) and generative (GEN) tasks, and held-out loss.
+    A suite has multiple-choice (MC) and generative (GEN) tasks, and held-out loss. With --text the loss is that of your
+    text; without --suite, no tasks run. A model that ream has compressed is named by its method and mix.
     """
     request = ScoreRequest(
         model=model,
@@ -43,6 +51,10 @@ def evaluate(
         backend=backend,
         limit=limit,
         allow_code_execution=allow_code_execution,
+        text=tuple(text or ()),
+        whole_text=whole_text,
+        sequences=sequences,
+        tokens=tokens,
         settings=tuple(settings or ()),
     )
     score_model(scoring(request, params_file(params)), recipe, out, say, warn)
@@ -54,7 +66,7 @@ def score_model(
     out: Path | None,
     say: Callable[[str], None],
     warn: Callable[[str], None],
-) -> None:
+) -> "Scores":
     """Score the model of ``params.model`` on the suite of ``params.evaluation``.
 
     Args:
@@ -63,6 +75,9 @@ def score_model(
         out: JSON file for the results; None prints them.
         say: prints a line.
         warn: prints a warning.
+
+    Returns:
+        the scores, whose settings name the model and, of a compressed one, how it was made.
 
     Raises:
         UserError: the recipe is of another model, or what the stages refuse.
@@ -81,6 +96,9 @@ def score_model(
 
     suite, evaluation = params.suites[params.evaluation.suite], params.evaluation
     manifest, loaded = _admitted(params, recipe, out)
+    made = _provenance(params.model.path, recipe, warn)
+    if made is not None:
+        say(f"{params.model.path}: {made}" if recipe is None else f"{recipe}: {made}")
     kept = unfinished(identity_of(params, manifest, recipe))
     with noting(GOES_ON), kept as state, scratch(without_workspace()) as folder:
         workspace = Workspace(folder)
@@ -94,10 +112,12 @@ def score_model(
         if finished := bench.finished(state):
             say(again(finished))
         cell = bench.score(loaded, state, answers=None if out is None else answers_path(out))
+        if made is not None:
+            cell = cell.model_copy(update={"mix": made.mix, "method": made.method})
         for line in warnings(cell):
             warn(line)
         say(summary(cell))
-        _give(params, cell, out, say)
+        return _give(params, cell, made, out, say)
 
 
 def _admitted(params: "Params", recipe: Path | None, out: Path | None) -> tuple["Manifest", "Recipe | None"]:
@@ -124,7 +144,23 @@ def _admitted(params: "Params", recipe: Path | None, out: Path | None) -> tuple[
     return manifest, loaded
 
 
-def _give(params: "Params", cell: "Cell", out: Path | None, say: Callable[[str], None]) -> None:
+def _provenance(model: str, recipe: Path | None, warn: Callable[[str], None]) -> "Provenance | None":
+    """How the scored model was made: by the recipe given, or by the one in its folder; None of an original."""
+    from ream.errors import UserError
+    from ream.recipe.provenance import provenance, provenance_of
+
+    if recipe is not None:
+        return provenance_of(recipe)
+    try:
+        return provenance(Path(model)) if Path(model).is_dir() else None
+    except UserError as error:
+        warn(f"{model} has a recipe that cannot be read, so what the model is stays unsaid: {error}")
+        return None
+
+
+def _give(
+    params: "Params", cell: "Cell", made: "Provenance | None", out: Path | None, say: Callable[[str], None]
+) -> "Scores":
     """Write the results into a file, or print them."""
     import json
 
@@ -132,13 +168,15 @@ def _give(params: "Params", cell: "Cell", out: Path | None, say: Callable[[str],
     from ream.evaluation.bench import scoring_settings, versions
     from ream.evaluation.scores import Scores, write_scores
 
-    scores = Scores(cells=[cell], settings=scoring_settings(params), versions=versions())
+    described = {"path": params.model.path} | ({} if made is None else {"made": made.as_json()})
+    scores = Scores(cells=[cell], settings={**scoring_settings(params), "model": described}, versions=versions())
     if out is None:
         for line in json.dumps(scores.model_dump(), indent=1).splitlines():
             say(line)
     else:
         write_scores(out, scores)
         say(f"results: {out}, answers: {answers_path(out)}")
+    return scores
 
 
 def _needs_items(suite: "Suite", include: Path) -> bool:

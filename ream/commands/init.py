@@ -9,8 +9,9 @@ import typer
 
 from ream.commands.options import ParamsFile
 from ream.commands.output import say
-from ream.commands.shipped import TASKS, package, shipped_params
+from ream.commands.shipped import TASKS, shipped_params
 from ream.errors import UserError
+from ream.machine.shipped import package
 
 if TYPE_CHECKING:
     from ream.models.family.sizes import Sizes
@@ -100,9 +101,9 @@ def _settings(path: Path, base: "Params", model: str, sizes: "Sizes", experts: l
     """
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-    from ream.machine.documents import read_text
+    from ream.params.written_out import written_out
 
-    tree: Any = parse_yaml_for_update(read_text(path), path)
+    tree: Any = parse_yaml_for_update(written_out(path), path)
     for section in ("model", "grouping", "run", "compute"):
         tree.setdefault(section, {})
     kept, local = experts or _halves(sizes), Path(model).is_dir()

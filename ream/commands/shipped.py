@@ -7,13 +7,9 @@ import difflib
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.machine.shipped import default_settings, package, presets
 
 TASKS = "data/tasks"  # evaluation.include of all params files that come with ream
-
-
-def presets() -> dict[str, Path]:
-    """Name to params file of every preset."""
-    return {path.stem: path for path in sorted((package() / "shipped" / "presets").glob("*.yaml"))}
 
 
 def params_file(given: Path | None) -> Path:
@@ -36,7 +32,7 @@ def shipped_params(given: Path | None) -> Path:
         UserError: see `params_file`.
     """
     if given is None:
-        return package() / "params" / "default.yaml"
+        return default_settings()
     known = presets()
     if str(given) in known and not given.is_file():
         return known[str(given)]
@@ -59,10 +55,3 @@ def task_folder(include: str) -> str:
     if include != TASKS or Path(include).exists():
         return include
     return str(package() / "shipped" / "tasks")
-
-
-def package() -> Path:
-    """The folder of the package, as it lies on the disk."""
-    from importlib.resources import files
-
-    return Path(str(files("ream")))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ream.commands.options import METHODS, complete_method, complete_params
 from ream.commands.request import ScoreRequest, scoring
@@ -61,7 +60,7 @@ def test_the_shipped_tasks_are_used_where_there_are_none(empty):
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_the_methods_that_help_lists_are_those_of_every_shipped_file(path):
-    assert tuple(yaml.safe_load(path.read_text())["methods"]) == METHODS
+    assert tuple(load_params(path).methods) == METHODS
     assert load_params(path).evaluation.include == "data/tasks"
 
 

@@ -115,7 +115,7 @@ def test_own_tokens_hold_nothing_out(write, tmp_path):
 def test_hub_source_is_read_at_the_recorded_commit(write, tmp_path, monkeypatch):
     asked = []
 
-    def texts(source, seed):
+    def texts(source, seed, part, render):
         asked.append((source.revision, seed))
         return iter([Document(str(i), prose(i, 100)) for i in range(9)])
 
