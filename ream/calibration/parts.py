@@ -44,6 +44,16 @@ def rank(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.strip().encode("utf-8", "replace")).digest()[:8], "big") / 2**64
 
 
+def row_is_held_out(ids: Iterable[int], held_out: float | None) -> bool:
+    """Whether a row of own tokens is held out, by the rank of its ids in decimal with spaces between.
+
+    Args:
+        ids: token ids.
+        held_out: the fraction that is; None: nothing.
+    """
+    return held_out is not None and rank(" ".join(map(str, ids))) < held_out
+
+
 def passages(text: str) -> list[str]:
     """A text in passages of UNIT characters and what is left of a paragraph; joined, they are the text.
 

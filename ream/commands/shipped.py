@@ -9,6 +9,7 @@ from pathlib import Path
 from ream.errors import UserError
 from ream.machine.shipped import default_settings, package, presets
 
+DEFAULT = "default"  # the name of the settings that come with ream, as in `extends: default`
 TASKS = "data/tasks"  # evaluation.include of all params files that come with ream
 
 
@@ -31,7 +32,7 @@ def shipped_params(given: Path | None) -> Path:
     Raises:
         UserError: see `params_file`.
     """
-    if given is None:
+    if given is None or (str(given) == DEFAULT and not given.is_file()):
         return default_settings()
     known = presets()
     if str(given) in known and not given.is_file():

@@ -7,7 +7,7 @@ from pathlib import Path
 from ream.calibration.chat import ChatTemplate
 from ream.calibration.corpus import read_corpus
 from ream.calibration.document import Document
-from ream.calibration.parts import Part, rank
+from ream.calibration.parts import Part, row_is_held_out
 from ream.calibration.sources import TextSource, iter_texts
 from ream.calibration.tokenizer import Encoder
 from ream.errors import UserError
@@ -100,9 +100,4 @@ def held_out_rows(source: TokensSource) -> list[list[int]]:
         UserError: see `read_corpus`.
     """
     corpus = read_corpus(Path(source.path)).select(source.source)
-    return [ids for ids in corpus.sequences if is_held_out(ids, source)]
-
-
-def is_held_out(ids: list[int], source: TokensSource) -> bool:
-    """Whether a row of own tokens is held out from calibration."""
-    return source.held_out is not None and rank(" ".join(map(str, ids))) < source.held_out
+    return [ids for ids in corpus.sequences if row_is_held_out(ids, source.held_out)]

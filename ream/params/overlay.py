@@ -119,35 +119,40 @@ def _over(base: Mapping[str, Any], given: Mapping[str, Any], depth: int, section
 
 def _fitting(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The tree without what it took over about cells that its run no longer has; the checks find what is wrong."""
-    run, exports = tree.get("run"), tree.get("exports")
-    own_run, own_exports = (given.get(name) if isinstance(given.get(name), dict) else {} for name in ("run", "exports"))
-    if not isinstance(run, dict) or not isinstance(run.get("mixes"), list):
+    run, own_run, own_exports = (_table(value) for value in (tree.get("run"), given.get("run"), given.get("exports")))
+    mixes = run.get("mixes")
+    if not isinstance(mixes, list):
         return tree
-    run = dict(run)
-    if "rank" not in own_run and isinstance(run.get("rank"), list):
-        run["rank"] = [mix for mix in run["rank"] if mix in run["mixes"]]
-    extra = run.get("extra")
-    if "extra" not in own_run and isinstance(extra, dict) and isinstance(extra.get("mixes"), list):
-        run["extra"] = {**extra, "mixes": [mix for mix in extra["mixes"] if mix in run["mixes"]]}
+    run, extra = dict(run), _table(run.get("extra"))
+    if "rank" not in own_run and "rank" in run:
+        run["rank"] = [mix for mix in _list(run["rank"]) if mix in mixes]
+    if "extra" not in own_run and "mixes" in extra:
+        run["extra"] = {**extra, "mixes": [mix for mix in _list(extra["mixes"]) if mix in mixes]}
     changed = {**tree, "run": run}
-    if isinstance(exports, dict):
-        changed["exports"] = {
-            name: export for name, export in exports.items() if name in own_exports or _is_cell(export, run)
-        }
+    if isinstance(tree.get("exports"), dict):
+        exports = tree["exports"].items()
+        changed["exports"] = {name: export for name, export in exports if name in own_exports or _is_cell(export, run)}
     return changed
 
 
 def _is_cell(export: Any, run: Mapping[str, Any]) -> bool:
     """Whether an export is a cell of a run."""
-    if not isinstance(export, dict):
-        return True
-    extra = run.get("extra") if isinstance(run.get("extra"), dict) else {}
-    lists = [run.get("one_shot"), run.get("sequential")]
-    if export.get("mix") in (extra.get("mixes") or []):
-        lists += [extra.get("one_shot"), extra.get("sequential")]
-    methods = [name for names in lists if isinstance(names, list) for name in names]
-    mixes, experts = (run.get(name) if isinstance(run.get(name), list) else [] for name in ("mixes", "experts"))
-    return export.get("mix") in mixes and export.get("method") in methods and export.get("experts") in experts
+    cell, extra = _table(export), _table(run.get("extra"))
+    methods = _list(run.get("one_shot")) + _list(run.get("sequential"))
+    if cell.get("mix") in _list(extra.get("mixes")):
+        methods += _list(extra.get("one_shot")) + _list(extra.get("sequential"))
+    inside = cell.get("mix") in _list(run.get("mixes")) and cell.get("experts") in _list(run.get("experts"))
+    return inside and cell.get("method") in methods
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    """A table; none where a file has something else, which the checks refuse."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    """A list; none where a file has something else, which the checks refuse."""
+    return value if isinstance(value, list) else []
 
 
 def refuse_overlay(path: Path) -> None:

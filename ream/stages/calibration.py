@@ -12,12 +12,11 @@ from typing import Any
 from ream.calibration.chat import ChatTemplate
 from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus, write_corpus
 from ream.calibration.document import Document
-from ream.calibration.parts import Part
+from ream.calibration.parts import Part, row_is_held_out
 from ream.calibration.sampling import Drawn, draw, windows_of
 from ream.calibration.sources import TextSource, divided, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
-from ream.evaluation.own_text import is_held_out
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.limits import Limits, limits_of
@@ -103,7 +102,7 @@ def _own_tokens(source: TokensSource, limits: Limits) -> tuple[list[Row], dict[s
     check_lengths(corpus, limits.positions, path)
     corpus = corpus.select(source.source)
     pairs = zip(corpus.source, corpus.sequences, strict=True)
-    rows = [(name, ids) for name, ids in pairs if not is_held_out(ids, source)]
+    rows = [(name, ids) for name, ids in pairs if not row_is_held_out(ids, source.held_out)]
     tokens = sum(map(len, corpus.sequences))
     counts = {"documents_read": len(rows), "documents_too_short": 0, "tokens": tokens}
     return rows, {"dataset": source.path, "revision": None, "seed": None, "tokenizer": None, "counts": counts}

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from ream.calibration.chat import ChatTemplate
 from ream.calibration.tokenizer import load_encoder
 from ream.evaluation.demo.items import TASKS, HeldOut, build_items
-from ream.evaluation.own_text import loss_windows
 from ream.evaluation.suite_checks import check_suite
 from ream.evaluation.windows import Windows, end_token, held_out_windows, write_windows
 from ream.machine.files import building
@@ -64,7 +62,6 @@ def _windows(params: Params, text: HeldOut, model: Path) -> dict[str, Windows]:
     suite, limits = params.suites[params.evaluation.suite], limits_of(model)
     limits.check_setting(f"suites.{params.evaluation.suite}.loss_tokens", suite.loss_tokens)
     encoder = load_encoder(str(model), None, params.model.trust_remote_code, params.model.special_tokens)
-    chat = ChatTemplate(model, params.model.trust_remote_code)
     end, windows, sizes = end_token(model), dict[str, Windows](), (suite.loss_sequences, suite.loss_tokens)
     for name in suite.loss:
         source = params.loss_source(name)
@@ -73,6 +70,10 @@ def _windows(params: Params, text: HeldOut, model: Path) -> dict[str, Windows]:
             documents = None if source.name == "math" else text.documents(source.name)
             windows[name] = held_out_windows(encoder.plain, end, source.name, *sizes, documents, encoder.special.before)
         else:
+            from ream.calibration.chat import ChatTemplate
+            from ream.evaluation.own_text import loss_windows
+
+            chat = ChatTemplate(model, params.model.trust_remote_code)
             windows[name] = loss_windows(name, source, encoder, chat, end, *sizes, params.evaluation.seed)
         limits.check_encoded([int(windows[name].max())], model)
     return windows
