@@ -8,6 +8,7 @@ from ream.commands.options import METHODS, complete_method, complete_params
 from ream.commands.request import ScoreRequest, scoring
 from ream.commands.shipped import params_file, presets, task_folder
 from ream.errors import UserError
+from ream.machine.shipped import default_settings
 from ream.params import load_params
 from tests.tiny import ROOT
 
@@ -34,7 +35,7 @@ def test_a_preset_by_its_name_and_a_file_by_its_path(empty):
 
 
 def test_without_a_name_the_folders_own_file_or_the_shipped_one(empty):
-    assert params_file(None).resolve() == ROOT / "params.yaml"
+    assert params_file(None) == params_file(Path("default")) == default_settings()
     (empty / "params.yaml").write_text("")
     assert params_file(None) == Path("params.yaml")
 

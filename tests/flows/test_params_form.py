@@ -90,9 +90,9 @@ def test_every_number_of_params_yaml_changes_its_line(copy):
     assert checked > 15
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_tidying_a_tidy_file_changes_nothing(name):
-    assert tidy(FILES[name].read_text(), name) == FILES[name].read_text(), f"run `{COMMAND}`"
+def test_tidying_a_tidy_file_changes_nothing():
+    text = (ROOT / "params.yaml").read_text()
+    assert tidy(text, "params.yaml") == text, f"run `{COMMAND}`"
 
 
 WILD = """\
