@@ -8,7 +8,7 @@ from ream.api.arguments import Lines, Say, Text, mix_of, path_of, settings_of, t
 from ream.api.results import Compressed, Verified
 from ream.commands.apply import apply_recipe
 from ream.commands.compress import compress_model
-from ream.commands.request import Request, check_shards
+from ream.commands.request import Request, check_shards, requested
 from ream.commands.shipped import params_file
 from ream.machine.sharing import share_cores
 from ream.models.inspection.headers import open_headers
@@ -60,8 +60,6 @@ def compress(
     Raises:
         UserError: the input is wrong, the machine has no room, or an interrupted run had other settings.
     """
-    share_cores()
-    check_shards(str(model), keep_shards)
     request = Request(
         model=str(model),
         out=Path(out),
@@ -78,11 +76,18 @@ def compress(
         settings=settings_of(settings),
         ignore=tuple(ignore),
     )
-    lines, warnings = Lines(say), Lines(say)
-    compress_model(request, params_file(path_of(params)), lines, warnings)
-    trust = bool((settings or {}).get("model.trust_remote_code", False))
-    before = open_headers(str(model), "drop", trust, against_code=False).parts.all.parameters
-    return _written(Path(out), before, lines, warnings)
+    return _compressed(request, path_of(params), say)
+
+
+def _compressed(request: Request, params: Path | None, say: Say | None) -> Compressed:
+    """Compress a model as it is asked for."""
+    share_cores()
+    check_shards(request.model, request.keep_shards)
+    path, lines, warnings = params_file(params), Lines(say), Lines(say)
+    compress_model(request, path, lines, warnings)
+    model = requested(request, path)[0].model
+    before = open_headers(model.path, model.multi_token, model.trust_remote_code, against_code=False)
+    return _written(request.out, before.parts.all.parameters, lines, warnings)
 
 
 def apply(

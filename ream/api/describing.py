@@ -81,7 +81,12 @@ def estimate(
         settings=settings_of(settings),
         ignore=tuple(ignore),
     )
-    needs, figures, concerns = estimated(request, params_file(path_of(params)))
+    return _estimated(request, path_of(params))
+
+
+def _estimated(request: Request, params: Path | None) -> Estimated:
+    """What a compression as it is asked for would need."""
+    needs, figures, concerns = estimated(request, params_file(params))
     try:
         check_fits(needs, request.out)
         shortfall = None

@@ -52,7 +52,6 @@ def evaluate(
     Raises:
         UserError: the input is wrong, or there is too little text.
     """
-    share_cores()
     request = ScoreRequest(
         model=str(model),
         suite=suite,
@@ -65,11 +64,19 @@ def evaluate(
         tokens=tokens,
         settings=settings_of(settings),
     )
+    return _scored(request, path_of(params), path_of(recipe), path_of(out), say)
+
+
+def _scored(
+    request: ScoreRequest, params: Path | None, recipe: Path | None, out: Path | None, say: Say | None
+) -> Evaluation:
+    """Score a model as it is asked for."""
+    share_cores()
     lines, warnings = Lines(say), Lines(say)
-    scores = score_model(scoring(request, params_file(path_of(params))), path_of(recipe), path_of(out), lines, warnings)
+    scores = score_model(scoring(request, params_file(params)), recipe, out, lines, warnings)
     (cell,), made = scores.cells, scores.settings["model"].get("made")
     return Evaluation(
-        model=str(model),
+        model=request.model,
         made=None if made is None else Provenance(**made),
         loss={source: loss.loss for source, loss in cell.loss.items()},
         tasks={name: score.value for name, score in cell.tasks.items()},

@@ -43,7 +43,7 @@ def apply_recipe(
     say: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> tuple[int, int]:
-    """Write a checkpoint from its recipe and the original; the arguments are those of the command.
+    """Write a checkpoint from its recipe and the original.
 
     Args:
         model: hub id or folder of the original.
@@ -56,8 +56,7 @@ def apply_recipe(
         say: prints a line.
         warn: prints a line about what may be unwelcome in the output.
 
-    Returns:
-        the parameters of the written model, and of the original.
+    Returns: the parameters of the written model, and of the original.
 
     Raises:
         UserError: a value is not allowed, the recipe is of another model, or the folder cannot be written.
@@ -72,14 +71,9 @@ def apply_recipe(
 
     check_shards(model, keep_shards)
     check_output(out)
-    if shard_size is not None and shard_size <= 0:
-        raise UserError(f"--shard-size: {shard_size} is not a size; give a number of GB above 0, or leave it out")
-    if merge_dtype not in (None, "original", "bfloat16"):
-        raise UserError(
-            f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
-        )
-    loaded = load_recipe(recipe)
-    admitted = admit(source_of(model, keep_shards is not False), "drop", against_code=False)
+    _check_options(merge_dtype, shard_size)
+    loaded, source = load_recipe(recipe), source_of(model, keep_shards is not False)
+    admitted = admit(source, "drop", against_code=False)
     checkpoint, dropped = admitted.checkpoint, drops_multi_token(admitted.architecture, loaded)
     admitted = admit(checkpoint, "drop" if dropped else "compress", against_code=True)
     for remark in remarks(checkpoint, copy_code, "--copy-code"):
@@ -98,3 +92,13 @@ def apply_recipe(
     )
     say(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")
     return parameters, checkpoint.parameters
+
+
+def _check_options(merge_dtype: str | None, shard_size: float | None) -> None:
+    """Refuse a dtype and a size that are none."""
+    if shard_size is not None and shard_size <= 0:
+        raise UserError(f"--shard-size: {shard_size} is not a size; give a number of GB above 0, or leave it out")
+    if merge_dtype not in (None, "original", "bfloat16"):
+        raise UserError(
+            f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
+        )

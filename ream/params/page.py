@@ -23,7 +23,7 @@ with where each is from: a line of a file, or the default.
 
 ```yaml
 # mine.yaml
-extends: default # the settings that ream ships; a preset, such as qwen3-30b-a3b; or a path, such as ../base.yaml
+extends: default # the settings of the package; a preset, such as qwen3-30b-a3b; or a path, such as ../base.yaml
 model: { path: my-org/my-moe }
 sources:
   notes: { kind: files, paths: [notes/], windows: all, held_out: 0.1 }

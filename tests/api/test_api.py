@@ -56,7 +56,7 @@ def test_rooms_and_functions_of_one_name_are_both_there(order):
     code += "try:\n    ream.estimate('none', experts=2)\nexcept ream.UserError as error:\n    print(error)"
     first, second = python(code).splitlines()
     assert first == "True ream.compress.decide"
-    assert second.startswith("none")
+    assert second.startswith("model 'none' is neither a folder")
 
 
 def test_what_there_is(monkeypatch):
