@@ -1,10 +1,13 @@
 """docs/your-model.md, command by command: on a tiny model and generated text, its numbers made small."""
 
 import json
+import os
 import random
 import re
 import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -129,5 +132,14 @@ def test_every_command_of_the_page_works(folder, run):
     assert re.search(r"^notes +0\.\d+ \[", compared, re.MULTILINE)
     assert "calibration" in said["ream params show mine.yaml"]
     written = folder / "work" / "params.yaml"
-    assert load_params(written) == load_params(folder / "mine.yaml")
+    params, mine = load_params(written), load_params(folder / "mine.yaml")
+    assert params.sources["notes"].paths == [str(folder / "notes")]
+    assert (params.mixes, params.methods, params.calibration) == (mine.mixes, mine.methods, mine.calibration)
+    assert (params.local["notes"], params.local["model"]) == (str(folder / "notes"), str(folder / "my-model"))
     assert "extends" not in yaml.safe_load(written.read_text())
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "dvc", "repro", "calibration@notes", "items"]
+    done = subprocess.run(command, cwd=folder / "work", env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "10 windows of 256 tokens of math" in done.stdout
+    assert re.search(r"notes: 8 sequences, 512 tokens", done.stdout)

@@ -56,7 +56,8 @@ def apply_recipe(
         say: prints a line.
         warn: prints a line about what may be unwelcome in the output.
 
-    Returns: the parameters of the written model, and of the original.
+    Returns:
+        the parameters of the written model, and of the original.
 
     Raises:
         UserError: a value is not allowed, the recipe is of another model, or the folder cannot be written.
@@ -64,14 +65,12 @@ def apply_recipe(
     from ream.models.inspection.admission import admit
     from ream.models.inspection.manifest import source_of
     from ream.recipe.multi_token import drops_multi_token
-    from ream.recipe.output import check_output, check_recipe, write_checkpoint
+    from ream.recipe.output import check_recipe, write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
     from ream.recipe.room import check_room, checkpoint_bytes
 
-    check_shards(model, keep_shards)
-    check_output(out)
-    _check_options(merge_dtype, shard_size)
+    _check_options(model, out, merge_dtype, shard_size, keep_shards)
     loaded, source = load_recipe(recipe), source_of(model, keep_shards is not False)
     admitted = admit(source, "drop", against_code=False)
     checkpoint, dropped = admitted.checkpoint, drops_multi_token(admitted.architecture, loaded)
@@ -94,8 +93,14 @@ def apply_recipe(
     return parameters, checkpoint.parameters
 
 
-def _check_options(merge_dtype: str | None, shard_size: float | None) -> None:
-    """Refuse a dtype and a size that are none."""
+def _check_options(
+    model: str, out: Path, merge_dtype: str | None, shard_size: float | None, keep_shards: bool | None
+) -> None:
+    """Refuse an output that is there already, shards that cannot be fetched again, and a dtype or size that is none."""
+    from ream.recipe.output import check_output
+
+    check_shards(model, keep_shards)
+    check_output(out)
     if shard_size is not None and shard_size <= 0:
         raise UserError(f"--shard-size: {shard_size} is not a size; give a number of GB above 0, or leave it out")
     if merge_dtype not in (None, "original", "bfloat16"):
