@@ -42,11 +42,9 @@ repro: .venv/installed ## the whole demo graph: compressed models, scores, repor
 flow: .venv/installed ## the same graph as a Prefect flow, WORKERS (2) stages at once; watch it at the address that it prints
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows run --workers $(WORKERS)
 
-# Replaces params.yaml by PARAMS; refuses if params.yaml has changes that are in no other file.
-paper: .venv/installed ## the paper's tables and figures; PARAMS (params/paper-demo.yaml) replaces params.yaml
-	@git diff --quiet HEAD -- params.yaml || { for file in params/*.yaml; do cmp -s "$$file" params.yaml && own=no; done; \
-	    test -n "$$own"; } || { echo "params.yaml has changes that no other file has: commit or undo them, then run this again"; exit 2; }
-	cp $(PARAMS) params.yaml
+# Writes PARAMS, with what it extends, into params.yaml; refuses if params.yaml has changes that are in no other file.
+paper: .venv/installed ## the paper's tables and figures; PARAMS (params/paper-demo.yaml) is written out to params.yaml
+	@git diff --quiet HEAD -- params.yaml && force=--force; $(BIN)/ream params resolve $(PARAMS) $$force
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows run --workers $(WORKERS)
 	@echo "Report: reports/index.html   back to the demo: git checkout params.yaml dvc.lock && dvc checkout"
 

@@ -117,19 +117,17 @@ def graph(
 
 @app.command()
 def tidy(
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="Params files.", show_default="params.yaml and params/*.yaml")
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Params files.", show_default="params.yaml")] = None,
 ) -> None:
     """Rewrite params files so that `dvc exp run -S` and `run -S` change one line of them and keep all comments."""
     from flows import params_form
 
     root = repository()
-    for path in files or [root / "params.yaml", *sorted((root / "params").glob("*.yaml"))]:
+    for path in files or [root / "params.yaml"]:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise UserError(f"{path} does not exist; name a params file, or none for all of the repository") from None
+            raise UserError(f"{path} does not exist; name a params file, or none for params.yaml") from None
         tidied = params_form.tidy(text, str(path))
         if tidied != text:
             with replacing(path) as temporary:

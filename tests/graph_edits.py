@@ -214,19 +214,21 @@ EDITS = (
         lambda folder: write_texts(folder, "talk", "what a day to go to sea in a boat "),
         put("local.talk", "texts/talk"), put("sources.talk", {"kind": "files", "paths": ["texts/talk/*.txt"]}),
         put("run.sources", ["prose", "code", "talk"]),
-    ), frozenset({"watch@talk", "inputs", "check", "rank@even", "metrics", "report"}
+    ), frozenset({"watch@talk", "inputs", "check", "items", "rank@even", "metrics", "report"}
                  | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE)),
-        "`watch` of its files, `inputs`, `check`, its `calibration` and `statistics`; every `mixture` and `saliency`, "
-        "whose results stay the same; every `rank`, `metrics` and `report`"),
+        "`watch` of its files, `inputs`, `check`, its `calibration` and `statistics`; `items`, every `mixture` and "
+        "`saliency`, whose results stay the same; every `rank`, `metrics` and `report`"),
     Edit("a source's text", lambda folder: write_texts(folder, "talk", "what a night to stay at home in bed "),
         frozenset({"watch@talk", "inputs", "rank@even", "report"}
                   | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE)),
         "`watch` of its files, `inputs`, its `calibration` and `statistics`, every `mixture` and `saliency`; what "
         "follows, in the mixes that draw on it; every `rank`, `report`"),
     Edit("a suite's settings", put("suites.tiny", {"loss": ["code"], "loss_sequences": 3, "loss_tokens": 16}),
-        frozenset({"check", "items", "evaluate-original", "metrics", "report"} | stages(["merge"], ("small", "second"))
+        frozenset({"inputs", "check", "items", "evaluate-original", "metrics", "report"}
+                  | stages(["merge"], ("small", "second"))
                   | {name for name in LAST if name.startswith("evaluate")}),
-        "`check`, `items`, every `evaluate`; `merge`, for the scores in the card, and `metrics` and `report`"),
+        "`inputs`, `check`, `items`, every `evaluate`; `merge`, for the scores in the card, and `metrics` and "
+        "`report`"),
     Edit("a library's version", all_of(version("scipy", "99.0"), appended("constraints.txt", "# another scipy\n")),
         frozenset({"code", "items", "report"} | stages(["calibration"], ("prose", "code", "talk"))
                   | {name for name in LAST if name.startswith(("grouping", "alignment", "sequential"))}),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ream.params.reading import read_tree
 from tests.graph_edits import cells
 from tests.graphs import PUBLISHED, ROOT, build_graph, dvc, ran, run_all, write_texts
 
@@ -14,7 +15,7 @@ METHODS = ("frequency", "ean", "reap", "m-smoe", "hc-smoe")
 
 def as_in_the_paper(folder: Path) -> None:
     """Write params.yaml: the grid of paper-demo.yaml on the folder's tiny model and text, with a minimal suite."""
-    tree = yaml.safe_load((ROOT / "params" / "paper-demo.yaml").read_text())
+    tree = read_tree(ROOT / "params" / "paper-demo.yaml")
     tree["model"]["path"] = "model"
     tree["calibration"] = {"sequences": 6, "tokens": 16, "seed": 0}
     texts = {"general": "prose", "math": "sums", "code": "code"}

@@ -58,6 +58,7 @@ ROOMS = {
         *RUNNING, "params", "calibration", "walk", "recipe", "compress", "estimate", "evaluation", "workspace", "stages"
     },
     "__main__": {"commands"},
+    "api": {*RUNNING, "recipe", "estimate", "evaluation", "commands"},
 }  # fmt: skip
 
 

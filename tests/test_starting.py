@@ -26,13 +26,14 @@ HEAVY = {
 }  # fmt: skip
 # What the command line imports of ream before a command runs.
 COMMAND_LINE = {
-    "ream", "ream.errors", "ream.machine", "ream.machine.sharing", "ream.workspace", "ream.workspace.layout",
-    "ream.workspace.options", "ream.commands",
+    "ream", "ream.errors", "ream.machine", "ream.machine.sharing", "ream.machine.shipped", "ream.workspace",
+    "ream.workspace.layout", "ream.workspace.options", "ream.commands",
     *(
         f"ream.commands.{name}"
         for name in (
             "cli", "configuring", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify",
             "evaluate", "compare", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples", "init",
+            "params", "texts", "local_text",
         )
     ),
 }  # fmt: skip

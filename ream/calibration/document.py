@@ -16,11 +16,13 @@ class Document:
         id: stable identifier: where the text comes from and its position there.
         text: the text.
         label: value of the column that is counted among the documents drawn; None where none is.
+        chat: whether the text is a conversation, rendered by a chat template, which is never cut in two.
     """
 
     id: str
     text: str
     label: str | None = None
+    chat: bool = False
 
 
 def split_of(content: str | bytes) -> Split:

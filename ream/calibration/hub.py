@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ream.calibration.contents import Content, Render, content_of
 from ream.calibration.document import Document
+from ream.calibration.parts import WHOLE, Part, of_part
 from ream.errors import UserError
 from ream.params import HubSource
 
@@ -16,17 +18,24 @@ VALUES_SHOWN = 12
 OPEN_FILES = 64  # of a streamed data set, whose rows are taken in turn
 
 
-def iter_rows(source: HubSource, seed: int) -> Iterator[Document]:
+def iter_rows(source: HubSource, seed: int, part: Part = WHOLE, render: Render | None = None) -> Iterator[Document]:
     """Texts of the rows in which every ``where`` column has one of the values listed for it, compared as strings.
 
     ``datasets`` shuffles the rows: the whole split or, when streaming, the rows of each file in a buffer. A row whose
     text is null is an empty document. The files that are streamed come in a seeded random order, and up to
     ``OPEN_FILES`` give a row in turn, so that a split with a file for each language or subject gives all of them alike.
 
+    Args:
+        source: the data set, and the fraction of its rows that is held out.
+        seed: orders the rows.
+        part: of the text of a source with ``held_out``.
+        render: the model's chat template, for conversations.
+
     Raises:
         UserError: the data set cannot be loaded, a column is missing or holds no text, or no row matches ``where``.
     """
-    columns = list(dict.fromkeys([source.column, *source.where, *([source.count] if source.count else [])]))
+    further = [name for name in (source.count, source.tools) if name is not None]
+    columns = list(dict.fromkeys([source.column, *source.where, *further]))
     kept, seen = 0, dict[str, set[str]]((column, set()) for column in source.where)
     with _explained(source):
         for row in _shuffled(source, seed, columns):
@@ -35,8 +44,13 @@ def iter_rows(source: HubSource, seed: int) -> Iterator[Document]:
                 if len(values) < VALUES_SHOWN:
                     values.add(str(row[column]))
             if all(_among(row[column], values) for column, values in source.where.items()):
-                text, label = _text(source, row[source.column]), str(row[source.count]) if source.count else None
-                yield Document(f"{source.dataset}/{source.split}/{seed}/{kept}", text, label)
+                content, label = _content(source, row, render), str(row[source.count]) if source.count else None
+                name = f"{source.dataset}/{source.split}/{seed}/{kept}"
+                document = Document(name, content.text, label, content.chat)
+                if source.held_out is None or part.side == "all":
+                    yield document
+                else:
+                    yield from of_part(document, part, source.held_out, cut=source.windows == "all")
                 kept += 1
     if not kept and source.where:
         present = "; ".join(f"{column} has {sorted(values)}" for column, values in seen.items())
@@ -115,15 +129,8 @@ def _require(source: HubSource, columns: list[str], present: Collection[str]) ->
         raise UserError(f"dataset '{source.dataset}' has no column '{missing[0]}'; it has: {', '.join(present)}")
 
 
-def _text(source: HubSource, value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UserError(
-            f"dataset '{source.dataset}': column '{source.column}' holds {type(value).__name__}, not text; "
-            "set `column` to one that holds text"
-        )
-    return value
+def _content(source: HubSource, row: dict[str, Any], render: Render | None) -> Content:
+    return content_of(row, source.column, source.tools, f"dataset '{source.dataset}'", render)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Documents of local text, Markdown, JSON Lines and Parquet files, in a seeded random order.
+"""Documents of local files of text, JSON and Parquet, in a seeded random order.
 
 The order is a uniform shuffle of all documents of all files, not of a buffer. Documents are addressed by file and row,
 the addresses are shuffled, and the texts are read one block of addresses at a time, so memory holds one block.
@@ -7,213 +7,111 @@ the addresses are shuffled, and the texts are read one block of addresses at a t
 import glob
 import itertools
 import random
-import tempfile
-from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from ream.calibration.contents import Render
 from ream.calibration.document import Document
+from ream.calibration.file_formats import Columns, TextFile, is_readable, opened
+from ream.calibration.parts import UNIT, WHOLE, Part, highest_rank, of_part
 from ream.errors import UserError
-from ream.machine.documents import MIB, MOST_BYTES, parse_json, read_bytes
 from ream.params import FilesSource
 
 BLOCK = 512  # documents read at a time
-MOST_TEXT_BYTES = 4 * 1024 * MIB  # of a file that is one document
 
 
-@dataclass(frozen=True)
-class TextFile:
-    """A file of documents.
-
-    Attributes:
-        path: the file.
-        rows: number of documents in it.
-        read: texts of the rows with the given indices, which must ascend.
-    """
-
-    path: Path
-    rows: int
-    read: Callable[[list[int]], Iterator[str]]
-
-
-def iter_files(source: FilesSource, seed: int) -> Iterator[Document]:
+def iter_files(source: FilesSource, seed: int, part: Part = WHOLE, render: Render | None = None) -> Iterator[Document]:
     """Documents of all files that the source's patterns match.
 
-    A .txt or .md file is one document. A line of a .jsonl or .json file, or a row of a .parquet file, is a document
-    with its text in ``column``; null is an empty document. Blank lines are skipped. A file matched twice counts once.
-    Files of text and lines may be compressed (.gz, .zst); they are decompressed into a temporary file.
+    A file of plain text is one document. A line of a .jsonl or .json file, an entry of a .json file that is a list, or
+    a row of a .parquet file, is a document with its text or conversation in ``column``; null is an empty document.
+    Blank lines are skipped. A file matched twice counts once. Files of text and JSON may be compressed (.gz, .zst);
+    they are decompressed into a temporary file.
+
+    Args:
+        source: patterns, column, and the fraction that is held out.
+        seed: orders the documents.
+        part: of the text of a source with ``held_out``.
+        render: the model's chat template, for conversations.
 
     Raises:
         UserError: a pattern matches no file, or a file has an unknown extension, lacks the column, is not UTF-8 or is
-            not of its extension's format; the message names the file and, in JSON Lines, the line.
+            not of its extension's format; the message names the file and, in JSON Lines, the line. Or the text cannot
+            be divided, because it is a single short one.
     """
+    columns = Columns(source.column, source.tools, render)
     with ExitStack() as stack:
-        yield from _shuffled([_opened(path, source.column, stack) for path in matched(source.paths)], seed)
+        files = [opened(path, columns, stack) for path in matched(source.paths)]
+        if source.held_out is None or part.side == "all":
+            yield from itertools.chain.from_iterable(_shuffled(files, seed))
+            return
+        cut = source.windows == "all"
+        in_order = itertools.chain.from_iterable(_blocks(files, range(sum(file.rows for file in files))))
+        highest, count = highest_rank(in_order, source.held_out, cut)
+        if part.side == "calibration" and source.held_out < 1 and count < 2:
+            raise UserError(
+                f"{', '.join(source.paths)}: {'one text' if count else 'no text'}, which cannot be divided into text "
+                f"to calibrate on and held-out text; give several documents, or one of more than {2 * UNIT} characters"
+            )
+        for number, block in enumerate(_shuffled(files, seed)):
+            found = [piece for document in block for piece in of_part(document, part, highest, cut)]
+            if cut:  # the pieces of a long document come from all of it, between those of others
+                random.Random(f"{seed}/{number}").shuffle(found)
+            yield from found
 
 
-def _shuffled(files: list[TextFile], seed: int) -> Iterator[Document]:
-    """Documents of all files in a seeded random order."""
-    starts = list(itertools.accumulate((file.rows for file in files), initial=0))
-    order = list(range(starts[-1]))
+def _shuffled(files: list[TextFile], seed: int) -> Iterator[list[Document]]:
+    """Documents of all files in a seeded random order, block by block."""
+    order = list(range(sum(file.rows for file in files)))
     random.Random(seed).shuffle(order)
+    return _blocks(files, order)
+
+
+def _blocks(files: list[TextFile], order: Sequence[int]) -> Iterator[list[Document]]:
+    """The documents with the given numbers, counted through all files, a block at a time."""
+    starts = list(itertools.accumulate((file.rows for file in files), initial=0))
     for begin in range(0, len(order), BLOCK):
         block = order[begin : begin + BLOCK]
         documents = {}
         for index, group in itertools.groupby(sorted(block), key=lambda number: bisect_right(starts, number) - 1):
             rows = [number - starts[index] for number in group]
-            for row, text in zip(rows, files[index].read(rows), strict=True):
-                documents[starts[index] + row] = Document(f"{files[index].path}#{row + 1}", text)
-        yield from (documents[number] for number in block)
+            for row, content in zip(rows, files[index].read(rows), strict=True):
+                name = f"{files[index].path}#{row + 1}"
+                documents[starts[index] + row] = Document(name, content.text, chat=content.chat)
+        yield [documents[number] for number in block]
 
 
 def matched(patterns: list[str]) -> list[Path]:
     """The distinct files that the patterns match, sorted within a pattern.
 
+    A folder stands for the files in it and below it whose extension can be read, without hidden ones.
+
     Raises:
-        UserError: a pattern matches no file, or names a folder.
+        UserError: a pattern matches no file, or a folder has none that can be read.
     """
     files: dict[Path, None] = {}
     for pattern in patterns:
         literal = Path(pattern).expanduser()
         if literal.is_dir():
-            raise UserError(f"{pattern} is a folder; name its files, e.g. {pattern.rstrip('/')}/*.jsonl")
-        names = [literal] if literal.is_file() else map(Path, glob.glob(str(literal), recursive=True))
-        paths = sorted(path for path in names if path.is_file())
+            paths = _below(literal)
+            if not paths:
+                raise UserError(
+                    f"no file in the folder {pattern} can be read as text; give .txt, .md, .jsonl or .parquet"
+                )
+        else:
+            names = [literal] if literal.is_file() else map(Path, glob.glob(str(literal), recursive=True))
+            paths = sorted(path for path in names if path.is_file())
         if not paths:
             raise UserError(f"no file matches '{pattern}' (relative to {Path.cwd()}); correct the source's `paths`")
         files.update(dict.fromkeys(paths))
     return list(files)
 
 
-def _opened(path: Path, column: str, stack: ExitStack) -> TextFile:
-    compression = COMPRESSED.get(path.suffix.lower())
-    suffix = Path(path.stem).suffix if compression else path.suffix
-    if suffix.lower() == ".parquet" and not compression:
-        return _open_parquet(path, column)
-    opener = OPENERS.get(suffix.lower())
-    if opener is None:
-        known = f"{', '.join(OPENERS)}, these with {' or '.join(COMPRESSED)} behind, or .parquet"
-        raise UserError(f"{path}: files of type '{''.join(path.suffixes[-2:])}' cannot be read; use {known}")
-    return opener(path, column, compression, stack)
-
-
-def _decompressed(path: Path, compression: str, stack: ExitStack) -> IO[bytes]:
-    """A temporary file without a name, open as long as ``stack``, that has the content of a compressed one."""
-    file, size = stack.enter_context(tempfile.TemporaryFile()), 0  # noqa: SIM115 - the stack closes it
-    try:
-        with pa.input_stream(str(path), compression=compression) as stream:
-            while piece := stream.read(MIB):
-                size += len(piece)
-                if size > MOST_TEXT_BYTES:
-                    raise UserError(f"{path}: more than {MOST_TEXT_BYTES // MIB} MiB when decompressed; split the file")
-                file.write(piece)
-    except (pa.ArrowException, OSError) as error:
-        if getattr(error, "errno", None):  # of the disk, not of the content
-            raise
-        raise UserError(f"{path}: not a {compression} file, or damaged; write it again or rename it") from None
-    return file
-
-
-def _open_text(path: Path, _: str, compression: str | None, stack: ExitStack) -> TextFile:
-    def content() -> bytes:
-        if compression is None:
-            return read_bytes(path, MOST_TEXT_BYTES)
-        file = _decompressed(path, compression, stack)
-        file.seek(0)
-        return file.read()
-
-    def read(rows: list[int]) -> Iterator[str]:
-        for _ in rows:
-            try:
-                yield content().decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it") from None
-
-    return TextFile(path, 1, read)
-
-
-def _open_lines(path: Path, column: str, compression: str | None, stack: ExitStack) -> TextFile:
-    numbers, offsets, offset = array("q"), array("q"), 0
-    plain = _decompressed(path, compression, stack) if compression else None
-
-    @contextmanager
-    def opened() -> Iterator[IO[bytes]]:
-        if plain is not None:
-            plain.seek(0)
-            yield plain
-        else:
-            with path.open("rb") as file:
-                yield file
-
-    with opened() as file:
-        for number, line in enumerate(iter(partial(file.readline, MOST_BYTES), b""), start=1):
-            if len(line) == MOST_BYTES and not line.endswith(b"\n"):
-                raise UserError(f"{path}, line {number}: more than {MOST_BYTES // MIB} MiB; split the line")
-            if line.strip():
-                numbers.append(number)
-                offsets.append(offset)
-            offset += len(line)
-
-    def read(rows: list[int]) -> Iterator[str]:
-        with opened() as file:
-            for row in rows:
-                file.seek(offsets[row])
-                yield _line_text(file.readline(), column, f"{path}, line {numbers[row]}")
-
-    return TextFile(path, len(offsets), read)
-
-
-def _line_text(line: bytes, column: str, where: str) -> str:
-    value = parse_json(line, where)
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: {type(value).__name__} where one JSON object per line is expected")
-    if column not in value:
-        raise UserError(f"{where}: no column '{column}'; it has: {', '.join(value)}")
-    text = value[column]
-    if text is not None and not isinstance(text, str):
-        raise UserError(f"{where}: column '{column}' holds {type(text).__name__}, not text")
-    return text or ""
-
-
-def _open_parquet(path: Path, column: str) -> TextFile:
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, metadata = file.schema_arrow, file.metadata
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
-        raise UserError(f"{path}: not a Parquet file, or damaged; write it again or rename it") from None
-    if column not in schema.names:
-        raise UserError(f"{path}: no column '{column}'; it has: {', '.join(schema.names)}")
-    kind = schema.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise UserError(f"{path}: column '{column}' holds {kind}, not text")
-    sizes = (metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-    starts = list(itertools.accumulate(sizes, initial=0))
-
-    def read(rows: list[int]) -> Iterator[str]:
-        with pq.ParquetFile(path) as file:
-            for group, members in itertools.groupby(rows, key=lambda row: bisect_right(starts, row) - 1):
-                try:
-                    texts = file.read_row_group(group, columns=[column]).column(0)
-                    found = [texts[row - starts[group]].as_py() or "" for row in members]
-                except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError):
-                    raise UserError(f"{path}: damaged in its row group {group + 1}; write it again") from None
-                yield from found
-
-    return TextFile(path, metadata.num_rows, read)
-
-
-OPENERS: dict[str, Callable[[Path, str, str | None, ExitStack], TextFile]] = {
-    ".txt": _open_text,
-    ".md": _open_text,
-    ".jsonl": _open_lines,
-    ".json": _open_lines,
-}
-COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+def _below(folder: Path) -> list[Path]:
+    """The files below a folder that can be read."""
+    visible = (
+        path for path in folder.rglob("*") if not any(name.startswith(".") for name in path.relative_to(folder).parts)
+    )
+    return sorted(path for path in visible if path.is_file() and is_readable(path))

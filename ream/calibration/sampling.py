@@ -86,10 +86,14 @@ def draw(
             break
     if sequences is not None:
         return Drawn(drawn, read, short, dict(sorted(labels.items())))
+    had = (
+        f"{len(drawn)} of {read} documents have at least {least} tokens"
+        if windows is None
+        else f"{read} documents give {len(drawn)} sequences of at least {least} tokens"
+    )
     raise UserError(
-        f"{len(drawn)} of {read} documents have at least {least} tokens, but {wanted} are needed; "
-        "lower calibration.sequences, calibration.tokens or calibration.fill, give the source more text, or let long "
-        "documents give several sequences (the source's `windows`)"
+        f"{had}, but {wanted} are needed; lower calibration.sequences, calibration.tokens or calibration.fill, give "
+        "the source more text, or let long documents give several sequences (the source's `windows`)"
     )
 
 

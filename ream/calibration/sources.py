@@ -4,33 +4,46 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ream.calibration import builtin, hub, local_files
+from ream.calibration.contents import Render
 from ream.calibration.document import Document
+from ream.calibration.parts import WHOLE, Part
 from ream.params import BuiltinSource, FilesSource, HubSource
 
 TextSource = BuiltinSource | HubSource | FilesSource
 
 
-def _builtin(source: BuiltinSource, seed: int) -> Iterator[Document]:
-    return builtin.documents(source.name, source.split, seed)
+def _builtin(source: BuiltinSource, seed: int, part: Part, _: Render | None) -> Iterator[Document]:
+    return builtin.documents(source.name, "held-out" if part.side == "held-out" else source.split, seed)
 
 
-READERS: dict[str, Callable[[Any, int], Iterator[Document]]] = {
+READERS: dict[str, Callable[[Any, int, Part, Render | None], Iterator[Document]]] = {
     "builtin": _builtin,
     "hub": hub.iter_rows,
     "files": local_files.iter_files,
 }
 
 
-def iter_texts(source: TextSource, seed: int) -> Iterator[Document]:
+def iter_texts(source: TextSource, seed: int, part: Part = WHOLE, render: Render | None = None) -> Iterator[Document]:
     """Documents of a source in a seeded random order; the same seed gives the same documents.
 
     The iterator may be endless (built-in ``math``). It is lazy: nothing is read and no error is raised before the first
     document is asked for. A source of tokens has no text; `ream.calibration.corpus.read_corpus` reads it.
 
+    Args:
+        source: where the text is.
+        seed: orders the documents.
+        part: of a source with ``held_out``; any other source gives all of its text. Built-in text has parts of its own.
+        render: the model's chat template, for conversations.
+
     Raises:
         UserError: the source cannot be read; the message names the file and line, or the data set, and what to do.
     """
-    return READERS[source.kind](source, seed)
+    return READERS[source.kind](source, seed, part, render)
+
+
+def divided(source: TextSource) -> bool:
+    """Whether a part of the source's text is held out from all calibration."""
+    return not isinstance(source, BuiltinSource) and source.held_out is not None
 
 
 def resolved_revision(source: TextSource) -> str | None:

@@ -42,7 +42,7 @@ SECTIONS = {
 # The sections that each kind of stage reads.
 READ = {
     "watch": {"local"},
-    "inputs": {"model", "local", "sources", "run", "evaluation", "report", "imports"},
+    "inputs": {"model", "local", "sources", "run", "suites", "evaluation", "report", "imports"},
     "check": {"model", "grouping", "methods", "run", "suites", "evaluation"},
     "model": {"model"},
     "calibration": {"model", "calibration", "sources", "rank"},
@@ -52,7 +52,7 @@ READ = {
     "grouping": {"calibration", "mixes", "grouping", "methods"},
     "alignment": {"model", "compute", "statistics", "mixes", "methods"},
     "sequential": {"model", "compute", "calibration", "statistics", "mixes", "grouping", "methods"},
-    "items": {"model", "suites", "evaluation"},
+    "items": {"model", "sources", "suites", "evaluation"},
     "evaluate": {"model", "compute", "suites", "evaluation", "merge"},
     "rank": {"model", "compute", "run", "rank"},
     "merge": {"model", "merge", "exports"},

@@ -1,5 +1,6 @@
 """`ream apply`: write a compressed checkpoint from its recipe and the original."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,24 +29,50 @@ def apply(
     keep_shards: KeepShards = None,
 ) -> None:
     """Write a checkpoint from its recipe and the original."""
+    apply_recipe(model, recipe, out, merge_dtype, shard_size, copy_code, keep_shards, say, warn)
+
+
+def apply_recipe(
+    model: str,
+    recipe: Path,
+    out: Path,
+    merge_dtype: str | None,
+    shard_size: float | None,
+    copy_code: bool,
+    keep_shards: bool | None,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> tuple[int, int]:
+    """Write a checkpoint from its recipe and the original.
+
+    Args:
+        model: hub id or folder of the original.
+        recipe: of the compression.
+        out: folder to write.
+        merge_dtype: for quantised originals, ``original`` or ``bfloat16``; None: ``original``.
+        shard_size: GB up to which shards are filled; None: the original's shards.
+        copy_code: copy the original's own Python modules.
+        keep_shards: whether shards of a hub model stay in the hub's cache.
+        say: prints a line.
+        warn: prints a line about what may be unwelcome in the output.
+
+    Returns:
+        the parameters of the written model, and of the original.
+
+    Raises:
+        UserError: a value is not allowed, the recipe is of another model, or the folder cannot be written.
+    """
     from ream.models.inspection.admission import admit
     from ream.models.inspection.manifest import source_of
     from ream.recipe.multi_token import drops_multi_token
-    from ream.recipe.output import check_output, check_recipe, write_checkpoint
+    from ream.recipe.output import check_recipe, write_checkpoint
     from ream.recipe.output_companions import remarks
     from ream.recipe.recipe_file import load_recipe
     from ream.recipe.room import check_room, checkpoint_bytes
 
-    check_shards(model, keep_shards)
-    check_output(out)
-    if shard_size is not None and shard_size <= 0:
-        raise UserError(f"--shard-size: {shard_size} is not a size; give a number of GB above 0, or leave it out")
-    if merge_dtype not in (None, "original", "bfloat16"):
-        raise UserError(
-            f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
-        )
-    loaded = load_recipe(recipe)
-    admitted = admit(source_of(model, keep_shards is not False), "drop", against_code=False)
+    _check_options(model, out, merge_dtype, shard_size, keep_shards)
+    loaded, source = load_recipe(recipe), source_of(model, keep_shards is not False)
+    admitted = admit(source, "drop", against_code=False)
     checkpoint, dropped = admitted.checkpoint, drops_multi_token(admitted.architecture, loaded)
     admitted = admit(checkpoint, "drop" if dropped else "compress", against_code=True)
     for remark in remarks(checkpoint, copy_code, "--copy-code"):
@@ -63,3 +90,20 @@ def apply(
         trust_remote_code=copy_code,
     )
     say(f"{out}: {parameters:,} parameters; the original has {checkpoint.parameters:,}")
+    return parameters, checkpoint.parameters
+
+
+def _check_options(
+    model: str, out: Path, merge_dtype: str | None, shard_size: float | None, keep_shards: bool | None
+) -> None:
+    """Refuse an output that is there already, shards that cannot be fetched again, and a dtype or size that is none."""
+    from ream.recipe.output import check_output
+
+    check_shards(model, keep_shards)
+    check_output(out)
+    if shard_size is not None and shard_size <= 0:
+        raise UserError(f"--shard-size: {shard_size} is not a size; give a number of GB above 0, or leave it out")
+    if merge_dtype not in (None, "original", "bfloat16"):
+        raise UserError(
+            f"--merge-dtype: '{merge_dtype}' is neither original nor bfloat16; give one of them, or leave it out"
+        )

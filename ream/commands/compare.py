@@ -1,15 +1,16 @@
 """`ream compare`: how close the predictions of one model are to another's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ream.commands.configuring import configured, with_section
-from ream.commands.options import Device, ModelArgument, ParamsFile, Settings
+from ream.commands.options import Device, ModelArgument, ParamsFile, Settings, Text, WholeText
 from ream.commands.output import say
 from ream.commands.shipped import params_file
+from ream.commands.texts import text_sources
 
 if TYPE_CHECKING:
     from ream.calibration.tokenizer import Encoder
@@ -23,13 +24,8 @@ HEAD = ("text", "KL (nats/token)", "top-1 agreement (%)", "perplexity ratio", "l
 def compare(
     original: ModelArgument,
     other: Annotated[str, typer.Argument(help="The model to compare with it: a hub id or a folder.")],
-    text: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A file (.txt, .md, .jsonl, .json, .parquet), or a folder of such files, to measure on; repeatable "
-            "[default: the text held out of the params file's sources, run.sources]."
-        ),
-    ] = None,
+    text: Text = None,
+    whole_text: WholeText = False,
     sequences: Annotated[
         int | None, typer.Option(min=1, help="Sequences of each text at most [default: rank.sequences].")
     ] = None,
@@ -48,37 +44,55 @@ def compare(
 ) -> None:
     """Compare the predictions of two models of one vocabulary, whoever made them.
 
-    For each text: the mean KL divergence of the next-token distribution from the original's, how often both have the
-    same most likely token, and the ratio of perplexities, with 95% intervals. Each model is read one layer at a time; a
-    model without experts, or one that cannot be walked so, is loaded whole.
+    The text is --text or, without it, what is held out of the params file's sources, run.sources. For each: the mean KL
+    divergence of the next-token distribution from the original's, how often both have the same most likely token, and
+    the ratio of perplexities, with 95% intervals. Each model is read one layer at a time; a model without experts, or
+    one that cannot be walked so, is loaded whole.
+    """
+    settings_of = comparing(original, text or (), whole_text, sequences, tokens, device, settings or (), params)
+    compare_models(settings_of, other, out, say)
+
+
+def comparing(
+    original: str,
+    text: Sequence[str],
+    whole_text: bool,
+    sequences: int | None,
+    tokens: int | None,
+    device: str | None,
+    settings: Sequence[str],
+    params: Path | None,
+) -> "Params":
+    """The settings of a comparison, in which run.sources are the texts to measure on; the arguments are the options.
+
+    Raises:
+        UserError: a text does not exist, or a setting is unknown or not allowed.
     """
     from ream.params import parse_params
 
-    path = params_file(params)
+    path, texts = params_file(params), text_sources(text, whole_text)
     options = {
         "rank.sequences": ("--sequences", sequences),
         "calibration.tokens": ("--tokens", tokens),
         "compute.device": ("--device", device),
     }
-    tree, _ = configured(path, tuple(settings or ()), options, {"model.path": "the argument ORIGINAL sets it"})
+    tree, _ = configured(path, tuple(settings), options, {"model.path": "the argument ORIGINAL sets it"})
     tree = with_section(tree, "model", {"path": original})
-    compare_models(parse_params(tree, f"{path} with the options given"), other, text or [], out, say, card)
+    if texts:
+        tree["sources"], tree["mixes"], tree["exports"] = {**tree["sources"], **texts}, {}, {}
+        tree["run"] = {**tree["run"], "sources": list(texts), "mixes": [], "rank": [], "extra": {}}
+    return parse_params(tree, f"{path} with the options given")
 
 
 def compare_models(
-    params: "Params",
-    other: str,
-    files: list[Path],
-    out: Path | None,
-    say: Callable[[str], None],
-    card: bool = False,
+    params: "Params", other: str, out: Path | None, say: Callable[[str], None], card: bool = False
 ) -> "Fidelity":
     """Compare a model with that of ``params.model``, print a table and return the numbers.
 
     Args:
-        params: all settings; ``rank.sequences`` and ``calibration.tokens`` are the sizes of the text.
+        params: all settings; ``rank.sequences`` and ``calibration.tokens`` are the sizes of the text, which is held
+            out of ``run.sources``.
         other: the model to compare with it.
-        files: own text; without any, the text that is held out of ``run.sources``.
         out: JSON file for the results.
         say: prints a line.
         card: whether the numbers go into the other model's card, too.
@@ -103,7 +117,7 @@ def compare_models(
     limits = common_limits(first, second)
     encoder = load_encoder(str(first), None, trust, params.model.special_tokens)
     with scratch(without_workspace()) as folder:
-        texts = _texts(params, first, encoder, files, folder, limits)
+        texts = _texts(params, first, encoder, folder, limits)
         check_same_vocabulary(first, second, encoder, texts, trust)
         places = [folder / name for name in ("original", "other")]
         for place in places:
@@ -125,12 +139,14 @@ def compare_models(
 
 
 def _texts(
-    params: "Params", model: Path, encoder: "Encoder", files: list[Path], folder: Path, limits: "Limits"
+    params: "Params", model: Path, encoder: "Encoder", folder: Path, limits: "Limits"
 ) -> dict[str, list[list[int]]]:
     """The sequences of every text, by its name."""
+    from ream.calibration.chat import ChatTemplate
     from ream.calibration.corpus import read_corpus
     from ream.errors import UserError
     from ream.evaluation.own_text import text_sequences
+    from ream.params import FilesSource, HubSource
     from ream.stages.calibration import write_sequences
 
     sequences, tokens = params.rank.sequences, params.calibration.tokens
@@ -138,11 +154,12 @@ def _texts(
     if not sequences:
         raise UserError("rank.sequences is 0, so there is no text to compare on; give --sequences")
     texts: dict[str, list[list[int]]] = {}
-    for path in files:
-        if str(path) in texts:
-            raise UserError(f"--text: {path} is given twice; give it once")
-        texts[str(path)] = text_sequences(path, encoder, tokens, sequences)
-    for source in () if files else params.run.sources:
+    chat = ChatTemplate(model, params.model.trust_remote_code)
+    for source in params.run.sources:
+        settings = params.sources[source]
+        if isinstance(settings, FilesSource | HubSource) and settings.held_out is not None:
+            texts[source] = text_sequences(source, settings, encoder, chat, tokens, sequences)
+            continue
         calibration, held_out = folder / f"{source}.parquet", folder / f"{source}.held-out.parquet"
         write_sequences(params, source, model, calibration, held_out, limits)
         if rows := read_corpus(held_out, may_be_empty=True).sequences:

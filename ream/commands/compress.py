@@ -22,6 +22,7 @@ from ream.commands.options import (
     Sequences,
     Settings,
     Sizes,
+    Text,
     Tokens,
     sizes_of,
 )
@@ -52,6 +53,7 @@ def compress(
             "attention_mask; all rows are used unless --mix gives ratios."
         ),
     ] = None,
+    text: Text = None,
     group_size: GroupSize = None,
     sequences: Sequences = None,
     tokens: Tokens = None,
@@ -76,6 +78,7 @@ def compress(
         method=methods[0],
         mix=mix,
         calibration=calibration,
+        text=tuple(text or ()),
         group_size=group_size,
         sequences=sequences,
         tokens=tokens,

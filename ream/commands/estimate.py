@@ -17,6 +17,7 @@ from ream.commands.options import (
     ParamsFile,
     Sequences,
     Settings,
+    Text,
     Tokens,
 )
 from ream.commands.output import print_rows, warn
@@ -37,6 +38,7 @@ def estimate(
     method: Method = "ream",
     mix: Mix = None,
     out: Annotated[Path, typer.Option(help="Folder that would be written; its disk must have room.")] = Path("."),
+    text: Text = None,
     group_size: GroupSize = None,
     sequences: Sequences = None,
     tokens: Tokens = None,
@@ -56,6 +58,7 @@ def estimate(
         experts=experts,
         method=method,
         mix=mix,
+        text=tuple(text or ()),
         group_size=group_size,
         sequences=sequences,
         tokens=tokens,
@@ -83,7 +86,22 @@ def estimate_model(
     Raises:
         UserError: the sizes do not fit the model, or the machine has no room.
     """
-    from ream.estimate.needs import check_fits, estimate, rows
+    from ream.estimate.needs import check_fits
+
+    needs, rows, concerns = estimated(request, params_path)
+    show(rows)
+    for concern in concerns:
+        warn(concern)
+    check_fits(needs, request.out)
+
+
+def estimated(request: Request, params_path: Path) -> tuple["Estimate", dict[str, str], list[str]]:
+    """What a compression would need: in numbers, in words for people, and what may be unwelcome in its output.
+
+    Raises:
+        UserError: the sizes do not fit the model.
+    """
+    from ream.estimate.needs import estimate, rows
     from ream.estimate.rates import measured
     from ream.estimate.serving import concerns
     from ream.models.family.ignored import check_ignored
@@ -98,16 +116,10 @@ def estimate_model(
     device, dtype = runtime(*params.compute.placement)
     needs = estimate(model, work_of(params, mix, request.method, request.experts, device, dtype))
     name = f"{request.model}{'' if model.revision is None else ' @ ' + model.revision}"
-    show(
-        {
-            "model": name + (", from its config.json alone" if model.planned else ""),
-            **rows(needs, measured(device, dtype)),
-            "sequences": _sequences(params, mix, request.method, params_path),
-        }
-    )
-    for concern in concerns(model.architecture, request.experts):
-        warn(concern)
-    check_fits(needs, request.out)
+    shown = {"model": name + (", from its config.json alone" if model.planned else "")}
+    shown |= rows(needs, measured(device, dtype))
+    shown["sequences"] = _sequences(params, mix, request.method, params_path)
+    return needs, shown, concerns(model.architecture, request.experts)
 
 
 def _sequences(params: "Params", mix: str, method: str, params_path: Path) -> str:

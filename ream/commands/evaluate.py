@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ream.commands.options import ModelArgument, ParamsFile, Settings
+from ream.commands.options import ModelArgument, ParamsFile, Settings, Text, WholeText
 from ream.commands.output import say, warn
 from ream.commands.request import ScoreRequest, scoring
 from ream.commands.shipped import params_file
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from ream.core.recipe import Recipe
     from ream.evaluation.bench import Scored
-    from ream.evaluation.scores import Cell
+    from ream.evaluation.scores import Cell, Scores
     from ream.models.inspection.manifest import Manifest
     from ream.params import Params, Suite
+    from ream.recipe.provenance import Provenance
 
 
 def evaluate(
@@ -51,12 +52,19 @@ def evaluate(
     allow_code_execution: Annotated[
         bool, typer.Option("--allow-code-execution", help="Run generated code where a task asks for it.")
     ] = False,
+    text: Text = None,
+    whole_text: WholeText = False,
+    sequences: Annotated[
+        int | None, typer.Option(min=1, help="Windows of each text at most [default: the suite's loss_sequences].")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of a window [default: the suite's loss_tokens].")] = None,
     settings: Settings = None,
     params: ParamsFile = None,
 ) -> None:
-    """Score a model on a suite of tasks.
+    """Score a model on a suite of tasks, or its loss on your own text.
 
-    A suite has multiple-choice (MC) and generative (GEN) tasks, and held-out loss.
+    A suite has multiple-choice (MC) and generative (GEN) tasks, and held-out loss. With --text the loss is that of your
+    text; without --suite, no tasks run. A model that ream has compressed is named by its method and mix.
     """
     request = ScoreRequest(
         model=model,
@@ -66,6 +74,10 @@ def evaluate(
         endpoint_model=endpoint_model,
         limit=limit,
         allow_code_execution=allow_code_execution,
+        text=tuple(text or ()),
+        whole_text=whole_text,
+        sequences=sequences,
+        tokens=tokens,
         settings=tuple(settings or ()),
     )
     recipes = [*([None] if with_original or not recipe else []), *(recipe or [])]
@@ -78,7 +90,7 @@ def score_models(
     out: Path | None,
     say: Callable[[str], None],
     warn: Callable[[str], None],
-) -> None:
+) -> "Scores":
     """Score models made from that of ``params.model`` on the suite of ``params.evaluation``.
 
     Args:
@@ -87,6 +99,9 @@ def score_models(
         out: JSON file for the results; None prints them.
         say: prints a line.
         warn: prints a warning.
+
+    Returns:
+        the scores, whose settings name the model and, of a compressed one, how it was made.
 
     Raises:
         UserError: a recipe is of another model, or what the stages refuse.
@@ -104,6 +119,10 @@ def score_models(
 
     suite, evaluation = params.suites[params.evaluation.suite], params.evaluation
     manifest, loaded = _admitted(params, recipes, out)
+    made = [_provenance(params.model.path, recipe, warn) for recipe in recipes]
+    for recipe, each in zip(recipes, made, strict=True):
+        if each is not None:
+            say(f"{recipe or params.model.path}: {each}")
     kept = unfinished(identity_of(params, manifest, recipes))
     with noting(GOES_ON), kept as state, scratch(without_workspace()) as folder:
         workspace = Workspace(folder)
@@ -119,12 +138,12 @@ def score_models(
             if each.state is not None and (finished := bench.finished(each.state, each.identity)):
                 say(again(finished))
         cells = []
-        for cell in bench.score_all(models):
-            cells.append(cell)
-            for line in warnings(cell):
+        for cell, way in zip(bench.score_all(models), made, strict=True):
+            cells.append(cell if way is None else cell.model_copy(update={"mix": way.mix, "method": way.method}))
+            for line in warnings(cells[-1]):
                 warn(line)
-            say(summary(cell))
-        _give(params, cells, out, say)
+            say(summary(cells[-1]))
+        return _give(params, cells, made, out, say)
 
 
 def _models(recipes: "Sequence[Recipe | None]", state: Path, out: Path | None) -> "list[Scored]":
@@ -181,20 +200,45 @@ def _admitted(
     return manifest, loaded
 
 
-def _give(params: "Params", cells: "Sequence[Cell]", out: Path | None, say: Callable[[str], None]) -> None:
+def _provenance(model: str, recipe: Path | None, warn: Callable[[str], None]) -> "Provenance | None":
+    """How the scored model was made: by the recipe given, or by the one in its folder; None of an original."""
+    from ream.errors import UserError
+    from ream.recipe.provenance import provenance, provenance_of
+
+    if recipe is not None:
+        return provenance_of(recipe)
+    try:
+        return provenance(Path(model)) if Path(model).is_dir() else None
+    except UserError as error:
+        warn(f"{model} has a recipe that cannot be read, so what the model is stays unsaid: {error}")
+        return None
+
+
+def _give(
+    params: "Params",
+    cells: "Sequence[Cell]",
+    made: "Sequence[Provenance | None]",
+    out: Path | None,
+    say: Callable[[str], None],
+) -> "Scores":
     """Write the results into a file, or print them."""
     import json
 
     from ream.evaluation.bench import scoring_settings, versions
     from ream.evaluation.scores import Scores, write_scores
 
-    scores = Scores(cells=list(cells), settings=scoring_settings(params), versions=versions())
+    ways = [None if each is None else each.as_json() for each in made]
+    described: dict[str, object] = {"path": params.model.path}
+    if any(ways):
+        described["made"] = ways if len(ways) > 1 else ways[0]
+    scores = Scores(cells=list(cells), settings={**scoring_settings(params), "model": described}, versions=versions())
     if out is None:
         for line in json.dumps(scores.model_dump(), indent=1).splitlines():
             say(line)
     else:
         write_scores(out, scores)
         say(f"results: {out}, answers: {', '.join(map(str, _answers(out, len(cells))))}")
+    return scores
 
 
 def _needs_items(suite: "Suite", include: Path) -> bool:

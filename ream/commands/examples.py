@@ -17,11 +17,13 @@ _LINES = {
     "compress": (
         "ream compress models/my-model my-model-96 --experts 96",
         "ream compress models/my-model my-model-96 --experts 96 --method reap --mix general=0.3,code=0.7",
+        "ream compress models/my-model my-model-96 --experts 96 --text notes/ --text problems.jsonl:solution=math",
         "ream compress models/my-model my-model-96 --experts 96 --calibration tokens.parquet",
         "ream compress Qwen/Qwen3-30B-A3B-Instruct-2507 qwen3-96 --experts 96 --params qwen3-30b-a3b --drop-shards",
     ),
     "evaluate": (
         "ream evaluate my-model-96 --suite demo",
+        "ream evaluate my-model-96 --text notes/",
         "ream evaluate my-model-96 --params qwen3-30b-a3b --suite mc --limit 100 --out scores.json",
         "ream evaluate models/my-model --recipe my-model-96/ream/recipe.ream",
         "ream evaluate models/my-model --with-original --recipe a.ream --recipe b.ream --backend layers --suite mc",
@@ -30,6 +32,10 @@ _LINES = {
     "compare": (
         "ream compare models/my-model my-model-96",
         "ream compare models/my-model my-model-96 --text notes/ --sequences 32 --tokens 512 --card",
+    ),
+    "params": (
+        "ream params show qwen3-30b-a3b",
+        "ream params resolve mine.yaml",
     ),
     "init": (
         "ream init work --model models/my-model --experts 96 --experts 64",

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ream.commands.local_text import local_sources
 from ream.commands.options import ParamsFile
 from ream.commands.output import say
-from ream.commands.shipped import TASKS, package, shipped_params
+from ream.commands.shipped import TASKS, shipped_params
 from ream.errors import UserError
+from ream.machine.shipped import package
 
 if TYPE_CHECKING:
     from ream.models.family.sizes import Sizes
@@ -42,7 +44,8 @@ def init(
 ) -> None:
     """Make a workspace for a model: its graph, settings and tasks, ready for `dvc repro`.
 
-    With --params, its methods, mixes and suites are those of that file or preset.
+    With --params, its methods, mixes and suites are those of that file or preset; local text of its sources is named by
+    whole paths, and watched.
     """
     make_workspace(folder, model, experts or [], params, say)
 
@@ -93,21 +96,24 @@ def _settings(path: Path, base: "Params", model: str, sizes: "Sizes", experts: l
     Args:
         path: the params file.
         base: what it says.
-        model: hub id or folder; a folder is named by its whole path, and DVC watches it.
+        model: hub id or folder; a folder is named by its whole path, and DVC watches it, as it does local text.
         sizes: of the model.
         experts: numbers of experts to keep; empty for the defaults.
         short: whether to run one mix and two methods only, on all cores.
     """
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-    from ream.machine.documents import read_text
+    from ream.params.written_out import written_out
 
-    tree: Any = parse_yaml_for_update(read_text(path), path)
+    tree: Any = parse_yaml_for_update(written_out(path), path)
     for section in ("model", "grouping", "run", "compute"):
         tree.setdefault(section, {})
     kept, local = experts or _halves(sizes), Path(model).is_dir()
     tree["model"]["path"] = str(Path(model).resolve()) if local else model
-    watched = {name: value for name, value in base.local.items() if name != "model"}
+    fields, texts = local_sources(base)
+    for name, changed in fields.items():
+        tree["sources"][name] |= changed
+    watched = {name: value for name, value in base.local.items() if name != "model"} | texts
     tree["local"] = (
         watched | {"tasks": TASKS, "published": PUBLISHED} | ({"model": tree["model"]["path"]} if local else {})
     )

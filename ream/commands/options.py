@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ream.commands.shipped import presets
+from ream.machine.shipped import presets
 
 # The methods of the params files that ream ships, in their order; a file of one's own may have others.
 METHODS = (
@@ -63,6 +63,18 @@ Sequences = Annotated[
     typer.Option(help="Calibration sequences, of all sources of the mix together [default: from the params file]."),
 ]
 Tokens = Annotated[int | None, typer.Option(help="Tokens per sequence [default: from the params file].")]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH[:COLUMN][=NAME]",
+        help="Your own text: a file (.txt, .md, code, .jsonl, .json, .parquet, also .gz and .zst), a folder or a glob "
+        "pattern; the column of its rows [default: text], and a name; repeatable. A tenth of it is held out, the same "
+        "tenth in all commands.",
+    ),
+]
+WholeText = Annotated[
+    bool, typer.Option("--whole-text", help="Measure on all of --text, not on its held-out tenth alone.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: from the params file].")]
 KeepShards = Annotated[
     bool | None,

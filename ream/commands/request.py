@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ream.commands.configuring import configured, with_section
 from ream.commands.shipped import TASKS, task_folder
+from ream.commands.texts import text_sources
 from ream.errors import UserError
 
 if TYPE_CHECKING:
     from ream.params import Params
 
 DEFAULT_GROUP_SIZE = 16
+OWN_SUITE = "text"  # of `ream evaluate --text` without a suite: the loss on that text, and no tasks
 # Settings that a compression decides by itself, and how.
 DECIDED = {
     "model.path": "the argument MODEL sets it",
@@ -33,6 +35,7 @@ class Request:
         method: a method of the params file.
         mix: ratios ``a=0.3,b=0.7`` or the name of a mix.
         calibration: Parquet file of own tokens.
+        text: own text, as `ream.commands.texts.own_text` reads it; without a mix, all in equal parts.
         group_size: C, the most experts that a centroid absorbs.
         sequences: of the mix together; a sequential method draws as many from every source and takes its mix from them.
         tokens: tokens of a sequence.
@@ -48,6 +51,7 @@ class Request:
     method: str
     mix: str | None = None
     calibration: Path | None = None
+    text: tuple[str, ...] = ()
     group_size: int | None = None
     sequences: int | None = None
     tokens: int | None = None
@@ -69,6 +73,10 @@ class ScoreRequest:
         endpoint_model: name of the model there.
         limit: items of every task.
         allow_code_execution: whether generated code may run; False leaves it to the params file.
+        text: own text whose held-out loss is measured, in place of the suite's. Without a suite, nothing else is.
+        whole_text: measure on all of the text, not on its held-out part alone.
+        sequences: windows of each text, at most.
+        tokens: of a window.
         settings: further settings as SECTION.KEY=VALUE.
     """
 
@@ -79,6 +87,10 @@ class ScoreRequest:
     endpoint_model: str | None = None
     limit: int | None = None
     allow_code_execution: bool = False
+    text: tuple[str, ...] = ()
+    whole_text: bool = False
+    sequences: int | None = None
+    tokens: int | None = None
     settings: tuple[str, ...] = ()
 
 
@@ -132,9 +144,13 @@ def requested(
         "grouping.group_size": ("--group-size", request.group_size),
     }
     tree, base = configured(params_path, request.settings, options, DECIDED)
-    wanted = {name: base.method(name).sequential for name in methods or [request.method]}
-    mix, ratios = _mix(request, base)
+    wanted, texts = (
+        {name: base.method(name).sequential for name in methods or [request.method]},
+        text_sources(request.text),
+    )
+    mix, ratios = _mix(request, base, list(texts))
     tree = with_section(tree, "model", {"path": request.model})
+    tree["sources"] = {**tree["sources"], **texts}
     if request.calibration is not None:
         rows_of = {source: source if request.mix else None for source in ratios}
         tree["sources"] = {
@@ -189,19 +205,50 @@ def scoring(request: ScoreRequest, params_path: Path) -> "Params":
         raise unknown("suite", name, base.suites, f"{params_path}, 'suites',")
     tree = with_section(tree, "model", {"path": request.model})
     tree = with_section(tree, "evaluation", {"include": task_folder(tree["evaluation"].get("include", TASKS))})
-    if request.limit is not None:
-        tree["suites"] = with_section(tree["suites"], name, {"limit": request.limit})
+    if request.text:
+        texts, name = text_sources(request.text, request.whole_text), request.suite or OWN_SUITE
+        tree["sources"] = {**tree["sources"], **texts}
+        tree["mixes"], tree["run"] = {}, with_section(tree, "run", {"mixes": [], "rank": [], "extra": {}})["run"]
+        tree["exports"] = {}
+        given = base.suites[request.suite or base.evaluation.suite]
+        loss = {"loss": list(texts), "loss_sequences": given.loss_sequences, "loss_tokens": given.loss_tokens}
+        tree["suites"] = with_section(tree["suites"], name, loss)
+        tree = with_section(tree, "evaluation", {"suite": name})
+    changes = {"limit": request.limit, "loss_sequences": request.sequences, "loss_tokens": request.tokens}
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    if wanted:
+        tree["suites"] = with_section(tree["suites"], name, wanted)
     return parse_params(tree, f"{params_path} with the options given")
 
 
-def _mix(request: Request, base: "Params") -> tuple[str, dict[str, float]]:
-    """Name and ratios of the mix that is asked for."""
+def _mix(request: Request, base: "Params", texts: Sequence[str]) -> tuple[str, dict[str, float]]:
+    """Name and ratios of the mix that is asked for.
+
+    Args:
+        request: the compression.
+        base: what the params file says.
+        texts: names of the own texts.
+    """
+    if texts and request.calibration is not None:
+        raise UserError("--text and --calibration are both given; give your text or your tokens")
+    if request.mix is None and texts:
+        return "own", dict.fromkeys(texts, 1.0)
     if request.mix is None:
         return ("own", {"own": 1.0}) if request.calibration is not None else ("balanced", base.mix("balanced"))
     if "=" not in request.mix:
-        return request.mix, dict(base.mix(request.mix))
+        name, ratios = request.mix, dict(base.mix(request.mix))
+    else:
+        name, ratios = "custom", _ratios(request.mix)
+    unused = [text for text in texts if not ratios.get(text)]
+    if unused:
+        raise UserError(f"--mix: '{request.mix}' gives the text '{unused[0]}' no ratio; add {unused[0]}=NUMBER")
+    return name, ratios
+
+
+def _ratios(mix: str) -> dict[str, float]:
+    """Source to ratio, as a mix is written."""
     ratios: dict[str, float] = {}
-    for part in request.mix.split(","):
+    for part in mix.split(","):
         source, _, number = (word.strip() for word in part.partition("="))
         if source in ratios:
             raise UserError(f"--mix: {source} is given twice; give each source one ratio")
@@ -209,7 +256,7 @@ def _mix(request: Request, base: "Params") -> tuple[str, dict[str, float]]:
             ratios[source] = float(number)
         except ValueError:
             raise UserError(f"--mix: '{part}' is not SOURCE=NUMBER, as in general=0.3,math=0.7") from None
-    return "custom", ratios
+    return ratios
 
 
 def _group_size(request: Request, base: "Params", experts: int) -> int:

@@ -7,13 +7,10 @@ import difflib
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.machine.shipped import default_settings, package, presets
 
+DEFAULT = "default"  # the name of the settings that come with ream, as in `extends: default`
 TASKS = "data/tasks"  # evaluation.include of all params files that come with ream
-
-
-def presets() -> dict[str, Path]:
-    """Name to params file of every preset."""
-    return {path.stem: path for path in sorted((package() / "shipped" / "presets").glob("*.yaml"))}
 
 
 def params_file(given: Path | None) -> Path:
@@ -35,8 +32,8 @@ def shipped_params(given: Path | None) -> Path:
     Raises:
         UserError: see `params_file`.
     """
-    if given is None:
-        return package() / "params" / "default.yaml"
+    if given is None or (str(given) == DEFAULT and not given.is_file()):
+        return default_settings()
     known = presets()
     if str(given) in known and not given.is_file():
         return known[str(given)]
@@ -59,10 +56,3 @@ def task_folder(include: str) -> str:
     if include != TASKS or Path(include).exists():
         return include
     return str(package() / "shipped" / "tasks")
-
-
-def package() -> Path:
-    """The folder of the package, as it lies on the disk."""
-    from importlib.resources import files
-
-    return Path(str(files("ream")))

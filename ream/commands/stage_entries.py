@@ -61,7 +61,16 @@ STAGES = {
     "code": StageEntry(),
     "watch": StageEntry(("local",), settings=("local.{local}",)),
     "inputs": StageEntry(
-        settings=("model.path", "local", "sources", "run.sources", "evaluation.include", "report.published", "imports")
+        settings=(
+            "model.path",
+            "local",
+            "sources",
+            "run.sources",
+            "suites.{suite}",
+            "evaluation.include",
+            "report.published",
+            "imports",
+        )
     ),
     "check": StageEntry(
         settings=(
@@ -109,6 +118,7 @@ STAGES = {
     ),
     "items": StageEntry(
         settings=(
+            "sources",
             "suites.{suite}",
             "evaluation.seed",
             "evaluation.allow_code_execution",

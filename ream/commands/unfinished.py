@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +40,25 @@ def identity_of(params: "Params", manifest: "Manifest", recipes: "Sequence[Path 
         "recipes": [None if recipe is None else file_digest(recipe) for recipe in recipes],
         "settings": [scoring_settings(params), params.merge.model_dump()],
         "tasks": digest_of_tasks(Path(params.evaluation.include)),
+        "text": _text(params),
         "code": identity(fingerprint_of("items", "evaluate")),
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _text(params: "Params") -> dict[str, Any]:
+    """The own texts on which the suite measures the loss: their settings, and the SHA-256 of every local file."""
+    from ream.calibration.local_files import matched
+    from ream.machine.files import file_digest
+    from ream.params import FilesSource, TokensSource
+
+    texts: dict[str, Any] = {}
+    for name in params.suites[params.evaluation.suite].loss:
+        source = params.loss_source(name)
+        paths = matched(source.paths) if isinstance(source, FilesSource) else []
+        paths += [Path(source.path)] if isinstance(source, TokensSource) else []
+        texts[name] = [source.model_dump(), {str(path): file_digest(path) for path in paths}]
+    return texts
 
 
 @contextmanager

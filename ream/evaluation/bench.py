@@ -63,9 +63,9 @@ class Bench:
         Raises:
             UserError: see `Harness`, `read_windows` and `load_tokenizer`.
         """
+        from ream.calibration.model_tokenizer import load_tokenizer
         from ream.calibration.tokenizer import check_has_tokenizer
         from ream.evaluation.harness import Harness
-        from ream.evaluation.model_tokenizer import load_tokenizer
         from ream.evaluation.windows import read_windows
         from ream.models.runtime import runtime
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ream.calibration.model_tokenizer import load_tokenizer
 from ream.calibration.tokenizer import Encoder, check_has_tokenizer, load_encoder
 from ream.errors import NotMixtureError, UserError
 from ream.evaluation.fidelity import sequence_sums
 from ream.evaluation.fidelity_records import TOKENS, Fidelity, fidelity
-from ream.evaluation.model_tokenizer import load_tokenizer
 from ream.evaluation.predictions import Predictions, WalkedPredictions, WholePredictions, load_whole
 from ream.machine.files import read_table
 from ream.machine.progress import Progress

@@ -1,7 +1,6 @@
 """Windows of held-out tokens, which the graph makes once and every evaluation reads."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,21 +26,24 @@ def held_out_windows(
     tokens: int,
     documents: Iterable[Document] | None = None,
     begin: Sequence[int] = (),
+    fewest: int | None = None,
 ) -> Windows:
     """The first windows of a source's held-out text, in which one document follows the other.
 
-    A document gives at most one window's tokens, so that no long document dominates the loss. A window is one input of
+    A document of built-in text gives at most one window's tokens, so that no long document dominates the loss; one of
+    somebody's own text, of which there may be few, gives all. A window is one input of
     the model, so each begins as the tokenizer begins a text, with BOS where it adds one. The documents inside do not:
     that BOS follows the end of a document says nothing about text, and would count in the loss.
 
     Args:
         encode: text to token ids, without special tokens.
         eos_id: token id put after each document; None for none.
-        source: one of ``general``, ``math``, ``code``.
-        sequences: number of windows, n.
+        source: name of the text; without ``documents`` one of ``general``, ``math``, ``code``.
+        sequences: number of windows, n; with ``fewest`` the most.
         tokens: tokens of a window.
         documents: the source's held-out documents if they have been read already; None reads them.
         begin: token ids that every window begins with.
+        fewest: windows that somebody's own text must fill, where fewer than ``sequences`` will do; None: built-in text.
 
     Returns:
         [n, tokens] int32 token ids. If the text ends within the last window, PADDING fills the rest.
@@ -52,19 +54,26 @@ def held_out_windows(
     room = tokens - len(begin)
     wanted, stream = sequences * room, list[int]()
     for document in builtin.documents(source, "held-out") if documents is None else documents:
-        stream += encode(document.text)[:room]
+        stream += encode(document.text)[: room if fewest is None else None]
         if eos_id is not None:
             stream.append(eos_id)
         if len(stream) >= wanted:
             break
-    if len(stream) <= wanted - room:
-        full = len(stream) // room
+    full = len(stream) // room
+    if fewest is not None and full < sequences:
+        if full < fewest:
+            raise UserError(
+                f"the held-out text of '{source}' fills {full} windows of {tokens} tokens, but {fewest} are needed; "
+                "give it more text, hold out more of it (held_out), or lower the suite's loss_tokens"
+            )
+        sequences, wanted = full, full * room
+    elif len(stream) <= wanted - room:
         raise UserError(
             f"the held-out text of '{source}' fills {full} windows of {tokens} tokens, but {sequences} are needed; "
             "lower the suite's loss_sequences or loss_tokens"
         )
     text = np.full(wanted, PADDING, dtype=np.int32)
-    text[: len(stream)] = list(islice(stream, wanted))
+    text[: len(stream)] = stream[:wanted]
     starts = np.tile(np.array(begin, dtype=np.int32), (sequences, 1))
     return np.concatenate([starts, text.reshape(sequences, room)], axis=1)
 

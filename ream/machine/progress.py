@@ -2,12 +2,16 @@
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
+if "ipykernel" in sys.modules:  # a notebook: a widget where ipywidgets is there, else the same bar
+    from tqdm.auto import tqdm
+else:
+    from tqdm import tqdm
 
 # Environment variable: a file to which events are appended instead of showing a bar.
 EVENTS = "REAM_PROGRESS"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ream.errors import UserError, one_line
 from ream.machine.documents import read_text
+from ream.params.overlay import refuse_overlay
 from ream.params.reading import load_params, parse_params
 from ream.params.tree import Params
 
@@ -16,11 +17,12 @@ def agreed_params(path: Path) -> Params:
     """The settings of a params file, which are the same as DVC reads them.
 
     Raises:
-        UserError: see `load_params`; or DVC cannot read the file, or reads other settings.
+        UserError: see `load_params`; or the file extends another, or DVC cannot read it, or reads other settings.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    refuse_overlay(path)
     params = load_params(path)
     try:
         tree = YAML(typ="safe").load(read_text(path))

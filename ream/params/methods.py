@@ -51,7 +51,9 @@ class Statistics(Section):
 class Grouping(Section):
     """C, the most experts that a centroid absorbs: one number, or a table from experts kept to C."""
 
-    group_size: int | dict[int, int] = 16
+    group_size: int | dict[int, int] = Field(
+        16, description="C, the most experts that a centroid absorbs: one number, or a table from experts kept to C"
+    )
 
     @model_validator(mode="after")
     def _positive(self) -> "Grouping":
@@ -87,7 +89,7 @@ class Refit(Section):
     gate, up and down projections together follows for ``iterations`` steps.
     """
 
-    target: RefitTarget = "global"
+    target: RefitTarget = Field("global", description="what a layer's output is fitted to")
     ridge: float = Field(1e-3, ge=0, description="λ, the strength of the pull towards the merged weights")
     sweeps: int = Field(20, ge=1, description="largest number of passes over the calibration tokens")
     iterations: int = Field(
@@ -112,18 +114,24 @@ class Method(Section):
     neurons that contribute most (docs/refit.md).
     """
 
-    saliency: SaliencyKind
-    grouping: GroupingKind
-    similarity: Annotated[list[SimilarityKind], BeforeValidator(_as_list)] = []
-    alignment: Annotated[list[AlignmentTerm], BeforeValidator(_as_list)] = []
-    merging: MergingKind = "mean"
-    sequential: bool = False
-    scores: ScoresKind = "router"
+    saliency: SaliencyKind = Field(description="how important an expert is")
+    grouping: GroupingKind = Field(description="which experts are kept, and which of the others each absorbs")
+    similarity: Annotated[list[SimilarityKind], BeforeValidator(_as_list)] = Field(
+        [], description="terms that say how alike two experts are"
+    )
+    alignment: Annotated[list[AlignmentTerm], BeforeValidator(_as_list)] = Field(
+        [], description="by what the neurons of merged experts are matched; none: not at all"
+    )
+    merging: MergingKind = Field("mean", description="the mean of a group's aligned experts, or its best neurons")
+    sequential: bool = Field(False, description="decide about a layer on the output of the compressed layers before it")
+    scores: ScoresKind = Field(
+        "router", description="scores of all experts, p(x): the router's own, or a softmax of its logits"
+    )
     centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
     raise_zeros: bool = Field(
         False, description="a saliency of 0 becomes min(0.5, the layer's smallest other one), as in the released code"
     )
-    refit: Refit | None = None
+    refit: Refit | None = Field(None, description="a least-squares refit after the merge; null: none")
 
     @model_validator(mode="after")
     def _fits(self) -> "Method":

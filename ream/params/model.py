@@ -17,11 +17,17 @@ class Model(Section):
     downloaded again for the next use.
     """
 
-    path: str
-    trust_remote_code: bool = False
-    special_tokens: Literal["tokenizer", "none"] = "tokenizer"
-    multi_token: Literal["compress", "drop"] = "compress"
-    keep_shards: bool = True
+    path: str = Field(description="hub id (owner/name, optional @revision) or folder")
+    trust_remote_code: bool = Field(False, description="let the model's own Python code run (docs/security.md)")
+    special_tokens: Literal["tokenizer", "none"] = Field(
+        "tokenizer", description="encode text with the tokens that the tokenizer adds, such as BOS, or without"
+    )
+    multi_token: Literal["compress", "drop"] = Field(
+        "compress", description="what becomes of layers that predict further tokens (MTP)"
+    )
+    keep_shards: bool = Field(
+        True, description="keep the shards of a hub model in the hub's cache; false: remove each after use"
+    )
 
 
 class Compute(Section):
@@ -32,8 +38,14 @@ class Compute(Section):
     lets several stages run side by side.
     """
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N; auto: cuda where there is a GPU",
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the arithmetic; auto: float32 on a CPU, bfloat16 on a GPU"
+    )
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="CPU threads; auto: all cores")
     batch_tokens: int = Field(8192, ge=1, description="most tokens in one micro-batch")
     hidden_memory_gb: float = Field(

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ream.errors import UserError, unknown
-from ream.machine.documents import read_yaml
 from ream.params.endpoint import Endpoint
 from ream.params.methods import Grouping, Method, Refit, Statistics
 from ream.params.model import Compute, Merge, Model
+from ream.params.overlay import EXTENDS, layers, merged, read_params
 from ream.params.report import Import
 from ream.params.run import Export, Run
 from ream.params.section import Section
@@ -25,20 +25,20 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """The settings of a params file.
 
     Raises:
-        UserError: the file is missing or not YAML, or a key or value is not allowed; names the nearest valid key.
+        UserError: the file, or one that it extends, is missing or not YAML, or a key or value is not allowed; names the
+            nearest valid key.
     """
     return parse_params(read_tree(path), str(path))
 
 
 def read_tree(path: str | Path) -> Any:
-    """The content of a params file as plain values, not yet checked.
+    """The content of a params file, with what it extends, as plain values, not yet checked.
 
     Raises:
-        UserError: see `read_yaml`; the file is missing.
+        UserError: see `ream.params.overlay.layers`.
     """
-    if not Path(path).exists():
-        raise UserError(f"{path} does not exist; run from the repository's root or name the file with --params")
-    return read_yaml(path)
+    tree = read_params(path)
+    return merged(layers(Path(path))) if isinstance(tree, dict) and EXTENDS in tree else tree
 
 
 def parse_params(tree: Any, where: str = "params") -> Params:
@@ -68,6 +68,12 @@ def _first(error: ValidationError, tree: dict[str, Any]) -> str:
         names = _siblings(path, kind)
         return str(unknown("key", ".".join(path), names, f"'{'.'.join(path[:-1]) or 'the top level'}'"))
     # a value that fits no type of a union has an error for each of them
+    missing = [str(item["loc"][0]) for item in details if item["type"] == "missing" and len(item["loc"]) == 1]
+    if len(missing) > 1 and first["type"] == "missing":
+        return (
+            f"the sections {', '.join(missing)} are missing; write them, or take what is not written from the settings "
+            "that ream ships, with a line `extends: default` (docs/params.md)"
+        )
     messages = [item["msg"].removeprefix("Value error, ") for item in details if _location(item, tree)[0] == path]
     message = ", or ".join(message[0].lower() + message[1:] for message in messages)
     given = first.get("input")

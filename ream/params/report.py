@@ -15,7 +15,7 @@ class Import(Section):
     precedence over the fields here; lm-eval's files do not, so they need ``model``, ``method`` and ``experts``.
     """
 
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, description="CSV file, or file or folder of lm-eval")
     origin: str | None = Field(None, description="name shared by the entries of one run [default: the entry's name]")
     model: str | None = Field(None, min_length=1, description="the original's hub id or folder")
     method: str | None = Field(None, min_length=1, description="'original' for the original itself")

@@ -19,9 +19,9 @@ def _check_distinct(section: Section, prefix: str = "") -> None:
 class Extra(Section):
     """Methods that run on some of the mixes only, such as the ablations of the paper's Table 4 and Fig. 4a."""
 
-    mixes: list[str] = []
-    one_shot: list[str] = []
-    sequential: list[str] = []
+    mixes: list[str] = Field(default=[], description="names in run.mixes")
+    one_shot: list[str] = Field(default=[], description="one-shot methods that run on these alone")
+    sequential: list[str] = Field(default=[], description="sequential methods that run on these alone")
 
 
 class Run(Section):
@@ -31,13 +31,15 @@ class Run(Section):
     states are compared with the original's.
     """
 
-    sources: list[str] = Field(min_length=1)
-    mixes: list[str]
-    one_shot: list[str]
-    sequential: list[str]
-    experts: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
-    extra: Extra = Extra()
-    rank: list[str] = []
+    sources: list[str] = Field(min_length=1, description="names in sources, all that the mixes draw on")
+    mixes: list[str] = Field(description="names in mixes")
+    one_shot: list[str] = Field(description="names in methods without sequential: true")
+    sequential: list[str] = Field(description="names in methods with sequential: true")
+    experts: list[Annotated[int, Field(ge=1)]] = Field(min_length=1, description="K, experts kept in every layer")
+    extra: Extra = Field(Extra(), description="methods on some of the mixes only")
+    rank: list[str] = Field(
+        default=[], description="mixes whose models' hidden states are compared with the original's"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "Run":
@@ -68,6 +70,6 @@ class Run(Section):
 class Export(Section):
     """One cell of the grid to write as a checkpoint."""
 
-    mix: str
-    method: str
-    experts: int
+    mix: str = Field(description="a name in run.mixes")
+    method: str = Field(description="a method of the run")
+    experts: int = Field(description="a number in run.experts")

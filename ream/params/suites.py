@@ -15,12 +15,12 @@ class Generation(Section):
     """
 
     max_gen_toks: int | None = Field(None, ge=1, description="the most tokens of an answer")
-    temperature: float | None = Field(None, ge=0)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0)
-    do_sample: bool | None = None
+    temperature: float | None = Field(None, ge=0, description="of sampling; 0: greedy")
+    top_p: float | None = Field(None, gt=0, le=1, description="sample among the most likely of this probability")
+    top_k: int | None = Field(None, ge=1, description="sample among this many")
+    min_p: float | None = Field(None, ge=0, le=1, description="sample above this fraction of the highest probability")
+    repetition_penalty: float | None = Field(None, gt=0, description="of tokens that have come before; 1: none")
+    do_sample: bool | None = Field(None, description="sample, or be greedy")
     until: list[str] | None = Field(None, description="texts that end an answer, in place of the task's")
 
     @model_validator(mode="after")
@@ -47,10 +47,14 @@ class Generation(Section):
 class Suite(Section):
     """Tasks of lm-eval or data/tasks: multiple-choice (MC) and generative (GEN) tasks, and held-out loss."""
 
-    mc: list[str] = []
-    gen: list[str] = []
-    loss: list[str] = Field(default=[], description="built-in sources whose held-out loss is measured")
-    num_fewshot: dict[str, int] = {}
+    mc: list[str] = Field(default=[], description="multiple-choice tasks")
+    gen: list[str] = Field(default=[], description="generative tasks")
+    loss: list[str] = Field(
+        default=[],
+        description="sources whose held-out loss is measured: built-in text (general, math, code), or entries of "
+        "sources with held_out",
+    )
+    num_fewshot: dict[str, int] = Field(default={}, description="maps a task to its examples; default: the task's own")
     metric: dict[str, str] = Field(
         default={}, description="maps a task to a metric; default: acc for MC, the task's first for GEN"
     )
@@ -63,8 +67,10 @@ class Suite(Section):
     )
     generation: dict[str, Generation] = Field(default={}, description="maps a GEN task to how answers are generated")
     limit: int | None = Field(None, ge=1, description="items per task; null: all")
-    loss_sequences: int = Field(64, ge=1)
-    loss_tokens: int = Field(512, ge=8)
+    loss_sequences: int = Field(
+        64, ge=1, description="windows of each source of loss; of own text, which may have fewer, at most"
+    )
+    loss_tokens: int = Field(512, ge=8, description="tokens of a window")
 
     @model_validator(mode="after")
     def _chats(self) -> "Suite":
@@ -83,13 +89,15 @@ class Suite(Section):
 class Evaluation(Section):
     """How the suite is scored; ``suite`` names an entry of suites."""
 
-    suite: str
-    backend: Literal["hf", "vllm", "layers", "endpoint"] = "hf"
-    batch_size: int = Field(64, ge=1)
-    max_length: int | None = Field(None, ge=8)
-    include: str = "data/tasks"
-    allow_code_execution: bool = False
-    seed: int = Field(0, ge=0)
+    suite: str = Field(description="a name in suites")
+    backend: Literal["hf", "vllm", "layers", "endpoint"] = Field(
+        "hf", description="what runs the model (docs/evaluation.md)"
+    )
+    batch_size: int = Field(64, ge=1, description="prompts at once")
+    max_length: int | None = Field(None, ge=8, description="tokens of a prompt and its answer; null: the model's")
+    include: str = Field("data/tasks", description="folder of further tasks, as task files of lm-eval")
+    allow_code_execution: bool = Field(False, description="run code that the model writes, where a task asks for it")
+    seed: int = Field(0, ge=0, description="of few-shot examples, demo items and sampling")
     device_map: Literal["auto"] | None = Field(
         None, description="auto: the backend hf spreads a model over all GPUs, the host's memory and the disk"
     )

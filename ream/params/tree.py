@@ -1,6 +1,6 @@
 """params.yaml as one tree: its sections, and the checks across sections."""
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ream.errors import UserError, unknown
 from ream.params.methods import Grouping, Method, Statistics
@@ -8,9 +8,10 @@ from ream.params.model import Compute, Merge, Model
 from ream.params.report import Import, Report, check_origin
 from ream.params.run import Export, Run
 from ream.params.section import NAME, Section
-from ream.params.sources import Calibration, Source, check_mix, normalised
+from ream.params.sources import BuiltinSource, Calibration, Source, check_mix, normalised
 from ream.params.suites import Evaluation, Rank, Suite
 
+BUILTIN = ("general", "math", "code")  # text that ream can make without any source
 # Sections whose keys are names that a person chooses.
 NAMED_ENTRIES = ("local", "sources", "mixes", "methods", "suites", "exports", "imports")
 
@@ -19,12 +20,16 @@ class Params(Section):
     """All settings: the sections of params.yaml."""
 
     model: Model
-    local: dict[str, str] = {}
+    local: dict[str, str] = Field(
+        default={}, description="files and folders on this machine that results depend on; DVC watches them"
+    )
     compute: Compute = Compute()
     calibration: Calibration
-    sources: dict[str, Source]
+    sources: dict[str, Source] = Field(description="text or tokens to calibrate on and to measure loss on, by name")
     statistics: Statistics = Statistics()
-    mixes: dict[str, dict[str, float]]
+    mixes: dict[str, dict[str, float]] = Field(
+        description="maps the name of a mix to its sources and their ratios, of which the sum does not matter"
+    )
     grouping: Grouping = Grouping()
     methods: dict[str, Method]
     suites: dict[str, Suite]
@@ -98,6 +103,27 @@ class Params(Section):
         if name not in self.methods:
             raise unknown("method", name, self.methods, "params 'methods'")
         return self.methods[name]
+
+    def loss_source(self, name: str) -> Source:
+        """The text whose held-out loss an entry of a suite's ``loss`` names.
+
+        That is an entry of ``sources`` that keeps text held out, or else the built-in text of that name.
+
+        Raises:
+            UserError: there is neither.
+        """
+        source, where = self.sources.get(name), f"suites.{self.evaluation.suite}.loss: source"
+        if source is not None and (isinstance(source, BuiltinSource) or source.held_out is not None):
+            return source
+        if name in BUILTIN:
+            return BuiltinSource(kind="builtin", name=name)
+        if source is None:
+            allowed = {*BUILTIN, *self.sources}
+            raise unknown(where, name, allowed, "the built-in text, with params 'sources',")
+        raise UserError(
+            f"{where} '{name}' keeps no text held out from calibration; set sources.{name}.held_out, such as 0.1 "
+            "(docs/text.md)"
+        )
 
     def mix(self, name: str) -> dict[str, float]:
         """Source to ratio of a mix, with zero ratios included; they sum to 1.

@@ -9,10 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ream.calibration.chat import ChatTemplate
 from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus, write_corpus
 from ream.calibration.document import Document
+from ream.calibration.parts import Part, row_is_held_out
 from ream.calibration.sampling import Drawn, draw, windows_of
-from ream.calibration.sources import TextSource, iter_texts, resolved_revision
+from ream.calibration.sources import TextSource, divided, iter_texts, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
 from ream.machine.files import file_digest
@@ -45,8 +47,8 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
         source: name of an entry of ``params.sources``.
         model: folder of the model whose tokenizer is used; own tokens need none.
         out: the Parquet file of the calibration sequences.
-        held_out: the Parquet file of the `rank.sequences` sequences that follow, or as many as the source has; own
-            tokens have none.
+        held_out: the Parquet file of `rank.sequences` other sequences, or as many as the source has: those that follow
+            or, of a source with ``held_out``, those of its held-out text. Own tokens have none.
         limits: what the model's inputs can be.
 
     Returns:
@@ -64,11 +66,13 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
     else:
         limits.check_setting("calibration.tokens", params.calibration.tokens)
         encoder = load_encoder(str(model), None, params.model.trust_remote_code, params.model.special_tokens)
-        rows, further, facts = _drawn(source, settings, encoder, params.calibration, params.rank.sequences)
+        chat = ChatTemplate(model, params.model.trust_remote_code)
+        rows, further, facts = _drawn(source, settings, encoder, chat, params.calibration, params.rank.sequences)
         for _, ids in (*rows, *((source, ids) for ids in further.sequences)):
             limits.check_encoded(ids, model)
     # A setting of later times changes no artifact of those who leave it as it is.
-    unused = {name for name, usual in (("windows", 1), ("count", None)) if getattr(settings, name, usual) == usual}
+    usual = {"windows": 1, "count": None, "tools": None, "held_out": None}
+    unused = {name for name, value in usual.items() if getattr(settings, name, value) == value}
     facts |= {"name": source, "source": settings.model_dump(exclude=unused)}
     write_corpus(out, rows, facts)
     held_out_facts = {"name": source, "calibration": file_digest(out), "counts": _counts(further)}
@@ -97,7 +101,8 @@ def _own_tokens(source: TokensSource, limits: Limits) -> tuple[list[Row], dict[s
     check_vocabulary(corpus, limits.vocabulary, path)
     check_lengths(corpus, limits.positions, path)
     corpus = corpus.select(source.source)
-    rows = list(zip(corpus.source, corpus.sequences, strict=True))
+    pairs = zip(corpus.source, corpus.sequences, strict=True)
+    rows = [(name, ids) for name, ids in pairs if not row_is_held_out(ids, source.held_out)]
     tokens = sum(map(len, corpus.sequences))
     counts = {"documents_read": len(rows), "documents_too_short": 0, "tokens": tokens}
     return rows, {"dataset": source.path, "revision": None, "seed": None, "tokenizer": None, "counts": counts}
@@ -110,19 +115,20 @@ def _counted(texts: Iterator[Document], progress: Progress) -> Iterator[Document
 
 
 def _drawn(
-    name: str, source: TextSource, encoder: Encoder, calibration: Calibration, held_out: int
+    name: str, source: TextSource, encoder: Encoder, chat: ChatTemplate, calibration: Calibration, held_out: int
 ) -> tuple[list[Row], Drawn, dict[str, Any]]:
-    """The calibration sequences, up to ``held_out`` sequences that follow them, and the facts about the former."""
+    """The calibration sequences, up to ``held_out`` other sequences, and the facts about the former."""
     dataset = source.dataset if isinstance(source, HubSource) else None
     revision = resolved_revision(source)
     if revision is not None:
         source = source.model_copy(update={"revision": revision})
-    texts = iter(iter_texts(source, calibration.seed))
+    parts = [Part(side, calibration.tokens) for side in (("calibration", "held-out") if divided(source) else ("all",))]
+    texts = [iter(iter_texts(source, calibration.seed, part, chat.render)) for part in parts]
     with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
-        documents = _counted(texts, progress)
+        documents = [_counted(each, progress) for each in texts]
         windows = _windows(source, encoder)
-        drawn = draw(documents, encoder.encode, calibration, windows=windows)
-        further = draw(documents, encoder.encode, calibration, held_out, windows)
+        drawn = draw(documents[0], encoder.encode, calibration, windows=windows)
+        further = draw(documents[-1], encoder.encode, calibration, held_out, windows)
     facts = {
         "dataset": dataset,
         "revision": revision,
@@ -134,6 +140,8 @@ def _drawn(
     }
     if isinstance(source, HubSource):
         facts["datasets"] = version("datasets")  # which decides the order of the rows
+    if chat.fingerprint is not None:
+        facts["chat_template"] = chat.fingerprint
     if drawn.labels:
         facts["labels"] = drawn.labels
     return [(name, ids) for ids in drawn.sequences], further, facts

@@ -36,7 +36,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         workspace.input(MODEL).name: {"files": _model(params, watched)},
         workspace.input(TASKS).name: {"files": _tasks(params, watched)},
         workspace.input(REPORT).name: {"files": _report(params, watched)},
-        workspace.input(TEXT).name: {"files": {}, **text},
+        workspace.input(TEXT).name: {"files": _measured(params, watched), **text},
     }
     for source in params.run.sources:
         builtin = isinstance(params.sources[source], BuiltinSource)
@@ -105,6 +105,13 @@ def _model(params: Params, watched: Watched) -> Digests:
     files = watched.below("model.path", folder)
     names = {name: Path(name).relative_to(folder).as_posix() for name in files}
     return {names[name]: files[name] for name in files if any(fnmatch(names[name], kind) for kind in OF_A_MODEL)}
+
+
+def _measured(params: Params, watched: Watched) -> Digests:
+    """The local files of own text on which the suite measures the loss."""
+    loss = params.suites[params.evaluation.suite].loss
+    own = [name for name in loss if not isinstance(params.loss_source(name), BuiltinSource)]
+    return {file: digest for name in own for file, digest in _source(params, name, watched).items()}
 
 
 def _source(params: Params, name: str, watched: Watched) -> Digests:

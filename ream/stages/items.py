@@ -1,21 +1,17 @@
 """Stage items: the demo items and held-out windows that all evaluations of the graph share."""
 
 from pathlib import Path
-from typing import get_args
 
 from ream.calibration.tokenizer import load_encoder
-from ream.errors import unknown
 from ream.evaluation.demo.items import TASKS, HeldOut, build_items
 from ream.evaluation.suite_checks import check_suite
-from ream.evaluation.windows import end_token, held_out_windows, write_windows
+from ream.evaluation.windows import Windows, end_token, held_out_windows, write_windows
 from ream.machine.files import building
 from ream.models.family.limits import limits_of
 from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.params import BuiltinSource, Params
 from ream.workspace.layout import WINDOWS, Workspace
 from ream.workspace.options import StageOptions
-
-SOURCES = get_args(BuiltinSource.model_fields["name"].annotation)
 
 
 def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
@@ -39,15 +35,14 @@ def write_items(params: Params, out: Path, model: Path) -> str:
         One line that says what was written.
 
     Raises:
-        UserError: a loss source is unknown or has too little text, windows are longer than the model's inputs can be,
-            the model has no tokenizer or one with more token ids than it has embeddings, or a task executes code,
-            which is not allowed: this stage runs before hours of work, the evaluation after them.
+        UserError: a loss source is unknown, holds nothing out or has too little text, windows are longer than the
+            model's inputs can be, the model has no tokenizer or one with more token ids than it has embeddings, or a
+            task executes code, which is not allowed: this stage runs before hours of work, the evaluation after them.
     """
     suite = params.suites[params.evaluation.suite]
     check_suite(suite, params.evaluation)
     for source in suite.loss:
-        if source not in SOURCES:
-            raise unknown(f"suites.{params.evaluation.suite}.loss: source", source, SOURCES, "the built-in text")
+        params.loss_source(source)
     with building(out) as folder:
         text = HeldOut(params.evaluation.seed)
         written = []
@@ -56,27 +51,37 @@ def write_items(params: Params, out: Path, model: Path) -> str:
             counts = build_items(folder, params.evaluation.seed, text, tasks)
             written.append(f"{sum(counts.values())} items of {len(counts)} tasks")
         if suite.loss:
-            _write_windows(folder / WINDOWS, params, text, model)
-            written.append(f"{suite.loss_sequences} windows of {suite.loss_tokens} tokens of {', '.join(suite.loss)}")
+            windows = _windows(params, text, model)
+            write_windows(folder / WINDOWS, windows)
+            written.append(_counts(windows, suite.loss_tokens))
     return "; ".join(written) or "the suite needs neither items nor windows"
 
 
-def _write_windows(path: Path, params: Params, text: HeldOut, model: Path) -> None:
-    """Write the windows of the suite's ``loss`` sources."""
+def _windows(params: Params, text: HeldOut, model: Path) -> dict[str, Windows]:
+    """The windows of the suite's ``loss`` sources."""
     suite, limits = params.suites[params.evaluation.suite], limits_of(model)
     limits.check_setting(f"suites.{params.evaluation.suite}.loss_tokens", suite.loss_tokens)
     encoder = load_encoder(str(model), None, params.model.trust_remote_code, params.model.special_tokens)
-    end, windows = end_token(model), {}
-    for source in suite.loss:
-        documents = None if source == "math" else text.documents(source)  # the generated math text is endless
-        windows[source] = held_out_windows(
-            encoder.plain,
-            end,
-            source,
-            suite.loss_sequences,
-            suite.loss_tokens,
-            documents,
-            encoder.special.before,
-        )
-        limits.check_encoded([int(windows[source].max())], model)
-    write_windows(path, windows)
+    end, windows, sizes = end_token(model), dict[str, Windows](), (suite.loss_sequences, suite.loss_tokens)
+    for name in suite.loss:
+        source = params.loss_source(name)
+        if isinstance(source, BuiltinSource):
+            # the generated math text is endless
+            documents = None if source.name == "math" else text.documents(source.name)
+            windows[name] = held_out_windows(encoder.plain, end, source.name, *sizes, documents, encoder.special.before)
+        else:
+            from ream.calibration.chat import ChatTemplate
+            from ream.evaluation.own_text import loss_windows
+
+            chat = ChatTemplate(model, params.model.trust_remote_code)
+            windows[name] = loss_windows(name, source, encoder, chat, end, *sizes, params.evaluation.seed)
+        limits.check_encoded([int(windows[name].max())], model)
+    return windows
+
+
+def _counts(windows: dict[str, Windows], tokens: int) -> str:
+    """How many windows the sources have: one number where all are alike."""
+    names: dict[int, list[str]] = {}
+    for name, rows in windows.items():
+        names.setdefault(len(rows), []).append(name)
+    return ", ".join(f"{count} windows of {tokens} tokens of {', '.join(of)}" for count, of in names.items())

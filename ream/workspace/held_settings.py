@@ -17,7 +17,7 @@ from ream.errors import UserError
 from ream.machine.differences import differences
 from ream.machine.files import write_json
 from ream.params import Params, load_params
-from ream.params.reading import read_tree
+from ream.params.overlay import read_params, refuse_overlay
 
 LOOK_SECONDS = 2.0  # between two looks at the params file
 NAMED = 3  # changed entries that a message names
@@ -41,7 +41,8 @@ def check_written(params_path: Path, entries: Sequence[Entry]) -> None:
     Raises:
         UserError: names the first one that is missing.
     """
-    tree = read_tree(params_path)
+    refuse_overlay(params_path)
+    tree = read_params(params_path)
     for entry in entries:
         where = tree
         for key in entry:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ream.calibration import local_files
+from ream.calibration import file_formats, local_files
 from ream.calibration.sources import iter_texts, resolved_revision
 from ream.errors import UserError
 from ream.params import FilesSource
@@ -67,7 +67,7 @@ def test_compressed_files_have_the_documents_of_plain_ones(folder):
 
 def test_too_much_when_decompressed(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b" " * (3 << 20)))
-    monkeypatch.setattr(local_files, "MOST_TEXT_BYTES", 2 << 20)
+    monkeypatch.setattr(file_formats, "MOST_TEXT_BYTES", 2 << 20)
     with pytest.raises(UserError, match=r"a\.jsonl\.gz: more than 2 MiB when decompressed"):
         read(tmp_path / "a.jsonl.gz")
 
@@ -102,8 +102,8 @@ def test_empty_files_among_others(tmp_path):
         (
             "a.csv",
             b"text\nx",
-            r"a\.csv: files of type '\.csv' cannot be read; use \.txt, \.md, \.jsonl, \.json, these with \.gz or \.zst "
-            r"behind, or \.parquet",
+            r"a\.csv: files of type '\.csv' cannot be read; use \.jsonl, \.json, \.txt, \.md, .*, \.lua, these with "
+            r"\.gz or \.zst behind, or \.parquet",
         ),
         ("a.csv.gz", b"", r"files of type '\.csv\.gz' cannot be read"),
         ("a.jsonl.gz", b'{"text": "x"}\n', r"a\.jsonl\.gz: not a gzip file, or damaged"),
@@ -117,7 +117,9 @@ def test_empty_files_among_others(tmp_path):
         ),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": \n', r"a\.jsonl, line 3 is not valid JSON"),
         ("a.jsonl", b'{"body": "x", "id": 1}\n', r"a\.jsonl, line 1: no column 'text'; it has: body, id"),
-        ("a.json", b'[{"text": "x"}]', r"a\.json, line 1: list where one JSON object per line is expected"),
+        ("a.jsonl", b'[{"text": "x"}]', r"a\.jsonl, line 1: list where one JSON object per line is expected"),
+        ("a.json", b'[{"text": "x"}, 3]', r"a\.json, entry 2: int where a JSON object for each document is expected"),
+        ("a.json", b'[{"text": "x"}', r"a\.json is not valid JSON"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', r"a\.jsonl, line 2: column 'text' holds int, not text"),
         ("a.jsonl", b'{"text": "\xff"}\n', r"a\.jsonl, line 1 is not valid JSON"),
         ("a.txt", b"abc\xff", r"a\.txt: not UTF-8 at byte 3"),
@@ -141,5 +143,21 @@ def test_bad_parquet_columns(tmp_path):
 def test_no_match_and_folder(tmp_path):
     with pytest.raises(UserError, match=r"no file matches '.*none\*\.txt'"):
         read(tmp_path / "none*.txt")
-    with pytest.raises(UserError, match=r"is a folder; name its files, e\.g\. .*/\*\.jsonl"):
+    (tmp_path / "picture.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no file in the folder .* can be read as text; give \.txt, "):
         read(tmp_path)
+
+
+def test_a_folder_is_what_can_be_read_in_it_and_below(folder):
+    (folder / "deep").mkdir()
+    (folder / "deep" / "e.py").write_text("deep code")
+    (folder / "picture.png").write_bytes(b"")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "f.txt").write_text("no")
+    assert Counter(read(folder)) == Counter([*EXPECTED, "deep code"])
+
+
+def test_a_json_list_has_a_document_for_each_entry(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "one"}, {"text": "two"}], indent=1))
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(b'\n [{"text": "three"}]'))
+    assert sorted(read(tmp_path)) == ["one", "three", "two"]

@@ -99,7 +99,7 @@ def test_a_long_document_gives_windows():
     assert drawn.sequences == [list(range(start, start + 10)) for start in (100, 110, 120)]
     assert (drawn.documents_read, drawn.documents_too_short, drawn.labels) == (1, 0, {"books": 3})
     # The last 4 words are too few; two windows a document at most.
-    with pytest.raises(UserError, match="3 of 1 documents have at least 9"):
+    with pytest.raises(UserError, match="1 documents give 3 sequences of at least 9 tokens, but 4 are needed"):
         draw([book(34)], numbers, Calibration(sequences=4, tokens=10, fill=0.9), windows=every)
     two = windows_of(numbers, SpecialTokens(), 2)
     drawn = draw([book(34), book(8), book(34)], numbers, Calibration(sequences=4, tokens=10, fill=0.9), windows=two)

@@ -50,7 +50,7 @@ def test_the_command_takes_its_example(name, line):
     program, command, *arguments = shlex.split(line)
     assert (program, command) == ("ream", name)
     context = COMMANDS[name].make_context(command, arguments)  # raises where an option or argument is wrong
-    assert context.params.get("model") or context.params["original"]
+    assert context.params.get("model") or context.params.get("original") or context.params["action"]
 
 
 def test_a_shell_completes_methods_and_presets():

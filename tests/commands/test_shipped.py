@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ream.commands.options import METHODS, complete_method, complete_params
 from ream.commands.request import ScoreRequest, scoring
 from ream.commands.shipped import params_file, presets, task_folder
 from ream.errors import UserError
+from ream.machine.shipped import default_settings
 from ream.params import load_params
 from tests.tiny import ROOT
 
@@ -35,7 +35,7 @@ def test_a_preset_by_its_name_and_a_file_by_its_path(empty):
 
 
 def test_without_a_name_the_folders_own_file_or_the_shipped_one(empty):
-    assert params_file(None).resolve() == ROOT / "params.yaml"
+    assert params_file(None) == params_file(Path("default")) == default_settings()
     (empty / "params.yaml").write_text("")
     assert params_file(None) == Path("params.yaml")
 
@@ -61,7 +61,7 @@ def test_the_shipped_tasks_are_used_where_there_are_none(empty):
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_the_methods_that_help_lists_are_those_of_every_shipped_file(path):
-    assert tuple(yaml.safe_load(path.read_text())["methods"]) == METHODS
+    assert tuple(load_params(path).methods) == METHODS
     assert load_params(path).evaluation.include == "data/tasks"
 
 

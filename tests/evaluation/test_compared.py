@@ -9,11 +9,13 @@ import pytest
 import torch
 import transformers
 
+from ream.calibration.chat import ChatTemplate
 from ream.calibration.document import Document
 from ream.calibration.special_tokens import SpecialTokens
 from ream.calibration.tokenizer import load_encoder
 from ream.commands import cli
 from ream.evaluation.own_text import text_sequences, windows
+from ream.params import FilesSource
 from ream.recipe.output import write_checkpoint
 from tests import tiny
 from tests.compress.walks import opened, random_recipe
@@ -104,12 +106,12 @@ def check(found, sums):
 def test_a_compressed_model_on_own_text(ream, checkpoint, compressed, text):
     code, out, err, found = ream(checkpoint, compressed, "--text", text, "--sequences", 5)
     assert code == 0, err
-    sequences = text_sequences(text, load_encoder(str(checkpoint), None, False), TOKENS, 5)
+    sequences = sequences_of(text, checkpoint, TOKENS, 5)
     assert [len(ids) for ids in sequences] == [TOKENS] * 5
-    measures = found["sources"][str(text)]
+    measures = found["sources"]["own"]
     check(measures, expected(checkpoint, compressed, sequences))
     assert measures["kl"]["low"] < measures["kl"]["value"] < measures["kl"]["high"]
-    row = next(line for line in out.splitlines() if line.startswith(str(text)))
+    row = next(line for line in out.splitlines() if line.startswith("own "))
     assert f"{measures['kl']['value']:.4f} [" in row
     assert found["versions"]["torch"] == torch.__version__
 
@@ -147,7 +149,7 @@ def test_little_memory_changes_nothing(ream, checkpoint, compressed, text, tmp_p
 
 def test_a_model_is_its_own_equal(ream, checkpoint, text):
     _, _, _, found = ream(checkpoint, checkpoint, "--text", text)
-    measures = found["sources"][str(text)]
+    measures = found["sources"]["own"]
     assert (measures["kl"]["value"], measures["top_1"]["value"], measures["perplexity_ratio"]["value"]) == (0, 100, 1)
 
 
@@ -156,11 +158,11 @@ def test_a_dense_model_is_loaded_whole_and_a_line_says_so(ream, checkpoint, dens
     assert code == 0, err
     assert f"{dense} is loaded whole, for it cannot be walked layer by layer" in out
     assert "not a Mixture-of-Experts model" in out
-    sequences = text_sequences(text, load_encoder(str(checkpoint), None, False), TOKENS, 4)
-    check(found["sources"][str(text)], expected(checkpoint, dense, sequences))
+    sequences = sequences_of(text, checkpoint, TOKENS, 4)
+    check(found["sources"]["own"], expected(checkpoint, dense, sequences))
     code, _, err, found = ream(dense, checkpoint, "--text", text, "--sequences", 4)
     assert code == 0, err
-    check(found["sources"][str(text)], expected(dense, checkpoint, sequences))
+    check(found["sources"]["own"], expected(dense, checkpoint, sequences))
 
 
 def test_another_architecture_with_experts(ream, checkpoint, text, tmp_path):
@@ -168,8 +170,15 @@ def test_another_architecture_with_experts(ream, checkpoint, text, tmp_path):
     code, out, err, found = ream(checkpoint, other, "--text", text, "--tokens", 20)
     assert code == 0, err
     assert "loaded whole" not in out
-    sequences = text_sequences(text, load_encoder(str(checkpoint), None, False), 20, 8)
-    check(found["sources"][str(text)], expected(checkpoint, other, sequences))
+    sequences = sequences_of(text, checkpoint, 20, 8)
+    check(found["sources"]["own"], expected(checkpoint, other, sequences))
+
+
+def sequences_of(text, model, tokens, count):
+    """What `ream compare` measures on: a single short text is all held out."""
+    source = FilesSource(kind="files", paths=[str(text)], windows="all", held_out=0.1)
+    encoder = load_encoder(str(model), None, False)
+    return text_sequences("own", source, encoder, ChatTemplate(model, False), tokens, count)
 
 
 def one_line(answer, *words):
@@ -237,11 +246,12 @@ def test_windows_cover_every_document_and_begin_as_the_tokenizer_begins_a_text(c
 
 
 def test_a_folder_is_all_the_files_in_it_that_hold_text(checkpoint, tmp_path):
-    encoder, folder = load_encoder(str(checkpoint), None, False), tmp_path / "texts"
+    folder = tmp_path / "texts"
     (folder / "below").mkdir(parents=True)
     (folder / "one.txt").write_text("a" * 12)
     (folder / "below" / "two.jsonl").write_text(json.dumps({"text": "b" * 8}) + "\n")
     (folder / "picture.png").write_bytes(b"\x00")
-    found = text_sequences(folder, encoder, 10, 99)
-    assert sorted(map(len, found)) == [2, 8, 10]
-    assert len(text_sequences(folder, encoder, 10, 2)) == 2
+    source = FilesSource(kind="files", paths=[str(folder)], held_out=1)
+    given = ("texts", source, load_encoder(str(checkpoint), None, False), ChatTemplate(checkpoint, False), 10)
+    assert sorted(map(len, text_sequences(*given, 99))) == [2, 8, 10]
+    assert len(text_sequences(*given, 2)) == 2

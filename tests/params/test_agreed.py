@@ -3,7 +3,9 @@
 import pytest
 
 from ream.errors import UserError
+from ream.params import load_params
 from ream.params.agreed import agreed_params
+from ream.params.written_out import resolve
 from tests.graphs import ROOT
 
 DIFFERENT = [
@@ -23,6 +25,7 @@ def test_a_file_that_dvc_reads_otherwise_is_refused(old, new, message, tmp_path)
         agreed_params(path)
 
 
-def test_all_params_files_are_read_alike():
+def test_all_params_files_are_read_alike_when_they_are_written_out(tmp_path):
     for path in [ROOT / "params.yaml", *(ROOT / "params").glob("*.yaml")]:
-        agreed_params(path)
+        resolve(path, tmp_path / path.name)
+        assert agreed_params(tmp_path / path.name) == load_params(path)

@@ -205,10 +205,13 @@ TYPOS = {
         "sources.c4.dataset",
         "sources.c4.column, sources.c4.config, sources.c4.count, sources.c4.dataset",
     ),
-    "sources.notes.path": ("sources.notes.paths", "sources.notes.column, sources.notes.kind, sources.notes.paths"),
+    "sources.notes.path": (
+        "sources.notes.paths",
+        "sources.notes.column, sources.notes.held_out, sources.notes.kind, sources.notes.paths",
+    ),
     "sources.own.pth": (
         "sources.own.path",
-        "'sources.own' has: sources.own.kind, sources.own.path, sources.own.source",
+        "'sources.own' has: sources.own.held_out, sources.own.kind, sources.own.path, sources.own.source",
     ),
 }
 

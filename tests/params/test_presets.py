@@ -1,5 +1,6 @@
 """params/: every preset is complete, shares what all share, and its model comes out at its published size."""
 
+import copy
 import csv
 import json
 import shutil
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from ream.analysis.results.rows import ROLES, TASKS
 from ream.commands.work import work_of
@@ -17,6 +17,8 @@ from ream.evaluation.pinned import PINNED
 from ream.models.family.sizes import check_group_size, check_kept
 from ream.models.inspection.headers import open_headers
 from ream.params import load_params
+from ream.params.reading import read_tree
+from ream.params.written_out import resolve
 from tests.graphs import dvc
 from tests.models.published import MODELS, write_config
 from tests.tiny import ROOT
@@ -99,7 +101,7 @@ def test_a_real_models_study_has_its_presets_settings_and_the_papers_suite(name)
         published = csv.DictReader(file).fieldnames
     assert {TASKS.get(task, task) for task in suite.gen} <= set(published)
     files = (STUDIES[f"paper-{name}"], ROOT / "params.yaml")
-    ours, own = (set(yaml.safe_load(path.read_text())) for path in files)
+    ours, own = (set(read_tree(path)) for path in files)
     assert ours == own
 
 
@@ -130,8 +132,8 @@ def test_the_published_rows_are_cells_of_the_study():
 
 
 def test_presets_share_what_is_the_same_and_params_yaml_has_it_too():
-    trees = {name: yaml.safe_load(path.read_text()) for name, path in PRESETS.items()}
-    first, own = next(iter(trees.values())), yaml.safe_load((ROOT / "params.yaml").read_text())
+    trees = {name: copy.deepcopy(read_tree(path)) for name, path in PRESETS.items()}
+    first, own = next(iter(trees.values())), read_tree(ROOT / "params.yaml")
     for tree in trees.values():
         for name in OF_THE_MODEL:
             tree["suites"]["gen"].pop(name, None)
@@ -157,7 +159,7 @@ def test_the_demo_has_the_papers_grid():
     assert table_4 == [(0, 0.3, 0.7), (0.1, 0.1, 0.8), (0.2, 0.25, 0.55)]
     assert len(some.one_shot + some.sequential) == 6
     assert params.run.rank == params.run.mixes
-    own, tree = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "params/paper-demo.yaml"))
+    own, tree = (read_tree(ROOT / name) for name in ("params.yaml", "params/paper-demo.yaml"))
     same = ("model", "compute", "calibration", "statistics", "methods", "grouping", "evaluation", "merge")
     assert {section: tree[section] for section in same} == {section: own[section] for section in same}
     assert tree["suites"] == {"demo": own["suites"]["demo"]}
@@ -246,9 +248,9 @@ def test_bytes_of_quantised_originals(headers):
     ],
 )  # fmt: skip
 def test_dvc_reads_a_file(tmp_path: Path, name, expected):
-    """`cp params/X.yaml params.yaml`: every stage of the graph resolves."""
+    """`ream params resolve X`: every stage of the graph resolves."""
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    shutil.copy((PRESETS | STUDIES)[name], tmp_path / "params.yaml")
+    resolve((PRESETS | STUDIES)[name], tmp_path / "params.yaml")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     dvc(tmp_path, "init", "-q")
     assert expected <= {line.split()[0] for line in dvc(tmp_path, "stage", "list", "--all").splitlines()}

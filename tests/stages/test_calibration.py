@@ -1,10 +1,13 @@
+import hashlib
 import json
+import shutil
 
 import pytest
 
 from ream.calibration.builtin import documents
 from ream.calibration.corpus import read_corpus, write_corpus
 from ream.calibration.document import Document
+from ream.calibration.parts import rank
 from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError
 from ream.models.family.limits import Limits
@@ -115,7 +118,7 @@ def test_own_tokens_hold_nothing_out(write, tmp_path):
 def test_hub_source_is_read_at_the_recorded_commit(write, tmp_path, monkeypatch):
     asked = []
 
-    def texts(source, seed):
+    def texts(source, seed, part, render):
         asked.append((source.revision, seed))
         return iter([Document(str(i), prose(i, 100)) for i in range(9)])
 
@@ -203,3 +206,48 @@ def test_unknown_source(write, tmp_path):
     settings = params({"maths": {"kind": "builtin", "name": "math"}})
     with pytest.raises(UserError, match=r"source 'math' is unknown; did you mean 'maths'\?"):
         write(settings, "math", tmp_path / "o.parquet")
+
+
+def conversations(count, turns):
+    roles = ("user", "assistant")
+    return [
+        [{"role": roles[turn % 2], "content": prose(number * turns + turn, 40)} for turn in range(turns)]
+        for number in range(count)
+    ]
+
+
+def test_conversations_give_long_sequences_through_the_models_template(tokenizer_folder, tmp_path):
+    """As for an agentic model: each conversation gives windows of 300 tokens, rendered by hand here."""
+    folder = shutil.copytree(tokenizer_folder, tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    chats = conversations(6, 8)
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    source = {"kind": "files", "paths": [str(tmp_path / "chats.jsonl")], "column": "messages", "windows": "all"}
+    settings, limits = params({"chats": source}, sequences=8, tokens=300), Limits(340, 4096)
+    out, held_out = tmp_path / "o.parquet", tmp_path / "h.parquet"
+    calibration.write_sequences(settings, "chats", folder, out, held_out, limits)
+    corpus, encode = read_corpus(out), load_encoder(str(folder), None, False).plain
+    texts = ["".join(f"<{turn['role']}>{turn['content']}<end>" for turn in chat) for chat in chats]
+    windows = [ids[at : at + 300] for ids in map(encode, texts) for at in range(0, len(ids), 300)]
+    assert len(corpus.sequences) == 8
+    assert all(ids in windows and len(ids) >= 150 for ids in corpus.sequences)
+    assert sum(len(ids) == 300 for ids in corpus.sequences) >= 4
+    assert corpus.facts["chat_template"] == hashlib.sha256(template.encode()).hexdigest()
+    assert load_encoder(str(folder), None, False).plain("<end>") == [0], "the template's sign is one token"
+
+
+def test_held_out_sequences_of_a_divided_source_come_from_its_held_out_text(write, tokenizer_folder, tmp_path):
+    texts = [prose(number, 60) for number in range(60)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    source = {"kind": "files", "paths": [str(tmp_path / "t.jsonl")], "held_out": 0.2}
+    tree = params({"own": source}, sequences=20)
+    write(tree, "own", tmp_path / "o.parquet", tmp_path / "h.parquet")
+    encode = load_encoder(str(tokenizer_folder), None, False).encode
+    inside = [encode(text)[:32] for text in texts if rank(text) < 0.2]
+    outside = [encode(text)[:32] for text in texts if rank(text) >= 0.2]
+    assert all(ids in outside for ids in read_corpus(tmp_path / "o.parquet").sequences)
+    held_out = read_corpus(tmp_path / "h.parquet").sequences
+    assert len(held_out) == tree.rank.sequences == 8
+    assert all(ids in inside for ids in held_out)

@@ -2,6 +2,9 @@ import json
 
 import pytest
 
+from ream.calibration.corpus import write_corpus
+from ream.calibration.parts import rank
+from ream.calibration.tokenizer import load_encoder
 from ream.errors import UserError
 from ream.evaluation.suite_checks import OFFLINE
 from ream.evaluation.windows import end_token, read_windows
@@ -117,3 +120,50 @@ def test_a_task_that_executes_code_is_refused_before_any_evaluation(original, tm
 def test_the_end_token_is_the_configs_first(tmp_path, config, expected):
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert end_token(tmp_path) == expected
+
+
+def with_source(suite, source) -> Params:
+    params = settings(suite)
+    sources = {"math": {"kind": "builtin", "name": "math"}, "own": source}
+    return parse_params(params.model_dump(exclude_unset=True) | {"sources": sources})
+
+
+def test_own_text_gives_the_windows_that_its_held_out_part_fills(original, tmp_path):
+    texts = [f"{number} " + "a text of its own. " * 3 for number in range(40)]
+    held_out = [text for text in texts if rank(text) < 0.3]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    source = {"kind": "files", "paths": [str(tmp_path / "own.jsonl")], "held_out": 0.3}
+    suite = {"loss": ["own", "math"], "loss_sequences": 100, "loss_tokens": 16}
+    line = write_items(with_source(suite, source), tmp_path / "out", original)
+    windows = read_windows(tmp_path / "out" / "windows.safetensors")
+    plain = load_encoder(str(original), None, False).plain
+    count = sum(len(plain(text)) + 1 for text in held_out) // 16  # each has the end token behind it
+    assert 2 < count < 100
+    assert line == f"{count} windows of 16 tokens of own, 100 windows of 16 tokens of math"
+    stream = windows["own"].ravel().tolist()
+    assert len(stream) == 16 * count
+    ids, documents = [], []
+    for token in stream:
+        if token == 256:
+            documents.append(ids)
+            ids = []
+        else:
+            ids.append(token)
+    assert sorted(documents) == sorted(plain(text) for text in held_out if plain(text) in documents)
+    assert len(documents) >= len(held_out) - 1  # the last may be cut
+
+
+def test_own_tokens_and_too_little_text(original, tmp_path):
+    rows = [[number, *range(40)] for number in range(9)]
+    write_corpus(tmp_path / "own.parquet", [("a", ids) for ids in rows], {})
+    source = {"kind": "tokens", "path": str(tmp_path / "own.parquet"), "held_out": 1}
+    suite = {"loss": ["own"], "loss_sequences": 2, "loss_tokens": 32}
+    write_items(with_source(suite, source), tmp_path / "out", original)
+    (stream,) = (rows.ravel().tolist() for rows in read_windows(tmp_path / "out" / "windows.safetensors").values())
+    assert stream == [token for ids in rows for token in ids][:64]
+    suite = {"loss": ["own"], "loss_tokens": 64}
+    write_corpus(tmp_path / "own.parquet", [("a", ids) for ids in rows[:2]], {})
+    with pytest.raises(
+        UserError, match=r"'own' fills 1 windows of 64 tokens, but 2 are needed; give it more text, hold"
+    ):
+        write_items(with_source(suite, source), tmp_path / "few", original)
