@@ -41,7 +41,7 @@ def routed_pairs(
     """The sorted pairs.
 
     Args:
-        indices: T(x), the experts of each token.
+        indices: T(x), the experts of each token; N or more where a router selected no expert (`Routing`).
         experts: N.
         step: number of real tokens in a tile.
         mask: True for real tokens; None where all are real.
@@ -53,14 +53,14 @@ def routed_pairs(
         position = torch.arange(total, device=device)
     else:
         position = mask.to(device=device, dtype=torch.int64).cumsum(0) - 1
-    key = position[:, None] // step * experts + indices
-    if mask is not None:
-        key = torch.where(mask.to(device)[:, None], key, tiles * experts)  # behind all real tokens
+    selected = indices < experts if mask is None else (indices < experts) & mask.to(device)[:, None]
+    key = torch.where(selected, position[:, None] // step * experts + indices, tiles * experts)  # the others behind
     ordered, flat = key.reshape(-1).sort(stable=True)
     starts = torch.searchsorted(ordered, torch.arange(tiles * experts + 1, device=device))
-    offsets: list[int] = starts.tolist()  # the only place where the host waits
+    last = position[-1:] + 1  # one more than the position of the last real token
+    offsets: list[int] = torch.cat([starts, last]).tolist()  # the only place where the host waits
+    tokens, kept = offsets.pop() if total else 0, None
     flat, ordered = flat[: offsets[-1]], ordered[: offsets[-1]]
-    tokens, kept = offsets[-1] // k, None
     if mask is not None and tokens < total:
         kept = (~mask.to(device)).to(torch.int8).argsort(stable=True)[:tokens]
     return RoutedPairs(
@@ -82,7 +82,7 @@ def routed_rows(
     Rows are the expert's tokens, ascending; slots say which of a row's k experts it is.
 
     Args:
-        indices: T(x), the experts of each token.
+        indices: T(x), the experts of each token; N or more where a router selected no expert.
         experts: N.
     """
     pairs = routed_pairs(indices, experts, max(1, len(indices)))

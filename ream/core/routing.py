@@ -15,8 +15,9 @@ class Routing:
     Attributes:
         logits: z(x) = W_g x.
         scores: p(x), the router's scores of all experts, float32.
-        indices: T(x), the experts that the model selects.
-        weights: g_j(x), by which the model multiplies each selected expert's output.
+        indices: T(x), the experts that the model selects; N where it selects a row of its router that stands for none
+            (Zaya's skipping, LongCat's identity).
+        weights: g_j(x), by which the model multiplies each selected expert's output; no meaning where there is none.
     """
 
     logits: Float[Tensor, "T N"]

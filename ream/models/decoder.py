@@ -82,10 +82,10 @@ class Decoder:
         self._precise = tuple(self.skeleton._keep_in_fp32_modules_strict or ())
         layers: Any = self.text.layers  # a block's path is "" where there is none: then the layer's own type
         self._block_types = {i: type(layers[i].get_submodule(family.block)) for i in architecture.moe_layers}
-        self._arguments = LayerArguments(self.text, self.text.layers)
+        self._arguments = LayerArguments(self.text, self.text.layers, family.state)
         embedded = embedding_of(self.text, lambda: skeleton(self.config, dtype, trust_remote_code))
         by_ids = family.derived and self._arguments.needs_ids(architecture.hidden, dtype, device)
-        self._stream = Stream(self._arguments, embedded, architecture.hidden, dtype, device, by_ids)
+        self._stream = Stream(self._arguments, embedded, architecture.hidden, dtype, device, by_ids, family.state)
 
     def table(self) -> Tensor:
         """The embedding table [V, H] of the checkpoint, on the host."""
@@ -123,7 +123,8 @@ class Decoder:
         """
         family = self.architecture.family
         module = self.text.layers[index]
-        catcher = Catcher(family.pair, family.by_ids) if index in self.architecture.moe_layers else None
+        moe = index in self.architecture.moe_layers
+        catcher = Catcher(family.pair, family.by_ids, family.state) if moe else None
         replaced = catcher.take(module, family.block, family.apart, family.experts_module) if catcher else {}
         tensors = dict(self._layer_tensors(index))
         give_layer_buffers(module, self.config, self.device)
@@ -160,7 +161,7 @@ class Decoder:
         numbered = [index] if "layer_idx" in inspect.signature(kind).parameters else []
         with torch.device("meta"):
             module = kind(config, *numbered).to(self.dtype).eval()
-        module = block_within(module, family.apart, family.experts_module)
+        module = block_within(module, family.apart, family.experts_module, family.state)
         give_tensors(module, dict(self._block_tensors(index, weights)))
         return MoEBlock(module, family, self.unit)
 
@@ -193,10 +194,15 @@ class Decoder:
 
     def _layer_tensors(self, index: int) -> Iterable[tuple[str, Tensor]]:
         """Names within the layer and tensors of all that it has beside its MoE block, on the device."""
-        moe = index in self.architecture.moe_layers
-        for name, stored in beside_experts(self.architecture, index, self.checkpoint.logical).items():
-            if not moe or self.architecture.family.in_block(name) is None:
+        architecture, family = self.architecture, self.architecture.family
+        moe = index in architecture.moe_layers
+        for name, stored in beside_experts(architecture, index, self.checkpoint.logical).items():
+            if not moe or family.state or family.in_block(name) is None:
                 yield name, self._joined(stored)
+        for router in architecture.routers(index) if moe and family.state else ():
+            stored_name = architecture.tensor_name(index, router)
+            tensor = self.place(self.checkpoint.read(stored_name), router.name, router.exact)
+            yield family.module_name(family.in_layer(router.name)), tensor
 
     def _joined(self, stored: tuple[str, ...]) -> Tensor:
         """A tensor on the device, joined of one or several of the checkpoint."""
@@ -215,7 +221,7 @@ class Decoder:
             yield module_name, self.place(weights.router(router), router.name, router.exact)
         hidden, width = architecture.expert_hidden, architecture.width
         stacks = {
-            kind: torch.empty(len(weights), *kind.shape(hidden, width), dtype=self.dtype)
+            kind: torch.zeros(len(weights) + kind.beyond, *kind.shape(hidden, width), dtype=self.dtype)
             for kind in family.module_layout
         }
         for position in range(len(weights)):

@@ -1,4 +1,4 @@
-"""What a walk takes through a model's layers: hidden states, and token ids where the layers are given them."""
+"""What a walk takes through a model's layers: hidden states, and what goes along with them (`layers.carried`)."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ream.models.layers.arguments import LayerArguments
-from ream.models.layers.token_ids import DIGITS, ids_of, with_ids, without_ids
+from ream.models.layers.carried import Carried
 
 
 class Stream:
@@ -21,6 +21,7 @@ class Stream:
         dtype: torch.dtype,
         device: torch.device,
         by_ids: bool,
+        state: int = 0,
     ) -> None:
         """Args:
         arguments: what the model gives its layers.
@@ -29,8 +30,9 @@ class Stream:
         dtype: of hidden states.
         device: where the model computes.
         by_ids: whether layers are given token ids; they then take the last channels of the stream.
+        state: number of values of a token that a layer hands to the next beside its hidden states.
         """
-        self._arguments, self._embedded, self._by_ids = arguments, embedded, by_ids
+        self._arguments, self._embedded, self._by_ids, self._state = arguments, embedded, by_ids, state
         self._hidden, self._dtype, self._device = hidden, dtype, device
 
     def of(self, rows: Tensor, ids: Tensor) -> Tensor:
@@ -42,13 +44,12 @@ class Stream:
         """
         embedded = self._embedded(rows.to(self._dtype))
         entering = embedded if self._enters_as_embedded else self._entering(embedded, ids)
-        return with_ids(entering, ids) if self._by_ids else entering
+        return entering if self.carried is None else self.carried.packed(entering, ids=ids if self._by_ids else None)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The axes of the stream behind sequences and tokens: (H,) for most models."""
-        own = self.states_shape
-        return (torch.Size(own).numel() + DIGITS,) if self._by_ids else own
+        return self.states_shape if self.carried is None else (self.carried.width,)
 
     @cached_property
     def states_shape(self) -> tuple[int, ...]:
@@ -56,17 +57,17 @@ class Stream:
         return tuple(self._entering(*self._probe()).shape[2:])
 
     @property
-    def carried(self) -> tuple[int, ...] | None:
-        """``states_shape`` where the stream has token ids, too; None where it has not."""
-        return self.states_shape if self._by_ids else None
+    def carried(self) -> Carried | None:
+        """How the stream holds what goes along with hidden states; None where nothing does."""
+        return Carried(self.states_shape, self._state, self._by_ids) if self._by_ids or self._state else None
 
     def states(self, stream: Tensor) -> Tensor:
         """The model's own hidden states in a stream [..., S]."""
-        return without_ids(stream, self.states_shape) if self._by_ids else stream
+        return stream if self.carried is None else self.carried.unpacked(stream)[0]
 
     def ids(self, stream: Tensor) -> Tensor | None:
         """The token ids in a stream; None where it has none."""
-        return ids_of(stream) if self._by_ids else None
+        return None if self.carried is None else self.carried.unpacked(stream)[2]
 
     @cached_property
     def _enters_as_embedded(self) -> bool:

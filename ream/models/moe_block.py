@@ -38,9 +38,15 @@ class MoEBlock:
     @property
     def experts(self) -> ExpertStack:
         """Views of the weights of all experts."""
-        layout = self.family.module_layout
-        tensors = {kind.name: self.module.get_parameter(kind.name).detach() for kind in layout}
+        layout, count = self.family.module_layout, self._count
+        tensors = {kind.name: self.module.get_parameter(kind.name).detach()[:count] for kind in layout}
         return stack_of(unpacked(layout, tensors), self.input_gate)
+
+    @property
+    def _count(self) -> int:
+        """N, or K of a compressed block."""
+        stack = self.family.module_layout[0]
+        return len(self.module.get_parameter(stack.name)) - stack.beyond
 
     @property
     def input_gate(self) -> Tensor | None:
@@ -74,7 +80,11 @@ class MoEBlock:
                 their weights remain the gate's.
         """
         logits, weights, indices = ROUTERS[self.family.rule](self.module, self.family, x)
-        return Routing(logits, SCORES[scores or self.family.scores](logits), indices, weights.float())
+        p, beyond, count = SCORES[scores or self.family.scores](logits), self.family.beyond, self._count
+        if beyond is not None:
+            logits, p = logits[:, :count], p[:, :count]
+            indices = beyond.experts(weights, indices, count)
+        return Routing(logits, p, indices, weights.float())
 
     def output_map(self, hidden: int) -> Tensor | None:
         """[H, E]: what the block multiplies the weighted sum of its experts' outputs with; None for nothing.
@@ -123,10 +133,14 @@ class MoEBlock:
         """
         experts = self.module.get_submodule(self.family.experts_module)
 
+        beyond, count = self.family.beyond, self._count
+
         def answer(given: Tensor, *others: object, **named: object) -> Tensor:
             known = routed.reshape(-1, routed.shape[-1])
             if given.numel() == known.numel():
-                return known.reshape(given.shape)
+                more = None if beyond is None else beyond.added(given, [*others, *named.values()], count)
+                output = known.reshape(given.shape)
+                return output if more is None else output + more
             return torch.cat([known, known.new_zeros(given.numel() // known.shape[-1] - len(known), known.shape[-1])])
 
         experts.forward = answer

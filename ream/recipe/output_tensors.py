@@ -92,10 +92,15 @@ def _changed(layer: CompressedLayer, role: Role, info: TensorInfo, suffix: str, 
     if role.expert is None:
         positions = range(len(layer))
         return OutputTensor(info.name, info.dtype, (len(layer), *info.shape[1:]), lambda: map(share, positions))
+    architecture, experts = layer.architecture, layer.architecture.experts
+    if role.expert >= experts:  # of a row of the router without an expert: stays, behind the kept experts
+        made = _untouched(layer.checkpoint, architecture.tensor_name(role.layer, kind, role.expert), info, plain)
+        name = architecture.tensor_name(role.layer, kind, role.expert - experts + len(layer))
+        return replace(made, name=name + ("" if plain else suffix))
     if role.expert not in layer.kept:
         return None
     position = layer.kept.index(role.expert)
-    name = layer.architecture.tensor_name(role.layer, kind, position) + ("" if plain else suffix)
+    name = architecture.tensor_name(role.layer, kind, position) + ("" if plain else suffix)
     return OutputTensor(name, info.dtype, info.shape, lambda: [share(position)])
 
 

@@ -4,6 +4,7 @@ import math
 
 from ream.core.recipe import Recipe
 from ream.models.family.architecture import Architecture
+from ream.models.family.family import RouterTensor
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.multi_token import left_out_tensors
 
@@ -17,10 +18,10 @@ def output_parameters(checkpoint: Checkpoint, architecture: Architecture, recipe
         if name in left_out:
             continue
         size, role = math.prod(checkpoint.shape(name)), architecture.roles.get(name)
-        if role is None:
+        if role is None or (isinstance(role.kind, RouterTensor) and role.kind.numbers):  # a table by token id stays
             total += size
         elif role.expert is None:  # stacked experts, or a router's tensor
-            total += size // architecture.experts * kept
-        elif role.expert < kept:  # all experts have the same size, so the first K stand for the kept ones
-            total += size
+            total += size // (architecture.experts + role.kind.beyond) * (kept + role.kind.beyond)
+        elif role.expert < kept or role.expert >= architecture.experts:  # all experts have the same size, so the first
+            total += size  # K stand for the kept ones; what is beyond all of them stays
     return total

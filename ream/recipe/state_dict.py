@@ -1,6 +1,6 @@
 """The tensors of the compressed text model by transformers' names, made from the bytes that would be written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from ream.models.dtypes import DTYPES
 from ream.models.family.architecture import Architecture
 from ream.models.family.family import Family
 from ream.models.family.names import UNNEEDED
+from ream.models.family.unread import unread_tensors
 from ream.models.quantization.names import logical_names
 from ream.models.quantization.tensors import read_logical
 from ream.models.storage.checkpoint import Checkpoint
@@ -32,10 +33,23 @@ def text_state_dict(
     """
     left_out = multi_token_tensors(checkpoint, architecture)
     prefixes = ("",) if whole else tuple(architecture.family.text_prefixes)
-    return {
+    found = {
         name if whole else text_name(architecture.family, name): tensor
         for name, tensor in _tensors(checkpoint, architecture, recipe)
         if name.startswith(prefixes) and name not in left_out and not name.endswith(UNNEEDED)
+    }
+    return found | _unread(architecture, recipe, found)
+
+
+def _unread(architecture: Architecture, recipe: Recipe | None, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that transformers expects beside these and never reads; of a model of text alone."""
+    experts = architecture.experts if recipe is None else len(next(iter(recipe.layers.values())).groups.kept)
+    like = next(iter(found.values()))
+    layers = [layer for layer in architecture.moe_layers if layer < architecture.layers]
+    return {
+        name: tensor
+        for layer in layers
+        for name, tensor in unread_tensors(architecture, layer, experts, found, like.dtype).items()
     }
 
 

@@ -46,6 +46,29 @@ def test_rows_and_slots_of_each_expert_with_tokens():
     assert list(routed_rows(torch.empty(0, 2, dtype=torch.int64), 5)) == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_place_without_an_expert_makes_no_pair_but_its_token_counts(seed):
+    rng = np.random.default_rng(seed)
+    tokens, experts, step = 23, 4, 5
+    chosen = np.array([rng.permutation(experts + 3)[:2] for _ in range(tokens)])  # 4 and more: no expert
+    mask = rng.random(tokens) < 0.7
+    pairs = routed_pairs(torch.from_numpy(chosen), experts, step, torch.from_numpy(mask))
+    real = np.flatnonzero(mask)
+    wanted = sorted(
+        (place // step, expert, place, token * 2 + slot)
+        for place, token in enumerate(real)
+        for slot, expert in enumerate(chosen[token])
+        if expert < experts
+    )
+    found = zip(pairs.expert.tolist(), pairs.token.tolist(), pairs.flat.tolist(), strict=True)
+    assert list(found) == [(expert, place, flat) for _, expert, place, flat in wanted]
+    assert pairs.tokens == len(real)
+    assert pairs.kept.tolist() == real.tolist()
+    assert pairs.count.tolist() == [sum(expert == each for _, expert, _, _ in wanted) for each in range(experts)]
+    none = torch.full((3, 1), experts)
+    assert (routed_pairs(none, experts, 2).tokens, routed_pairs(none, experts, 2).offsets[-1]) == (3, 0)
+
+
 def test_no_tokens_no_pairs():
     empty = routed_pairs(torch.empty(0, 2, dtype=torch.int64), 3, 4)
     assert (empty.tokens, empty.offsets, empty.count.tolist()) == (0, [0], [0, 0, 0])

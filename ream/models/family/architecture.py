@@ -210,7 +210,9 @@ def _expert_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
             if kind.stacked:
                 shapes[architecture.tensor_name(layer, kind)] = (experts, *shape)
             else:
-                shapes |= {architecture.tensor_name(layer, kind, expert): shape for expert in range(experts)}
+                shapes |= {
+                    architecture.tensor_name(layer, kind, expert): shape for expert in range(experts + kind.beyond)
+                }
     return shapes
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ream.errors import UserError
+from ream.models.family.beyond import Beyond
 from ream.models.family.config_levels import level
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
 from ream.models.family.multi_token_names import MultiToken
@@ -89,6 +90,9 @@ class Family:
         integers: ends of the names on disk of the text model's tensors that hold whole numbers, not floats.
         by_ids: whether transformers' MoE block is given token ids, too.
         apart: where the router is in a layer without a MoE block (its ``moe`` and ``block`` are "").
+        state: number of values of a token that a layer's router hands to the next layer's (Zaya); 0 for most models.
+        beyond: what rows of the router stand for that give logits but have no expert; None where there are none.
+        logits_module: path within the block of the module that gives the logits; None for that with their matrix.
         derived: whether the entry was derived from the checkpoint.
         guessed_scores: whether p(x) could not be found, and ``scores`` stands in for it.
     """
@@ -138,12 +142,17 @@ class Family:
     integers: tuple[str, ...] = ()
     by_ids: bool = False
     apart: Apart | None = None
+    state: int = 0
+    beyond: Beyond | None = None
+    logits_module: str | None = None
     derived: bool = False
     guessed_scores: bool = False
 
     @property
     def router_module(self) -> str:
-        """Path within the MoE block of the module with the router's matrix, which is the first of its tensors."""
+        """Path within the MoE block of the module that gives logits: that with the matrix, its first tensor."""
+        if self.logits_module is not None:
+            return self.logits_module
         return self.module_name(self.in_layer(self.router[0].name)).removeprefix(f"{self.block}.").rpartition(".")[0]
 
     def in_block(self, name: str) -> str | None:

@@ -23,12 +23,15 @@ class ExpertTensor:
         part: a key of PARTS: what the tensor holds.
         transposed: whether the shape is [H, rows] instead of [rows, H]; for ``down``, [D, H] instead of [H, D].
         interleaved: whether gate and up rows alternate.
+        beyond: number of tensors, or rows of a stack, behind the experts'. They are for rows of the router that stand
+            for no expert (`Beyond`), nothing reads them, and they stay.
     """
 
     name: str
     part: str
     transposed: bool = False
     interleaved: bool = False
+    beyond: int = 0
 
     @property
     def stacked(self) -> bool:

@@ -104,7 +104,7 @@ def _experts(prefix: str, family: Family, numbers: Any, layout: Layout) -> Itera
         if kind.stacked:
             yield prefix + family.in_layer(kind.name), (experts, *shape), matrix
         else:
-            for expert in range(experts):
+            for expert in range(experts + kind.beyond):
                 yield prefix + family.in_layer(kind.name.format(expert=expert)), shape, matrix
 
 

@@ -73,6 +73,7 @@ def layout_words(layout: Layout) -> str:
         "transposed": any(kind.transposed for kind in layout),
         "with alternating gate and up rows": any(kind.interleaved for kind in layout),
         "with biases": any(kind.part.endswith("bias") for kind in layout),
+        "with tensors behind them that nothing reads": any(kind.beyond for kind in layout),
     }
     names = f"({', '.join(kind.name for kind in layout)})"
     return ", ".join([stacked, *(way for way, used in ways.items() if used), names])
@@ -102,6 +103,11 @@ def derived_rows(model: Headers) -> dict[str, str]:
         shown = [f"{stored} to {own}" for stored, own in list(renamed.items())[:SHOWN]]
         more = f" and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
         rows["renamed on loading"] = ", ".join(shown) + more
+    if family.beyond is not None:
+        meaning = "the identity" if family.beyond.identity else "no expert at all"
+        rows["other rows"] = f"{family.beyond.rows} of the router, which stand for {meaning} and stay"
+    if family.state:
+        rows["router state"] = f"{family.state} values of each token go from a layer's router to the next layer's"
     if family.guessed_scores:
         rows["scores"] = "p(x) is no known function of the logits; softmax stands in for it"
     proved = "not possible without weights" if model.planned else "made when a run starts, on the weights of a layer"

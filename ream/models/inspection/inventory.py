@@ -172,6 +172,8 @@ def _kind(name: str, architecture: Architecture, index: int) -> str:
     """The field of LayerParts that a tensor of a layer belongs to."""
     role = architecture.roles.get(name)
     if role is not None and index in architecture.moe_layers:
+        if role.expert is not None and role.expert >= architecture.experts:
+            return "other"  # of a row of the router without an expert
         return "router" if isinstance(role.kind, RouterTensor) else "experts"
     family = architecture.family
     own = family.module_name(name.removeprefix(architecture.layer_prefix(index)))

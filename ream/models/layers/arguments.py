@@ -27,15 +27,16 @@ class _Ended(Exception):  # noqa: N818 - no error: it leaves the model's forward
 class LayerArguments:
     """Catches the arguments of all layers of a model without weights."""
 
-    def __init__(self, model: Any, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, model: Any, layers: Sequence[nn.Module], state: int = 0) -> None:
         """Have every layer pass its input on, until its ``forward`` is deleted.
 
         Args:
             model: the text model, which takes ``inputs_embeds``. Whatever it computes before its layers needs no
                 weights, or has them.
             layers: its decoder layers.
+            state: number of values of a token that a layer hands to the next beside its hidden states (`of`).
         """
-        self._model, self._layers = model, layers
+        self._model, self._layers, self._state = model, layers, state
         self._seen: dict[Any, Caught] = {}
         self._sink: list[tuple[Tensor, Arguments]] = []
         self._hands_on: bool | None = None  # whether layers return more than hidden states; None before it is known
@@ -90,10 +91,17 @@ class LayerArguments:
         if self._hands_on is None:
             self._hands_on = self._takes_pairs(embedded, ids)
         self._handed = None
-        if self._hands_on:
+        if self._state:
+            self._handed = embedded.new_zeros(*embedded.shape[:2], self._state)
+        elif self._hands_on:
             self._check_handed(embedded.shape[1])
             tokens = torch.arange(embedded.shape[1], device=embedded.device)
             self._handed = tokens.expand(*embedded.shape[:2], -1).contiguous()
+
+    @property
+    def hands_on(self) -> bool | None:
+        """Whether layers hand something to the next beside hidden states; None before anything was caught."""
+        return self._hands_on
 
     def needs_ids(self, hidden: int, dtype: torch.dtype, device: torch.device) -> bool:
         """Whether layers are given token ids, or what is computed of them (DeepSeek-V4, Qwen4).
@@ -126,6 +134,7 @@ class LayerArguments:
         dtype: torch.dtype,
         device: torch.device,
         ids: Tensor | None = None,
+        state: Tensor | None = None,
     ) -> Arguments:
         """The arguments of a layer for micro-batches of this shape.
 
@@ -135,6 +144,7 @@ class LayerArguments:
             dtype: of the hidden states.
             device: where the layer computes.
             ids: [B, L] of the tokens, where layers are given them.
+            state: [B, L, R] that the layer before has handed on, where layers do.
 
         Raises:
             UserError: see `catch`.
@@ -144,7 +154,9 @@ class LayerArguments:
             if len(self._seen) >= SHAPES:
                 self._seen.pop(next(iter(self._seen)))
             self._seen[key] = self.catch(torch.zeros(shape, dtype=dtype, device=device), ids)
-        return self._seen[key].layers[index]
+        caught = self._seen[key]
+        given = caught.layers[index]
+        return given if state is None else given.replaced(caught.handed, state)
 
     def _pass_on(self, *positional: Any, **named: Any) -> Any:
         """The forward of a layer that is not loaded: keeps its arguments and returns the hidden states."""
@@ -183,7 +195,7 @@ class LayerArguments:
             sink, self._sink = self._sink, []
         if len(sink) != len(self._layers):
             raise UserError(f"{type(self._model).__name__} does not run its layers one after the other")
-        return Caught(sink[0][0], [arguments for _, arguments in sink])
+        return Caught(sink[0][0], [arguments for _, arguments in sink], self._handed)
 
     def _forward(self, embedded: Tensor, ids: Tensor | None) -> Any:
         """The model's own forward, in which a layer that is loaded passes its input on, too."""

@@ -20,6 +20,11 @@ class Arguments:
     positional: Sequence[Any]
     named: Mapping[str, Any]
 
+    def replaced(self, before: Any, after: Any) -> "Arguments":
+        """The same with another value in the place of that very one."""
+        named = {name: after if value is before else value for name, value in self.named.items()}
+        return Arguments([after if value is before else value for value in self.positional], named)
+
 
 @dataclass(frozen=True)
 class Caught:
@@ -28,10 +33,12 @@ class Caught:
     Attributes:
         stream: what enters the first layer, [B, L, H]; other models have more axes behind the first two.
         layers: the arguments of every layer.
+        handed: what stands among these for what layers hand to the next beside hidden states; None for nothing.
     """
 
     stream: Tensor
     layers: Sequence[Arguments]
+    handed: Tensor | None = None
 
 
 @contextmanager

@@ -4,26 +4,34 @@ With the model's norms and factors around the block, the output of most layers i
 Then attention runs once. Where it is not (a norm behind the block, a factor), the layer runs again from its input.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError
 from ream.models.layers.apart import Apart
 from ream.models.layers.arguments import LayerArguments, stream_of
+from ream.models.layers.carried import Carried
 from ream.models.layers.router_and_experts import AskedRouter, both
-from ream.models.layers.token_ids import ids_of, with_ids, without_ids
+from ream.models.layers.token_ids import with_ids
+from ream.models.layers.with_state import without_experts
 
 
 class Catcher(nn.Module):
     """Stands in for a layer's MoE block: keeps the block's input and answers with zeros or what it is told."""
 
-    def __init__(self, pair: bool, by_ids: bool = False) -> None:
+    def __init__(self, pair: bool, by_ids: bool = False, state: int = 0) -> None:
         """Args:
         pair: whether the layer expects a pair from the block, its output and something else.
         by_ids: whether the layer gives the block ``input_ids``, which are then kept behind its input.
+        state: number of values of a token that the block is given by the layer before, which are kept there, too. Its
+            router, which then needs its weights in the layer, computes what the block hands on.
         """
         super().__init__()
-        self.pair, self._by_ids = pair, by_ids
+        self.pair, self._by_ids, self._state = pair, by_ids, state
+        self._without_experts: Callable[..., Any] | None = None
         self.caught: Tensor | None = None
         self.answer: Tensor | None = None
         self._router: AskedRouter | None = None
@@ -45,11 +53,15 @@ class Catcher(nn.Module):
             self._router = AskedRouter(apart.outputs)
             stands = {apart.router: self._router, experts: self}
         before = {path: layer.get_submodule(path) for path in stands}
+        if self._state:
+            silent = without_experts(before[block], experts)
+            self._parameters, self._buffers, self._modules = silent._parameters, silent._buffers, silent._modules
+            self._without_experts = silent.forward
         for path, module in stands.items():
             layer.set_submodule(path, module)
         return before
 
-    def forward(self, hidden_states: Tensor, *others: object, **named: object) -> Tensor | tuple[Tensor, None]:
+    def forward(self, hidden_states: Tensor, *others: object, **named: object) -> Tensor | tuple[Tensor, Any]:
         """The answer, or zeros of the shape of the block's input [B, L, H], which is kept in ``caught``."""
         asked = self._router.asked if self._router is not None else None
         self.caught = hidden_states if asked is None else both(hidden_states, asked)
@@ -58,6 +70,10 @@ class Catcher(nn.Module):
             self.caught = with_ids(hidden_states, ids)
         answer = torch.zeros_like(hidden_states) if self.answer is None else self.answer
         output = answer.reshape(hidden_states.shape)
+        if self._without_experts is not None:
+            given = next((each for each in (*others, *named.values()) if isinstance(each, Tensor)), None)
+            self.caught = Carried(hidden_states.shape[2:], self._state, ids=False).packed(hidden_states, given)
+            return output, self._without_experts(hidden_states, *others, **named)[1]
         return (output, None) if self.pair else output
 
 
@@ -81,7 +97,7 @@ class LoadedLayer:
         dtype: torch.dtype,
         catcher: Catcher | None,
         additive: bool = True,
-        carried: tuple[int, ...] | None = None,
+        carried: Carried | None = None,
     ) -> None:
         """Args:
         module: the layer with its weights.
@@ -92,7 +108,7 @@ class LoadedLayer:
         dtype: of the hidden states.
         catcher: in the place of the layer's MoE block; None for a dense layer.
         additive: whether the layer's output is the residual plus the MoE block's output.
-        carried: axes of the model's own hidden states behind [B, L], where token ids go along with them.
+        carried: how the stream holds what goes along with hidden states; None where nothing does.
         """
         self._carried = carried
         self.index, self.device, self.dtype, self.additive = index, device, dtype, additive and carried is None
@@ -158,12 +174,15 @@ class LoadedLayer:
 
     def _run(self, hidden: Tensor) -> Tensor:
         rows, tokens = hidden.shape[:2]
-        ids = None
+        ids, state = None, None
         if self._carried is not None:
-            ids, hidden = ids_of(hidden), without_ids(hidden, self._carried)
-        given = self._arguments.of(self.index, (rows, tokens, self._hidden), self.dtype, self.device, ids)
-        left = stream_of(self._module(hidden, *given.positional, **given.named))
-        return left if ids is None else with_ids(left, ids)
+            hidden, state, ids = self._carried.unpacked(hidden)
+        given = self._arguments.of(self.index, (rows, tokens, self._hidden), self.dtype, self.device, ids, state)
+        output = self._module(hidden, *given.positional, **given.named)
+        left = stream_of(output)
+        if self._carried is None:
+            return left
+        return self._carried.packed(left, None if state is None else output[1], ids)
 
     def _observe(self, *tensors: Tensor) -> None:
         for tensor in tensors:

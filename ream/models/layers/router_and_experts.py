@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ream.models.layers.apart import Apart
 from ream.models.layers.with_ids import WithIds
+from ream.models.layers.with_state import WithState
 
 
 class RouterAndExperts(nn.Module):
@@ -40,7 +41,7 @@ class RouterAndExperts(nn.Module):
         return output
 
 
-def block_in(layer: nn.Module, path: str, apart: Apart | None, experts: str) -> nn.Module:
+def block_in(layer: nn.Module, path: str, apart: Apart | None, experts: str, state: int = 0) -> nn.Module:
     """The MoE block of a layer, or what stands for it: a function of one tensor.
 
     Args:
@@ -48,20 +49,24 @@ def block_in(layer: nn.Module, path: str, apart: Apart | None, experts: str) -> 
         path: of the block; "" where the layer has none.
         apart: where the router is then.
         experts: name of the experts module within the block.
+        state: number of values that its router is given by the layer before.
     """
-    return block_within(layer.get_submodule(path), apart, experts)
+    return block_within(layer.get_submodule(path), apart, experts, state)
 
 
-def block_within(module: nn.Module, apart: Apart | None, experts: str) -> nn.Module:
+def block_within(module: nn.Module, apart: Apart | None, experts: str, state: int = 0) -> nn.Module:
     """A MoE block of transformers, or what stands for that of a layer: a function of one tensor.
 
     Args:
         module: a block, or a layer without one.
         apart: where the layer's router is then.
         experts: name of the experts module.
+        state: number of values that its router is given by the layer before.
     """
     if apart is not None:
         return RouterAndExperts(module, apart, experts)
+    if state:
+        return WithState(module, state)
     return WithIds(module) if "input_ids" in inspect.signature(module.forward).parameters else module
 
 

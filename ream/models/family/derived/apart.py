@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ream.errors import UserError, one_line
+from ream.models.family.derived.handed_on import state_width
 from ream.models.family.derived.keys import stacks_of
 from ream.models.family.derived.place import Place, place_of
 from ream.models.family.derived.probe import given_values
@@ -19,18 +20,21 @@ from ream.models.layers.weightless import give_buffers
 TOKENS = 6
 
 
-def placed(model: Parsed, text: Any) -> Place:
-    """Where the experts are, and their router if there is no block around both.
+def placed(model: Parsed, short: Parsed, text: Any) -> Place:
+    """Where the experts are, their router if there is no block around both, and what that is given beside its input.
 
     Args:
-        model: shortened.
+        model: with all its layers.
+        short: shortened to end with the first layer whose router selects experts.
         text: its text model.
 
     Raises:
         NotDerivableError: see `place_of`; or the layer's experts are not handed what a module of the layer decides.
     """
     place = place_of(text)
-    return place if place.block else replace(place, apart=_apart(model, place))
+    if not place.block:
+        return replace(place, apart=_apart(short, place))
+    return place if place.by_ids else replace(place, state=state_width(model, place))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from ream.core.expert_tables import remapped
 from ream.errors import UserError
 from ream.models.family.architecture import Architecture
 from ream.models.family.family import RouterTensor
+from ream.models.family.unread import unread_tensors
 from ream.models.storage.checkpoint import Checkpoint
 
 
@@ -34,6 +35,9 @@ def block_tensors(
             for position, expert in enumerate(experts):
                 name = architecture.tensor_name(layer, kind, position)
                 found[name] = checkpoint.read(architecture.tensor_name(layer, kind, expert))
+            for row in range(kind.beyond):
+                name = architecture.tensor_name(layer, kind, len(experts) + row)
+                found[name] = checkpoint.read(architecture.tensor_name(layer, kind, architecture.experts + row))
     for name in checkpoint.logical:
         if not name.startswith(prefix):
             continue
@@ -42,7 +46,8 @@ def block_tensors(
             found[name] = checkpoint.read(name)
         elif role is not None and isinstance(role.kind, RouterTensor):
             found[name] = entries(checkpoint.read(name), role.kind, experts, architecture.experts)
-    return found
+    like = next(tensor for tensor in found.values() if tensor.is_floating_point())
+    return found | unread_tensors(architecture, layer, len(experts), found, like.dtype)
 
 
 def entries(tensor: Tensor, kind: RouterTensor, experts: Sequence[int], count: int) -> Tensor:

@@ -63,15 +63,22 @@ def rule_of(block: Any, probe: Probe) -> str:
     return "hooked"
 
 
-def scores_of(probe: Probe) -> str | None:
+def scores_of(probe: Probe, plain: bool = False) -> str | None:
     """The name in SCORES of p(x): the weights are the selected scores, by a factor that is the same for a token.
+
+    Args:
+        probe: a decision. Tokens with a weight of 0, which selected a row without an expert (`beyond`), do not count.
+        plain: the factor must be the same for all tokens, which tells also where each selects one expert.
 
     Returns:
         None where no function of the logits in SCORES has this property.
     """
+    counted = (probe.weights != 0).all(1)
+    weights, indices = probe.weights[counted].float(), probe.indices[counted]
     for name, score in SCORES.items():
-        ratio = probe.weights.float() / score(probe.logits).gather(1, probe.indices)
-        if bool(((ratio - ratio.mean(1, keepdim=True)).abs() <= CLOSE * ratio.abs().mean(1, keepdim=True)).all()):
+        ratio = weights / score(probe.logits[counted]).gather(1, indices)
+        middle = ratio.mean() if plain else ratio.mean(1, keepdim=True)
+        if len(ratio) and bool(((ratio - middle).abs() <= CLOSE * middle.abs()).all()):
             return name
     return None
 

@@ -62,7 +62,10 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
     layout, routers = layout_of(names, known, modules), all_routers(names, modules, text, with_experts)
-    multi_token = multi_token_in(known, model.text.num_hidden_layers)
+    depth = len(
+        text.get_submodule(modules.place.decoder).get_submodule("layers")
+    )  # LongCat's config counts twice as many
+    multi_token = multi_token_in(known, depth)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
         model_type=str(config["model_type"]),
@@ -84,6 +87,9 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         block=modules.place.block,
         apart=modules.place.apart,
         by_ids=modules.place.by_ids,
+        state=modules.place.state,
+        beyond=modules.beyond,
+        logits_module=_logits_module(modules),
         experts_module=modules.place.experts,
         module_layout=modules.module.layout,
         placed=_placed(names, modules),
@@ -107,15 +113,21 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         multi_token=multi_token,
         unwalked=() if multi_token else _unwalked(names),
         sparse=these(with_experts),
-        assumed=_assumed(model.text, level(config, model.key)),
+        assumed=_assumed(model.text, level(config, model.key), depth),
         derived=True,
         guessed_scores=modules.scores is None,
     )
 
 
-def _assumed(text: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
+def _logits_module(modules: ModuleSide) -> str | None:
+    """The module that gives logits, where it is not that with the router's matrix."""
+    return None if modules.logits == modules.routers[0].name.rpartition(".")[0] else modules.logits
+
+
+def _assumed(text: Any, numbers: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """What transformers takes for numbers that config.json has under other names, or not at all."""
-    return {key: getattr(text, key) for key in NUMBERS if key not in numbers and hasattr(text, key)}
+    known = {key: getattr(text, key) for key in NUMBERS if hasattr(text, key)} | {"num_hidden_layers": depth}
+    return {key: value for key, value in known.items() if key not in numbers}
 
 
 def _unwalked(names: DiskNames) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ream.models.family.derived.layouts import disk_layout
 from ream.models.family.derived.module_side import ModuleSide
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.family import RouterTensor
-from ream.models.family.layout import Layout
+from ream.models.family.layout import ExpertTensor, Layout
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -37,7 +37,21 @@ def layout_of(names: DiskNames, shapes: Shapes, modules: ModuleSide) -> Layout:
     missing = inside.keys() - own.keys()
     if missing:
         raise NotDerivableError(f"the checkpoint has no tensor {start}{min(missing)}")
-    return disk_layout(inside, own, modules.module.layout, modules.expert_hidden, modules.width)
+    layout = disk_layout(inside, own, modules.module.layout, modules.expert_hidden, modules.width)
+    return tuple(replace(kind, beyond=_beyond(kind, start, shapes, modules)) for kind in layout)
+
+
+def _beyond(kind: ExpertTensor, start: str, shapes: Shapes, modules: ModuleSide) -> int:
+    """How many tensors of a kind there are for rows of the router without an expert: none, or for each of them.
+
+    LongCat-Flash is published without; transformers writes gate and up projections that nothing reads.
+    """
+    rows = max(own.beyond for own in modules.module.layout)
+    if kind.stacked or not rows:
+        return 0
+    first = modules.experts
+    there = [start + kind.name.format(expert=index) in shapes for index in range(first, first + rows)]
+    return rows if all(there) else 0
 
 
 def _routers(names: DiskNames, modules: ModuleSide) -> list[RouterTensor]:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ream.core.experts import GatedUnit, expert_of, expert_outputs, neuron_activations
 from ream.errors import one_line
+from ream.models.family.derived.one_expert import one_expert
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.expert_tensors import unpacked
 from ream.models.family.layout import ExpertTensor, Layout
@@ -32,7 +33,9 @@ class ExpertsModule:
     unit: str
 
 
-def experts_module(experts: Any, name: str, hidden: int, width: int, units: Mapping[str, GatedUnit]) -> ExpertsModule:
+def experts_module(
+    experts: Any, name: str, hidden: int, width: int, units: Mapping[str, GatedUnit], count: int
+) -> ExpertsModule:
     """Find how an experts module is read.
 
     Args:
@@ -41,6 +44,7 @@ def experts_module(experts: Any, name: str, hidden: int, width: int, units: Mapp
         hidden: H, of the experts' inputs.
         width: D.
         units: to choose from, by name, the likeliest first.
+        count: N.
 
     Raises:
         NotDerivableError: its experts end with a norm, cannot be run, or compute something unknown.
@@ -50,6 +54,7 @@ def experts_module(experts: Any, name: str, hidden: int, width: int, units: Mapp
         raise NotDerivableError(
             f"each of its experts ends with a norm ({kind}), so merged neurons do not give merged outputs"
         )
+    beyond = {f"{name}.{inner}": len(tensor) - count for inner, tensor in experts.named_parameters(recurse=False)}
     _give_two_experts(experts)
     own = {f"{name}.{inner}": tensor for inner, tensor in experts.named_parameters(recurse=False) if tensor.dim() > 1}
     x = torch.randn(TOKENS, hidden, generator=torch.Generator().manual_seed(0))
@@ -62,7 +67,7 @@ def experts_module(experts: Any, name: str, hidden: int, width: int, units: Mapp
                 _close(_computed(fields, index, unit, inputs), outputs[index], TOKENS)
                 for index in range(PROBED_EXPERTS)
             ):
-                return ExpertsModule(layout, unit_name)
+                return ExpertsModule(tuple(replace(kind, beyond=beyond[kind.name]) for kind in layout), unit_name)
     raise NotDerivableError(f"its experts ({kind}) compute none of {', '.join(units)}")
 
 
@@ -76,17 +81,14 @@ def _give_two_experts(experts: nn.Module) -> None:
         setattr(experts, name, values)
 
 
-@torch.no_grad()
 def _run(experts: Any, inputs: Tensor, index: int) -> Tensor:
     """The module's own outputs [T, H] of one expert, with weight 1."""
-    indices = torch.full((len(inputs), 1), index)
     try:
-        output: Tensor = experts(inputs, indices, torch.ones(len(inputs), 1))
+        return one_expert(experts, inputs, index)
     except PROBED as error:
         raise NotDerivableError(
             f"its experts ({type(experts).__name__}) do not run on an input, indices and weights: {one_line(error)}"
         ) from error
-    return output.reshape(inputs.shape)
 
 
 def _layouts(tensors: Mapping[str, Tensor], name: str, hidden: int, width: int, interleaved: bool) -> Iterator[Layout]:

@@ -21,17 +21,11 @@ def experts_key(model: Parsed, place: Place, experts: int) -> tuple[str, Any]:
     Raises:
         NotDerivableError: no key, or one with a value for each layer, counts them.
     """
-    counts = {len(stack) for stack in stacks_of(place.experts_of(text_model(model.text)))}
-    if len(counts) > 1:
-        raise NotDerivableError(
-            f"its experts module holds {' and '.join(map(str, sorted(counts)))} experts in different tensors: some "
-            "stand for no expert"
-        )
     others = []
 
     def read(changed: Parsed) -> int:
         others.append(text_model(changed.text))
-        return len(stacks_of(place.experts_of(others[-1]))[0])
+        return experts_in(stacks_of(place.experts_of(others[-1])))
 
     key = counting(model, experts, read)
     if key is not None:
@@ -92,6 +86,11 @@ def top_k_key(model: Parsed, place: Place, router: str) -> str:
 def stacks_of(experts: Any) -> list[Tensor]:
     """The tensors of an experts module with all experts along their first axis: those of three axes."""
     return [tensor for tensor in experts.parameters(recurse=False) if tensor.dim() == 3]
+
+
+def experts_in(stacks: list[Tensor]) -> int:
+    """N: LongCat's experts module has rows behind the experts' in one of its tensors, which nothing reads."""
+    return min(len(stack) for stack in stacks)
 
 
 def width_of(stacks: list[Tensor], hidden: int) -> int:

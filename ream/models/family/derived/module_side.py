@@ -2,16 +2,20 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from ream.models.family.beyond import Beyond
 from ream.models.family.derived.additive import is_additive
 from ream.models.family.derived.apart import placed
 from ream.models.family.derived.around import Around, around_of, expert_hidden, latent_key
+from ream.models.family.derived.beyond_rows import beyond_of
 from ream.models.family.derived.decision import Groups, groups_of, rule_of, scores_of, valued_block
 from ream.models.family.derived.experts_module import ExpertsModule, experts_module
 from ream.models.family.derived.keys import (
+    experts_in,
     experts_key,
     names_of,
     stacks_of,
@@ -23,7 +27,7 @@ from ream.models.family.derived.keys import (
 from ream.models.family.derived.place import Place
 from ream.models.family.derived.probe import Probe, probed
 from ream.models.family.derived.refusal import NotDerivableError
-from ream.models.family.derived.router_tensors import ModuleRouter, exact_names, router_tensors
+from ream.models.family.derived.router_tensors import ModuleRouter, exact_names, logits_module, router_tensors
 from ream.models.family.derived.units import candidates
 from ream.models.family.derived.weightless import Parsed, shortest, text_model
 
@@ -34,6 +38,7 @@ class ModuleSide:
 
     Attributes:
         place: of the experts.
+        experts: N.
         experts_keys: config keys of N, those that config.json has first.
         width_key: config key of D.
         latent_key: config key of the width of the experts' inputs, where that is not H.
@@ -43,6 +48,8 @@ class ModuleSide:
         width: D.
         module: how the experts module is read.
         routers: the router's tensors in the block, the matrix first.
+        logits: path within the block of the module that gives logits.
+        beyond: what rows of the router stand for that have no expert.
         exact: names of those that stay in float32.
         rule: a name in routers.ROUTERS.
         scores: a name in routing.SCORES; None where p(x) is not known.
@@ -53,6 +60,7 @@ class ModuleSide:
     """
 
     place: Place
+    experts: int
     experts_keys: tuple[str, ...]
     width_key: str
     latent_key: str | None
@@ -62,6 +70,8 @@ class ModuleSide:
     width: int
     module: ExpertsModule
     routers: tuple[ModuleRouter, ...]
+    logits: str
+    beyond: Beyond | None
     exact: Collection[str]
     rule: str
     scores: str | None
@@ -85,20 +95,23 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
         if "experts_per_tok" in key and value is None:
             raise NotDerivableError(f"config.json lacks {key}; add it with its value")
     short, text = shortest(model)
-    place, hidden = placed(short, text), short.text.hidden_size
+    place, hidden = placed(model, short, text), short.text.hidden_size
     stacks = stacks_of(place.experts_of(text))
-    experts = len(stacks[0])
+    experts = experts_in(stacks)
     count_key, other = experts_key(short, place, experts)
     routers = router_tensors(text, other, place, experts)
-    router = routers[0].name.rpartition(".")[0]
+    router = logits_module(short, place, routers[0].name)
     selected_key, inner = top_k_key(short, place, router), expert_hidden(short, place)
     width = width_of(stacks, inner)
     plain = place.experts_of(text_model(short.text, torch.float32))
-    module = experts_module(plain, place.experts, inner, width, candidates(plain, numbers))
+    module = experts_module(plain, place.experts, inner, width, candidates(plain, numbers), experts)
     block, probe, scores = _decision(short, place, router, experts, selected_key)
+    ask = partial(probed, block, place, router, hidden)
+    beyond = beyond_of(block, routers, ask, experts, plain, inner)
     kept = {*(text._keep_in_fp32_modules or ()), *(text._keep_in_fp32_modules_strict or ())}
     return ModuleSide(
         place=place,
+        experts=experts,
         experts_keys=_by_presence(names_of(short.text, count_key), numbers),
         width_key=written_name(short.text, width_key(short, place, inner), numbers),
         latent_key=latent_key(short, place, numbers),
@@ -108,7 +121,9 @@ def module_side(model: Parsed, numbers: Mapping[str, Any]) -> ModuleSide:
         width=width,
         module=module,
         routers=routers,
-        exact=exact_names(block, routers, kept, place.block_path, lambda: probed(block, place, router, hidden)),
+        logits=router,
+        beyond=beyond,
+        exact=exact_names(block, routers, kept, place.block_path, ask),
         rule=rule_of(block, probe),
         scores=scores,
         groups=groups_of(short, place, router, experts, selected_key, scores or "softmax"),
@@ -122,17 +137,13 @@ def _decision(short: Parsed, place: Place, router: str, experts: int, top_k_key:
     """The block with values, its decision, and its scores; where a token selects one expert, they show with two."""
     block = valued_block(short, place, experts)
     probe = probed(block, place, router, short.text.hidden_size)
-    if probe.logits.shape[1] != experts:
-        raise NotDerivableError(
-            f"its router gives {probe.logits.shape[1]} logits for {experts} experts: some of them stand for no expert"
-        )
     telling = probe
     if probe.indices.shape[1] == 1:
         try:
             two = short.changed(**{top_k_key: 2})
             telling = probed(valued_block(two, place, experts), place, router, short.text.hidden_size)
         except NotDerivableError:  # it selects one expert by design
-            return block, probe, None
+            return block, probe, scores_of(probe, plain=True)
     return block, probe, scores_of(telling) or scores_of(_leveled(short, place, router, experts))
 
 

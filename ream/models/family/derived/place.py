@@ -29,6 +29,7 @@ class Place:
         experts: name of the experts module within the block.
         apart: where the router is then; None before it is known (`apart.placed`).
         by_ids: whether the block is given token ids, too.
+        state: number of values that the block is given by the layer before, and hands on; 0 for most models.
     """
 
     decoder: str
@@ -37,6 +38,7 @@ class Place:
     experts: str
     apart: Apart | None = None
     by_ids: bool = False
+    state: int = 0
 
     @property
     def start(self) -> str:
@@ -45,7 +47,7 @@ class Place:
 
     def input_width(self, hidden: int) -> int:
         """Number of values of an input of the block; ``hidden`` is H."""
-        return (hidden if self.apart is None else 2 * hidden) + (DIGITS if self.by_ids else 0)
+        return (hidden if self.apart is None else 2 * hidden) + self.state + (DIGITS if self.by_ids else 0)
 
     @property
     def layer_path(self) -> str:
@@ -64,7 +66,7 @@ class Place:
 
     def block_of(self, text: Any) -> Any:
         """The MoE block of a text model."""
-        return block_in(text.get_submodule(self.layer_path), self.block, self.apart, self.experts)
+        return block_in(text.get_submodule(self.layer_path), self.block, self.apart, self.experts, self.state)
 
     def experts_of(self, text: Any) -> Any:
         """The experts module of a text model."""

@@ -74,20 +74,26 @@ def given_values(module: nn.Module, stacks: nn.Module, experts: int, seed: int =
         for name, tensor in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
             if not tensor.is_meta or (owner is stacks and tensor.dim() > 1):
                 continue
-            values = _values(tensor, experts, generator)
+            values = _values(tensor, experts, generator, "bias" in name)
             if isinstance(tensor, nn.Parameter):
                 setattr(owner, name, nn.Parameter(values, requires_grad=False))
             else:
                 owner.register_buffer(name, values)
 
 
-def _values(tensor: Tensor, experts: int, generator: torch.Generator) -> Tensor:
-    """Random values for a tensor; of large ones the first values are repeated."""
+def give_own_values(module: nn.Module) -> None:
+    """Give the parameters that a module on the meta device has itself, without those of modules in it, values of 1."""
+    for name, parameter in module.named_parameters(recurse=False):
+        setattr(module, name, nn.Parameter(torch.ones(parameter.shape), requires_grad=False))
+
+
+def _values(tensor: Tensor, experts: int, generator: torch.Generator, bias: bool) -> Tensor:
+    """Random values for a tensor, about 1 for vectors that are no biases; of large ones the first are repeated."""
     if not tensor.is_floating_point():
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
     count, drawn = tensor.numel(), min(tensor.numel(), 9_999_991)
     values: Tensor = torch.randn(drawn, generator=generator)
     values = values.repeat(-(-count // max(drawn, 1)))[:count].reshape(tensor.shape)
     matrix, vector = tensor.dim() > 1 and min(tensor.shape) > 1, experts not in tensor.shape
-    scale, middle = (tensor.shape[-1] ** -0.5, 0.0) if matrix else (0.1, float(vector))
+    scale, middle = (tensor.shape[-1] ** -0.5, 0.0) if matrix else (0.1, float(vector and not bias))
     return values.mul(scale).add(middle)

@@ -26,6 +26,7 @@ from ream.models.family.architecture import Architecture
 from ream.models.family.around_experts import inputs_and_output
 from ream.models.family.block_inputs import input_width
 from ream.models.family.derived.block_tensors import block_tensors, check_tables
+from ream.models.family.derived.one_expert import one_expert
 from ream.models.family.derived.proof_result import CLOSE, Proof
 from ream.models.family.derived.refusal import PROBED, NotDerivableError
 from ream.models.family.derived.silenced import silence
@@ -163,8 +164,7 @@ class _Bench:
             }
             expert = expert_of({field: tensor.float() for field, tensor in unpacked(architecture.layout, read).items()})
             ours = expert_outputs(neuron_activations(x, expert, unit), expert)
-            selected = torch.full((TOKENS, 1), index)
-            largest = max(largest, _difference(ours, experts(x, selected, torch.ones(TOKENS, 1))))
+            largest = max(largest, _difference(ours, one_expert(experts, x, index)))
         return largest
 
     def moved(self) -> float:
@@ -192,7 +192,7 @@ class _Bench:
         return transformers_block(
             model,
             f"{layers}.{self._layer}",
-            lambda layer: block_in(layer, family.block, family.apart, family.experts_module),
+            lambda layer: block_in(layer, family.block, family.apart, family.experts_module, family.state),
             tensors,
         )
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ream.models.family.derived.place import Place
-from ream.models.family.derived.probe import Probe
+from ream.models.family.derived.probe import Probe, probed
 from ream.models.family.derived.refusal import NotDerivableError
+from ream.models.family.derived.weightless import Parsed, text_model
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,32 @@ def router_tensors(text: Any, other: Any, place: Place, experts: int) -> tuple[M
 def _of_stack(name: str, tensor: Tensor, place: Place) -> bool:
     """Whether a tensor belongs to the experts themselves: of the experts module, with an axis beside the experts'."""
     return name.startswith(f"{place.start}{place.experts}.") and tensor.dim() > 1
+
+
+def logits_module(model: Parsed, place: Place, matrix: str) -> str:
+    """The path within the block of the module that gives logits: that with the matrix, or the router around it.
+
+    LongCat's router takes the matrix from a module that it does not call.
+
+    Args:
+        model: shortened.
+        place: of the experts.
+        matrix: name of the matrix within the block.
+
+    Raises:
+        NotDerivableError: the block does not run on hidden states alone, or hands its experts no indices and weights.
+    """
+    path = matrix.rpartition(".")[0]
+    around = path.rpartition(".")[0]
+    block = place.block_of(text_model(model.text))
+    try:
+        probed(block, place, path, model.text.hidden_size)
+    except NotDerivableError:
+        if not around:
+            raise
+        probed(block, place, around, model.text.hidden_size)
+        return around
+    return path
 
 
 def exact_names(

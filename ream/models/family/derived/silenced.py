@@ -22,13 +22,15 @@ def silence(block: Any, family: Family, experts: Collection[int], x: Tensor) -> 
         x: [T, H] inputs on which the block is asked; all have the same sum, so that a row of equal values gives all of
             them the same logit.
     """
-    count = len(block.get_parameter(family.module_layout[0].name))
+    stack = family.module_layout[0]
+    count = len(block.get_parameter(stack.name)) - stack.beyond
     module, tensors = block.get_submodule(family.router_module), block.state_dict(keep_vars=True)
     if type(module) is nn.Linear:  # whose inputs may be others than the block's
         silenced = torch.tensor(sorted(experts))
         module.register_forward_hook(lambda _, __, logits: logits.index_fill(-1, silenced, NEVER))
-        return
     for router in family.router:
+        if router is family.router[0] and type(module) is nn.Linear:
+            continue
         name = family.in_block(family.module_name(family.in_layer(router.name)))
         if name not in tensors:  # which only some layers have
             continue
