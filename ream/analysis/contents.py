@@ -9,9 +9,15 @@ import numpy as np
 from ream.analysis.figures.data import data_of_mixes, table_of_cells, table_of_differences, table_of_overview
 from ream.analysis.figures.group_sizes import size_curves
 from ream.analysis.figures.held_out_loss import overview
+from ream.analysis.figures.names import names_of_mixes
 from ream.analysis.figures.overview import overview_of_models
 from ream.analysis.figures.paper import figures_of_ablations, figures_of_mixes
+from ream.analysis.figures.quality import NAME as QUALITY
+from ream.analysis.figures.quality import quality_against_size, table_of_quality
 from ream.analysis.figures.ranks import rank_against_scores
+from ream.analysis.figures.silent import silent_correlations, silent_fronts, silent_group_sizes, silent_ranks
+from ream.analysis.numbers.choice import Candidate, Choice
+from ream.analysis.numbers.mixes import series_of
 from ream.analysis.numbers.overview import Sizes, overview_points
 from ream.analysis.numbers.paired import Paired
 from ream.analysis.numbers.ranks import RankPoint
@@ -60,6 +66,8 @@ class Results:
         group_sizes: number of experts kept to method to `group_sizes`.
         costs: costs of our models.
         cells: our models as they were evaluated, for the held-out loss.
+        candidates: our whole methods' models, from which one is chosen at each size.
+        methods: all methods of the report, in whose company each gets its colour and marker.
     """
 
     model: str
@@ -72,6 +80,8 @@ class Results:
     group_sizes: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
     costs: Sequence[Cost] = ()
     cells: Sequence[Cell] = ()
+    candidates: Sequence[Candidate] = ()
+    methods: Sequence[str] = ()
 
     @property
     def rows_with_published(self) -> list[Row]:
@@ -86,6 +96,14 @@ class Shown:
     name: str
     figure: "Figure"
     data: Table
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A figure that is left out because it would say nothing, and why."""
+
+    name: str
+    reason: str
 
 
 def tables_of(results: Results) -> list[Table]:
@@ -110,41 +128,74 @@ def tables_of(results: Results) -> list[Table]:
     return tables
 
 
-def figures_of(results: Results) -> list[Shown]:
-    """Figures 1a to 7b, where there are results for them, in the paper's order, then the overviews."""
+def figures_of(results: Results) -> list[Shown | Silent]:
+    """The overviews, then Figures 1a to 7b in the paper's order, where there are results for them."""
     mixes, _, ablations = (beside(_of_model(results), rows) for rows in _published(results))
-    figures = list(_of_group_sizes(results))
-    data = data_of_mixes(mixes)
-    figures += [Shown(name, figure, data[name]) for name, figure in figures_of_mixes(mixes, _source(mixes)).items()]
+    figures = [*_of_group_sizes(results), *_of_mixes(mixes, results.methods), *_of_ranks(results)]
     for name, figure in figures_of_ablations(ablations).items():
         figures.append(Shown(name, figure, table_of_differences(ablations, name)))
-    figures += _of_ranks(results.ranked)
     figures.sort(key=lambda shown: shown.name)
+    return [*_overviews(results), *figures]
+
+
+def answer_figure(results: Results, made: Sequence[Choice]) -> Shown | None:
+    """Quality against size; None where no model has a measure of quality, or the original was not evaluated."""
+    original = next((cell for cell in results.cells if cell.method is None), None)
+    if original is None or not made:
+        return None
+    figure = quality_against_size(results.candidates, made, original, results.methods)
+    return Shown(QUALITY, figure, table_of_quality(results.candidates, made, original))
+
+
+def _overviews(results: Results) -> Iterator[Shown]:
+    """Scores and held-out losses of all models."""
     everything = _overviewed(results)
     if overview_points(everything, results.parameters):
         table = table_of_overview(everything, results.parameters)
-        figures.append(Shown("overview", overview_of_models(everything, results.parameters), table))
+        yield Shown("overview", overview_of_models(everything, results.parameters, results.methods), table)
     if any(cell.mean_loss is not None for cell in results.cells):
-        figures.append(Shown("held-out-loss", overview(results.cells), table_of_cells(results.cells, "held-out-loss")))
-    return figures
+        table = table_of_cells(results.cells, "held-out-loss")
+        yield Shown("held-out-loss", overview(results.cells, results.methods), table)
 
 
-def _of_group_sizes(results: Results) -> Iterator[Shown]:
+def _of_mixes(mixes: Sequence[Row], methods: Sequence[str]) -> Iterator[Shown | Silent]:
+    """Figures 2, 3a and 3b, and the same at the second size."""
+    data = data_of_mixes(mixes)
+    silent = {}
+    for name, (kind, experts) in names_of_mixes(mixes).items():
+        series = series_of(without_ablations(mixes), experts)
+        reasons = {"figure-3a": silent_correlations, "figure-3b": silent_fronts}
+        silent[name] = reasons[kind](series) if kind in reasons else None
+    drawn = figures_of_mixes(mixes, _source(mixes), methods, [name for name, reason in silent.items() if reason])
+    for name, reason in silent.items():
+        yield Silent(name, reason) if reason else Shown(name, drawn[name], data[name])
+
+
+def _of_group_sizes(results: Results) -> Iterator[Shown | Silent]:
     """Figure 1a at each size."""
     for place, experts in enumerate(_sizes_of_groups(results)):
-        sizes_by_method = results.group_sizes[experts]
+        by_method = results.group_sizes[experts]
         name = "figure-1a" if place == 0 else f"figure-1a-{experts}"
-        yield Shown(name, size_curves(sizes_by_method), table_of_sizes(sizes_by_method, experts))
+        reason = silent_group_sizes(by_method.values())
+        if reason:
+            yield Silent(name, reason)
+        else:
+            yield Shown(name, size_curves(by_method, results.methods), table_of_sizes(by_method, experts))
 
 
-def _of_ranks(ranked: Sequence[Ranked]) -> Iterator[Shown]:
+def _of_ranks(results: Results) -> Iterator[Shown | Silent]:
     """Figure 5 at each size, for both kinds of rank, of models that were scored."""
-    scored = [model for model in ranked if (model.row.mc, model.row.gen) != (None, None)]
+    scored = [model for model in results.ranked if (model.row.mc, model.row.gen) != (None, None)]
     for place, experts in enumerate(sizes([model.row for model in scored])):
         for kind, base in (("numerical", "figure-5"), ("effective", "figure-5-effective")):
             points = [RankPoint(model.row, getattr(model, kind)) for model in scored if model.row.experts == experts]
             name = base if place == 0 else f"{base}-{experts}"
-            yield Shown(name, rank_against_scores(points, f"{kind} rank"), table_of_ranks(points, f"{kind} rank"))
+            reason = silent_ranks(points, kind)
+            if reason:
+                yield Silent(name, reason)
+            else:
+                figure = rank_against_scores(points, f"{kind} rank", results.methods)
+                yield Shown(name, figure, table_of_ranks(points, f"{kind} rank"))
 
 
 def _of_model(results: Results) -> list[Row]:

@@ -1,6 +1,6 @@
 """Figure 3a (7a at the second size): correlations of the sources' shares with MC and GEN."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ream.analysis.figures.mixes import drawable, several_origins
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def correlation_dots(rows: Sequence[Row], experts: int) -> "Figure":
+def correlation_dots(rows: Sequence[Row], experts: int, among: Iterable[str] = ()) -> "Figure":
     """Figure 3a: Pearson's r with its 95% interval, a line per pair of columns, a dot per series.
 
     Where r is not defined the line gives the reason instead of a dot.
@@ -20,13 +20,14 @@ def correlation_dots(rows: Sequence[Row], experts: int) -> "Figure":
     Args:
         rows: rows of one model.
         experts: the size that is shown.
+        among: all methods of the report (`styles`).
 
     Raises:
         ValueError: rows of several models, or none with both means at this size.
     """
     series = drawable(rows, experts)
     several = several_origins(series)
-    look = styles(one.method for one in series)
+    look = styles((one.method for one in series), among)
     by_series = {one: correlations_of(points) for one, points in series.items()}
     pairs = list(next(iter(by_series.values())))
     figure, (axis,) = panels(1, 0.4 + len(pairs) * (0.3 + 0.12 * len(series)))

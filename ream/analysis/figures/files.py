@@ -20,7 +20,8 @@ def save(figure: "Figure", path: Path) -> None:
 def write(figure: "Figure", file: BinaryIO, form: str) -> None:
     """Write a figure as "png" or "svg"; the bytes depend on the figure alone, not on time or place.
 
-    Names of imported models may have dollar signs, which are no formulas.
+    Text in an SVG stays text, which is smaller than outlines of letters and can be searched. Names of imported models
+    may have dollar signs, which are no formulas.
     """
     import matplotlib
     from matplotlib.text import Text
@@ -29,5 +30,5 @@ def write(figure: "Figure", file: BinaryIO, form: str) -> None:
         if isinstance(text, Text) and "$" in text.get_text() and MADE_BY_AXES not in text.get_text():
             text.set_parse_math(False)
     metadata = {"Date": None} if form == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.hashsalt": "ream"}):
+    with matplotlib.rc_context({"svg.hashsalt": "ream", "svg.fonttype": "none"}):
         figure.savefig(file, format=form, dpi=120, metadata=metadata)

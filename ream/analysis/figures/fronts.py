@@ -1,6 +1,6 @@
 """Figure 3b (7b at the second size): Pareto fronts of the mixes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,19 +14,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def pareto_fronts(rows: Sequence[Row], experts: int) -> "Figure":
+def pareto_fronts(rows: Sequence[Row], experts: int, among: Iterable[str] = ()) -> "Figure":
     """Figure 3b: the mixes of each series, with the Pareto front as steps; the legend gives hypervolume and n of all.
 
     Args:
         rows: rows of one model.
         experts: the size that is shown.
+        among: all methods of the report (`styles`).
 
     Raises:
         ValueError: rows of several models, or none with both means at this size.
     """
     series = drawable(rows, experts)
     several = several_origins(series)
-    look = styles(one.method for one in series)
+    look = styles((one.method for one in series), among)
     figure, (axis,) = panels(1, 3.6)
     for one, front in fronts_of(series).items():
         points, style = series[one].points, look[one.method]

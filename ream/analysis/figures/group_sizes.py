@@ -1,6 +1,6 @@
 """Figure 1a: how many experts each method puts into its groups."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def size_curves(sizes: Mapping[str, Int64[np.ndarray, "L K"]]) -> "Figure":
+def size_curves(sizes: Mapping[str, Int64[np.ndarray, "L K"]], among: Iterable[str] = ()) -> "Figure":
     """Figure 1a: size of the largest group, the second largest and so on, a line per method, the mean over the layers.
 
     A band reaches from the smallest to the largest of the layers. Methods that only drop experts share the line at 1.
 
     Args:
         sizes: method to `group_sizes`, all at one number of kept experts.
+        among: all methods of the report (`styles`).
 
     Raises:
         ValueError: there are no sizes, or they are of different numbers of experts.
@@ -27,8 +28,8 @@ def size_curves(sizes: Mapping[str, Int64[np.ndarray, "L K"]]) -> "Figure":
 
     if len({of_method.shape[1] for of_method in sizes.values()}) != 1:
         raise ValueError("group sizes compare at one number of experts")
-    figure, (axis,) = panels(1, 3.2)
-    for method, style in styles(sizes).items():
+    figure, (axis,) = panels(1, 2.2)
+    for method, style in styles(sizes, among).items():
         of_method = sizes[method]
         place = np.arange(1, of_method.shape[1] + 1)
         axis.fill_between(

@@ -1,9 +1,9 @@
 """Held-out loss, MC and GEN of all models against their parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ream.analysis.figures.style import styles
+from ream.analysis.figures.style import Style, styles
 from ream.evaluation.scores import Cell
 
 if TYPE_CHECKING:
@@ -13,23 +13,25 @@ if TYPE_CHECKING:
 MEASURES = {"mean_loss": "mean held-out loss (nats)", "mc": "MC (%)", "gen": "GEN (%)"}
 
 
-def overview(cells: Sequence[Cell]) -> "Figure":
+def overview(cells: Sequence[Cell], among: Iterable[str] = ()) -> "Figure":
     """Loss, MC and GEN against parameters: a column per mix, a line per method, starting at the original.
 
     Args:
         cells: cells of any mixes and methods; measures that no cell has are left out.
+        among: all methods of the report (`styles`).
     """
     from matplotlib.figure import Figure
 
     mixes = list(dict.fromkeys(cell.mix for cell in cells if cell.mix is not None)) or [""]
     methods = list(dict.fromkeys(cell.method for cell in cells if cell.method is not None))
+    look = styles(methods, among)
     shown = [name for name in MEASURES if any(getattr(cell, name) is not None for cell in cells)]
     figure = Figure(figsize=(1 + 3.2 * len(mixes), 0.8 + 2.4 * max(1, len(shown))), layout="constrained")
     axes = figure.subplots(max(1, len(shown)), len(mixes), sharex=True, sharey="row", squeeze=False)
     for row, name in zip(axes, shown, strict=False):
         row[0].set_ylabel(MEASURES[name])
         for axis, mix in zip(row, mixes, strict=True):
-            _lines(axis, [cell for cell in cells if cell.mix in (mix, None)], methods, name)
+            _lines(axis, [cell for cell in cells if cell.mix in (mix, None)], look, name)
             axis.grid(alpha=0.3)
     for axis, mix in zip(axes[0], mixes, strict=True):
         axis.set_title(mix)
@@ -41,10 +43,10 @@ def overview(cells: Sequence[Cell]) -> "Figure":
     return figure
 
 
-def _lines(axis: "Axes", cells: Sequence[Cell], methods: Sequence[str], name: str) -> None:
+def _lines(axis: "Axes", cells: Sequence[Cell], look: Mapping[str, Style], name: str) -> None:
     """The lines of the methods in one panel, and a star at the original."""
     originals = [cell for cell in cells if cell.method is None]
-    for method, style in styles(methods).items():
+    for method, style in look.items():
         of_method = [cell for cell in cells if cell.method == method]
         line = sorted([*originals, *of_method], key=lambda cell: cell.parameters)
         points = [(cell.parameters / 1e6, getattr(cell, name)) for cell in line if getattr(cell, name) is not None]

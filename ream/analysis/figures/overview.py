@@ -1,12 +1,11 @@
 """The overview: score against total parameters, for all models and methods (`held_out_loss` has the loss)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ream.analysis.figures.style import COLOURS, KNOWN, MARKERS, Style, face, panels, styles
+from ream.analysis.figures.style import MARKERS, panels, styles
 from ream.analysis.numbers.overview import OverviewPoint, Sizes, code_measure, is_original, overview_points
-from ream.analysis.results.methods import method_place
-from ream.analysis.results.rows import OURS, Row
+from ream.analysis.results.rows import ORIGINAL, OURS, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,15 +15,16 @@ Dash = Literal["-", "--", ":", "-."]
 LINES: tuple[Dash, ...] = ("--", ":", "-.")  # of the paper's and of imported results; ours are solid
 
 
-def overview_of_models(rows: Sequence[Row], parameters: Sizes) -> "Figure":
-    """A panel for code and one for MC: a colour per method, a marker per model, lines from the original through sizes.
+def overview_of_models(rows: Sequence[Row], parameters: Sizes, among: Iterable[str] = ()) -> "Figure":
+    """A panel for code and one for MC: a colour per method, a line from the original through its sizes.
 
-    Our markers are filled, others are hollow, with line styles of their own; originals are black. The code panel shows
-    `code_measure`; a panel without points is left out.
+    Markers tell the methods apart, or the models where there are several. Ours are filled, others are hollow, with line
+    styles of their own; originals are black. The code panel shows `code_measure`; a panel without points is left out.
 
     Args:
         rows: see `overview_points`.
         parameters: see `overview_points`.
+        among: all methods of the report (`styles`).
 
     Raises:
         ValueError: no row has both a score and known parameters.
@@ -38,7 +38,9 @@ def overview_of_models(rows: Sequence[Row], parameters: Sizes) -> "Figure":
     models = list(dict.fromkeys(point.row.model for point in points))
     markers = {model: MARKERS[place % len(MARKERS)] for place, model in enumerate(models)}
     dashes = _dashes([point.row.origin for point in points])
-    colours = method_colours([point.row.method for point in points if not is_original(point)])
+    look = styles((point.row.method for point in points if not is_original(point)), among)
+    colours = {method: style.colour for method, style in look.items()}
+    by_method = {method: style.marker for method, style in look.items()} if len(models) == 1 else {}
     unit, unit_name = (1e9, "billion") if largest >= 1e9 else (1e6, "million")
     figure, axes = panels(len(shown), 2.7)
     for axis, measure in zip(axes, shown, strict=True):
@@ -46,22 +48,14 @@ def overview_of_models(rows: Sequence[Row], parameters: Sizes) -> "Figure":
         for model, marker in markers.items():
             for origin, dash in dashes.items():
                 members = [point for point in known if (point.row.model, point.row.origin) == (model, origin)]
-                _draw(axis, members, measure, unit, marker, dash, colours)
+                _draw(
+                    axis, members, measure, unit, dict.fromkeys([*colours, ORIGINAL], marker) | by_method, dash, colours
+                )
         axis.set_title(titles[measure], fontsize=9)
         _logarithmic(axis, smallest / unit, largest / unit)
     axes[-1].set_xlabel(f"total parameters ({unit_name})")
-    _legend(figure, colours, markers, dashes)
+    _legend(figure, colours, by_method, {} if by_method else markers, dashes)
     return figure
-
-
-def method_colours(methods: Sequence[str]) -> dict[str, str]:
-    """A distinct colour for each method: known ones keep theirs, others take what is left, then repeat."""
-    look = styles(methods)
-    left = [colour for colour in COLOURS if colour not in {look[method].colour for method in look if method in KNOWN}]
-    colours = {}
-    for method in sorted(look, key=method_place):
-        colours[method] = look[method].colour if method in KNOWN or not left else left.pop(0)
-    return colours
 
 
 def _dashes(origins: Sequence[str]) -> dict[str, Dash]:
@@ -73,7 +67,7 @@ def _dashes(origins: Sequence[str]) -> dict[str, Dash]:
 
 
 def _draw(
-    axis: "Axes", points: Sequence[OverviewPoint], measure: str, unit: float, marker: str, dashes: Dash,
+    axis: "Axes", points: Sequence[OverviewPoint], measure: str, unit: float, markers: Mapping[str, str], dashes: Dash,
     colours: Mapping[str, str],
 ) -> None:  # fmt: skip
     """The lines of one model and origin, with the markers above them."""
@@ -84,16 +78,18 @@ def _draw(
         places = [(point.parameters / unit, getattr(point, measure)) for point in line]
         axis.plot(*zip(*places, strict=True), color=colour, linewidth=1.2, linestyle=dashes) if places else None
         for point in of_method:
-            axis.plot([point.parameters / unit], [getattr(point, measure)], linestyle="", marker=marker, color=colour,
+            axis.plot([point.parameters / unit], [getattr(point, measure)], linestyle="",
+                      marker=markers[method], color=colour,
                       markersize=6, markerfacecolor=_face(colour, point.row.origin), zorder=3)  # fmt: skip
     for point in originals:
-        axis.plot([point.parameters / unit], [getattr(point, measure)], linestyle="", marker=marker, color="black",
+        axis.plot([point.parameters / unit], [getattr(point, measure)], linestyle="",
+                  marker=markers[ORIGINAL], color="black",
                   markersize=7, markerfacecolor=_face("black", point.row.origin), zorder=4)  # fmt: skip
 
 
 def _face(colour: str, origin: str) -> str:
     """Fill colour of a marker; hollow ones are white, so that no line shows through them."""
-    return "white" if face(Style(colour, ""), origin) == "none" else colour
+    return colour if origin == OURS else "white"
 
 
 def _logarithmic(axis: "Axes", smallest: float, largest: float) -> None:
@@ -110,12 +106,14 @@ def _logarithmic(axis: "Axes", smallest: float, largest: float) -> None:
 
 
 def _legend(
-    figure: "Figure", colours: Mapping[str, str], markers: Mapping[str, str], dashes: Mapping[str, Dash]
-) -> None:
-    """A legend of methods, models and, where there are several, origins."""
+    figure: "Figure", colours: Mapping[str, str], by_method: Mapping[str, str], markers: Mapping[str, str],
+    dashes: Mapping[str, Dash],
+) -> None:  # fmt: skip
+    """A legend of methods, with their markers, of models, with theirs, and, where there are several, of origins."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, linewidth=2, label=method) for method, colour in colours.items()]
+    handles = [Line2D([], [], color=colour, linewidth=2, marker=by_method.get(method, ""), label=method)
+               for method, colour in colours.items()]  # fmt: skip
     for model, marker in markers.items():
         name = model.rstrip("/").rsplit("/", 1)[-1]
         handles.append(Line2D([], [], linestyle="", marker=marker, color="grey", label=name))

@@ -1,6 +1,6 @@
 """Figure 5: rank of the hidden states before the head against MC, GEN and AVG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 LABELS = {"mc": "MC (%)", "gen": "GEN (%)", "avg": "AVG (%)"}
 
 
-def rank_against_scores(points: Sequence[RankPoint], name: str = "numerical rank") -> "Figure":
+def rank_against_scores(
+    points: Sequence[RankPoint], name: str = "numerical rank", among: Iterable[str] = ()
+) -> "Figure":
     """Figure 5: a panel per known measure, a marker per model, the regression line with r and its interval.
 
     Args:
         points: compressed models of one original, and the original.
         name: the kind of rank.
+        among: all methods of the report (`styles`).
 
     Raises:
         ValueError: no point has a score.
@@ -30,7 +33,7 @@ def rank_against_scores(points: Sequence[RankPoint], name: str = "numerical rank
     shown = [measure for measure in LABELS if any(getattr(point.row, measure) is not None for point in points)]
     if not shown:
         raise ValueError("no model has both a rank and a score")
-    look = styles(point.row.method for point in points if point.row.method != ORIGINAL)
+    look = styles((point.row.method for point in points if point.row.method != ORIGINAL), among)
     several = len({point.row.origin for point in points}) > 1
     lines = rank_lines(points)
     figure, axes = panels(len(shown), 2.3)

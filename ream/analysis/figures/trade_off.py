@@ -1,6 +1,6 @@
 """Figure 2 (6 at the second size): MC against GEN of every mix."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def trade_off(rows: Sequence[Row], experts: int, source: str = "code") -> "Figure":
+def trade_off(rows: Sequence[Row], experts: int, source: str = "code", among: Iterable[str] = ()) -> "Figure":
     """Figure 2: MC against GEN, a marker per mix whose area grows with the source's share; originals are stars.
 
     Thin lines are the 95% intervals of MC and GEN where standard errors are known.
@@ -24,13 +24,14 @@ def trade_off(rows: Sequence[Row], experts: int, source: str = "code") -> "Figur
         rows: rows of one model, originals too.
         experts: the size that is shown.
         source: the source whose share the markers show.
+        among: all methods of the report (`styles`).
 
     Raises:
         ValueError: rows of several models, or none with both means at this size.
     """
     series = drawable(rows, experts)
     several = several_origins(series)
-    look = styles(one.method for one in series)
+    look = styles((one.method for one in series), among)
     figure, (axis,) = panels(1, 3.6)
     for one, points in series.items():
         shares = points.shares.get(source, np.zeros(len(points.rows)))

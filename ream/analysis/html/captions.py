@@ -25,7 +25,10 @@ CAPTIONS = {
     "otherwise as in Figure 5.",
     "held-out-loss": "Held-out loss, MC and GEN against parameters. One column per calibration mix, one line per "
     "method, starting at the original.",
-    "overview": "Scores against total parameters. One colour per method, one marker per model; lines run from the "
+    "quality-against-size": "Quality against size. A line per method from the original through its best mix at each "
+    "size; rings: the chosen models; thin bars: 95% intervals.",
+    "overview": "Scores against total parameters. One colour and marker per method (with several originals, one marker "
+    "per original); lines run from the "
     "original, in black, through a method's sizes, each with its mix of highest GEN; ours are filled, others hollow.",
 }
 # The same figures at the second size.

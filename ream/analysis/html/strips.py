@@ -1,5 +1,6 @@
 """Values and intervals of a statement's methods as positions on one common scale."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ream.analysis.figures.style import styles
@@ -10,10 +11,13 @@ PADDING = 0.05  # of the range, at both ends
 
 @dataclass(frozen=True)
 class Strip:
-    """A point with the positions of its value and its interval's ends, in percent of the width; None: not known."""
+    """A point, the tone of its method, and the positions of its value and its interval's ends.
+
+    Positions are in percent of the width; None where they are not known.
+    """
 
     point: Point
-    colour: str
+    tone: int
     value: float | None
     low: float | None
     high: float | None
@@ -27,10 +31,14 @@ class Strips:
     reference: float | None
 
 
-def strips_of(statement: Statement) -> Strips:
+def strips_of(statement: Statement, among: Iterable[str] = ()) -> Strips:
     """The strips of a statement.
 
     Correlations share the scale −1 to 1; other values the range of all values, intervals and the reference.
+
+    Args:
+        statement: the statement.
+        among: all methods of the report (`ream.analysis.figures.style.styles`).
     """
     points = statement.points
     numbers = [end for point in points for end in (point.value, point.low, point.high, statement.reference)
@@ -45,8 +53,6 @@ def strips_of(statement: Statement) -> Strips:
     def at(value: float | None) -> float | None:
         return None if value is None else round(100 * (value - start) / width, 2)
 
-    look = styles(point.method for point in points)
-    strips = (
-        Strip(point, look[point.method].colour, at(point.value), at(point.low), at(point.high)) for point in points
-    )
+    look = styles((point.method for point in points), among)
+    strips = (Strip(point, look[point.method].tone, at(point.value), at(point.low), at(point.high)) for point in points)
     return Strips(tuple(strips), at(statement.reference))

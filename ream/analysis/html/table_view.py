@@ -51,10 +51,11 @@ class RowView:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table; downloads are (name, file name, address)."""
+    """A table; its headline is the first part of its caption, downloads are (name, file name, address)."""
 
     id: str
     title: str
+    headline: str
     caption: str
     columns: tuple[ColumnView, ...]
     rows: tuple[RowView, ...]
@@ -87,6 +88,7 @@ def table_view(table: Table) -> TableView:
     return TableView(
         id=identifier(table.name),
         title=title(table.name),
+        headline=table.caption.partition(";")[0],
         caption=table.caption,
         columns=tuple(ColumnView(names[column], looks[column]) for column in order),
         rows=tuple(rows),

@@ -111,7 +111,7 @@ def called(row: Row, mixes: Mixes) -> str:
     if not row.ratios:
         return ""
     name = next((name for name, ratios in mixes.items() if _key(ratios) == row.mix_key), mix_name(row))
-    return f"{name} ({row.mix})" if name else row.mix
+    return f"{name} ({row.mix_ratios})" if name else row.mix_ratios
 
 
 def _cell_mix(cell: Cell, mixes: Mixes) -> str:

@@ -40,6 +40,7 @@ def rows_of_cells(
             gen=cell.gen,
             avg=cell.avg,
             parameters=cell.parameters,
+            called=cell.mix or "",
         )
         for cell in cells
     ]

@@ -53,6 +53,7 @@ class Row:
         avg: mean of MC and GEN, in percent.
         parameters: number of parameters of the model.
         fidelity: how close its predictions are to the original's, where that was measured (stage rank).
+        called: name of the mix; empty where it has none.
     """
 
     origin: str
@@ -67,6 +68,7 @@ class Row:
     avg: float | None = None
     parameters: int | None = None
     fidelity: Measures | None = None
+    called: str = ""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -76,6 +78,11 @@ class Row:
 
     @property
     def mix(self) -> str:
+        """The mix's name, else its ratios; empty where there are none."""
+        return self.called or self.mix_ratios
+
+    @property
+    def mix_ratios(self) -> str:
         """The ratios as the paper writes them, 0.3:0.3:0.3; empty where there are none."""
         return ":".join(f"{ratio:g}" for ratio in self.ratios.values())
 

@@ -30,13 +30,13 @@ class Cost:
 
 
 def table_of_cost(costs: Sequence[Cost]) -> Table:
-    """Parameters, bytes, seconds and peak memory of every method.
+    """Parameters, bytes, seconds and peak memory of every method; without the last two where none are known.
 
     GB are 10^9 bytes, percentages are of the original's parameters.
     """
     original = next((cost for cost in costs if cost.method == ORIGINAL), None)
     ordered = sorted(costs, key=lambda cost: (cost.method != ORIGINAL, -cost.experts, method_place(cost.method)))
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("experts"), Column("method"), Column("parameters (million)", 2), Column("% of the original", 1),
         Column("checkpoint (GB)", 3), Column("seconds", 1), Column("peak memory (GB)", 3),
     )  # fmt: skip
@@ -47,6 +47,8 @@ def table_of_cost(costs: Sequence[Cost]) -> Table:
             share = 100 * cost.parameters / original.parameters
         lines.append((cost.experts, cost.method, _times(cost.parameters, 1e-6), share, _times(cost.bytes, 1e-9),
                       cost.seconds, _times(cost.peak_bytes, 1e-9)))  # fmt: skip
+    if all(cost.seconds is None and cost.peak_bytes is None for cost in ordered):
+        columns, lines = columns[:-2], [line[:-2] for line in lines]
     sizes = [cost.experts for cost in ordered]
     rules = tuple(place for place in range(1, len(sizes)) if sizes[place] != sizes[place - 1])
     caption = f"Cost of each method{beyond_paper(cost.method for cost in ordered)}"

@@ -32,7 +32,11 @@ def table_3(rows: Sequence[Row]) -> Table:
     intervals: dict[tuple[int, int], tuple[float, float]] = {}
     shown: list[Intervals] = []
     for key, row in mixes.items():
-        line: list[Value] = [row.mix, mix_name(row), *(100 * row.shares.get(source, 0) for source in sources)]
+        line: list[Value] = [
+            row.mix_ratios,
+            row.called or mix_name(row),
+            *(100 * row.shares.get(source, 0) for source in sources),
+        ]
         for of_group in means.values():
             mean = of_group.by_mix.get(key)
             if mean is not None:

@@ -19,6 +19,7 @@ from ream.recipe.recipe_file import load_recipe
 from ream.workspace.layout import Workspace
 
 FILES = ("results.csv", "results.md")
+COSTS = "costs.html"  # beside the page; differs from machine to machine, so DVC does not know it
 
 
 def page_contents(
@@ -34,6 +35,7 @@ def page_contents(
     note = published_note(results.rows_with_published)
     return Report(
         title=f"{results.model} compressed with ream",
+        methods=tuple(results.methods),
         facts=_facts(params, workspace),
         notes=() if note is None else (note,),
         verdicts=verdicts(results.rows_with_published, results.cells, mixes),
@@ -43,6 +45,7 @@ def page_contents(
         error_name="relative error of the MoE block's output, on what enters it in the original",
         recipes=tuple(recipes),
         results=tuple(Link(name, name) for name in FILES),
+        costs=None if params.report.costs else Link(COSTS, COSTS),
     )
 
 

@@ -8,11 +8,14 @@ from statistics import fmean
 import numpy as np
 
 from ream.analysis.contents import NOTHING, Ranked, Results
+from ream.analysis.numbers.choice import Candidate
 from ream.analysis.numbers.group_sizes import group_sizes
 from ream.analysis.numbers.paired import Paired, paired
 from ream.analysis.results.evaluated import rows_of_cells
 from ream.analysis.results.imported import imported_rows
-from ream.analysis.results.published import load_parameters, load_published
+from ream.analysis.results.methods import is_variant
+from ream.analysis.results.mix_names import named
+from ream.analysis.results.published import Published, load_parameters, load_published
 from ream.analysis.results.rows import ORIGINAL, Row
 from ream.analysis.tables.cost import Cost
 from ream.errors import UserError
@@ -45,18 +48,26 @@ def collect_results(params: Params, workspace: Workspace, cells: Sequence[Cell])
     ]
     rows_by_cell = dict(zip(keys, rows, strict=True))
     imported = imported_rows(params.imports, suite.mc, suite.gen, params.sources, suite.metric)
-    folder = params.report.published
+    folder, mixes = params.report.published, {mix: params.mixes[mix] for mix in params.run.mixes}
+    of = NOTHING if folder is None else load_published(folder)
+    pairs = _pairs(params, workspace, rows_by_cell)
     return Results(
         model=name,
-        rows=[*rows, *imported],
-        published=NOTHING if folder is None else load_published(folder),
+        rows=[*rows, *named(imported, mixes)],
+        published=Published(*(tuple(named(rows, mixes)) for rows in (of.mixes, of.large_models, of.ablations))),
         parameters={} if folder is None else load_parameters(Path(folder) / "parameters.csv"),
         ranked=_ranked(params, workspace, rows_by_cell),
         fidelities=[(rows_by_cell[key], found) for key, found in known.items() if key in rows_by_cell],
-        pairs=_pairs(params, workspace, rows_by_cell),
+        pairs=[(rows_by_cell[key], found) for key, found in pairs.items()],
         group_sizes=_group_sizes(params, workspace),
-        costs=_costs(params, workspace, cells),
+        costs=measured_costs(params, workspace, cells) if params.report.costs else known_costs(cells),
         cells=cells,
+        candidates=[
+            Candidate(rows_by_cell[key], cell, pairs.get(key))
+            for key, cell in zip(keys, cells, strict=True)
+            if cell.method is not None and not is_variant(cell.method)
+        ],
+        methods=[*params.run.methods(), *(row.method for row in [*imported, *of.rows] if row.method != ORIGINAL)],
     )
 
 
@@ -80,18 +91,20 @@ def _ranked(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -
     ]
 
 
-def _pairs(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -> list[tuple[Row, Paired]]:
+def _pairs(params: Params, workspace: Workspace, rows: Mapping[CellKey, Row]) -> dict[CellKey, Paired]:
     """Each model against the original on the same questions; none where the answers of earlier versions are missing."""
     if not workspace.original_answers.exists():
-        return []
+        return {}
     from ream.evaluation.answer_table import values_of  # pyarrow
 
     suite, original = params.suites[params.evaluation.suite], values_of(workspace.original_answers)
-    return [
-        (row, paired(original, values_of(workspace.answers(mix, method, experts)), suite.mc, suite.gen))
-        for (mix, method, experts), row in rows.items()
+    return {
+        (mix, method, experts): paired(
+            original, values_of(workspace.answers(mix, method, experts)), suite.mc, suite.gen
+        )
+        for mix, method, experts in rows
         if mix is not None and method is not None and workspace.answers(mix, method, experts).exists()
-    ]
+    }
 
 
 def _group_sizes(params: Params, workspace: Workspace) -> dict[int, dict[str, np.ndarray]]:
@@ -106,27 +119,28 @@ def _group_sizes(params: Params, workspace: Workspace) -> dict[int, dict[str, np
     }
 
 
-def _costs(params: Params, workspace: Workspace, cells: Sequence[Cell]) -> list[Cost]:
-    """The cost of every method and number of experts: mean seconds and highest peak over its mixes.
+def known_costs(cells: Sequence[Cell]) -> list[Cost]:
+    """Parameters and bytes of the original and of every method at every size, which are the same on every machine."""
+    first: dict[tuple[str | None, int], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.method, cell.experts), cell)
+    return [Cost(method or ORIGINAL, experts, cell.parameters, cell.bytes) for (method, experts), cell in first.items()]
 
-    Seconds and peak are None where nothing was measured, or ``report.costs`` is off.
+
+def measured_costs(params: Params, workspace: Workspace, cells: Sequence[Cell]) -> list[Cost]:
+    """The same with the mean seconds and the highest peak over a method's mixes, as far as this machine has measured.
+
+    They are None where nothing was measured.
     """
-    costs = [Cost(ORIGINAL, cell.experts, cell.parameters, cell.bytes) for cell in cells if cell.method is None]
-    for method in params.run.methods():
-        for experts in params.run.experts:
-            matching = [cell for cell in cells if (cell.method, cell.experts) == (method, experts)]
-            recorded = [
-                cost_of(params, workspace, str(cell.mix), method, experts) for cell in matching if params.report.costs
-            ]
-            usages = [usage for usage in recorded if usage is not None]
-            costs.append(
-                Cost(
-                    method,
-                    experts,
-                    matching[0].parameters,
-                    matching[0].bytes,
-                    fmean(usage.seconds for usage in usages) if usages else None,
-                    max(usage.host_bytes for usage in usages) if usages else None,
-                )
-            )
+    costs = []
+    for cost in known_costs(cells):
+        mixes = [
+            cell.mix for cell in cells if cell.method and (cell.method, cell.experts) == (cost.method, cost.experts)
+        ]
+        recorded = [cost_of(params, workspace, str(mix), cost.method, cost.experts) for mix in mixes]
+        usages = [usage for usage in recorded if usage is not None]
+        if usages:
+            seconds, peak = fmean(usage.seconds for usage in usages), max(usage.host_bytes for usage in usages)
+            cost = replace(cost, seconds=seconds, peak_bytes=peak)
+        costs.append(cost)
     return costs

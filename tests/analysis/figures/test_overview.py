@@ -7,8 +7,8 @@ import pytest
 
 from ream.analysis.figures.data import table_of_overview
 from ream.analysis.figures.files import save
-from ream.analysis.figures.overview import method_colours, overview_of_models
-from ream.analysis.figures.style import COLOURS, KNOWN, MARKERS, WIDTH, styles
+from ream.analysis.figures.overview import overview_of_models
+from ream.analysis.figures.style import MARKERS, WIDTH, styles
 from ream.analysis.results.published import load_parameters, load_published
 from tests.analysis.numbers.test_overview import row
 
@@ -96,13 +96,12 @@ def test_the_published_models_are_all_there(published, parameters):
     assert table.rows[-1][:6] == ("GLM-4.5-Air", "ream", 96, None, "paper", 81932.185824)
 
 
-def test_no_two_methods_share_a_colour_while_there_are_colours():
-    methods = ["ream", "ream-released", "reap", "own"]
-    colours = method_colours(methods)
-    assert list(colours) == ["reap", "ream", "ream-released", "own"]
-    assert len(set(colours.values())) == 4
-    assert all(colours[method] == styles([method])[method].colour for method in ("ream", "reap"))
-    assert set(method_colours([*KNOWN, "own"]).values()) == set(COLOURS)
+def test_one_originals_methods_have_the_markers_of_all_figures():
+    figure = overview_of_models([original(), row(parameters=12_000_000), row("own", parameters=11_000_000)], {}, ["x"])
+    look = styles(["ream", "own"], ["x"])
+    code = figure.axes[0]
+    assert {marker for point, marker, *_ in markers(code) if point[0] < 20} == {one.marker for one in look.values()}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ream", "own", "original"]
 
 
 def test_the_same_rows_give_the_same_bytes_at_a_phones_width(published, parameters, tmp_path):

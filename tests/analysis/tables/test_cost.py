@@ -21,5 +21,13 @@ def test_costs_are_in_order_and_against_the_original():
     assert table.rules == (1, 2)
 
 
+def test_what_was_not_measured_has_no_column():
+    costs = [Cost("original", 32, 10_000_000, 40_000_000), Cost("reap", 24, 8_000_000)]
+    assert list(records(table_of_cost(costs))[0]) == [
+        "experts", "method", "parameters (million)", "% of the original", "checkpoint (GB)"
+    ]  # fmt: skip
+    assert "peak memory (GB)" in records(table_of_cost([*costs, Cost("ream", 24, peak_bytes=5)]))[0]
+
+
 def test_costs_without_an_original_have_no_share():
     assert records(table_of_cost([Cost("ream", 16, 6_000_000)]))[0]["% of the original"] == ""

@@ -29,22 +29,6 @@ def test_markdown_by_hand():
     )
 
 
-def test_latex_by_hand():
-    assert latex(TABLE) == (
-        "% needs \\usepackage{booktabs}\n"
-        "\\begin{table}\n\\centering\n"
-        "\\caption{Scores\\_of 50\\% \\& more}\n"
-        "\\label{tab:table-1}\n"
-        "\\begin{tabular}{lrrr}\n\\toprule\n"
-        "method & a\\textbar{}b & $\\Delta$ & n \\\\\n\\midrule\n"
-        "ream\\_x & \\textbf{12.3} & $-$1.2 & 3 \\\\\n"
-        "\\textless{}b\\textgreater{}*p*\\textless{}/b\\textgreater{} & -- & +0.5 & -- \\\\\n"
-        "\\midrule\n"
-        "{[}c] \\{d\\} \\$e\\$ \\textasciitilde{}\\textasciicircum{}\\textbackslash{} & 1,234.5 & -- & 10 \\\\\n"
-        "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
-    )
-
-
 def test_csv_keeps_all_digits_and_any_text():
     rows = list(csv.reader(io.StringIO(csv_text(TABLE))))
     assert rows[0] == ["method", "a|b", "Δ", "n"]

@@ -272,6 +272,7 @@
     at("map-readout").textContent = told(state.layers[cell[0]], cell[1]);
   });
   document.addEventListener("themechange", draw);
+  at("views").closest("details").addEventListener("toggle", draw); // folded, the views have no width
   let width = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth !== width) draw(); // phones change only the height when their bars hide
