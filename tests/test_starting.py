@@ -32,7 +32,8 @@ COMMAND_LINE = {
         f"ream.commands.{name}"
         for name in (
             "cli", "configuring", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify",
-            "evaluate", "compare", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples", "init",
+            "evaluate", "compare", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples", "init", "search",
+            "adopting",
         )
     ),
 }  # fmt: skip

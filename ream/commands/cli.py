@@ -21,6 +21,7 @@ from ream.commands.init import init
 from ream.commands.inspect import inspect
 from ream.commands.options import replacement
 from ream.commands.output import print_error
+from ream.commands.search import search
 from ream.commands.stage import stage
 from ream.commands.verify import verify
 from ream.errors import UserError
@@ -44,7 +45,7 @@ class Commands(TyperGroup):
             raise interrupted from None
 
 
-COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, compare, import_tokens, init, stage)
+COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, compare, search, import_tokens, init, stage)
 DISTRIBUTED = ("compress", "stage")  # commands that the ranks of a torchrun can run together
 
 app = typer.Typer(

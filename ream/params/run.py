@@ -28,7 +28,7 @@ class Run(Section):
     """Which named entries the graph runs.
 
     Every method runs on every mix, for every number of experts kept. ``rank`` names the mixes whose models' hidden
-    states are compared with the original's.
+    states are compared with the original's, and ``search`` the methods for which mixes are searched.
     """
 
     sources: list[str] = Field(min_length=1)
@@ -38,6 +38,7 @@ class Run(Section):
     experts: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     extra: Extra = Extra()
     rank: list[str] = []
+    search: list[str] = []
 
     @model_validator(mode="after")
     def _fits(self) -> "Run":

@@ -16,6 +16,7 @@ from ream.machine.files import building, replacing
 from ream.params import Params
 from ream.stages.report.contents import page_contents
 from ream.stages.report.results import collect_results, fidelities
+from ream.stages.report.search import search_drawings, search_tables, searches
 from ream.workspace.cells import read_cells
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -30,7 +31,8 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """
     out, cells = workspace.reports, read_cells(params, workspace)
     results = collect_results(params, workspace, cells)
-    tables, figures = tables_of(results), figures_of(results)
+    found = searches(params, workspace)
+    tables, figures = [*tables_of(results), *search_tables(found)], figures_of(results)
     closeness = {key: found.mean for key, found in fidelities(params, workspace).items()}
     _write_text(out / "results.md", markdown(cells, "dvc repro", closeness))
     _write_text(out / "results.csv", flat_csv(cells, closeness))
@@ -38,6 +40,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         save(overview(cells), out / f"overview.{suffix}")
     _write_tables(tables, out / "tables")
     drawings = [drawing(shown.name, shown.figure, caption(shown.name), shown.data) for shown in figures]
+    drawings += search_drawings(found)
     _write_drawings(drawings, out / "figures")
     _write_text(out / "index.html", page(page_contents(params, workspace, results, tables, drawings)))
     return f"{len(cells)} models, {len(tables)} tables, {len(figures)} figures: {out / 'index.html'}"
