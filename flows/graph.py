@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dvc.stage import PipelineStage
 
 LOGGER = logging.getLogger(__name__)
-MODEL_STAGES = frozenset({"statistics", "sequential", "evaluate", "rank"})
+MODEL_STAGES = frozenset({"statistics", "sequential", "evaluate", "rank", "search"})
 
 
 @dataclass(frozen=True)

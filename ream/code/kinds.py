@@ -16,6 +16,7 @@ FURTHER = {
     "sequential": (RANKS,),
     # data/tasks/*.yaml, outside of the package, name the functions that score the demo tasks.
     "evaluate": ("ream.evaluation.demo_scoring",),
+    "search": ("ream.evaluation.demo_scoring", "ream.search.helpers:main"),  # a helper is a process of its own
 }
 
 PARAMS = "ream.params.tree:Params"
@@ -34,6 +35,7 @@ SECTIONS = {
     "evaluation": ("ream.params.suites:Evaluation",),
     "run": ("ream.params.run:Run",),
     "rank": ("ream.params.suites:Rank",),
+    "search": ("ream.params.search:Search",),
     "report": ("ream.params.report:Report",),
     "merge": ("ream.params.model:Merge",),
     "exports": ("ream.params.run:Export",),
@@ -55,6 +57,22 @@ READ = {
     "items": {"model", "sources", "suites", "evaluation"},
     "evaluate": {"model", "compute", "suites", "evaluation", "merge"},
     "rank": {"model", "compute", "run", "rank"},
+    "search": {
+        "model",
+        "compute",
+        "calibration",
+        "sources",
+        "statistics",
+        "mixes",
+        "grouping",
+        "methods",
+        "suites",
+        "evaluation",
+        "run",
+        "rank",
+        "search",
+        "merge",
+    },
     "merge": {"model", "merge", "exports"},
     "metrics": {"run"},
     "report": {"model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports"},

@@ -22,6 +22,7 @@ from ream.commands.inspect import inspect
 from ream.commands.options import replacement
 from ream.commands.output import print_error
 from ream.commands.params import params
+from ream.commands.search import search
 from ream.commands.stage import stage
 from ream.commands.verify import verify
 from ream.errors import UserError
@@ -45,7 +46,9 @@ class Commands(TyperGroup):
             raise interrupted from None
 
 
-COMMANDS = (inspect, estimate, compress, apply, verify, evaluate, compare, import_tokens, init, params, stage)
+COMMANDS = (
+    inspect, estimate, compress, apply, verify, evaluate, compare, search, import_tokens, init, params, stage,
+)  # fmt: skip
 DISTRIBUTED = ("compress", "stage")  # commands that the ranks of a torchrun can run together
 
 app = typer.Typer(

@@ -37,12 +37,16 @@ _LINES = {
         "ream params show qwen3-30b-a3b",
         "ream params resolve mine.yaml",
     ),
+    "search": (
+        "ream search models/my-model --method reap --experts 96 --objectives general,code",
+        "ream search models/my-model --experts 96 --text notes.jsonl --trials 60 --target '0.7 notes + 0.3 general'",
+    ),
     "init": (
         "ream init work --model models/my-model --experts 96 --experts 64",
         "ream init work --model Qwen/Qwen3-30B-A3B-Instruct-2507 --params qwen3-30b-a3b",
     ),
 }
-_WITH_METHODS = ("estimate", "compress")
+_WITH_METHODS = ("estimate", "compress", "search")
 _METHODS = textwrap.fill(", ".join(METHODS), 76, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 

@@ -146,7 +146,7 @@ REPLACED = {
     "--shard-size": "merge.shard_gb",
     "--seed": "calibration.seed",
 }
-WITH_SETTINGS = ("compress", "estimate", "evaluate", "compare")
+WITH_SETTINGS = ("compress", "estimate", "evaluate", "compare", "search")
 
 
 def replacement(command: str | None, option: str) -> str | None:

@@ -41,6 +41,9 @@ def stage(
         int | None,
         typer.Option(help="Statistics only: the number of parts. Run without --shard and --shards to add them up."),
     ] = None,
+    worker: Annotated[
+        int | None, typer.Option(help="Search only: take trials of the search that runs; a number for each process.")
+    ] = None,
     params: ParamsFile = None,
     root: Annotated[Path, typer.Option(help="Folder of the artifacts.")] = Path("artifacts"),
     reports: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("reports"),
@@ -55,7 +58,7 @@ def stage(
 
     end_with_starter()
     given = {"source": source, "mix": mix, "method": method, "experts": experts, "export": export}
-    given |= {"local": local, "shard": shard, "shards": shards}
+    given |= {"local": local, "shard": shard, "shards": shards, "worker": worker}
     text = run_stage(name, given, params_file(params), Workspace(root, reports, models, metrics), context.obj)
     if context.obj is None or context.obj.first:
         for line in text.splitlines():

@@ -128,6 +128,24 @@ STAGES = {
     ),
     "evaluate": StageEntry(optional=CELL, settings=SCORING, resumes=True),  # without a cell, the original
     "rank": StageEntry(("mix",), settings=("compute", "run.sources", *GRID)),
+    "search": StageEntry(
+        ("method", "experts"),
+        optional=("worker",),
+        settings=(
+            "methods.{method}",
+            "grouping.group_size.{experts}",
+            "search",
+            "run.sources",
+            "calibration",
+            "rank.sequences",
+            "statistics",
+            "compute",
+            "suites.{suite}",
+            "evaluation",
+            "model.special_tokens",
+        ),
+        resumes=True,
+    ),
     "merge": StageEntry(("export",), settings=("exports.{export}", "merge")),
     "metrics": StageEntry(settings=("run",)),
     "report": StageEntry(

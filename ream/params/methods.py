@@ -170,6 +170,19 @@ class Method(Section):
             del values["refit"]
         return values
 
+    def one_shot(self) -> "Method":
+        """The one-shot relative of a sequential method, on which mixes are searched; a one-shot method itself.
+
+        It has neither refit nor chosen neurons, whose groups are averaged after an alignment by weights instead, and
+        the router's own scores.
+        """
+        if not self.sequential:
+            return self
+        changes: dict[str, Any] = {"sequential": False, "refit": None, "scores": "router"}
+        if self.merging == "neurons":
+            changes |= {"merging": "mean", "alignment": ["weights"]}
+        return self.model_copy(update=changes)
+
     def composition(self) -> Composition:
         """The method as plain values, for rooms that do not import params."""
         return Composition(

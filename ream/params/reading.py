@@ -12,6 +12,7 @@ from ream.params.model import Compute, Merge, Model
 from ream.params.overlay import EXTENDS, layers, merged, read_params
 from ream.params.report import Import
 from ream.params.run import Export, Run
+from ream.params.search import Search
 from ream.params.section import Section
 from ream.params.sources import BuiltinSource, Calibration, FilesSource, HubSource, TokensSource
 from ream.params.suites import Evaluation, Generation, Suite
@@ -107,7 +108,7 @@ def _siblings(path: list[str], kind: str | None) -> list[str]:
     sections: dict[str, type[Section]] = {
         "model": Model, "compute": Compute, "calibration": Calibration, "statistics": Statistics,
         "grouping": Grouping, "methods": Method, "suites": Suite, "evaluation": Evaluation, "run": Run,
-        "merge": Merge, "exports": Export, "imports": Import,
+        "merge": Merge, "exports": Export, "imports": Import, "search": Search,
     }  # fmt: skip
     section = sources[kind] if kind else sections[path[0]] if len(path) > 1 else Params
     if path[:1] == ["methods"] and path[2:3] == ["refit"] and len(path) > 3:

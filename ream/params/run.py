@@ -28,7 +28,7 @@ class Run(Section):
     """Which named entries the graph runs.
 
     Every method runs on every mix, for every number of experts kept. ``rank`` names the mixes whose models' hidden
-    states are compared with the original's.
+    states are compared with the original's, and ``search`` the methods for which mixes are searched.
     """
 
     sources: list[str] = Field(min_length=1, description="names in sources, all that the mixes draw on")
@@ -40,6 +40,7 @@ class Run(Section):
     rank: list[str] = Field(
         default=[], description="mixes whose models' hidden states are compared with the original's"
     )
+    search: list[str] = Field(default=[], description="methods for which mixes are searched")
 
     @model_validator(mode="after")
     def _fits(self) -> "Run":

@@ -7,6 +7,7 @@ from ream.params.methods import Grouping, Method, Statistics
 from ream.params.model import Compute, Merge, Model
 from ream.params.report import Import, Report, check_origin
 from ream.params.run import Export, Run
+from ream.params.search import Search, check_search
 from ream.params.section import NAME, Section
 from ream.params.sources import BuiltinSource, Calibration, Source, check_mix, normalised
 from ream.params.suites import Evaluation, Rank, Suite
@@ -36,6 +37,7 @@ class Params(Section):
     evaluation: Evaluation
     run: Run
     rank: Rank = Rank()
+    search: Search = Search()
     report: Report = Report()
     merge: Merge = Merge()
     exports: dict[str, Export] = {}
@@ -50,6 +52,7 @@ class Params(Section):
         if self.evaluation.suite not in self.suites:
             raise unknown("suite", self.evaluation.suite, self.suites, "params 'suites'")
         self._check_exports()
+        self._check_search()
         for name, entry in self.imports.items():
             check_origin(name, entry.origin)
             if entry.mix:
@@ -93,6 +96,14 @@ class Params(Section):
                 raise UserError(
                     f"exports.{name}: {export.experts} experts is not in run.experts {self.run.experts}; add it there"
                 )
+
+    def _check_search(self) -> None:
+        """Refuse methods to search with that do not exist, and objectives that cannot be measured."""
+        for name in self.run.search:
+            self.method(name)
+        if self.run.search:
+            suite = self.suites[self.evaluation.suite]
+            check_search(self.search, self.run.sources, (*suite.mc, *suite.gen))
 
     def method(self, name: str) -> Method:
         """A method by its name.

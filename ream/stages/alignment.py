@@ -1,11 +1,10 @@
 """Stage alignment: how the neurons of absorbed experts map onto their centroid's; completes the recipe."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ream.compress.decide import absorbed
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.errors import UserError
 from ream.machine.files import file_digest
@@ -20,7 +19,6 @@ from ream.workspace.mixed_statistics import SourceDigests, read_sources
 from ream.workspace.options import StageOptions
 
 if TYPE_CHECKING:
-    from ream.core.experts import Expert
     from ream.walk.state import WalkState
     from ream.workspace.original import Original
 
@@ -136,34 +134,18 @@ class _Aligner:
         Raises:
             UserError: the statistics are not those that the grouping was made from.
         """
-        import torch
-
+        from ream.compress.aligned import aligned
         from ream.compress.one_shot import mixed_probes
-        from ream.core.alignment import align_groups
-        from ream.machine.available import free_threads
-        from ream.models.expert_weights import input_gates, read_expert
-        from ream.models.family.activations import unit_of
         from ream.models.runtime import runtime
 
-        checkpoint, architecture = self.original.checkpoint, self.original.architecture
         device, _ = runtime(*self.params.compute.placement)
         probes = None
         if "activations" in self.method.alignment:
             folders = {source: self.workspace.statistics(source) for source in self.sources}
             self._check(index)
-            probes = mixed_probes(folders, self.ratios, self.params.statistics.probes, index).to(device)
-        gates = input_gates(checkpoint, architecture, index)
-        dtype = torch.float32 if probes is None else probes.dtype
-
-        def expert(number: int) -> "Expert":
-            weights = read_expert(checkpoint, architecture, index, number)
-            return replace(weights, input_gate=None if gates is None else gates[number]).to(device, dtype)
-
-        unit = unit_of(architecture.family.unit, architecture.family.numbers(checkpoint.config))
-        members, threads = absorbed(layer), free_threads(device)
-        terms, count = self.method.alignment, architecture.experts
-        permutations = align_groups(members, expert, terms, probes, unit, threads, count)
-        return replace(layer, permutations=permutations)
+            probes = mixed_probes(folders, self.ratios, self.params.statistics.probes, index)
+        checkpoint, architecture = self.original.checkpoint, self.original.architecture
+        return aligned(checkpoint, architecture, device, index, layer, self.method.alignment, probes)
 
     def _check(self, index: int) -> None:
         """Refuse statistics of a layer that have changed since the stage saliency read them."""

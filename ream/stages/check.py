@@ -44,6 +44,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     write_json(workspace.check, {"checked": True})
     write_needs(workspace, needed(params))
     write_shares(workspace, largest_shares(params))
+    write_json(workspace.planned_searches, {"methods": params.run.search})  # for the report, if none of them runs
     cells = sum(len(params.run.cells(mix)) for mix in params.run.mixes)
     return f"the settings fit {manifest.path}: {cells} models of {', '.join(map(str, params.run.experts))} experts"
 
@@ -57,7 +58,7 @@ def check_sizes(params: Params, model: Sizes) -> None:
     for experts in params.run.experts:
         check_kept(model, experts)
         group_size = params.grouping.size_for(experts)
-        for name in params.run.methods():
+        for name in (*params.run.methods(), *params.run.search):
             method = params.method(name)
             if method.grouping == "pseudo-pruning":
                 check_group_size(model, experts, absorbed_at_most(method.composition(), group_size))

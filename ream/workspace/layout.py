@@ -149,6 +149,15 @@ class Workspace:
         """The ranks and errors of the hidden states of all models of a mix."""
         return self.root / "rank" / f"{mix}.json"
 
+    def search(self, method: str, experts: int) -> Path:
+        """The folder of what a search of mixes has found."""
+        return self.root / "search" / method / str(experts)
+
+    @property
+    def planned_searches(self) -> Path:
+        """The list of the run's searches, which is there where none of them runs."""
+        return self.root / "search" / "planned.json"
+
     def export(self, name: str) -> Path:
         """The checkpoint of an export."""
         return self.models / name

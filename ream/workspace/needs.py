@@ -10,9 +10,13 @@ from ream.workspace.layout import Workspace
 
 
 def needed(params: Params) -> frozenset[Quantity]:
-    """What the one-shot methods of a run need together; a sequential method measures for itself."""
-    methods = {*params.run.one_shot, *params.run.extra.one_shot}
-    return frozenset(quantity for name in methods for quantity in needs(params.method(name).composition()))
+    """What the one-shot methods of a run need together; a sequential method measures for itself.
+
+    A search of mixes for a sequential method runs on its one-shot relative.
+    """
+    methods = [params.method(name) for name in (*params.run.one_shot, *params.run.extra.one_shot)]
+    methods += [params.method(name).one_shot() for name in params.run.search]
+    return frozenset(quantity for method in methods for quantity in needs(method.composition()))
 
 
 def sample_facts(params: Params, quantities: frozenset[Quantity], tokens: int, alone: bool = True) -> dict[str, Any]:

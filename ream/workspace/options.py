@@ -23,6 +23,7 @@ class StageOptions:
         shard: index, from 0, of the part of a source's micro-batches to walk; None for all of them.
         shards: the number of such parts.
         local: an entry of the section local.
+        worker: number of a process that takes trials of a search which another one leads; None for any other.
         code: digest of the code that the stage can execute; unfinished work of other code is not continued.
         discard_stale: whether a stage discards the finished layers of an interrupted run that had other settings;
             otherwise it raises a UserError.
@@ -38,6 +39,7 @@ class StageOptions:
     shard: int | None = None
     shards: int | None = None
     local: str = ""
+    worker: int | None = None
     code: str = ""
     discard_stale: bool = True
     keep_state: bool = False

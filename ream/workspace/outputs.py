@@ -11,7 +11,9 @@ OUTPUTS: dict[str, Callable[[Workspace, StageOptions], list[Path]]] = {
     "code": lambda workspace, _: [workspace.codes],
     "watch": lambda workspace, options: [workspace.watched(options.local)],
     "inputs": lambda workspace, _: [workspace.inputs],
-    "check": lambda workspace, _: [workspace.check, workspace.needs, workspace.shares_folder],
+    "check": lambda workspace, _: [
+        workspace.check, workspace.needs, workspace.shares_folder, workspace.planned_searches
+    ],
     "model": lambda workspace, _: [workspace.manifest],
     "calibration": lambda workspace, options: [
         workspace.calibration(options.source), workspace.held_out(options.source)
@@ -28,6 +30,7 @@ OUTPUTS: dict[str, Callable[[Workspace, StageOptions], list[Path]]] = {
           else (workspace.original_evaluation, workspace.original_answers))
     ],
     "rank": lambda workspace, options: [workspace.rank(options.mix)],
+    "search": lambda workspace, options: [workspace.search(options.method, options.experts)],
     "merge": lambda workspace, options: [workspace.export(options.export)],
     "metrics": lambda workspace, _: [workspace.all_metrics, workspace.plots, workspace.headline],
     "report": lambda workspace, _: [workspace.reports],

@@ -20,6 +20,7 @@ from ream.params import Params
 from ream.stages.report.answer import answer_of
 from ream.stages.report.contents import COSTS, page_contents
 from ream.stages.report.results import collect_results, fidelities, measured_costs
+from ream.stages.report.search import search_drawings, search_tables, searches
 from ream.workspace.cells import read_cells
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -34,7 +35,8 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """
     out, cells = workspace.reports, read_cells(params, workspace)
     results = collect_results(params, workspace, cells)
-    made, tables, figures = choices(results.candidates), tables_of(results), figures_of(results)
+    made, figures, found = choices(results.candidates), figures_of(results), searches(params, workspace)
+    tables = [*tables_of(results), *search_tables(found)]
     first, shown = answer_figure(results, made), [figure for figure in figures if isinstance(figure, Shown)]
     closeness = {key: found.mean for key, found in fidelities(params, workspace).items()}
     _write_text(out / "results.md", markdown(cells, "dvc repro", closeness))
@@ -43,6 +45,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         save(overview(cells, results.methods), out / f"overview.{suffix}")
     _write_tables(tables, out / "tables")
     drawings = [drawing(one.name, one.figure, caption(one.name), one.data) for one in shown]
+    drawings += search_drawings(found)
     answer = None
     if first is not None:
         answer = answer_of(
