@@ -1,6 +1,6 @@
 """A method as a composition of named parts (docs/method.md, "Methods as compositions")."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 SaliencyKind = Literal["frequency", "ean", "reap", "released", "released-batches", "man", "msan"]
@@ -10,6 +10,7 @@ AlignmentTerm = Literal["activations", "weights", "weights-pca"]
 MergingKind = Literal["mean", "neurons"]
 ScoresKind = Literal["router", "softmax"]
 RefitTarget = Literal["layer", "global"]
+HELD_OUT_SHARE = 0.1  # of each source's sequences, where something is chosen by the error on held-out sequences
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,19 @@ class RefitOptions:
     Attributes:
         target: "layer" fits the original layer's output on the same input; "global" fits the original model's own
             hidden states, which also corrects the errors of earlier layers.
-        ridge: λ, the weight of the penalty that draws the refitted weights to the merged ones.
+        ridge: λ, the weight of the penalty that draws the refitted weights to the merged ones; None: each layer has
+            the λ with the least error on held-out sequences.
         sweeps: maximum number of passes over the calibration tokens.
         iterations: maximum number of iterations of the fit of all projections after the refit; 0 for no fit.
+        holdout: fraction of each source's sequences that is held out of everything, seeded; None: one sequence of 16,
+            evenly spread, is held out of the refit alone.
     """
 
     target: RefitTarget
-    ridge: float
+    ridge: float | None
     sweeps: int
     iterations: int
+    holdout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Composition:
         raise_zeros: whether saliencies of zero are raised to min(0.5, the smallest other one of the layer), as in the
             released code.
         refit: options of the refit; None for no refit.
+        candidates: other parts, tried beside these in every layer; of each the saliency, grouping, similarity,
+            alignment, merging and raise_zeros count. Empty: there is no choice.
     """
 
     saliency: SaliencyKind
@@ -58,6 +65,24 @@ class Composition:
     centroid_counts: bool = False
     raise_zeros: bool = False
     refit: RefitOptions | None = None
+    candidates: tuple["Composition", ...] = ()
+
+    @property
+    def tried(self) -> tuple["Composition", ...]:
+        """What is tried in every layer: these parts, then the candidates."""
+        return (replace(self, candidates=()), *self.candidates)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether each layer's parts or ridge are chosen by the error on held-out sequences."""
+        return bool(self.candidates) or (self.refit is not None and self.refit.ridge is None)
+
+    @property
+    def label(self) -> str:
+        """What the parts are called where one of several candidates is named, such as "ean" or "matching neurons"."""
+        if self.grouping == "pruning":
+            return self.saliency
+        return f"{self.grouping} {self.saliency}{' neurons' if self.merging == 'neurons' else ''}"
 
 
 # What a layer's statistics consist of (docs/method.md, "Statistics"); tokens and counts are always among them.
@@ -88,10 +113,13 @@ def needs(method: Composition) -> frozenset[Quantity]:
     """What a method needs of a layer's statistics beside counts; nothing else is computed for it.
 
     Norms and ``logit-gram`` are sums over all tokens, and norms take the experts that tokens are routed to. The two
-    means are over the outputs of all experts, of all tokens or of a sample (docs/method.md).
+    means are over the outputs of all experts, of all tokens or of a sample (docs/method.md). Candidates share what is
+    measured.
     """
-    needed = set(SALIENCY_NEEDS[method.saliency])
-    needed.update(SIMILARITY_NEEDS[kind] for kind in method.similarity)
-    if "activations" in method.alignment:
-        needed.add("probes")
+    needed: set[Quantity] = set()
+    for parts in method.tried:
+        needed |= SALIENCY_NEEDS[parts.saliency]
+        needed.update(SIMILARITY_NEEDS[kind] for kind in parts.similarity)
+        if "activations" in parts.alignment:
+            needed.add("probes")
     return frozenset(needed)

@@ -29,7 +29,8 @@ def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
     """Bytes of each of the tensors of all tokens that exist at the same time.
 
     First the hidden states, with the target ``global`` those of the original beside the compressed; then, in a
-    sequential walk, the inputs of the experts; in a refit the errors; in a fit of all projections the remaining errors,
+    sequential walk, the inputs of the experts; in a refit the errors, where
+    something is chosen also the targets; in a fit of all projections the remaining errors,
     in float32 at least.
     """
     hidden_states = hidden_bytes(architecture, work)
@@ -38,5 +39,6 @@ def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
         hidden_states * work.streams,
         *[hidden_states] * work.sequential,
         *[hidden_states] * (work.refit is not None),
+        *[hidden_states] * (work.candidates > 0),
         *[remaining_errors] * (work.iterations > 0),
     ]

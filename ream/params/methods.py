@@ -1,5 +1,6 @@
 """Sections statistics, grouping and methods: what is measured about the experts, and how they are merged."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -10,13 +11,12 @@ from ream.core.composition import (
     Composition,
     GroupingKind,
     MergingKind,
-    RefitOptions,
-    RefitTarget,
     SaliencyKind,
     ScoresKind,
     SimilarityKind,
 )
 from ream.errors import UserError
+from ream.params.refit import Refit
 from ream.params.section import Section
 
 
@@ -74,34 +74,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class Refit(Section):
-    """Least-squares refit of the down projections after the merge (docs/refit.md), beyond the paper.
-
-    The ``target`` of a layer's output is what the original layer gives: ``layer`` on the same input as the compressed
-    layer, ``global`` in the original model, so that the refit also corrects the errors of earlier layers. A fit of the
-    gate, up and down projections together follows for ``iterations`` steps.
-    """
-
-    target: RefitTarget = "global"
-    ridge: float = Field(1e-3, ge=0, description="λ, the strength of the pull towards the merged weights")
-    sweeps: int = Field(20, ge=1, description="largest number of passes over the calibration tokens")
-    iterations: int = Field(
-        0, ge=0, description="steps of the fit of all projections, each about one pass over the tokens; 0: no fit"
-    )
-
-    @model_serializer(mode="wrap")
-    def _without_a_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The values without ``iterations`` where it is 0, so that the facts of earlier recipes stay the same."""
-        values: dict[str, Any] = handler(self)
-        return values if self.iterations else {key: values[key] for key in values if key != "iterations"}
-
-    def options(self) -> RefitOptions:
-        """The section as plain values."""
-        return RefitOptions(self.target, self.ridge, self.sweeps, self.iterations)
-
-
-class Method(Section):
-    """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods").
+class Parts(Section):
+    """What becomes of a layer's experts: a saliency, a grouping, a similarity, an alignment and a way to merge.
 
     With ``merging: mean`` a group becomes the mean of its experts' aligned neurons; with ``neurons`` it keeps those
     neurons that contribute most (docs/refit.md).
@@ -112,16 +86,12 @@ class Method(Section):
     similarity: Annotated[list[SimilarityKind], BeforeValidator(_as_list)] = []
     alignment: Annotated[list[AlignmentTerm], BeforeValidator(_as_list)] = []
     merging: MergingKind = "mean"
-    sequential: bool = False
-    scores: ScoresKind = "router"
-    centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
     raise_zeros: bool = Field(
         False, description="a saliency of 0 becomes min(0.5, the layer's smallest other one), as in the released code"
     )
-    refit: Refit | None = None
 
     @model_validator(mode="after")
-    def _fits(self) -> "Method":
+    def _belong_together(self) -> "Parts":
         if self.grouping == "pruning":
             if self.similarity or self.alignment:
                 raise ValueError("grouping 'pruning' merges nothing, so it takes no similarity and no alignment")
@@ -130,44 +100,87 @@ class Method(Section):
                 raise ValueError("grouping 'hierarchical' needs similarity [output] or [gated-output]")
         elif not self.similarity:
             raise ValueError(f"grouping '{self.grouping}' needs a similarity")
-        if self.merging == "neurons":
-            if self.grouping == "pruning" or self.alignment:
-                raise ValueError("merging 'neurons' needs a grouping that merges, and takes no alignment")
-            if not self.sequential:
-                raise ValueError("merging 'neurons' needs sequential: true: one-shot statistics do not cover neurons")
+        if self.merging == "neurons" and (self.grouping == "pruning" or self.alignment):
+            raise ValueError("merging 'neurons' needs a grouping that merges, and takes no alignment")
         for field in ("similarity", "alignment"):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names a term twice: {values}")
-        if self.refit is not None and not self.sequential:
-            raise ValueError(
-                "refit needs sequential: true: each layer is fitted on the output of the refitted layers before it"
-            )
+        return self
+
+    def dumped(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values without unused extensions of the paper, so that the facts of earlier recipes stay the same."""
+        if self.merging == "mean":
+            del values["merging"]
+        if not self.raise_zeros:
+            del values["raise_zeros"]
+        return values
+
+
+class Candidate(Parts):
+    """Parts that a method tries in every layer beside its own (docs/refit.md, "best")."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return self.dumped(handler(self))
+
+
+class Method(Parts):
+    """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods").
+
+    With ``candidates``, other parts are tried in every layer, each with the method's refit; what leaves the least error
+    on held-out sequences stays.
+    """
+
+    sequential: bool = False
+    scores: ScoresKind = "router"
+    centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
+    refit: Refit | None = None
+    candidates: list[Candidate] = Field([], description="other parts, tried beside the method's own in every layer")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Method":
+        tried = [self, *self.candidates]
+        if not self.sequential:
+            if any(parts.merging == "neurons" for parts in tried):
+                raise ValueError("merging 'neurons' needs sequential: true: one-shot statistics do not cover neurons")
+            if self.refit is not None:
+                raise ValueError(
+                    "refit needs sequential: true: each layer is fitted on the output of the refitted layers before it"
+                )
+        if self.candidates and self.refit is None:
+            raise ValueError("candidates need a refit: they are compared once each is refitted")
+        labels = [parts.label for parts in self.composition().tried]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two candidates are called '{twice}'; candidates differ in saliency, grouping or merging")
         return self
 
     @model_serializer(mode="wrap")
     def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The values without unused extensions of the paper, so that the facts of earlier recipes stay the same."""
-        values: dict[str, Any] = handler(self)
-        if self.merging == "mean":
-            del values["merging"]
-        if not self.raise_zeros:
-            del values["raise_zeros"]
+        values = self.dumped(handler(self))
         if self.refit is None:
             del values["refit"]
+        if not self.candidates:
+            del values["candidates"]
         return values
 
     def composition(self) -> Composition:
         """The method as plain values, for rooms that do not import params."""
-        return Composition(
-            saliency=self.saliency,
-            grouping=self.grouping,
-            similarity=tuple(self.similarity),
-            alignment=tuple(self.alignment),
-            merging=self.merging,
-            sequential=self.sequential,
-            scores=self.scores,
-            centroid_counts=self.centroid_counts,
-            raise_zeros=self.raise_zeros,
-            refit=None if self.refit is None else self.refit.options(),
-        )
+        tried = [
+            Composition(
+                saliency=parts.saliency,
+                grouping=parts.grouping,
+                similarity=tuple(parts.similarity),
+                alignment=tuple(parts.alignment),
+                merging=parts.merging,
+                raise_zeros=parts.raise_zeros,
+                sequential=self.sequential,
+                scores=self.scores,
+                centroid_counts=self.centroid_counts,
+                refit=None if self.refit is None else self.refit.options(),
+            )
+            for parts in (self, *self.candidates)
+        ]
+        return replace(tried[0], candidates=tuple(tried[1:]))

@@ -142,7 +142,7 @@ def test_a_walk_with_a_fit_takes_the_operations_announced(family, at_a_time, tmp
     """With as many evaluations as are announced; what line searches take is not known before."""
     for module in ("compress.refit_layer", "estimate.refit_cost"):
         monkeypatch.setattr(f"ream.{module}.experts_at_a_time", lambda *_: at_a_time)
-    monkeypatch.setattr("ream.compress.sequential.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+    monkeypatch.setattr("ream.compress.held_out.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
     monkeypatch.setattr(Work, "fitted_share", 1.0)
     monkeypatch.setattr(torch.optim, "LBFGS", Five)
     method = refitted("layer")
