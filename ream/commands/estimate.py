@@ -172,13 +172,13 @@ def work_of(
     from ream.calibration.mixing import largest_remainder
     from ream.compress.decide import absorbed_at_most
     from ream.compress.held_out import held_out_total
-    from ream.core.composition import needs
+    from ream.core.composition import PRUNINGS, needs
     from ream.estimate.work import Work
 
     composition, ratios = params.method(method).composition(), params.mix(mix)
     shares, tried = largest_remainder(ratios, params.calibration.sequences), composition.tried
-    merges = any(parts.grouping != "pruning" for parts in tried)
-    bounded = all(parts.grouping in ("pruning", "pseudo-pruning") for parts in tried) and merges
+    merges = any(parts.grouping not in PRUNINGS for parts in tried)
+    bounded = all(parts.grouping in {*PRUNINGS, "pseudo-pruning"} for parts in tried) and merges
     return Work(
         experts=experts,
         group_size=absorbed_at_most(composition, params.grouping.size_for(experts)) if bounded else None,

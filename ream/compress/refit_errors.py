@@ -54,7 +54,7 @@ class LayerChoice:
         rounds: number of rounds of the fit of all projections.
         refitted: whether it has corrections.
         left_held_out: fraction of the error of each source that is left on held-out tokens.
-        tried: of every trial the candidate's place, its rounds, and the mean over sources of that fraction.
+        tried: of every trial the candidate's place, its rounds, and the geometric mean over sources of that fraction.
         before: the plain method's error on all other tokens.
     """
 
@@ -129,7 +129,7 @@ def _choice_summary(tensors: dict[str, Tensor], labels: Sequence[str]) -> dict[s
         **({"ridge": float(tensors["refit.ridge"])} if not tensors["refit.ridge"].isnan() else {}),
         **({"rounds": rounds} if rounds else {}),
         "left": round(float(after / before), 6) if float(before) else 1.0,
-        "left_held_out": round(float(by_source.mean()), 6),
+        "left_held_out": round(float(by_source.log().mean().exp()), 6),
         "left_by_source": [round(left, 6) for left in by_source.tolist()],
         "tried": tried,
     }

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, mode
 
 from ream.core.composition import (
     LEAST_SAMPLE,
+    PRUNINGS,
     AlignmentTerm,
     Composition,
     GroupingKind,
@@ -14,6 +15,7 @@ from ream.core.composition import (
     SaliencyKind,
     ScoresKind,
     SimilarityKind,
+    WeightingKind,
 )
 from ream.errors import UserError
 from ream.params.refit import Refit
@@ -86,21 +88,28 @@ class Parts(Section):
     similarity: Annotated[list[SimilarityKind], BeforeValidator(_as_list)] = []
     alignment: Annotated[list[AlignmentTerm], BeforeValidator(_as_list)] = []
     merging: MergingKind = "mean"
+    weighting: WeightingKind = Field(
+        "saliency",
+        description="what an expert weighs in its group's mean: saliency, squared-saliency, frequency (the tokens "
+        "routed to it) or equal",
+    )
     raise_zeros: bool = Field(
         False, description="a saliency of 0 becomes min(0.5, the layer's smallest other one), as in the released code"
     )
 
     @model_validator(mode="after")
     def _belong_together(self) -> "Parts":
-        if self.grouping == "pruning":
+        if self.grouping in PRUNINGS:
             if self.similarity or self.alignment:
-                raise ValueError("grouping 'pruning' merges nothing, so it takes no similarity and no alignment")
+                raise ValueError(f"grouping '{self.grouping}' merges nothing, so it takes no similarity, no alignment")
         elif self.grouping == "hierarchical":
             if self.similarity not in (["output"], ["gated-output"]):
                 raise ValueError("grouping 'hierarchical' needs similarity [output] or [gated-output]")
         elif not self.similarity:
             raise ValueError(f"grouping '{self.grouping}' needs a similarity")
-        if self.merging == "neurons" and (self.grouping == "pruning" or self.alignment):
+        if self.weighting != "saliency" and self.grouping in PRUNINGS:
+            raise ValueError(f"grouping '{self.grouping}' merges nothing, so it takes no weighting")
+        if self.merging == "neurons" and (self.grouping in PRUNINGS or self.alignment):
             raise ValueError("merging 'neurons' needs a grouping that merges, and takes no alignment")
         for field in ("similarity", "alignment"):
             values = getattr(self, field)
@@ -112,6 +121,8 @@ class Parts(Section):
         """The values without unused extensions of the paper, so that the facts of earlier recipes stay the same."""
         if self.merging == "mean":
             del values["merging"]
+        if self.weighting == "saliency":
+            del values["weighting"]
         if not self.raise_zeros:
             del values["raise_zeros"]
         return values
@@ -135,6 +146,9 @@ class Method(Parts):
     sequential: bool = False
     scores: ScoresKind = "router"
     centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
+    keep_super_experts: bool = Field(
+        False, description="experts whose outputs' norm is an outlier of the whole model stay in any case (one-shot)"
+    )
     refit: Refit | None = None
     candidates: list[Candidate] = Field([], description="other parts, tried beside the method's own in every layer")
 
@@ -148,6 +162,13 @@ class Method(Parts):
                 raise ValueError(
                     "refit needs sequential: true: each layer is fitted on the output of the refitted layers before it"
                 )
+        elif self.keep_super_experts:
+            raise ValueError(
+                "keep_super_experts needs sequential: false: outliers are those of all layers, which are known only "
+                "once the whole original has been measured"
+            )
+        if self.keep_super_experts and self.grouping != "pruning":
+            raise ValueError("keep_super_experts needs grouping 'pruning', the only one that ranks all experts")
         if self.candidates and self.refit is None:
             raise ValueError("candidates need a refit: they are compared once each is refitted")
         labels = [parts.label for parts in self.composition().tried]
@@ -164,6 +185,8 @@ class Method(Parts):
             del values["refit"]
         if not self.candidates:
             del values["candidates"]
+        if not self.keep_super_experts:
+            del values["keep_super_experts"]
         return values
 
     def composition(self) -> Composition:
@@ -175,10 +198,12 @@ class Method(Parts):
                 similarity=tuple(parts.similarity),
                 alignment=tuple(parts.alignment),
                 merging=parts.merging,
+                weighting=parts.weighting,
                 raise_zeros=parts.raise_zeros,
                 sequential=self.sequential,
                 scores=self.scores,
                 centroid_counts=self.centroid_counts,
+                keep_super_experts=self.keep_super_experts,
                 refit=None if self.refit is None else self.refit.options(),
             )
             for parts in (self, *self.candidates)

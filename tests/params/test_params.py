@@ -193,7 +193,10 @@ TYPOS = {
         "run.one_shot",
         "run.experts, run.extra, run.mixes, run.one_shot, run.rank, run.sequential, run.sources",
     ),
-    "methods.ream.saliancy": ("methods.ream.saliency", "methods.ream.alignment, methods.ream.centroid_counts"),
+    "methods.ream.saliancy": (
+        "methods.ream.saliency",
+        "methods.ream.alignment, methods.ream.candidates, methods.ream.centroid_counts",
+    ),
     "methods.refitted.refit.rigde": (
         "methods.refitted.refit.ridge",
         "methods.refitted.refit.ridge, methods.refitted.refit.sweeps",

@@ -8,7 +8,11 @@ from torch import Tensor
 
 
 def fraction_left(errors: Float64[Tensor, " S"], before: Float64[Tensor, " S"]) -> float:
-    """The mean over sources of the fraction of the plain method's squared error that is left.
+    """The geometric mean over sources of the fraction of the plain method's squared error that is left.
+
+    It counts a source by how much better it becomes, however much of its error could be taken back: halving an error
+    that is small already counts as much as halving a large one. A mean of fractions, or of errors, would be decided by
+    the source that gains least.
 
     A source whose error was 0 counts as 1 where it still is 0, and makes the mean infinite where it is not.
 
@@ -18,7 +22,7 @@ def fraction_left(errors: Float64[Tensor, " S"], before: Float64[Tensor, " S"]) 
     """
     ratios = torch.where(before > 0, errors / before.clamp_min(torch.finfo(before.dtype).tiny), 1.0)
     ratios = torch.where((before == 0) & (errors > 0), torch.inf, ratios)
-    return float(ratios.mean())
+    return float("inf") if bool(ratios.isinf().any()) else float(ratios.log().mean().exp())
 
 
 def chosen_candidate(errors: Sequence[Float64[Tensor, " S"]], before: Float64[Tensor, " S"]) -> int | None:
