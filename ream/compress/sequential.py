@@ -22,11 +22,13 @@ from ream.compress.precision import PREFIX, TOLERANCE, deciding_error, precision
 from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_errors import errors_among, read_errors, summary
 from ream.compress.refit_layer import refit_layer
+from ream.compress.router_refit import check_linear, router_rows, with_rows
 from ream.compress.streams import split_at, streams
 from ream.compress.totals import LayerTotals, block_output, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import OUTPUT_MEANS, Composition, needs
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.core.refit.router_rows import RouterRows
 from ream.core.refit.sums import Total, own
 from ream.core.sums import Sums, settled
 from ream.errors import UserError
@@ -111,12 +113,14 @@ class TokenBuffers:
         leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
             needs (the residual, as a rule), then the hidden states that leave the layer.
         counted: [n, L], True for tokens that statistics count.
+        logits: [n, L, N] of the original's router in its own stream; None where the router's rows are not fitted.
     """
 
     inputs: Tensor
     targets: Tensor | None
     leaving: Tensor
     counted: Tensor
+    logits: Tensor | None = None
 
 
 @dataclass
@@ -156,7 +160,8 @@ class SequentialCompressor:
         with torch.no_grad():
             known = None if self.share is None else self.share.known(visit.index)
             measured = self._measure(visit, buffers, statistics=known is None)
-            decided = [_with_precision(known)] if known is not None else self._decided(visit, buffers, measured)
+            rows = self._refitted_rows(visit, buffers) if known is None else None
+            decided = [_with_precision(known)] if known is not None else self._decided(visit, buffers, measured, rows)
             del measured
             visit.block.free()  # before the compressed experts come into memory
             recipe, report = decided[0]
@@ -183,6 +188,9 @@ class SequentialCompressor:
             targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
             leaving=visit.leaving,
             counted=visit.counted[: self.sequences],
+            logits=self.state.room("logits", (*shape[:2], self.decoder.architecture.experts), dtype)
+            if self.composition.refit is not None and self.composition.refit.router
+            else None,
         )
 
     def _parts(self) -> Iterator[slice]:
@@ -208,6 +216,9 @@ class SequentialCompressor:
                 assert x is not None
                 if piece.start >= self.sequences:  # the original's own stream
                     write_back.put(buffers.leaving, piece, visit.layer.leaving(residual, visit.block(x)))
+                    if buffers.logits is not None:
+                        same = slice(piece.start - self.sequences, piece.stop - self.sequences)
+                        write_back.put(buffers.logits, same, self._logits(visit.block, x))
                 else:
                     counted, routed = visit.counted[piece], None
                     if fitted is not None:
@@ -235,8 +246,36 @@ class SequentialCompressor:
         router_groups = self.decoder.architecture.router_groups
         return group_layer(parts, sums, self.kept, self.group_size, router_groups)
 
+    def _logits(self, block: MoEBlock, x: Tensor) -> Tensor:
+        """z(x) [B, L, N] of the original's experts."""
+        flat = x.reshape(-1, x.shape[-1])
+        logits: Tensor = block.route(flat).logits[:, : self.decoder.architecture.experts]
+        return logits.reshape(*x.shape[:2], -1)
+
+    def _refitted_rows(self, visit: LayerVisit, buffers: TokenBuffers) -> Tensor | None:
+        """The router's rows [N, H], fitted to the original's logits; None where they stay."""
+        if buffers.logits is None:
+            return None
+        device, index = self.decoder.device, visit.index
+        rows = router_rows(self.decoder, index)
+        sums = RouterRows(*rows.shape, device)
+        for number, part in enumerate(self._parts()):
+            counted = buffers.counted[part]
+            x, wanted = (tensor[part][counted].to(device) for tensor in (buffers.inputs, buffers.logits))
+            if not number:
+                check_linear(self.decoder, index, visit.block, rows, x)
+            fitted = (~self.held_out.held[part])[:, None].expand(counted.shape)[counted].to(device)
+            given = visit.block.route(x).logits[:, : len(rows)]
+            sums.add(x.float(), wanted.float() - given.float(), fitted)
+        change, left = sums.change(self._total)
+        return None if left >= 1.0 else rows + change.cpu().float()
+
     def _decided(
-        self, visit: LayerVisit, buffers: TokenBuffers, measured: Mapping[str, Tensor] | None
+        self,
+        visit: LayerVisit,
+        buffers: TokenBuffers,
+        measured: Mapping[str, Tensor] | None,
+        rows: Tensor | None,
     ) -> list[tuple[LayerRecipe, dict[str, Tensor]]]:
         """What each candidate makes of the layer's experts, and how precise that is; the same on all ranks."""
         assert measured is not None
@@ -249,6 +288,8 @@ class SequentialCompressor:
                 decided, precise = _with_precision(
                     share.decided(visit.index, lambda parts=parts: _with_report(self._decide(visit, together, parts)))
                 )
+            if rows is not None:
+                decided = with_rows(decided, rows, parts.merging == "neurons")
             if parts.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
                 chosen = self._with_neurons(visit, buffers, decided)
                 decided = chosen

@@ -28,6 +28,7 @@ class RefitOptions:
         iterations: maximum number of iterations of the fit of all projections after the refit; 0 for no fit.
         holdout: fraction of each source's sequences that is held out of everything, seeded; None: one sequence of 16,
             evenly spread, is held out of the refit alone.
+        router: whether the router's rows are fitted first, to the original's logits of the kept experts.
     """
 
     target: RefitTarget
@@ -35,6 +36,7 @@ class RefitOptions:
     sweeps: int
     iterations: int
     holdout: float | None = None
+    router: bool = False
 
 
 @dataclass(frozen=True)

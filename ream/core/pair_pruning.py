@@ -43,7 +43,7 @@ def least_together(pairs: Float64[np.ndarray, "N N"], dropped: int) -> Int64[np.
     if dropped in (0, len(pairs)):
         return np.arange(dropped)
     start = np.argsort(-relaxed(pairs, dropped), kind="stable")[:dropped]
-    seeds = np.argsort(pairs.diagonal(), kind="stable")[:SEEDS]
+    seeds = np.argsort(pairs.diagonal(), kind="stable")[:SEEDS].tolist()
     sets = [exchanged(pairs, members) for members in (start, *(_grown(pairs, seed, dropped) for seed in seeds))]
     values = [float(pairs[np.ix_(members, members)].sum()) for members in sets]
     least = min(values) * (1 + GAIN)
@@ -91,7 +91,7 @@ def exchanged(pairs: Float64[np.ndarray, "N N"], members: Int64[np.ndarray, " M"
 
 def _grown(pairs: Float64[np.ndarray, "N N"], seed: int, dropped: int) -> Int64[np.ndarray, " M"]:
     """The set that grows from one expert by the one that adds least to p^T F p; ties go to the lower index."""
-    added, free, members = pairs.diagonal().astype(np.float64), np.ones(len(pairs), dtype=bool), [int(seed)]
+    added, free, members = pairs.diagonal().astype(np.float64), np.ones(len(pairs), dtype=bool), [seed]
     while True:
         free[members[-1]] = False
         if len(members) == dropped:

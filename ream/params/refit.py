@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ream.core.composition import RefitOptions, RefitTarget
 from ream.params.section import Section
 
-LATER = ("iterations", "holdout")  # settings that earlier recipes do not have
+LATER = ("iterations", "holdout", "router")  # settings that earlier recipes do not have
 
 
 class Refit(Section):
@@ -36,6 +36,16 @@ class Refit(Section):
         "of the refit alone]",
     )
 
+    router: bool = Field(
+        False, description="fit the rows of the router first, to the original's logits of the kept experts"
+    )
+
+    @model_validator(mode="after")
+    def _two_streams(self) -> "Refit":
+        if self.router and self.target != "global":
+            raise ValueError("router: true needs target: global, which walks the original beside the compressed model")
+        return self
+
     @model_serializer(mode="wrap")
     def _without_later_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The values without later settings that have their default, so that the facts of earlier recipes stay."""
@@ -46,4 +56,4 @@ class Refit(Section):
     def options(self) -> RefitOptions:
         """The section as plain values."""
         ridge = None if self.ridge == "auto" else self.ridge
-        return RefitOptions(self.target, ridge, self.sweeps, self.iterations, self.holdout)
+        return RefitOptions(self.target, ridge, self.sweeps, self.iterations, self.holdout, self.router)

@@ -53,6 +53,7 @@ def model_card(
         chosen=any(layer.neurons for layer in layers),
         corrected=sum(len(layer.corrections) for layer in layers),
         fitted=any(layer.corrected - {"down"} for layer in layers),
+        choices=_choices(recipe),
         before=before,
         after=after,
         scores=scores,
@@ -79,6 +80,20 @@ def _header(recipe: Recipe, scores: Mapping[str, Any] | None) -> str:
         tags=["ream", "moe", "expert-merging" if _merges(recipe) else "expert-pruning"],
         ream=made,
     ).to_yaml()
+
+
+def _choices(recipe: Recipe) -> list[dict[str, Any]]:
+    """The candidate of each layer and the error that it leaves; empty where none were tried, or facts are strange."""
+    choices, refits = [], recipe.facts.get("refit")
+    for layer, told in refits.items() if isinstance(refits, dict) else ():
+        candidate, left = (
+            (told.get(key) for key in ("candidate", "left_held_out")) if isinstance(told, dict) else (0, 0)
+        )
+        if isinstance(candidate, str) and isinstance(left, float):
+            choices.append(
+                {"layer": layer, "candidate": candidate, "left": left, "refitted": bool(told.get("refitted"))}
+            )
+    return choices
 
 
 def _merges(recipe: Recipe) -> bool:

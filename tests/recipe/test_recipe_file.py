@@ -55,7 +55,7 @@ def test_damaged_missing_and_foreign_files(mixed_depth, tmp_path):
         refused(lambda: load_recipe(tmp_path / "r"), "recipe", "damaged")
     refused(lambda: load_recipe(tmp_path / "none"), "none", "does not exist")
     save_file({"x": np.zeros(2)}, tmp_path / "x")
-    formats = "ream-recipe-1, ream-recipe-2, ream-recipe-3 or ream-recipe-4"
+    formats = "ream-recipe-1, ream-recipe-2, ream-recipe-3, ream-recipe-4 or ream-recipe-5"
     assert refused(lambda: load_recipe(tmp_path / "x")).endswith(f"x is not a recipe of format {formats}")
 
 
