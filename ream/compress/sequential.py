@@ -82,7 +82,8 @@ def compress_sequentially(
         sources: of each sequence of all ranks, the name of its source; None: all are of one source.
 
     Raises:
-        UserError: the refit's target cannot be had in this family's layers, or a source has too few sequences to hold
+        UserError: the refit's target cannot be had in this family's layers, its router has no rows to fit, or a source
+            has too few sequences to hold
             any out.
     """
     family, refit = decoder.architecture.family, composition.refit
@@ -91,6 +92,8 @@ def compress_sequentially(
             f"a layer of {family.model_type} is not a residual plus the output of its MoE block, so a refit cannot aim "
             "at the original's hidden states; set the method's refit.target: layer"
         )
+    if refit is not None and refit.router:
+        router_rows(decoder, decoder.architecture.moe_layers[0])
     sequences = len(data.ids) if share is None else share.sequences
     held_out = held_out_of(composition, sources or [""] * sequences, facts.get("seed", 0))
     if share is not None:

@@ -9,6 +9,7 @@ import torch
 from ream.compress.held_out import held_out_of
 from ream.compress.refit_summary import refit_result
 from ream.compress.sequential import compress_sequentially
+from ream.core.refit.chosen_ridge import RIDGES
 from ream.core.sums import Sums
 from ream.errors import UserError
 from ream.params import Method
@@ -136,7 +137,9 @@ def test_the_candidate_that_leaves_least_on_held_out_text_is_written(checkpoint,
     assert torch.equal(logits(loaded(tmp_path / "again")), logits(written))
     last = max(best.layers)
     by_source = relative_errors(original, written, last)
-    assert (by_source < relative_errors(original, _pruned(checkpoint, plain), last)).all()
+    assert by_source.sum() < relative_errors(original, _pruned(checkpoint, plain), last).sum()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| 0 | {told['candidate']} | {told['left_held_out']:.3f} |" in card
 
 
 def _pruned(folder, recipe):
@@ -170,6 +173,47 @@ def test_an_interrupted_choice_ends_alike_and_so_does_one_in_mapped_files(checkp
     whole = (tmp_path / "whole" / "recipe").read_bytes()
     assert (tmp_path / "broken" / "recipe").read_bytes() == whole
     assert (tmp_path / "mapped" / "recipe").read_bytes() == whole
+
+
+def rows_by_numpy(original, written, index):
+    """(λ or 0, all rows [N, H]) that numpy's least squares gives a layer's router, by the tokens that are held out."""
+    fitted, held = ([ids for ids, out in zip(TEXTS, HELD, strict=True) if out is which] for which in (False, True))
+    before = original.model.layers[index].mlp.gate.weight.detach().double().numpy()
+    x, wanted, held_x, held_wanted = (
+        moe_inputs(model, index, texts).double().numpy() for texts in (fitted, held) for model in (written, original)
+    )
+    found = {0.0: np.zeros_like(before)}
+    for ridge in RIDGES:
+        rows = np.sqrt(ridge * (x**2).sum(0).mean()) * np.eye(x.shape[1])
+        right = np.concatenate([(wanted - x) @ before.T, np.zeros((len(rows), len(before)))])
+        found[ridge] = np.linalg.lstsq(np.concatenate([x, rows]), right, rcond=None)[0].T
+    left = {
+        ridge: float((((held_wanted - held_x) @ before.T - held_x @ change.T) ** 2).sum())
+        for ridge, change in found.items()
+    }
+    best = min(left, key=left.get)
+    return best, before + found[best]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("parts", [REAP, NEURONS], ids=["rows", "means of rows"])
+def test_router_rows_are_fitted_to_the_logits_of_the_original(checkpoint, tmp_path, parts):
+    recipe = walked(checkpoint, method(parts, router=True), tmp_path)
+    write_checkpoint(*opened(checkpoint), recipe, tmp_path / "out")
+    original, written, fitted = loaded(checkpoint), loaded(tmp_path / "out"), 0
+    for index, layer in recipe.layers.items():
+        ridge, expected = rows_by_numpy(original, written, index)
+        assert (layer.router is not None) == (ridge > 0)
+        groups = [layer.groups.members(at) if layer.neurons else [kept] for at, kept in enumerate(layer.groups.kept)]
+        rows = [sum((layer.weights[j] if layer.neurons else 1.0) * expected[j] for j in members) for members in groups]
+        given = written.model.layers[index].mlp.gate.weight.numpy()
+        np.testing.assert_allclose(given, np.stack(rows), rtol=1e-3, atol=1e-4)
+        if ridge:
+            fitted += 1
+            assert np.array_equal(given, layer.router)
+    assert recipe.layers[0].router is None  # its inputs are those of the original
+    assert recipe.facts["format"] == ("ream-recipe-5" if fitted else "ream-recipe-3")
+    assert fitted or parts is NEURONS
 
 
 def test_where_nothing_is_pruned_the_layers_stay_as_they_are(mixed_depth, tmp_path):
