@@ -202,6 +202,7 @@ def work_of(
         sweeps=composition.refit.sweeps if composition.refit else 0,
         candidates=len(tried) if composition.chooses else 0,
         ridges=composition.refit is not None and composition.refit.ridge is None,
+        router=composition.refit is not None and composition.refit.router,
         held_out=held_out_total(composition, shares),
         iterations=composition.refit.iterations if composition.refit else 0,
         chooses=sum(parts.merging == "neurons" for parts in tried),

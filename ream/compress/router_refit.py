@@ -1,12 +1,15 @@
 """The refit of a layer's router rows: which tensor they are, and the rows of the kept experts in a recipe."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.neuron_choice import mean_rows
+from ream.core.refit.router_rows import RouterRows
+from ream.core.refit.sums import Total, own
 from ream.errors import UserError
 from ream.models.decoder import Decoder
 from ream.models.family.block_inputs import input_width
@@ -50,6 +53,59 @@ def check_linear(decoder: Decoder, index: int, block: MoEBlock, rows: Tensor, x:
     spread = float(logits.std()) if logits.numel() > 1 else 1.0
     if float((bias - bias.mean(0)).abs().max()) > CLOSE * max(spread, torch.finfo(torch.float32).tiny):
         raise _refused(decoder, index)
+
+
+@dataclass(frozen=True)
+class RouterTokens:
+    """The tokens by which a router's rows are fitted, on the host.
+
+    Attributes:
+        inputs: [n, L, H] inputs of the block in the compressed model.
+        logits: [n, L, N] of the original's router on its own inputs (`original_logits`).
+        counted: [n, L], False for padding.
+        fitted: [n], False for held-out sequences.
+        parts: starts a pass over the micro-batches.
+        total: of all processes that share the sequences.
+    """
+
+    inputs: Tensor
+    logits: Tensor
+    counted: Tensor
+    fitted: Tensor
+    parts: Callable[[], Iterable[slice]]
+    total: Total = own
+
+
+def original_logits(block: MoEBlock, x: Tensor) -> Tensor:
+    """z(x) [B, L, N] of the original's experts."""
+    logits: Tensor = block.route(x.reshape(-1, x.shape[-1])).logits
+    return logits.reshape(*x.shape[:2], -1)[..., : len(block.experts)]
+
+
+def refitted_rows(decoder: Decoder, index: int, block: MoEBlock, tokens: RouterTokens) -> Tensor | None:
+    """The rows [N, H] of a layer's router, fitted to the original's logits; None where the rows stay.
+
+    Args:
+        decoder: of the model.
+        index: of the layer.
+        block: the original.
+        tokens: of the layer.
+
+    Raises:
+        UserError: the router's logits are not W x + b.
+    """
+    rows, device = router_rows(decoder, index), decoder.device
+    sums = RouterRows(*rows.shape, device)
+    for number, part in enumerate(tokens.parts()):
+        counted = tokens.counted[part]
+        x, wanted = (tensor[part][counted].to(device) for tensor in (tokens.inputs, tokens.logits))
+        if not number:
+            check_linear(decoder, index, block, rows, x)
+        fitted = tokens.fitted[part][:, None].expand(counted.shape)[counted].to(device)
+        given = block.route(x).logits[:, : len(rows)]
+        sums.add(x.float(), wanted.float() - given.float(), fitted)
+    change, left = sums.change(tokens.total)
+    return None if left >= 1.0 else rows + change.cpu().float()
 
 
 def _refused(decoder: Decoder, index: int) -> UserError:

@@ -22,13 +22,13 @@ from ream.compress.precision import PREFIX, TOLERANCE, deciding_error, precision
 from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_errors import errors_among, read_errors, summary
 from ream.compress.refit_layer import refit_layer
-from ream.compress.router_refit import check_linear, router_rows, with_rows
+from ream.compress.router_refit import RouterTokens, original_logits, refitted_rows, router_rows, with_rows
 from ream.compress.streams import split_at, streams
+from ream.compress.token_buffers import TokenBuffers
 from ream.compress.totals import LayerTotals, block_output, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import OUTPUT_MEANS, Composition, needs
 from ream.core.recipe import LayerRecipe, Recipe
-from ream.core.refit.router_rows import RouterRows
 from ream.core.refit.sums import Total, own
 from ream.core.sums import Sums, settled
 from ream.errors import UserError
@@ -103,27 +103,6 @@ def compress_sequentially(
     )
     walk(decoder, [Pass(compressor.walked, state, compressor)], progress)
     return recipe_of(state.folder, decoder.architecture.moe_layers, facts, composition)
-
-
-@dataclass(frozen=True)
-class TokenBuffers:
-    """What is kept on the host, or in mapped files, of all tokens while a layer is compressed.
-
-    Attributes:
-        inputs: [n, L, H] inputs of the MoE block in the compressed model; [n, L, 2H] where its router has others.
-        targets: [n, L, H] of the refit: first the target itself, then, where nothing is chosen, its difference from
-            the compressed layer's output; None without a refit.
-        leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
-            needs (the residual, as a rule), then the hidden states that leave the layer.
-        counted: [n, L], True for tokens that statistics count.
-        logits: [n, L, N] of the original's router in its own stream; None where the router's rows are not fitted.
-    """
-
-    inputs: Tensor
-    targets: Tensor | None
-    leaving: Tensor
-    counted: Tensor
-    logits: Tensor | None = None
 
 
 @dataclass
@@ -221,7 +200,7 @@ class SequentialCompressor:
                     write_back.put(buffers.leaving, piece, visit.layer.leaving(residual, visit.block(x)))
                     if buffers.logits is not None:
                         same = slice(piece.start - self.sequences, piece.stop - self.sequences)
-                        write_back.put(buffers.logits, same, self._logits(visit.block, x))
+                        write_back.put(buffers.logits, same, original_logits(visit.block, x))
                 else:
                     counted, routed = visit.counted[piece], None
                     if fitted is not None:
@@ -249,29 +228,13 @@ class SequentialCompressor:
         router_groups = self.decoder.architecture.router_groups
         return group_layer(parts, sums, self.kept, self.group_size, router_groups)
 
-    def _logits(self, block: MoEBlock, x: Tensor) -> Tensor:
-        """z(x) [B, L, N] of the original's experts."""
-        flat = x.reshape(-1, x.shape[-1])
-        logits: Tensor = block.route(flat).logits[:, : self.decoder.architecture.experts]
-        return logits.reshape(*x.shape[:2], -1)
-
     def _refitted_rows(self, visit: LayerVisit, buffers: TokenBuffers) -> Tensor | None:
         """The router's rows [N, H], fitted to the original's logits; None where they stay."""
         if buffers.logits is None:
             return None
-        device, index = self.decoder.device, visit.index
-        rows = router_rows(self.decoder, index)
-        sums = RouterRows(*rows.shape, device)
-        for number, part in enumerate(self._parts()):
-            counted = buffers.counted[part]
-            x, wanted = (tensor[part][counted].to(device) for tensor in (buffers.inputs, buffers.logits))
-            if not number:
-                check_linear(self.decoder, index, visit.block, rows, x)
-            fitted = (~self.held_out.held[part])[:, None].expand(counted.shape)[counted].to(device)
-            given = visit.block.route(x).logits[:, : len(rows)]
-            sums.add(x.float(), wanted.float() - given.float(), fitted)
-        change, left = sums.change(self._total)
-        return None if left >= 1.0 else rows + change.cpu().float()
+        fitted = ~self.held_out.held
+        tokens = RouterTokens(buffers.inputs, buffers.logits, buffers.counted, fitted, self._parts, self._total)
+        return refitted_rows(self.decoder, visit.index, visit.block, tokens)
 
     def _decided(
         self,
@@ -345,17 +308,6 @@ class SequentialCompressor:
         weights = CompressedLayer(self.decoder.checkpoint, self.decoder.architecture, index, decided)
         return self.decoder.block(index, weights)
 
-    def _set_targets(self, buffers: TokenBuffers) -> Tensor:
-        """Fill the targets of the refit, and return them."""
-        options, targets = self.composition.refit, buffers.targets
-        assert options is not None
-        assert targets is not None
-        if options.target == "global":
-            for part in self._parts():
-                original = slice(part.start + self.sequences, part.stop + self.sequences)
-                targets[part] = buffers.leaving[original] - buffers.leaving[part]
-        return targets
-
     def _layer_tokens(
         self, index: int, buffers: TokenBuffers, errors: Tensor, factors: Tensor | None = None
     ) -> LayerTokens:
@@ -375,8 +327,9 @@ class SequentialCompressor:
         self, index: int, buffers: TokenBuffers, decided: LayerRecipe, compressed: MoEBlock
     ) -> tuple[LayerRecipe, MoEBlock, dict[str, Tensor]]:
         """Refit the merged experts to the target; returns the recipe, the block and the errors (`LayerRefit`)."""
-        options, targets = self.composition.refit, self._set_targets(buffers)
+        options = self.composition.refit
         assert options is not None
+        targets = buffers.filled_targets(options.target, self._parts)
         for part in self._parts():
             targets[part] -= compressed(buffers.inputs[part].to(self.decoder.device)).to(targets.device)
         tokens = self._layer_tokens(index, buffers, targets)
@@ -388,10 +341,11 @@ class SequentialCompressor:
         self, visit: LayerVisit, buffers: TokenBuffers, decided: list[tuple[LayerRecipe, dict[str, Tensor]]]
     ) -> tuple[LayerRecipe, dict[str, Tensor]]:
         """The candidate with the least error on held-out sequences, refitted; its output leaves the layer."""
-        options, targets = self.composition.refit, self._set_targets(buffers)
+        options = self.composition.refit
         assert options is not None
+        targets = buffers.filled_targets(options.target, self._parts)
         errors = self.state.room("errors", tuple(targets.shape), targets.dtype)
-        tokens = self._layer_tokens(visit.index, buffers, errors, self._factors(buffers, targets))
+        tokens = self._layer_tokens(visit.index, buffers, errors, buffers.factors(self.decoder, self._parts))
         candidates = Candidates(self.decoder, visit.index, tokens, targets, options)
         recipe, compressed, choice = candidates.chosen([layer for layer, _ in decided])
         self._propagate(visit.layer, buffers, compressed, errors)
@@ -399,16 +353,6 @@ class SequentialCompressor:
         self.progress.note("")
         report = decided[choice.candidate][1] | choice.tensors() | {"refit.after": after.sum()}
         return recipe, report
-
-    def _factors(self, buffers: TokenBuffers, targets: Tensor) -> Tensor | None:
-        """1 / the norm of the hidden state that should leave the layer, [n, L]; None where it is no sum."""
-        if not self.decoder.additive:
-            return None
-        factors = torch.empty(targets.shape[:2], dtype=torch.float32)
-        for part in self._parts():
-            state = self.decoder.states(buffers.leaving[part]).float() + targets[part].float()
-            factors[part] = 1.0 / torch.linalg.vector_norm(state, dim=-1).clamp_min(torch.finfo(torch.float32).eps)
-        return factors
 
     def _propagate(
         self, layer: LoadedLayer, buffers: TokenBuffers, compressed: MoEBlock, outputs: Tensor | None = None

@@ -1,4 +1,7 @@
-"""Arithmetic of a choice among candidates for one layer; the formulas follow `ream.compress.candidates`."""
+"""Arithmetic of a choice among candidates for one layer, and of the fit of its router's rows.
+
+The formulas follow `candidates` and `router_refit` in ream/compress.
+"""
 
 import math
 
@@ -18,6 +21,14 @@ def trials_flops(architecture: Architecture, work: Work) -> float:
     errors = tokens * block + 2 * held_out * block  # what each lacks before; what its weights leave as they are written
     each = errors - held_out * block + _solving(architecture, work)
     return work.candidates * each + fits * (fit_flops(architecture, work) + errors - held_out * block)
+
+
+def router_flops(architecture: Architecture, work: Work) -> float:
+    """Operations over the tokens of one layer for the fit of its router's rows: logits on both streams, and sums."""
+    if not work.router:
+        return 0.0
+    hidden, experts = architecture.hidden, architecture.experts
+    return work.pass_tokens * (2 * 2.0 * hidden * experts + 2.0 * hidden**2 + 2.0 * hidden * experts)
 
 
 def trials_solving_flops(architecture: Architecture, work: Work) -> float:

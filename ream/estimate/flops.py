@@ -10,7 +10,7 @@ from typing import Any
 
 from ream.core.composition import OUTPUT_MEANS
 from ream.core.output_sample import BLOCKS
-from ream.estimate.choice_cost import blocks_tried, trials_flops, trials_solving_flops
+from ream.estimate.choice_cost import blocks_tried, router_flops, trials_flops, trials_solving_flops
 from ream.estimate.pieces import components_of
 from ream.estimate.refit_cost import (
     blocks_again,
@@ -110,6 +110,7 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         trials, solving, again = refit_flops(architecture, work) + fit_flops(architecture, work), 0.0, blocks_again
     refit = tokens * shared * again(work)
     refit += len(moe) * (target_flops(architecture, work) + trials + choice_flops(architecture, work))
+    refit += len(moe) * router_flops(architecture, work)
     sums = 2.0 * experts**2 * tokens if "logit-gram" in work.needs else 0.0
     if work.dense_tokens:
         sums += 2.0 * rows * experts * hidden * width * work.passes

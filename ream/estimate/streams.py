@@ -30,7 +30,7 @@ def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
 
     First the hidden states, with the target ``global`` those of the original beside the compressed; then, in a
     sequential walk, the inputs of the experts; in a refit the errors, where
-    something is chosen also the targets; in a fit of all projections the remaining errors,
+    something is chosen also the targets; where the router's rows are fitted its logits; in a fit of all projections the remaining errors,
     in float32 at least.
     """
     hidden_states = hidden_bytes(architecture, work)
@@ -40,5 +40,6 @@ def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
         *[hidden_states] * work.sequential,
         *[hidden_states] * (work.refit is not None),
         *[hidden_states] * (work.candidates > 0),
+        *[work.pass_tokens * architecture.experts * work.compute_bytes] * work.router,
         *[remaining_errors] * (work.iterations > 0),
     ]

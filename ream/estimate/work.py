@@ -33,6 +33,7 @@ class Work:
         chooses: how many of the candidates choose neurons instead of averaging them.
         candidates: tried in every layer, to choose one by its error on held-out sequences; 0: nothing is chosen.
         ridges: whether the ridge of each is chosen, too.
+        router: whether the router's rows are fitted, too.
         held_out: calibration sequences that are held out; None: one in 16.
         total: calibration sequences of all passes together; None where every pass has ``sequences``.
         needs: what the statistics consist of beside counts.
@@ -60,6 +61,7 @@ class Work:
     chooses: int = 0
     candidates: int = 0
     ridges: bool = False
+    router: bool = False
     held_out: int | None = None
     total: int | None = None
     needs: frozenset[Quantity] = ALL_QUANTITIES

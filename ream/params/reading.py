@@ -84,7 +84,7 @@ def _location(item: "ErrorDetails", tree: dict[str, Any]) -> tuple[list[str], st
     path: list[str] = []
     inner: Any = tree
     for part in parts:
-        known = isinstance(inner, dict) and part in inner or isinstance(inner, list) and part in range(len(inner))
+        known = (isinstance(inner, dict) and part in inner) or (isinstance(inner, list) and part in range(len(inner)))
         if not known and isinstance(part, str) and item["type"] != "missing":
             continue  # a type of a union
         inner = inner[part] if known else None

@@ -62,6 +62,7 @@ def work(method, **changes):
         "chooses": sum(parts.merging == "neurons" for parts in (method, *method.candidates)),
         "candidates": 1 + len(method.candidates) if method.composition().chooses else 0,
         "ridges": method.composition().chooses and method.refit.ridge == "auto",
+        "router": bool(method.refit and method.refit.router),
         "held_out": held_out_total(method.composition(), {"": COUNT}),
         "needs": needs(method.composition()),
     }  # fmt: skip
@@ -149,7 +150,7 @@ def test_a_walk_with_candidates_takes_the_operations_announced(family, target, d
     scores = itertools.count(1)
     monkeypatch.setattr("ream.core.refit.chosen_ridge._score", announced_score(chosen_ridge._score, scores))
     parts = {"saliency": "reap", "grouping": "pruning", "sequential": True}
-    refit = {"target": target, "sweeps": 1, "ridge": "auto", "holdout": 0.25}
+    refit = {"target": target, "sweeps": 1, "ridge": "auto", "holdout": 0.25, "router": target == "global"}
     tried = [{"saliency": "ean", "grouping": "pruning"}, {"saliency": "frequency"} | NEURONS]
     found, announced = counted(
         build(family, tmp_path / "model"), tmp_path, Method(**parts, refit=refit, candidates=tried)
