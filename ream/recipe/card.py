@@ -54,6 +54,7 @@ def model_card(
         corrected=sum(len(layer.corrections) for layer in layers),
         fitted=any(layer.corrected - {"down"} for layer in layers),
         choices=_choices(recipe),
+        routed=any(layer.router is not None for layer in layers),
         before=before,
         after=after,
         scores=scores,
