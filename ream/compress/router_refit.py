@@ -95,7 +95,7 @@ def refitted_rows(decoder: Decoder, index: int, block: MoEBlock, tokens: RouterT
         UserError: the router's logits are not W x + b.
     """
     rows, device = router_rows(decoder, index), decoder.device
-    sums = RouterRows(*rows.shape, device)
+    sums = RouterRows(len(rows), rows.shape[1], device)
     for number, part in enumerate(tokens.parts()):
         counted = tokens.counted[part]
         x, wanted = (tensor[part][counted].to(device) for tensor in (tokens.inputs, tokens.logits))

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from ream.errors import UserError, unknown
 from ream.machine.documents import read_yaml
-from ream.params.methods import Candidate, Grouping, Method, Refit, Statistics
+from ream.params.methods import Candidate, Grouping, Method, Statistics
 from ream.params.model import Compute, Merge, Model
+from ream.params.refit import Refit
 from ream.params.report import Import
 from ream.params.run import Export, Run
 from ream.params.section import Section
