@@ -86,14 +86,12 @@ def _header(recipe: Recipe, scores: Mapping[str, Any] | None) -> str:
 def _choices(recipe: Recipe) -> list[dict[str, Any]]:
     """The candidate of each layer and the error that it leaves; empty where none were tried, or facts are strange."""
     choices, refits = [], recipe.facts.get("refit")
-    for layer, told in refits.items() if isinstance(refits, dict) else ():
-        candidate, left = (
-            (told.get(key) for key in ("candidate", "left_held_out")) if isinstance(told, dict) else (0, 0)
-        )
-        if isinstance(candidate, str) and isinstance(left, float):
-            choices.append(
-                {"layer": layer, "candidate": candidate, "left": left, "refitted": bool(told.get("refitted"))}
-            )
+    layers = refits if isinstance(refits, dict) else {}
+    for layer in sorted(layers, key=lambda name: (len(name), name)):  # as numbers
+        told = layers[layer] if isinstance(layers[layer], dict) else {}
+        choice = {key: told.get(key) for key in ("candidate", "left_held_out", "refitted")}
+        if isinstance(choice["candidate"], str) and isinstance(choice["left_held_out"], float):
+            choices.append({"layer": layer, **choice})
     return choices
 
 
