@@ -39,6 +39,11 @@ SOURCES = ("general", "math", "code")
 TOKENS = 512  # of a calibration sequence
 WINDOWS, WINDOW = 64, 256  # held-out windows of each source, and tokens of a window
 BATCH_TOKENS, PROBES = 8192, 2048
+# What a recipe has to say of itself.
+FACTS = {
+    "model": "demo", "digest": "", "method": "study", "mix": "balanced", "ratios": dict.fromkeys(SOURCES, 1.0),
+    "experts": 1, "original_experts": 32, "tokens": TOKENS, "seed": 0, "ream": "",
+}  # fmt: skip
 
 
 @dataclass
@@ -87,6 +92,7 @@ class Bench:
             return None
         data = self.data(cell.seed, cell.sequences)
         probes = Probes(data, PROBES, cell.seed)
+        assert len(data.ids) == len(SOURCES) * cell.sequences
         with (
             tempfile.TemporaryDirectory(dir=self.folder) as folder,
             Progress(None, "study", "batch", delay=math.inf) as progress,
@@ -97,7 +103,7 @@ class Bench:
                 return self.pruned(cell, state.folder)
             recipe = compress_sequentially(
                 self.decoder, data, probes, composition(cell), cell.experts, GROUP_SIZES[cell.experts], state,
-                progress, {},
+                progress, FACTS | {"seed": cell.seed}, None, [name for name in SOURCES for _ in range(cell.sequences)],
             )  # fmt: skip
             path = self.folder / "recipe.safetensors"  # saved because corrections lie in the state, which is removed
             save_recipe(path, recipe)

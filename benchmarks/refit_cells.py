@@ -21,6 +21,14 @@ METHODS: dict[str, dict[str, Any]] = {
         "similarity": ["gate-logits", "gated-output"],
         "alignment": ["activations", "weights"],
     },
+    "best": {
+        "saliency": "reap",
+        "grouping": "pruning",
+        "candidates": [
+            {"saliency": "ean", "grouping": "pruning"},
+            {"saliency": "frequency", "grouping": "matching", "similarity": ["gate-logits"], "merging": "neurons"},
+        ],
+    },
     "neurons": {"saliency": "frequency", "grouping": "matching", "similarity": ["gate-logits"], "merging": "neurons"},
 }
 GROUP_SIZES = {24: 4, 16: 8, 8: 16}  # experts kept to C
@@ -34,7 +42,7 @@ class Cell:
         method: a name from METHODS, ``one-shot`` (one-shot REAP) or ``original`` (no compression).
         experts: number of experts kept, K.
         target: target of the refit; None for no refit.
-        ridge: ridge λ of the refit.
+        ridge: ridge λ of the refit, or ``auto``.
         sequences: calibration sequences of each source.
         seed: seed of the calibration text.
         changes: changes to the method's entry in METHODS, as JSON.
@@ -44,7 +52,7 @@ class Cell:
     method: str
     experts: int = 16
     target: str | None = "global"
-    ridge: float = 1e-3
+    ridge: float | str = 1e-3
     sequences: int = 32
     seed: int = 0
     changes: str = "{}"
@@ -114,6 +122,16 @@ def fits() -> Iterator[Cell]:
     yield replace(best, target="layer", sequences=32)
 
 
+def best() -> Iterator[Cell]:
+    """The choice among candidates beside its parts, over sizes and seeds, in closed form and with the fit."""
+    for seed in range(3):
+        for experts in (16, 24, 8):
+            for iterations in (0, ITERATIONS):
+                yield Cell("best", experts, ridge="auto", sequences=128, seed=seed, iterations=iterations)
+            for method in ("reap", "ean", "neurons"):
+                yield Cell(method, experts, sequences=128, seed=seed)
+
+
 def scored() -> list[Cell]:
     """The cells whose MC and GEN are measured, too; they keep half the experts."""
     return [
@@ -136,6 +154,7 @@ STAGES = {
     "pruning": pruning,
     "sequences": sequences,
     "fits": fits,
+    "best": best,
     "finalists": finalists,
     "quick": quick,
 }

@@ -44,7 +44,8 @@ def table(lines: Mapping[str, dict[str, Any]]) -> str:
         if len(cells) > 1:
             means[-1] += f" ± {statistics.stdev(fraction['mean'] for fraction in fractions):.1%}"
         changed = ", ".join(f"{key} {value}" for key, value in json.loads(cell.changes).items())
-        fitted = (cell.target, f"{cell.ridge:g}") if cell.target else ("no refit", "")
+        ridge = cell.ridge if isinstance(cell.ridge, str) else f"{cell.ridge:g}"
+        fitted = (cell.target, ridge) if cell.target else ("no refit", "")
         named = (
             cell.experts,
             cell.method,
@@ -75,4 +76,4 @@ def suite_table(lines: Mapping[str, dict[str, Any]]) -> str:
 def _place(cell: Cell) -> tuple[Any, ...]:
     """The sort key of a cell's row."""
     method = list(METHODS).index(cell.method)
-    return (-cell.experts, method, cell.target or "", cell.changes, cell.iterations, cell.sequences, cell.ridge)
+    return (-cell.experts, method, cell.target or "", cell.changes, cell.iterations, cell.sequences, str(cell.ridge))

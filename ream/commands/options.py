@@ -9,10 +9,10 @@ from ream.machine.shipped import presets
 
 # The methods of the params files that ream ships, in their order; a file of one's own may have others.
 METHODS = (
-    "frequency", "ean", "reap", "reap-sequential", "man", "man-sequential", "msan", "msan-sequential", "m-smoe",
-    "hc-smoe", "ream", "ream-released", "ream-frequency", "ream-ungated", "ream-no-gate-logits",
-    "ream-nearest-centroid", "ream-activations-only", "ream-one-shot", "reap-refit", "ean-refit", "ream-refit",
-    "neurons-refit", "neurons-fit",
+    "frequency", "ean", "reap", "reap-sequential", "man", "man-sequential", "msan", "msan-sequential", "hope",
+    "hope-sequential", "reap-super-experts", "m-smoe", "hc-smoe", "ream", "ream-released", "ream-frequency",
+    "ream-ungated", "ream-no-gate-logits", "ream-nearest-centroid", "ream-activations-only", "ream-one-shot",
+    "reap-refit", "ean-refit", "ream-refit", "neurons-refit", "neurons-fit", "best", "best-fit",
 )  # fmt: skip
 
 

@@ -35,19 +35,21 @@ def work_of(
     """
     from ream.calibration.mixing import largest_remainder
     from ream.compress.decide import absorbed_at_most
-    from ream.core.composition import needs
+    from ream.compress.held_out import held_out_total
+    from ream.core.composition import PRUNINGS, needs
     from ream.estimate.work import Work
 
     composition, ratios = params.method(method).composition(), params.mix(mix)
-    shares = largest_remainder(ratios, params.calibration.sequences)
+    shares, tried = largest_remainder(ratios, params.calibration.sequences), composition.tried
     own = needs(composition) if composition.sequential or measured is None else measured
-    merges, bounded = composition.grouping != "pruning", composition.grouping == "pseudo-pruning"
+    merges = any(parts.grouping not in PRUNINGS for parts in tried)
+    bounded = all(parts.grouping in {*PRUNINGS, "pseudo-pruning"} for parts in tried) and merges
     return Work(
         experts=experts,
         group_size=absorbed_at_most(composition, params.grouping.size_for(experts)) if bounded else None,
         sequential=composition.sequential,
         merges=merges,
-        terms=composition.alignment,
+        terms=max((parts.alignment for parts in tried), key=len),
         sequences=params.calibration.sequences if composition.sequential else max(shares.values()),
         total=params.calibration.sequences,
         needs=own,
@@ -63,8 +65,12 @@ def work_of(
         unquantised=params.merge.dtype != "original",
         refit=composition.refit.target if composition.refit else None,
         sweeps=composition.refit.sweeps if composition.refit else 0,
+        candidates=len(tried) if composition.chooses else 0,
+        ridges=composition.refit is not None and composition.refit.ridge is None,
+        router=composition.refit is not None and composition.refit.router,
+        held_out=held_out_total(composition, shares),
         iterations=composition.refit.iterations if composition.refit else 0,
-        chooses=composition.merging == "neurons",
+        chooses=sum(parts.merging == "neurons" for parts in tried),
     )
 
 

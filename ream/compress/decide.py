@@ -1,14 +1,16 @@
 """Decisions about one layer: which experts are kept, and which are merged into them."""
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
-from ream.core.composition import Composition
+from ream.core.composition import Composition, WeightingKind
 from ream.core.grouping import Experts, grouped, merge_weights
+from ream.core.pair_pruning import pair_means
 from ream.core.recipe import LayerRecipe
 from ream.core.saliency import SALIENCIES, raised
 from ream.core.similarity import output_means, similarity
 from ream.core.sums import Sums
+from ream.core.super_experts import protected
 from ream.errors import UserError
 
 
@@ -36,6 +38,7 @@ def group_layer(
     router_groups: int,
     saliency: Float64[np.ndarray, " N"] | None = None,
     routed_tokens: Float64[np.ndarray, " N"] | None = None,
+    stay: Bool[np.ndarray, " N"] | None = None,
 ) -> LayerRecipe:
     """Groups and merge weights of one layer, still without permutations.
 
@@ -48,19 +51,33 @@ def group_layer(
         saliency: [N] of each expert if computed before; else it is computed from the sums.
         routed_tokens: [N] tokens routed to each expert where the sums are those of a mix, which are means; else they
             are among the sums.
+        stay: marks experts that are kept in any case; None where there are none.
     """
     salient = SALIENCIES[method.saliency](sums) if saliency is None else saliency
     if method.raise_zeros:
         salient = raised(salient)
     clusters = method.grouping == "hierarchical"
     experts = Experts(
-        saliency=salient,
+        saliency=salient if stay is None else protected(salient, stay),
         similarity=similarity(method.similarity, sums) if method.similarity and not clusters else None,
         means=output_means(method.similarity[0], sums) if clusters else None,
+        pairs=pair_means(sums) if method.grouping == "hope" else None,
     )
     groups = grouped(method.grouping, experts, kept, absorbed_at_most(method, group_size), router_groups)
     routed = (sums.count if routed_tokens is None else routed_tokens).copy()  # frequency's saliency is the same array
-    return LayerRecipe(groups, merge_weights(salient, groups), salient, routed_tokens=routed)
+    weights = merge_weights(_weighed(method.weighting, salient, sums), groups)
+    return LayerRecipe(groups, weights, salient, routed_tokens=routed)
+
+
+def _weighed(kind: WeightingKind, saliency: Float64[np.ndarray, " N"], sums: Sums) -> Float64[np.ndarray, " N"]:
+    """What each expert weighs in its group's mean, before the weights of a group are divided by their sum."""
+    weights: dict[WeightingKind, np.ndarray] = {
+        "saliency": saliency,
+        "squared-saliency": saliency**2,
+        "frequency": sums.count,
+        "equal": np.ones_like(saliency),
+    }
+    return weights[kind]
 
 
 def absorbed(layer: LayerRecipe) -> dict[int, list[int]]:

@@ -1,16 +1,17 @@
 """The fit of all projections of one layer of a walk, for as many experts at a time as memory allows."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ream.compress.layer_tokens import LayerTokens
 from ream.core.experts import Expert, ExpertStack
 from ream.core.refit.output_coordinates import OutputCoordinates
 from ream.core.refit.projection_fit import FitReport, FitSettings, fit_projections
 from ream.core.refit.projection_passes import fitted_parts, routed_outputs
-from ream.core.refit.sums import RefitTokens, Total, own
+from ream.core.refit.sums import RefitTokens
 from ream.models.moe_block import MoEBlock
 
 FIT_BYTES = 6e9  # on the device, for the experts that are fitted at a time
@@ -20,47 +21,34 @@ NUMBERS = 2 * HISTORY + 11  # float32 numbers kept for each weight that is fitte
 
 @dataclass(frozen=True)
 class FitTokens:
-    """The tokens of a layer, on the host, and room for the errors that are left during the fit.
+    """The tokens of a layer, and room for the errors that are left during the fit.
 
     Attributes:
-        inputs: as in `refit_layer.LayerTokens`; so are ``errors``, ``counted`` and ``parts``.
-        fitted: [n], False for held-out sequences.
+        tokens: of the layer.
         left: [n, L, E] of the coordinates, float32 or wider: the errors that are left, to be filled.
         coordinates: of the errors that are left.
-        total: of all processes that share the sequences.
     """
 
-    inputs: Tensor
-    errors: Tensor
-    counted: Tensor
-    parts: Callable[[], Iterable[slice]]
-    fitted: Tensor
+    tokens: LayerTokens
     left: Tensor
     coordinates: OutputCoordinates
-    total: Total = own
 
     def stream(self, block: MoEBlock, device: torch.device) -> Iterator[RefitTokens]:
         """A pass over the tokens as the block routes them; their error is what is left."""
         for part, tokens in self.by_part(block, device):
-            yield replace(tokens, error=self.left[part][self.counted[part]].to(device))
+            yield replace(tokens, error=self.left[part][self.tokens.counted[part]].to(device))
 
     def by_part(self, block: MoEBlock, device: torch.device) -> Iterator[tuple[slice, RefitTokens]]:
         """A pass over the tokens and the rows they come from; their error is the one before the refit."""
-        for part in self.parts():
-            counted = self.counted[part]
-            x, error = (tensor[part][counted].to(device) for tensor in (self.inputs, self.errors))
-            if len(x):
-                rows = self.fitted[part][:, None].expand(counted.shape)[counted].to(device)
-                error = self.coordinates.errors(error)
-                yield part, RefitTokens(block.expert_inputs(x), block.route(x), error, rows)
+        return self.tokens.by_part(block, device, self.coordinates)
 
     def put(self, part: slice, values: Tensor) -> None:
         """Set what is left of a part's errors."""
-        self.left[part][self.counted[part]] = values.to(self.left.device, self.left.dtype)
+        self.left[part][self.tokens.counted[part]] = values.to(self.left.device, self.left.dtype)
 
     def add(self, part: slice, values: Tensor) -> None:
         """Add to what is left of a part's errors."""
-        self.left[part][self.counted[part]] += values.to(self.left.device, self.left.dtype)
+        self.left[part][self.tokens.counted[part]] += values.to(self.left.device, self.left.dtype)
 
 
 @torch.no_grad()
@@ -104,7 +92,7 @@ def fit_layer(
             block.unit,
             which,
             FitSettings(iterations, history=HISTORY),
-            tokens.total,
+            tokens.tokens.total,
         )
         for name, tensor in fitted.items():
             getattr(stack, name)[start : which.stop] = tensor

@@ -1,6 +1,6 @@
 """The errors of a layer before and after its refit, as they are kept with the layer and told in the recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,40 @@ class LayerRefit:
         }
 
 
+@dataclass(frozen=True)
+class LayerChoice:
+    """Which candidate a layer has, and what each of them leaves of the plain method's squared error.
+
+    Attributes:
+        candidate: its place among the method's candidates.
+        ridge: λ of its refit; None without a refit.
+        rounds: number of rounds of the fit of all projections.
+        refitted: whether it has corrections.
+        left_held_out: fraction of the error of each source that is left on held-out tokens.
+        tried: of every trial the candidate's place, its rounds, and the geometric mean over sources of that fraction.
+        before: the plain method's error on all other tokens.
+    """
+
+    candidate: int
+    ridge: float | None
+    rounds: int
+    refitted: bool
+    left_held_out: list[float]
+    tried: list[tuple[int, int, float]]
+    before: float
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The choice as named tensors, to be kept with the layer's recipe."""
+        ridge = float("nan") if self.ridge is None else self.ridge
+        return {
+            "refit.candidate": torch.tensor([self.candidate, self.rounds, int(self.refitted)]),
+            "refit.ridge": torch.tensor(ridge, dtype=torch.float64),
+            "refit.left_held_out": torch.tensor(self.left_held_out, dtype=torch.float64),
+            "refit.tried": torch.tensor(self.tried, dtype=torch.float64),
+            "refit.before": torch.tensor(self.before, dtype=torch.float64),
+        }
+
+
 def errors_among(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those of a layer's named tensors that `LayerRefit.tensors` has given."""
     return {name: tensor for name, tensor in tensors.items() if name.startswith(ERRORS)}
@@ -55,16 +89,21 @@ def read_errors(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys() if name.startswith(ERRORS)}  # noqa: SIM118
 
 
-def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
+def summary(tensors: dict[str, Tensor], labels: Sequence[str] = ()) -> dict[str, Any]:
     """The facts of a layer's refit for the recipe.
 
     Args:
-        tensors: as `LayerRefit.tensors` gives them.
+        tensors: as `LayerRefit.tensors` gives them, or `LayerChoice.tensors`, with ``refit.after``: the squared error
+            on all tokens that are not held out.
+        labels: of the method's candidates, where one was chosen.
 
     Returns:
-        Number of sweeps, number of rounds of the fit of all projections if any, and the fractions of the squared error
-        that are left on fitted and on held-out tokens.
+        Number of rounds of the fit of all projections if any, and the fractions of the squared error that are left on
+        fitted and on held-out tokens. Without a choice also the number of sweeps; with one also the candidate, its
+        ridge, and what each trial left on held-out tokens.
     """
+    if "refit.tried" in tensors:
+        return _choice_summary(tensors, labels)
     fitted, held_out = tensors["refit.fitted"].tolist(), tensors["refit.held_out"].tolist()
     written, written_held_out = tensors["refit.written"].tolist()
     rounds = int(tensors["refit.rounds"])
@@ -73,4 +112,24 @@ def summary(tensors: dict[str, Tensor]) -> dict[str, Any]:
         **({"rounds": rounds} if rounds else {}),
         "left": round(written / fitted[0], 6) if fitted[0] else 1.0,
         "left_held_out": round(written_held_out / held_out[0], 6) if held_out[0] else None,
+    }
+
+
+def _choice_summary(tensors: dict[str, Tensor], labels: Sequence[str]) -> dict[str, Any]:
+    """The facts of a layer's choice."""
+    candidate, rounds, refitted = tensors["refit.candidate"].tolist()
+    before, after, by_source = (tensors[f"refit.{name}"] for name in ("before", "after", "left_held_out"))
+    tried = {
+        labels[int(number)] + (" fitted" if fitted else ""): round(left, 6)
+        for number, fitted, left in tensors["refit.tried"].tolist()
+    }
+    return {
+        "candidate": labels[candidate],
+        "refitted": bool(refitted),
+        **({"ridge": float(tensors["refit.ridge"])} if not tensors["refit.ridge"].isnan() else {}),
+        **({"rounds": rounds} if rounds else {}),
+        "left": round(float(after / before), 6) if float(before) else 1.0,
+        "left_held_out": round(float(by_source.log().mean().exp()), 6),
+        "left_by_source": [round(left, 6) for left in by_source.tolist()],
+        "tried": tried,
     }

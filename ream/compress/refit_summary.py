@@ -1,5 +1,6 @@
 """What a refit left of the layers' squared errors, in words, with warnings."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ def refit_result(layers: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     left = sum(layer["left"] for layer in layers.values()) / len(layers)
     line = f"; refit leaves {left:.1%} of the layers' squared error"
+    chosen = Counter(layer["candidate"] for layer in layers.values() if "candidate" in layer)
+    if len(chosen) > 1 or any(len(layer.get("tried", {})) > 1 for layer in layers.values()):
+        told = ", ".join(f"{name} in {count}" for name, count in chosen.most_common())
+        line = f"; of {sum(chosen.values())} layers chosen: {told}{line}"
     unchanged = [index for index, layer in layers.items() if layer["left"] >= 1]
     kept = ""
     if unchanged:
@@ -34,6 +39,10 @@ def refit_result(layers: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     if overfitted:
         fitted = any("rounds" in layer for layer in layers.values())
-        remedies = ["more sequences", "a larger refit.ridge", *(["fewer refit.iterations"] if fitted else [])]
+        remedies = [
+            "more sequences",
+            *([] if chosen else ["a larger refit.ridge"]),
+            *(["fewer refit.iterations"] if fitted else []),
+        ]
         line += f"; warning: it overfits in layers {', '.join(overfitted)}: use {' or '.join(remedies)}"
     return line + kept

@@ -4,7 +4,7 @@
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ream.compress.candidates import Candidates
 from ream.compress.decide import absorbed, group_layer
+from ream.compress.held_out import HeldOutSequences, held_out_of, held_out_share
+from ream.compress.layer_tokens import LayerTokens
 from ream.compress.neuron_choice import choose_neurons
 from ream.compress.precision import PREFIX, TOLERANCE, deciding_error, precision, precision_facts
 from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_errors import errors_among, read_errors, summary
-from ream.compress.refit_layer import LayerTokens, held_out_mask, refit_layer
+from ream.compress.refit_layer import refit_layer
+from ream.compress.router_refit import RouterTokens, original_logits, refitted_rows, router_rows, with_rows
 from ream.compress.streams import split_at, streams
+from ream.compress.token_buffers import TokenBuffers
 from ream.compress.totals import LayerTotals, block_output, sums_of
 from ream.core.alignment import align_groups
 from ream.core.composition import OUTPUT_MEANS, Composition, needs
@@ -59,6 +64,7 @@ def compress_sequentially(
     progress: Progress,
     facts: Mapping[str, Any],
     share: "Share | None" = None,
+    sources: Sequence[str] | None = None,
 ) -> Recipe:
     """Compress all MoE layers in one walk: statistics, grouping, alignment, merge, refit and propagation, by layer.
 
@@ -76,9 +82,12 @@ def compress_sequentially(
         progress: told of every micro-batch that has gone through a layer.
         facts: provenance, for the recipe.
         share: how several ranks decide together on each layer; None for a single process.
+        sources: of each sequence of all ranks, the name of its source; None: all are of one source.
 
     Raises:
-        UserError: the refit's target cannot be had in this family's layers.
+        UserError: the refit's target cannot be had in this family's layers, its router has no rows to fit, or a source
+            has too few sequences to hold
+            any out.
     """
     family, refit = decoder.architecture.family, composition.refit
     if refit is not None and refit.target == "global" and not decoder.additive:
@@ -86,28 +95,17 @@ def compress_sequentially(
             f"a layer of {family.model_type} is not a residual plus the output of its MoE block, so a refit cannot aim "
             "at the original's hidden states; set the method's refit.target: layer"
         )
-    compressor = SequentialCompressor(decoder, data, probes, composition, kept, group_size, state, progress, share)
+    if refit is not None and refit.router:
+        router_rows(decoder, decoder.architecture.moe_layers[0])
+    sequences = len(data.ids) if share is None else share.sequences
+    held_out = held_out_of(composition, sources or [""] * sequences, facts.get("seed", 0))
+    if share is not None:
+        held_out = held_out.rows(share.rows)
+    compressor = SequentialCompressor(
+        decoder, data, probes, composition, kept, group_size, state, progress, held_out, share
+    )
     walk(decoder, [Pass(compressor.walked, state, compressor)], progress)
-    return recipe_of(state.folder, decoder.architecture.moe_layers, facts)
-
-
-@dataclass(frozen=True)
-class TokenBuffers:
-    """What is kept on the host, or in mapped files, of all tokens while a layer is compressed.
-
-    Attributes:
-        inputs: [n, L, H] inputs of the MoE block in the compressed model; [n, L, 2H] where its router has others.
-        targets: [n, L, H] of the refit: first the target itself, then its difference from the compressed layer's
-            output; None without a refit.
-        leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
-            needs (the residual, as a rule), then the hidden states that leave the layer.
-        counted: [n, L], True for tokens that statistics count.
-    """
-
-    inputs: Tensor
-    targets: Tensor | None
-    leaving: Tensor
-    counted: Tensor
+    return recipe_of(state.folder, decoder.architecture.moe_layers, facts, composition)
 
 
 @dataclass
@@ -117,7 +115,7 @@ class SequentialCompressor:
     Attention runs once a layer: the MoE inputs and residuals of all tokens are kept until the layer's experts are
     decided. Then the compressed experts, in the checkpoint's dtype, give the hidden states that enter the next layer.
 
-    Attributes are the arguments of `compress_sequentially`.
+    Attributes are the arguments of `compress_sequentially`, and the held-out sequences of this process.
     """
 
     decoder: Decoder
@@ -128,6 +126,7 @@ class SequentialCompressor:
     group_size: int
     state: WalkState
     progress: Progress
+    held_out: HeldOutSequences
     share: "Share | None" = None
 
     @cached_property
@@ -146,16 +145,23 @@ class SequentialCompressor:
         with torch.no_grad():
             known = None if self.share is None else self.share.known(visit.index)
             measured = self._measure(visit, buffers, statistics=known is None)
-            decided, report = self._decide_together(visit, buffers, measured, known)
+            rows = self._refitted_rows(visit, buffers) if known is None else None
+            decided = [_with_precision(known)] if known is not None else self._decided(visit, buffers, measured, rows)
             del measured
             visit.block.free()  # before the compressed experts come into memory
-            compressed = self._compressed_block(visit.index, decided)
-            report |= {} if known is None else errors_among(known)
-            if buffers.targets is not None and known is None:
-                decided, compressed, errors = self._refit(visit.index, buffers, decided, compressed)
-                report |= errors
-            self._propagate(visit.layer, buffers, compressed, decided.groups)
-        return recipe_tensors(decided) | report
+            recipe, report = decided[0]
+            if known is not None:
+                compressed, report = self._compressed_block(visit.index, recipe), report | errors_among(known)
+                self._propagate(visit.layer, buffers, compressed, recipe.groups)
+            elif self.composition.chooses:
+                recipe, report = self._chosen(visit, buffers, decided)
+            else:
+                compressed = self._compressed_block(visit.index, recipe)
+                if buffers.targets is not None:
+                    recipe, compressed, errors = self._refit(visit.index, buffers, recipe, compressed)
+                    report |= errors
+                self._propagate(visit.layer, buffers, compressed, recipe.groups)
+        return recipe_tensors(recipe) | report
 
     def _room(self, visit: LayerVisit) -> TokenBuffers:
         shape = (self.sequences, visit.entering.shape[1], self.decoder.architecture.hidden)
@@ -167,6 +173,9 @@ class SequentialCompressor:
             targets=None if self.composition.refit is None else self.state.room("targets", shape, dtype),
             leaving=visit.leaving,
             counted=visit.counted[: self.sequences],
+            logits=self.state.room("logits", (*shape[:2], self.decoder.architecture.experts), dtype)
+            if self.composition.refit is not None and self.composition.refit.router
+            else None,
         )
 
     def _parts(self) -> Iterator[slice]:
@@ -183,6 +192,7 @@ class SequentialCompressor:
         self._store.clear()
         store = self._store if self._keeps_outputs else None
         totals = LayerTotals(visit.block, self.probes, scores, needs(self.composition), store)
+        fitted = ~self.held_out.held[:, None] if held_out_share(self.composition) is not None else None
         layer_target = self.composition.refit is not None and self.composition.refit.target == "layer"
         rows = len(self.walked.ids)
         pieces = (piece for part in self.state.parts(self.walked) for piece in split_at(part, self.sequences, rows))
@@ -193,8 +203,13 @@ class SequentialCompressor:
                 assert x is not None
                 if piece.start >= self.sequences:  # the original's own stream
                     write_back.put(buffers.leaving, piece, visit.layer.leaving(residual, visit.block(x)))
+                    if buffers.logits is not None:
+                        same = slice(piece.start - self.sequences, piece.stop - self.sequences)
+                        write_back.put(buffers.logits, same, original_logits(visit.block, x))
                 else:
                     counted, routed = visit.counted[piece], None
+                    if fitted is not None:
+                        counted = counted & fitted[piece]
                     if statistics:
                         routed = totals.update(piece, x, counted, combine=layer_target)
                     if layer_target and buffers.targets is not None:
@@ -209,48 +224,55 @@ class SequentialCompressor:
     def _precise(self, measured: Sums) -> bool:
         """Whether a sample of outputs tells similarities well enough to decide on a layer."""
         sums = settled(measured)
-        return deciding_error(self.composition, sums, self._grouped(sums)) <= TOLERANCE
+        return all(
+            deciding_error(parts, sums, self._grouped(parts, sums)) <= TOLERANCE for parts in self.composition.tried
+        )
 
-    def _grouped(self, sums: Sums) -> LayerRecipe:
+    def _grouped(self, parts: Composition, sums: Sums) -> LayerRecipe:
         """Saliency and groups of a layer."""
         router_groups = self.decoder.architecture.router_groups
-        return group_layer(self.composition, sums, self.kept, self.group_size, router_groups)
+        return group_layer(parts, sums, self.kept, self.group_size, router_groups)
 
-    def _decide_together(
+    def _refitted_rows(self, visit: LayerVisit, buffers: TokenBuffers) -> Tensor | None:
+        """The router's rows [N, H], fitted to the original's logits; None where they stay."""
+        if buffers.logits is None:
+            return None
+        fitted = ~self.held_out.held
+        tokens = RouterTokens(buffers.inputs, buffers.logits, buffers.counted, fitted, self._parts, self._total)
+        return refitted_rows(self.decoder, visit.index, visit.block, tokens)
+
+    def _decided(
         self,
         visit: LayerVisit,
         buffers: TokenBuffers,
         measured: Mapping[str, Tensor] | None,
-        known: Mapping[str, Tensor] | None,
-    ) -> tuple[LayerRecipe, dict[str, Tensor]]:
-        """What becomes of the layer's experts, and how precise that is; the same on all ranks.
-
-        ``known`` is what a killed run has decided.
-        """
-        if known is not None:
-            return _with_precision(known)
+        rows: Tensor | None,
+    ) -> list[tuple[LayerRecipe, dict[str, Tensor]]]:
+        """What each candidate makes of the layer's experts, and how precise that is; the same on all ranks."""
         assert measured is not None
-        share = self.share
-        if share is None:
-            decided, precise = self._decide(visit, measured)
-            return self._with_neurons(visit, buffers, decided), precise
-        together = share.together(visit.index, measured)
-
-        def decide() -> dict[str, Tensor]:
-            grouped, precise = self._decide(visit, together)
-            return recipe_tensors(grouped) | precise
-
-        decided, precise = _with_precision(share.decided(visit.index, decide))
-        if self.composition.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
-            chosen = self._with_neurons(visit, buffers, decided)
-            decided = recipe_from_tensors(share.decided(visit.index, lambda: recipe_tensors(chosen)))
-        return decided, precise
+        share, found = self.share, []
+        together = measured if share is None else share.together(visit.index, measured)
+        for parts in self.composition.tried:
+            if share is None:
+                decided, precise = self._decide(visit, together, parts)
+            else:
+                decided, precise = _with_precision(
+                    share.decided(visit.index, lambda parts=parts: _with_report(self._decide(visit, together, parts)))
+                )
+            if rows is not None:
+                decided = with_rows(decided, rows, parts.merging == "neurons")
+            if parts.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
+                chosen = self._with_neurons(visit, buffers, decided)
+                decided = chosen
+                if share is not None:
+                    tensors = recipe_tensors(chosen)
+                    decided = recipe_from_tensors(share.decided(visit.index, lambda tensors=tensors: tensors))
+            found.append((decided, precise))
+        return found
 
     def _with_neurons(self, visit: LayerVisit, buffers: TokenBuffers, decided: LayerRecipe) -> LayerRecipe:
-        """The recipe with the neurons that groups keep, where the method chooses them."""
-        if self.composition.merging != "neurons":
-            return decided
-        fitted = buffers.counted & ~self._held_out[:, None]
+        """The recipe with the neurons that groups keep."""
+        fitted = buffers.counted & ~self.held_out.held[:, None]
         experts, total = visit.block.experts, self._total
         return choose_neurons(self.decoder, visit.index, decided, experts, buffers.inputs, fitted, self._parts, total)
 
@@ -264,28 +286,23 @@ class SequentialCompressor:
         """Outputs of the current layer's routed experts."""
         return OutputStore()
 
-    @cached_property
-    def _held_out(self) -> Tensor:
-        """Marks the held-out sequences among those of this process, [n]: the same ones however many ranks there are."""
-        if self.share is None:
-            return held_out_mask(self.sequences)
-        return held_out_mask(self.share.sequences)[self.share.rows]
-
-    def _decide(self, visit: LayerVisit, measured: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:
+    def _decide(
+        self, visit: LayerVisit, measured: Mapping[str, Tensor], parts: Composition
+    ) -> tuple[LayerRecipe, dict[str, Tensor]]:
         """Saliency and grouping, with their precision; then the alignment of absorbed experts."""
-        composition, experts, device = self.composition, visit.block.experts, self.decoder.device
+        experts, device = visit.block.experts, self.decoder.device
         check_seen(sums_of(measured), visit.index)
         sums = settled(sums_of(measured))
-        grouped = self._grouped(sums)
+        grouped = self._grouped(parts, sums)
         router_groups = self.decoder.architecture.router_groups
-        known = precision(composition, sums, grouped, self.kept, self.group_size, router_groups)
+        known = precision(parts, sums, grouped, self.kept, self.group_size, router_groups)
         precise = {} if known is None else {name: torch.from_numpy(value) for name, value in known.arrays().items()}
-        if composition.merging == "neurons":
+        if parts.merging == "neurons":
             return grouped, precise
         permutations = align_groups(
             absorbed(grouped),
             experts.__getitem__,
-            composition.alignment,
+            parts.alignment,
             measured["probes"].to(device),
             visit.block.unit,
             free_threads(device),
@@ -301,18 +318,10 @@ class SequentialCompressor:
         weights = CompressedLayer(self.decoder.checkpoint, self.decoder.architecture, index, decided)
         return self.decoder.block(index, weights)
 
-    def _refit(
-        self, index: int, buffers: TokenBuffers, decided: LayerRecipe, compressed: MoEBlock
-    ) -> tuple[LayerRecipe, MoEBlock, dict[str, Tensor]]:
-        """Refit the merged experts to the target; returns the recipe, the block and the errors (`LayerRefit`)."""
-        options, targets = self.composition.refit, buffers.targets
-        assert options is not None
-        assert targets is not None
-        for part in self._parts():
-            if options.target == "global":
-                original = slice(part.start + self.sequences, part.stop + self.sequences)
-                targets[part] = buffers.leaving[original] - buffers.leaving[part]
-            targets[part] -= compressed(buffers.inputs[part].to(self.decoder.device)).to(targets.device)
+    def _layer_tokens(
+        self, index: int, buffers: TokenBuffers, errors: Tensor, factors: Tensor | None = None
+    ) -> LayerTokens:
+        """The tokens of a layer whose compressed block lacks ``errors``."""
         passes = itertools.count(1)
 
         def parts() -> Iterator[slice]:
@@ -320,19 +329,59 @@ class SequentialCompressor:
             return self._parts()
 
         def room(name: str, dtype: torch.dtype, size: int) -> Tensor:
-            return self.state.room(name, (*targets.shape[:-1], size), dtype)
+            return self.state.room(name, (*errors.shape[:-1], size), dtype)
 
-        layer_tokens = LayerTokens(buffers.inputs, targets, buffers.counted, parts, room, self._held_out, self._total)
-        decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, layer_tokens, options)
+        return LayerTokens(buffers.inputs, errors, buffers.counted, parts, room, self.held_out, self._total, factors)
+
+    def _refit(
+        self, index: int, buffers: TokenBuffers, decided: LayerRecipe, compressed: MoEBlock
+    ) -> tuple[LayerRecipe, MoEBlock, dict[str, Tensor]]:
+        """Refit the merged experts to the target; returns the recipe, the block and the errors (`LayerRefit`)."""
+        options = self.composition.refit
+        assert options is not None
+        targets = buffers.filled_targets(options.target, self._parts)
+        for part in self._parts():
+            targets[part] -= compressed(buffers.inputs[part].to(self.decoder.device)).to(targets.device)
+        tokens = self._layer_tokens(index, buffers, targets)
+        decided, compressed, errors = refit_layer(self.decoder, index, decided, compressed, tokens, options)
         self.progress.note("")
         return decided, compressed, errors.tensors()
 
-    def _propagate(self, layer: LoadedLayer, buffers: TokenBuffers, compressed: MoEBlock, groups: Groups) -> None:
-        """Add the compressed block's output to the residuals: the hidden states that enter the next layer."""
+    def _chosen(
+        self, visit: LayerVisit, buffers: TokenBuffers, decided: list[tuple[LayerRecipe, dict[str, Tensor]]]
+    ) -> tuple[LayerRecipe, dict[str, Tensor]]:
+        """The candidate with the least error on held-out sequences, refitted; its output leaves the layer."""
+        options = self.composition.refit
+        assert options is not None
+        targets = buffers.filled_targets(options.target, self._parts)
+        errors = self.state.room("errors", tuple(targets.shape), targets.dtype)
+        tokens = self._layer_tokens(visit.index, buffers, errors, buffers.factors(self.decoder, self._parts))
+        candidates = Candidates(self.decoder, visit.index, tokens, targets, options)
+        recipe, compressed, choice = candidates.chosen([layer for layer, _ in decided])
+        self._propagate(visit.layer, buffers, compressed, recipe.groups, errors)
+        after = tokens.squares(lambda part, rows: targets[part][rows] - errors[part][rows], held_out=False)
+        self.progress.note("")
+        report = decided[choice.candidate][1] | choice.tensors() | {"refit.after": after.sum()}
+        return recipe, report
+
+    def _propagate(
+        self,
+        layer: LoadedLayer,
+        buffers: TokenBuffers,
+        compressed: MoEBlock,
+        groups: Groups,
+        outputs: Tensor | None = None,
+    ) -> None:
+        """Add the compressed block's output to the residuals: the hidden states that enter the next layer.
+
+        ``outputs`` [n, L, H] are filled with the output itself, if given.
+        """
         device, origins = self.decoder.device, unchanged(groups)
         with WriteBack(device) as write_back:
             for part, (x, residual) in prefetched(device, self._parts(), buffers.inputs, buffers.leaving):
                 output = block_output(compressed, x, self._routed, self._store.known(part.start), origins)
+                if outputs is not None:
+                    write_back.put(outputs, part, output)
                 write_back.put(buffers.leaving, part, layer.leaving(residual, output))
 
     @property
@@ -358,21 +407,28 @@ def unchanged(groups: Groups) -> list[int]:
     return [int(expert) if single else CHANGED for expert, single in zip(groups.kept, alone, strict=True)]
 
 
-def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any]) -> Recipe:
+def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any], method: Composition) -> Recipe:
     """The recipe of a finished walk.
 
     Args:
         folder: of the walk's state.
         layers: indices of the MoE layers.
         facts: provenance, for the recipe; what a refit has left of the errors is added.
+        method: of the walk.
     """
+    labels = [parts.label for parts in method.tried]
     files = {index: layer_file(folder, index) for index in layers}
     errors = {str(index): read_errors(file) for index, file in files.items()}
-    if refits := {index: summary(tensors) for index, tensors in errors.items() if tensors}:
+    if refits := {index: summary(tensors, labels) for index, tensors in errors.items() if tensors}:
         facts = {**facts, "refit": refits}
     if precise := precision_facts(folder, files):
         facts = {**facts, "sample": precise}
     return Recipe({index: read_layer(file) for index, file in files.items()}, facts)
+
+
+def _with_report(decided: tuple[LayerRecipe, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A layer's recipe and how precise it is, in one table."""
+    return recipe_tensors(decided[0]) | decided[1]
 
 
 def _with_precision(tensors: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ream.core.composition import GroupingKind
+from ream.core.pair_pruning import least_together
 from ream.core.saliency import ranked
 
 
@@ -18,11 +19,13 @@ class Experts:
         saliency: saliency of each expert.
         similarity: similarity of each pair, for pseudo-pruning, nearest-centroid and matching.
         means: mean output of each expert, for hierarchical clustering.
+        pairs: F of each pair, for hope.
     """
 
     saliency: Float64[np.ndarray, " N"]
     similarity: Float64[np.ndarray, "N N"] | None = None
     means: Float64[np.ndarray, "N H"] | None = None
+    pairs: Float64[np.ndarray, "N N"] | None = None
 
     def take(self, members: Int64[np.ndarray, " n"]) -> "Experts":
         """The statistics of n of the experts, in the order of ``members``."""
@@ -30,6 +33,7 @@ class Experts:
             self.saliency[members],
             None if self.similarity is None else self.similarity[np.ix_(members, members)],
             None if self.means is None else self.means[members],
+            None if self.pairs is None else self.pairs[np.ix_(members, members)],
         )
 
 
@@ -53,6 +57,14 @@ class Groups:
 def pruning(experts: Experts, kept: int, group_size: int) -> Groups:
     """The K most salient stay, the others are dropped (Freq, EAN, REAP); ``group_size`` is not used."""
     return _groups(ranked(experts.saliency)[:kept], np.full(len(experts.saliency), -1))
+
+
+def hope(experts: Experts, kept: int, group_size: int) -> Groups:
+    """Those experts are dropped that together give the least, by F (HOPE); ``group_size`` is not used."""
+    assert experts.pairs is not None
+    count = len(experts.saliency)
+    dropped = least_together(experts.pairs, count - kept)
+    return _groups(np.setdiff1d(np.arange(count), dropped), np.full(count, -1))
 
 
 def pseudo_pruning(experts: Experts, kept: int, group_size: int) -> Groups:
@@ -155,6 +167,7 @@ def matching(experts: Experts, kept: int, group_size: int) -> Groups:
 
 GROUPINGS: dict[GroupingKind, Callable[[Experts, int, int], Groups]] = {
     "pruning": pruning,
+    "hope": hope,
     "pseudo-pruning": pseudo_pruning,
     "nearest-centroid": nearest_centroid,
     "hierarchical": hierarchical,

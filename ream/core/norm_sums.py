@@ -8,6 +8,7 @@ from torch import Tensor
 from ream.core.composition import Quantity
 from ream.core.pairs import RoutedPairs
 from ream.core.routing import softmax_scores
+from ream.core.super_experts import POWER
 
 
 class NormSums:
@@ -31,6 +32,8 @@ class NormSums:
 
         self.norm_sum, self.squared_norm_sum = zeros(experts), zeros(experts)
         self.weighted_norm_sum, self.released_norm_sum = zeros(experts), zeros(experts)
+        self.power_norm_sum = zeros(experts)
+        self.pair_count, self.pair_sum = (zeros(*[experts if "pair-norms" in needs else 0] * 2) for _ in range(2))
         self.batch_count, self.batch_norm_sum = zeros(self.batches, experts), zeros(self.batches, experts)
 
     def add(
@@ -56,11 +59,23 @@ class NormSums:
         self.released_norm_sum.index_add_(0, pairs.expert, released)
         if "squared-norms" in self.needs:
             self.squared_norm_sum.index_add_(0, pairs.expert, norms.square())
+        if "peak-norms" in self.needs:
+            self.power_norm_sum.index_add_(0, pairs.expert, norms.pow(POWER))
+        if "pair-norms" in self.needs:
+            self._add_pairs(pairs, norms * weights)
         if self.batches:
             assert batch is not None
             cell = batch[pairs.token] * self.experts + pairs.expert
             self.batch_count.view(-1).index_add_(0, cell, torch.ones_like(norms))
             self.batch_norm_sum.view(-1).index_add_(0, cell, released)
+
+    def _add_pairs(self, pairs: RoutedPairs, values: Float[Tensor, " P"]) -> None:
+        """Add the products of a(x) of every two experts that a token is routed to, and their number."""
+        table = torch.zeros(2, pairs.tokens, self.experts, dtype=torch.float64, device=values.device)
+        table[0, pairs.token, pairs.expert] = 1.0
+        table[1, pairs.token, pairs.expert] = values.double()
+        self.pair_count += table[0].T @ table[0]
+        self.pair_sum += table[1].T @ table[1]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the sums by their names in `Sums`, on the host."""
@@ -73,6 +88,10 @@ class NormSums:
             totals = {name: torch.full_like(total, torch.nan) for name, total in totals.items()}
         if "squared-norms" in self.needs:
             totals["squared_norm_sum"] = self.squared_norm_sum
+        if "peak-norms" in self.needs:
+            totals["power_norm_sum"] = self.power_norm_sum
+        if "pair-norms" in self.needs:
+            totals |= {"pair_count": self.pair_count, "pair_sum": self.pair_sum}
         if self.batches:
             totals |= {"batch_count": self.batch_count, "batch_norm_sum": self.batch_norm_sum}
         return {name: total.cpu().numpy().copy() for name, total in totals.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from ream.core.grouping import Groups
 
@@ -30,6 +30,8 @@ class LayerRecipe:
             checkpoint's dtype, or bfloat16 where the checkpoint is quantised. All corrected experts have the same
             projections corrected. A recipe has a few MB without corrections, and with them the size of these
             projections, so the mapping may read them from a file one by one.
+        router: refitted rows of the router for the kept experts (`ream.core.refit.router_rows`), which replace the
+            original's; cast to the checkpoint's dtype when they are written. None where the rows are the original's.
         routed_tokens: number of calibration tokens routed to each expert, over all sources of the mix; None in recipes
             of earlier versions.
     """
@@ -41,6 +43,7 @@ class LayerRecipe:
     neurons: Mapping[int, Int64[np.ndarray, " D"]] = field(default_factory=dict)
     corrections: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     routed_tokens: Float64[np.ndarray, " N"] | None = None
+    router: Float32[np.ndarray, "K H"] | None = None
 
     @property
     def corrected(self) -> frozenset[str]:
@@ -84,6 +87,8 @@ def check_layer(layer: LayerRecipe, experts: int, width: int) -> None:
         raise ValueError("kept experts are not ascending indices of the layer's experts")
     if group.min() < -1 or group.max() >= len(kept) or (group[kept] != np.arange(len(kept))).any():
         raise ValueError("groups do not match the kept experts")
+    if layer.router is not None and len(layer.router) != len(kept):
+        raise ValueError(f"the recipe has {len(layer.router)} router rows for {len(kept)} kept experts")
     totals = np.bincount(group[group >= 0], layer.weights[group >= 0], minlength=len(kept))
     if not np.allclose(totals, 1.0, rtol=1e-5, atol=1e-9) or not (layer.weights[group < 0] == 0).all():
         raise ValueError("merge weights do not sum to 1 in every group")

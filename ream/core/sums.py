@@ -31,6 +31,9 @@ class Sums:
         batch_count: 1[j in T(x)] over the tokens of each of G batches of sequences, which are counted over the whole
             source; a shard or rank has zeros for the sequences that it does not see. None where not measured.
         batch_norm_sum: 1[j in T(x)] softmax(z)_j² ‖E_j(x)‖ likewise.
+        power_norm_sum: 1[j in T(x)] ‖E_j(x)‖³² (`ream.core.super_experts`); None where it was not measured.
+        pair_count: 1[i in T(x)] 1[j in T(x)], the number of tokens routed to both experts; None where not measured.
+        pair_sum: 1[i in T(x)] 1[j in T(x)] a_i(x) a_j(x), a_j(x) = g_j(x) ‖E_j(x)‖ (HOPE); likewise.
         batch_mean_sum: ``tokens`` times the mean over batches of batch_norm_sum / batch_count (`settled`).
     """
 
@@ -48,6 +51,9 @@ class Sums:
     output_deviations: Float[np.ndarray, "B N H"] | None = None
     gated_output_deviations: Float[np.ndarray, "B N H"] | None = None
     squared_norm_sum: Float64[np.ndarray, " N"] | None = None
+    power_norm_sum: Float64[np.ndarray, " N"] | None = None
+    pair_count: Float64[np.ndarray, "N N"] | None = None
+    pair_sum: Float64[np.ndarray, "N N"] | None = None
     batch_count: Float64[np.ndarray, "G N"] | None = None
     batch_norm_sum: Float64[np.ndarray, "G N"] | None = None
     batch_mean_sum: Float64[np.ndarray, " N"] | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from ream.core.composition import OUTPUT_MEANS
 from ream.core.output_sample import BLOCKS
+from ream.estimate.choice_cost import blocks_tried, router_flops, trials_flops, trials_solving_flops
 from ream.estimate.pieces import components_of
 from ream.estimate.refit_cost import (
     blocks_again,
@@ -99,12 +100,17 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
     components = PRODUCTS * 2.0 * experts * width * matrices * hidden * components_of(architecture)
     components *= len(moe) if pairs and "weights-pca" in work.terms else 0
     shared = 2.0 * sum(layer.shared.weights for layer in parts.layers)
-    refit = tokens * shared * blocks_again(work) + len(moe) * (
-        target_flops(architecture, work)
-        + refit_flops(architecture, work)
-        + fit_flops(architecture, work)
-        + choice_flops(architecture, work)
-    )
+    if work.candidates:
+        trials, solving, again = (
+            trials_flops(architecture, work),
+            trials_solving_flops(architecture, work),
+            blocks_tried,
+        )
+    else:
+        trials, solving, again = refit_flops(architecture, work) + fit_flops(architecture, work), 0.0, blocks_again
+    refit = tokens * shared * again(work)
+    refit += len(moe) * (target_flops(architecture, work) + trials + choice_flops(architecture, work))
+    refit += len(moe) * router_flops(architecture, work)
     sums = 2.0 * experts**2 * tokens if "logit-gram" in work.needs else 0.0
     if work.dense_tokens:
         sums += 2.0 * rows * experts * hidden * width * work.passes
@@ -116,7 +122,7 @@ def flops_of(parts: Inventory, architecture: Architecture, numbers: Mapping[str,
         double=len(moe) * sums + 2.0 * pairs * features * width**2,
         assignment=float(pairs) * width**3,
         refit=refit,
-        solving=len(moe) * solving_flops(architecture, work),
+        solving=len(moe) * (solving + solving_flops(architecture, work)),
     )
 
 

@@ -41,7 +41,7 @@ def refit_flops(architecture: Architecture, work: Work) -> float:
     held_out = tokens - fitted
     activations, product = neuron_flops(architecture), 2.0 * hidden * width  # of one token and expert
     router = 2.0 * architecture.hidden * experts + handing_flops(architecture, experts)
-    if _at_once(architecture, work):
+    if at_once(architecture, work):
         passes, cross = 2, k * (k - 1) / 2 * 2.0 * width**2
         solving = fitted * (k * (activations + product + 2.0 * width**2) + cross) + tokens * k * (activations + product)
     else:
@@ -108,16 +108,16 @@ def choice_flops(architecture: Architecture, work: Work) -> float:
     width, size = architecture.width, architecture.experts / work.experts
     pair = size * neuron_flops(architecture) + 2.0 * (size * width) ** 2
     tokens, router = work.pass_tokens * work.fitted_share, 2.0 * architecture.hidden * work.experts
-    return tokens * (architecture.top_k * pair + router + handing_flops(architecture, work.experts))
+    return work.chooses * tokens * (architecture.top_k * pair + router + handing_flops(architecture, work.experts))
 
 
 def solving_flops(architecture: Architecture, work: Work) -> float:
     """Operations of one layer in float64 that do not depend on the tokens: factors, solutions, the elimination."""
     hidden, width, experts = architecture.expert_hidden, architecture.width, work.experts
     total = 0.0
-    if work.refit is not None:
+    if work.refit is not None and not work.candidates:
         columns = float(experts * width)
-        if _at_once(architecture, work):
+        if at_once(architecture, work):
             total += columns**3 / 3 + 2 * columns**2 * hidden
         else:
             total += experts * width**3 / 3 + (work.sweeps + 1) * 2.0 * columns * width * hidden
@@ -126,7 +126,7 @@ def solving_flops(architecture: Architecture, work: Work) -> float:
     if work.chooses:
         neurons = architecture.experts / experts * width
         removed = neurons - width
-        total += experts * (2 * neurons**3 + removed * 2.0 * (neurons**2 + hidden * neurons))
+        total += work.chooses * experts * (2 * neurons**3 + removed * 2.0 * (neurons**2 + hidden * neurons))
     return total
 
 
@@ -136,13 +136,14 @@ def refit_bytes(architecture: Architecture, work: Work) -> int:
         return 0
     hidden, width, experts = architecture.expert_hidden, architecture.width, work.experts
     downs = experts * hidden * width
-    if _at_once(architecture, work):
+    if at_once(architecture, work):
         totals = DOUBLE * (3 * (experts * width) ** 2 + 4 * downs)
     else:
         outputs = outputs_at_a_time(experts, architecture)
         totals = DOUBLE * (2 * experts * width**2 + TOTALS * experts * width * outputs)
     features = work.batch * (2 * architecture.top_k * width * SINGLE + 4 * architecture.hidden * DOUBLE)
-    return totals + 2 * SINGLE * downs + features
+    chosen = 2 * DOUBLE * downs if work.candidates else 0  # the best change so far, and the one that is measured
+    return totals + 2 * SINGLE * downs + features + chosen
 
 
 def fit_bytes(architecture: Architecture, work: Work) -> int:
@@ -167,6 +168,6 @@ def choice_bytes(architecture: Architecture, work: Work) -> int:
     return at_a_time + elimination + work.batch * 3 * neurons * SINGLE
 
 
-def _at_once(architecture: Architecture, work: Work) -> bool:
+def at_once(architecture: Architecture, work: Work) -> bool:
     """Whether the refit solves all experts of a layer together, without sweeps."""
     return work.experts * architecture.width <= DIRECT

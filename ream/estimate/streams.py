@@ -30,8 +30,9 @@ def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
     """Bytes of each of the tensors of all tokens that exist at the same time.
 
     First the hidden states, with the target ``global`` those of the original beside the compressed; then, in a
-    sequential walk, the inputs of the experts; in a refit the errors; in a fit of all projections the remaining errors,
-    in float32 at least.
+    sequential walk, the inputs of the experts; in a refit the errors, and where something is chosen also the targets;
+    where the router's rows are fitted, its logits; in a fit of all projections the remaining errors, in float32 at
+    least.
     """
     hidden_states = hidden_bytes(architecture, work)
     remaining_errors = hidden_states // work.compute_bytes * max(SINGLE, work.compute_bytes)
@@ -39,6 +40,8 @@ def stream_bytes(architecture: Architecture, work: Work) -> list[int]:
         hidden_states * work.streams,
         *[hidden_states] * work.sequential,
         *[hidden_states] * (work.refit is not None),
+        *[hidden_states] * (work.candidates > 0),
+        *[work.pass_tokens * architecture.experts * work.compute_bytes] * work.router,
         *[remaining_errors] * (work.iterations > 0),
     ]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ream.compress.refit_layer import held_out_sequences
+from ream.compress.held_out import held_out_sequences
 from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity
 
 
@@ -30,7 +30,11 @@ class Work:
         refit: the target of the refit, ``layer`` or ``global``; None without a refit.
         sweeps: of the refit, at most.
         iterations: of the fit of all projections after the refit, at most; 0 without one.
-        chooses: whether neurons are chosen instead of averaged.
+        chooses: how many of the candidates choose neurons instead of averaging them.
+        candidates: tried in every layer, to choose one by its error on held-out sequences; 0: nothing is chosen.
+        ridges: whether the ridge of each is chosen, too.
+        router: whether the router's rows are fitted, too.
+        held_out: calibration sequences that are held out; None: one in 16.
         total: calibration sequences of all passes together; None where every pass has ``sequences``.
         needs: what the statistics consist of beside counts.
         batches: batches of sequences, over all passes, whose sums are kept for means of batch means.
@@ -54,7 +58,11 @@ class Work:
     refit: str | None = None
     sweeps: int = 0
     iterations: int = 0
-    chooses: bool = False
+    chooses: int = 0
+    candidates: int = 0
+    ridges: bool = False
+    router: bool = False
+    held_out: int | None = None
     total: int | None = None
     needs: frozenset[Quantity] = ALL_QUANTITIES
     batches: int = 0
@@ -91,7 +99,8 @@ class Work:
     @property
     def fitted_share(self) -> float:
         """Fraction of the sequences on which the refit and the choice of neurons are fitted."""
-        return 1.0 - held_out_sequences(self.sequences) / self.sequences
+        held_out = held_out_sequences(self.sequences) if self.held_out is None else self.held_out
+        return 1.0 - held_out / self.sequences
 
     @property
     def all_tokens(self) -> int:

@@ -5,9 +5,10 @@ rest of ream imports from here.
 """
 
 from ream.core.composition import AlignmentTerm, GroupingKind, SaliencyKind, SimilarityKind
-from ream.params.methods import Grouping, Method, Refit
+from ream.params.methods import Grouping, Method
 from ream.params.model import Compute
 from ream.params.reading import load_params, parse_params
+from ream.params.refit import Refit
 from ream.params.report import TAKEN, Import
 from ream.params.sources import (
     BuiltinSource,

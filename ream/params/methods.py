@@ -1,22 +1,24 @@
 """Sections statistics, grouping and methods: what is measured about the experts, and how they are merged."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ream.core.composition import (
     LEAST_SAMPLE,
+    PRUNINGS,
     AlignmentTerm,
     Composition,
     GroupingKind,
     MergingKind,
-    RefitOptions,
-    RefitTarget,
     SaliencyKind,
     ScoresKind,
     SimilarityKind,
+    WeightingKind,
 )
 from ream.errors import UserError
+from ream.params.refit import Refit
 from ream.params.section import Section
 
 
@@ -81,34 +83,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class Refit(Section):
-    """Least-squares refit of the down projections after the merge (docs/refit.md), beyond the paper.
-
-    The ``target`` of a layer's output is what the original layer gives: ``layer`` on the same input as the compressed
-    layer, ``global`` in the original model, so that the refit also corrects the errors of earlier layers. A fit of the
-    gate, up and down projections together follows for ``iterations`` steps.
-    """
-
-    target: RefitTarget = Field("global", description="what a layer's output is fitted to")
-    ridge: float = Field(1e-3, ge=0, description="λ, the strength of the pull towards the merged weights")
-    sweeps: int = Field(20, ge=1, description="largest number of passes over the calibration tokens")
-    iterations: int = Field(
-        0, ge=0, description="steps of the fit of all projections, each about one pass over the tokens; 0: no fit"
-    )
-
-    @model_serializer(mode="wrap")
-    def _without_a_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The values without ``iterations`` where it is 0, so that the facts of earlier recipes stay the same."""
-        values: dict[str, Any] = handler(self)
-        return values if self.iterations else {key: values[key] for key in values if key != "iterations"}
-
-    def options(self) -> RefitOptions:
-        """The section as plain values."""
-        return RefitOptions(self.target, self.ridge, self.sweeps, self.iterations)
-
-
-class Method(Section):
-    """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods").
+class Parts(Section):
+    """What becomes of a layer's experts: a saliency, a grouping, a similarity, an alignment and a way to merge.
 
     With ``merging: mean`` a group becomes the mean of its experts' aligned neurons; with ``neurons`` it keeps those
     neurons that contribute most (docs/refit.md).
@@ -123,51 +99,107 @@ class Method(Section):
         [], description="by what the neurons of merged experts are matched; none: not at all"
     )
     merging: MergingKind = Field("mean", description="the mean of a group's aligned experts, or its best neurons")
-    sequential: bool = Field(False, description="decide about a layer on the output of the compressed layers before it")
-    scores: ScoresKind = Field(
-        "router", description="scores of all experts, p(x): the router's own, or a softmax of its logits"
+    weighting: WeightingKind = Field(
+        "saliency",
+        description="what an expert weighs in its group's mean: saliency, squared-saliency, frequency (the tokens "
+        "routed to it) or equal",
     )
-    centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
     raise_zeros: bool = Field(
         False, description="a saliency of 0 becomes min(0.5, the layer's smallest other one), as in the released code"
     )
-    refit: Refit | None = Field(None, description="a least-squares refit after the merge; null: none")
 
     @model_validator(mode="after")
-    def _fits(self) -> "Method":
-        if self.grouping == "pruning":
+    def _belong_together(self) -> "Parts":
+        if self.grouping in PRUNINGS:
             if self.similarity or self.alignment:
-                raise ValueError("grouping 'pruning' merges nothing, so it takes no similarity and no alignment")
+                raise ValueError(f"grouping '{self.grouping}' merges nothing, so it takes no similarity, no alignment")
         elif self.grouping == "hierarchical":
             if self.similarity not in (["output"], ["gated-output"]):
                 raise ValueError("grouping 'hierarchical' needs similarity [output] or [gated-output]")
         elif not self.similarity:
             raise ValueError(f"grouping '{self.grouping}' needs a similarity")
-        if self.merging == "neurons":
-            if self.grouping == "pruning" or self.alignment:
-                raise ValueError("merging 'neurons' needs a grouping that merges, and takes no alignment")
-            if not self.sequential:
-                raise ValueError("merging 'neurons' needs sequential: true: one-shot statistics do not cover neurons")
+        if self.weighting != "saliency" and self.grouping in PRUNINGS:
+            raise ValueError(f"grouping '{self.grouping}' merges nothing, so it takes no weighting")
+        if self.merging == "neurons" and (self.grouping in PRUNINGS or self.alignment):
+            raise ValueError("merging 'neurons' needs a grouping that merges, and takes no alignment")
         for field in ("similarity", "alignment"):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names a term twice: {values}")
-        if self.refit is not None and not self.sequential:
+        return self
+
+    def dumped(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values without unused extensions of the paper, so that the facts of earlier recipes stay the same."""
+        if self.merging == "mean":
+            del values["merging"]
+        if self.weighting == "saliency":
+            del values["weighting"]
+        if not self.raise_zeros:
+            del values["raise_zeros"]
+        return values
+
+
+class Candidate(Parts):
+    """Parts that a method tries in every layer beside its own (docs/refit.md, "best")."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return self.dumped(handler(self))
+
+
+class Method(Parts):
+    """A composition of saliency, grouping, similarity and alignment (docs/method.md, "Methods").
+
+    With ``candidates``, other parts are tried in every layer, each with the method's refit; what leaves the least error
+    on held-out sequences stays.
+    """
+
+    sequential: bool = Field(False, description="decide about a layer on the output of the compressed layers before it")
+    scores: ScoresKind = Field(
+        "router", description="scores of all experts, p(x): the router's own, or a softmax of its logits"
+    )
+    centroid_counts: bool = Field(False, description="the group size counts the centroid, as the released code does")
+    keep_super_experts: bool = Field(
+        False, description="experts whose outputs' norm is an outlier of the whole model stay in any case (one-shot)"
+    )
+    refit: Refit | None = Field(None, description="a least-squares refit after the merge; null: none")
+    candidates: list[Candidate] = Field([], description="other parts, tried beside the method's own in every layer")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Method":
+        tried = [self, *self.candidates]
+        if not self.sequential:
+            if any(parts.merging == "neurons" for parts in tried):
+                raise ValueError("merging 'neurons' needs sequential: true: one-shot statistics do not cover neurons")
+            if self.refit is not None:
+                raise ValueError(
+                    "refit needs sequential: true: each layer is fitted on the output of the refitted layers before it"
+                )
+        elif self.keep_super_experts:
             raise ValueError(
-                "refit needs sequential: true: each layer is fitted on the output of the refitted layers before it"
+                "keep_super_experts needs sequential: false: outliers are those of all layers, which are known only "
+                "once the whole original has been measured"
             )
+        if self.keep_super_experts and self.grouping != "pruning":
+            raise ValueError("keep_super_experts needs grouping 'pruning', the only one that ranks all experts")
+        if self.candidates and self.refit is None:
+            raise ValueError("candidates need a refit: they are compared once each is refitted")
+        labels = [parts.label for parts in self.composition().tried]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two candidates are called '{twice}'; candidates differ in saliency, grouping or merging")
         return self
 
     @model_serializer(mode="wrap")
     def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The values without unused extensions of the paper, so that the facts of earlier recipes stay the same."""
-        values: dict[str, Any] = handler(self)
-        if self.merging == "mean":
-            del values["merging"]
-        if not self.raise_zeros:
-            del values["raise_zeros"]
+        values = self.dumped(handler(self))
         if self.refit is None:
             del values["refit"]
+        if not self.candidates:
+            del values["candidates"]
+        if not self.keep_super_experts:
+            del values["keep_super_experts"]
         return values
 
     def one_shot(self) -> "Method":
@@ -178,22 +210,28 @@ class Method(Section):
         """
         if not self.sequential:
             return self
-        changes: dict[str, Any] = {"sequential": False, "refit": None, "scores": "router"}
+        changes: dict[str, Any] = {"sequential": False, "refit": None, "candidates": [], "scores": "router"}
         if self.merging == "neurons":
             changes |= {"merging": "mean", "alignment": ["weights"]}
         return self.model_copy(update=changes)
 
     def composition(self) -> Composition:
         """The method as plain values, for rooms that do not import params."""
-        return Composition(
-            saliency=self.saliency,
-            grouping=self.grouping,
-            similarity=tuple(self.similarity),
-            alignment=tuple(self.alignment),
-            merging=self.merging,
-            sequential=self.sequential,
-            scores=self.scores,
-            centroid_counts=self.centroid_counts,
-            raise_zeros=self.raise_zeros,
-            refit=None if self.refit is None else self.refit.options(),
-        )
+        tried = [
+            Composition(
+                saliency=parts.saliency,
+                grouping=parts.grouping,
+                similarity=tuple(parts.similarity),
+                alignment=tuple(parts.alignment),
+                merging=parts.merging,
+                weighting=parts.weighting,
+                raise_zeros=parts.raise_zeros,
+                sequential=self.sequential,
+                scores=self.scores,
+                centroid_counts=self.centroid_counts,
+                keep_super_experts=self.keep_super_experts,
+                refit=None if self.refit is None else self.refit.options(),
+            )
+            for parts in (self, *self.candidates)
+        ]
+        return replace(tried[0], candidates=tuple(tried[1:]))

@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from ream.errors import UserError, unknown
 from ream.params.endpoint import Endpoint
-from ream.params.methods import Grouping, Method, Refit, Statistics
+from ream.params.methods import Candidate, Grouping, Method, Statistics
 from ream.params.model import Compute, Merge, Model
 from ream.params.overlay import EXTENDS, layers, merged, read_params
+from ream.params.refit import Refit
 from ream.params.report import Import
 from ream.params.run import Export, Run
 from ream.params.search import Search
@@ -92,7 +93,7 @@ def _location(item: "ErrorDetails", tree: dict[str, Any]) -> tuple[list[str], st
     path: list[str] = []
     inner: Any = tree
     for part in parts:
-        known = isinstance(inner, dict) and part in inner
+        known = (isinstance(inner, dict) and part in inner) or (isinstance(inner, list) and part in range(len(inner)))
         if not known and isinstance(part, str) and item["type"] != "missing":
             continue  # a type of a union
         inner = inner[part] if known else None
@@ -113,6 +114,8 @@ def _siblings(path: list[str], kind: str | None) -> list[str]:
     section = sources[kind] if kind else sections[path[0]] if len(path) > 1 else Params
     if path[:1] == ["methods"] and path[2:3] == ["refit"] and len(path) > 3:
         section = Refit
+    if path[:1] == ["methods"] and path[2:3] == ["candidates"] and len(path) > 4:
+        section = Candidate
     if path[:1] == ["suites"] and path[2:3] == ["generation"] and len(path) > 4:
         section = Generation
     if path[:2] == ["evaluation", "endpoint"] and len(path) > 2:

@@ -40,6 +40,7 @@ from ream.models.family.layout import PARTS, ExpertTensor
 from ream.models.quantization.tensors import read_logical, requantised
 from ream.models.storage.checkpoint import Checkpoint
 from ream.models.storage.shard_writing import tensor_bytes
+from ream.recipe.belonging import check_corrections, checked_rows
 from ream.recipe.latest import Latest
 
 PLAIN = "BF16"  # dtype for tensors that are quantised in the original and written unquantised
@@ -80,10 +81,11 @@ class CompressedLayer:
             check_layer(recipe, architecture.experts, architecture.width)
         except ValueError as error:
             raise UserError(f"recipe, layer {layer}: {error}; it belongs to another model") from None
-        _check_corrections(recipe, architecture, layer)
+        check_corrections(recipe, architecture, layer)
         self.checkpoint, self.architecture, self.layer, self.recipe = checkpoint, architecture, layer, recipe
         self.kept: list[int] = recipe.groups.kept.tolist()
         self._corrected = recipe.corrected
+        self._rows = None if recipe.router is None else checked_rows(recipe, architecture, checkpoint, layer)
         self._latest = latest or Latest()
 
     def __len__(self) -> int:
@@ -97,13 +99,17 @@ class CompressedLayer:
     def router(self, kind: RouterTensor) -> Tensor:
         """A router's tensor with an entry for each kept expert: the original's entry.
 
-        Where neurons were chosen the entry is the weighted mean over the group's members instead. In a table of experts
-        the kept ones stand for all others, and entries that stand for no expert stay.
+        Refitted rows come from the recipe. Where neurons were chosen the entry is the weighted mean over the group's
+        members instead. In a table of experts the kept ones stand for all others, and entries that stand for no expert
+        stay.
         """
         tensor = self.checkpoint.read(self.architecture.tensor_name(self.layer, kind))
         if kind.numbers:
             return remapped(tensor, self.recipe.groups.kept, self.recipe.groups.group)
         beyond = range(self.architecture.experts, self.architecture.experts + kind.beyond)
+        if kind == self._rows and self.recipe.router is not None:
+            rows = torch.from_numpy(self.recipe.router).to(tensor.dtype)
+            return torch.cat([rows, tensor[beyond.start : beyond.stop]])
         if self.recipe.neurons:
             groups = map(self.recipe.groups.members, range(len(self)))
             means = mean_rows(tensor, kind.axis, groups, self.recipe.weights)
@@ -189,30 +195,6 @@ class CompressedLayer:
             parts = {suffix: suffix for suffix in stored}
             tensors[kind.name] = read_logical(form, kind.name, parts, stored.__getitem__) if quantised else stored[""]
         return expert_of(unpacked(self.architecture.layout, tensors))
-
-
-def _check_corrections(recipe: LayerRecipe, architecture: Architecture, layer: int) -> None:
-    """Refuse corrections of another hidden size H or of a missing gate; `check_layer` knows the width D alone.
-
-    Only the first position is looked at: all have the same shapes, and reading each takes time.
-
-    Raises:
-        UserError: names the shapes.
-    """
-    for position in list(recipe.corrections)[:1]:
-        for part, tensor in recipe.corrections[position].items():
-            if part not in architecture.projections:
-                raise UserError(
-                    f"recipe, layer {layer}: corrections are for {part}, and the model's experts have "
-                    f"{' and '.join(architecture.projections)}; it belongs to another model"
-                )
-            width, hidden = architecture.width, architecture.expert_hidden
-            given, expected = list(tensor.shape), [hidden, width] if part == "down" else [width, hidden]
-            if given != expected:
-                raise UserError(
-                    f"recipe, layer {layer}: corrections have shape {given}, but the {part} projections {expected}; it "
-                    "belongs to another model"
-                )
 
 
 def compressed_layers(checkpoint: Checkpoint, architecture: Architecture, recipe: Recipe) -> dict[int, CompressedLayer]:

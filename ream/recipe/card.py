@@ -53,6 +53,8 @@ def model_card(
         chosen=any(layer.neurons for layer in layers),
         corrected=sum(len(layer.corrections) for layer in layers),
         fitted=any(layer.corrected - {"down"} for layer in layers),
+        choices=_choices(recipe),
+        routed=any(layer.router is not None for layer in layers),
         before=before,
         after=after,
         scores=scores,
@@ -79,6 +81,18 @@ def _header(recipe: Recipe, scores: Mapping[str, Any] | None) -> str:
         tags=["ream", "moe", "expert-merging" if _merges(recipe) else "expert-pruning"],
         ream=made,
     ).to_yaml()
+
+
+def _choices(recipe: Recipe) -> list[dict[str, Any]]:
+    """The candidate of each layer and the error that it leaves; empty where none were tried, or facts are strange."""
+    choices, refits = [], recipe.facts.get("refit")
+    layers = refits if isinstance(refits, dict) else {}
+    for layer in sorted(layers, key=lambda name: (len(name), name)):  # as numbers
+        told = layers[layer] if isinstance(layers[layer], dict) else {}
+        choice = {key: told.get(key) for key in ("candidate", "left_held_out", "refitted")}
+        if isinstance(choice["candidate"], str) and isinstance(choice["left_held_out"], float):
+            choices.append({"layer": layer, **choice})
+    return choices
 
 
 def _merges(recipe: Recipe) -> bool:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from ream.models.storage.shard_writing import OutputTensor
 
-FORMATS = "ream-recipe-1", "ream-recipe-2", "ream-recipe-3", "ream-recipe-4"
-FORMAT, CORRECTED_FORMAT, NEURON_FORMAT, PROJECTIONS_FORMAT = FORMATS
+FORMATS = "ream-recipe-1", "ream-recipe-2", "ream-recipe-3", "ream-recipe-4", "ream-recipe-5"
+FORMAT, CORRECTED_FORMAT, NEURON_FORMAT, PROJECTIONS_FORMAT, ROUTER_FORMAT = FORMATS
 
 
 def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
@@ -45,6 +45,7 @@ def pack_layer(layer: LayerRecipe) -> dict[str, np.ndarray]:
         "neurons": np.array([layer.neurons[position] for position in assembled], dtype=np.int32),
     }
     routed = {} if layer.routed_tokens is None else {"routed_tokens": layer.routed_tokens}
+    routed |= {} if layer.router is None else {"router": layer.router}
     return (
         (neurons if assembled else {})
         | routed
@@ -70,6 +71,7 @@ def unpack_layer(arrays: Mapping[str, np.ndarray]) -> LayerRecipe:
         if "assembled" in arrays
         else {},
         routed_tokens=arrays.get("routed_tokens"),
+        router=arrays.get("router"),
     )
 
 
@@ -144,6 +146,8 @@ def save_recipe(path: str | Path, recipe: Recipe) -> None:
 
 def _format(recipe: Recipe, corrected: frozenset[str]) -> str:
     """The oldest format that has everything the recipe has; ``corrected`` are the projections that it corrects."""
+    if any(layer.router is not None for layer in recipe.layers.values()):
+        return ROUTER_FORMAT
     if corrected - {"down"}:
         return PROJECTIONS_FORMAT
     if any(layer.neurons for layer in recipe.layers.values()):

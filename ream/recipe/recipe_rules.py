@@ -14,20 +14,22 @@ from ream.models.storage.shard_source import local_header
 from ream.models.stored_dtypes import STORED
 
 WHOLE, FLOATS = frozenset({"I16", "I32", "I64"}), frozenset({"F64", "F32"})
-# Array of a layer to its dtypes and axes: K kept experts, N experts, A absorbed ones, D neurons, M groups of several.
+# Array of a layer to its dtypes and axes: K kept experts, N experts, A absorbed ones, D neurons, M groups of several, H
+# numbers of a router's row.
 ARRAYS: dict[str, tuple[frozenset[str], str]] = {
     "kept": (WHOLE, "K"),
     "group": (WHOLE, "N"),
     "weights": (FLOATS, "N"),
     "saliency": (FLOATS, "N"),
     "routed_tokens": (FLOATS, "N"),
+    "router": (frozenset({"F32"}), "KH"),
     "absorbed": (WHOLE, "A"),
     "permutations": (WHOLE, "AD"),
     "assembled": (WHOLE, "M"),
     "neurons": (WHOLE, "MD"),
 }
 OPTIONAL = {"assembled", "neurons"}  # both or neither
-LATER = {"routed_tokens"}  # which recipes of earlier versions do not have
+LATER = {"routed_tokens", "router"}  # which recipes of earlier versions, or other methods, do not have
 CORRECTIONS = frozenset({"F64", "F32", "F16", "BF16"})
 NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,3})\.(?:(?P<array>[a-z_]+)|(?:down|gate|up)\.(?:0|[1-9][0-9]{0,4}))")
 MOST_BYTES = 2 * 1024**3  # of all arrays, which are read into memory; corrections stay in the file

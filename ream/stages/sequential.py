@@ -20,6 +20,7 @@ from ream.workspace.original import Original, open_decoder, open_original, recip
 from ream.workspace.rank_parts import check_batches, discard_parts, on_own_device, parts_of
 
 if TYPE_CHECKING:
+    from ream.core.composition import Composition
     from ream.core.recipe import Recipe
     from ream.walk.batches import Batches
     from ream.walk.probes import Probes
@@ -67,6 +68,7 @@ class _Walk:
         data: the tokens of the mix; under torchrun, those of all ranks.
         facts: provenance of the recipe.
         depends: everything that a finished layer depends on.
+        sources: of each sequence of all ranks, the name of its source.
     """
 
     params: Params
@@ -75,11 +77,17 @@ class _Walk:
     data: "Batches"
     facts: dict[str, Any]
     depends: dict[str, Any]
+    sources: list[str]
 
     @property
     def name(self) -> str:
         """Name of the walk's state."""
         return f"sequential-{self.options.mix}-{self.options.method}-{self.options.experts}"
+
+    @property
+    def composition(self) -> "Composition":
+        """The method as plain values."""
+        return self.params.method(self.options.method).composition()
 
     def recipe(self, data: "Batches", probes: "Probes", state: "WalkState", share: "Share | None" = None) -> "Recipe":
         """The recipe after a walk of ``data``; with a ``share``, ``data`` are the tokens of this rank."""
@@ -87,15 +95,16 @@ class _Walk:
         from ream.compress.streams import streams
 
         params, original, options = self.params, self.original, self.options
-        composition, layers = params.method(options.method).composition(), original.architecture.depth
+        composition, layers = self.composition, original.architecture.depth
         decoder = open_decoder(params, original)
         walked, silent = streams(data, composition), share is not None and not share.ranks.first
         title = f"sequential {options.mix}" + ("" if share is None else f", rank 0 of {share.ranks.size}")
         size = params.grouping.size_for(options.experts)
         with Progress(len(walked) * layers, title, "batch", layers, int(walked.mask.sum()), silent=silent) as bar:
             return compress_sequentially(
-                decoder, data, probes, composition, options.experts, size, state, bar, self.facts, share
-            )
+                decoder, data, probes, composition, options.experts, size, state, bar, self.facts, share,
+                self.sources,
+            )  # fmt: skip
 
 
 def _prepared(params: Params, workspace: Workspace, original: Original, options: StageOptions) -> _Walk:
@@ -126,7 +135,9 @@ def _prepared(params: Params, workspace: Workspace, original: Original, options:
         "code": options.code,
         **sample_facts(params, needs(composition), int(mask.sum()), alone=options.ranks is None),
     }
-    return _Walk(params, original, options, batches(ids, mask, params.compute.batch_tokens), facts, depends)
+    return _Walk(
+        params, original, options, batches(ids, mask, params.compute.batch_tokens), facts, depends, drawn.source
+    )
 
 
 def _alone(walk: _Walk, workspace: Workspace, options: StageOptions) -> "Recipe":
@@ -163,7 +174,7 @@ def _shared(walk: _Walk, workspace: Workspace, options: StageOptions, ranks: "Ra
             walk.recipe(*part)
     recipe = None
     if ranks.first:
-        recipe = recipe_of(part.share.committed, architecture.moe_layers, walk.facts)
+        recipe = recipe_of(part.share.committed, architecture.moe_layers, walk.facts, walk.composition)
         save_recipe(workspace.recipe(options.mix, options.method, options.experts), recipe)
         if not options.keep_state:
             discard_parts(workspace, walk.name)

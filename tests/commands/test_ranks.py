@@ -133,6 +133,7 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
         ("neurons-fit", 3),
         pytest.param("neurons-refit", 3, marks=pytest.mark.slow),
         pytest.param("ream-refit", 2, marks=pytest.mark.slow),
+        pytest.param("best-fit", 2, marks=pytest.mark.slow),
         pytest.param("choosing", 2, marks=pytest.mark.slow),
         pytest.param("layer-fit", 2, marks=pytest.mark.slow),
     ],

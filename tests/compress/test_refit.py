@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ream.compress import refit_layer as module
-from ream.compress.refit_layer import held_out_mask
+from ream.compress.held_out import held_out_mask
 from ream.compress.refit_summary import refit_result
 from ream.compress.sequential import compress_sequentially
 from ream.compress.streams import streams
@@ -238,7 +238,7 @@ def test_what_is_written_is_judged_and_a_layer_it_makes_worse_keeps_its_weights(
 def test_all_projections_are_fitted_as_well(checkpoint, tmp_path, monkeypatch, at_a_time):
     """Errors fall further, are what the written layer leaves, and the recipe makes the model that was measured."""
     monkeypatch.setattr(module, "experts_at_a_time", lambda *sizes: at_a_time)
-    monkeypatch.setattr("ream.compress.sequential.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+    monkeypatch.setattr("ream.compress.held_out.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
     plain, once = walked(checkpoint, method("layer"), tmp_path / "plain")
     recipe, errors = walked(checkpoint, method("layer", iterations=12), tmp_path / "all")
     assert recipe.facts["format"] == "ream-recipe-4"

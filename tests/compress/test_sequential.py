@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ream.compress.refit_layer import held_out_mask
+from ream.compress.held_out import held_out_mask
 from ream.compress.sequential import SequentialCompressor, compress_sequentially
 from ream.core.alignment import cost_matrix, neuron_features
 from ream.core.assignments import assignment

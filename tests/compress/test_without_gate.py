@@ -70,7 +70,7 @@ def test_statistics_and_probes_are_those_of_the_experts_own_inputs(name, tmp_pat
 
 
 @pytest.mark.parametrize("name", BOTH)
-@pytest.mark.parametrize("method", ["ream-refit", "neurons-fit"])
+@pytest.mark.parametrize("method", ["ream-refit", "neurons-fit", pytest.param("best", marks=pytest.mark.slow)])
 def test_refitted_recipes_are_written_and_evaluated_alike(name, method, tmp_path):
     folder = build(name, tmp_path / "x")
     checkpoint, architecture = opened(folder)

@@ -10,6 +10,7 @@ from ream.core.composition import Composition, RefitOptions
 from ream.params import load_params
 from tests.tiny import ROOT
 
+LABELS = {"ean": "ean", "frequency": "matching frequency neurons"}  # saliency of a candidate of `best` to its label
 PARAMS = load_params(ROOT / "params.yaml")
 
 
@@ -37,13 +38,17 @@ def test_parameters_of_every_method_become_its_composition(name):
     method = PARAMS.methods[name]
     made = method.composition()
     for field in fields(Composition):
-        if field.name != "refit":
+        if field.name == "candidates":
+            assert [parts.label for parts in made.candidates] == [LABELS[parts.saliency] for parts in method.candidates]
+        elif field.name != "refit":
             wanted = getattr(method, field.name)
             assert getattr(made, field.name) == (tuple(wanted) if isinstance(wanted, list) else wanted)
     if method.refit is None:
         assert made.refit is None
     else:
-        assert {field.name: getattr(made.refit, field.name) for field in fields(RefitOptions)} == dict(method.refit)
+        told = dict(method.refit)
+        told["ridge"] = None if told["ridge"] == "auto" else told["ridge"]
+        assert {field.name: getattr(made.refit, field.name) for field in fields(RefitOptions)} == told
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,9 @@ def test_parameters_of_every_method_become_its_composition(name):
         ("ream", {"norms", "logit-gram", "gated-output-means", "probes"}),
         ("ream-ungated", {"norms", "logit-gram", "output-means", "probes"}),
         ("neurons-refit", {"logit-gram"}),
+        ("hope", {"norms", "pair-norms"}),
+        ("reap-super-experts", {"norms", "peak-norms"}),
+        ("best", {"norms", "logit-gram"}),
     ],
 )
 def test_what_a_method_needs(name, needed):

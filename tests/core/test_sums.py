@@ -24,7 +24,7 @@ def sources(rng):
 def test_fields_are_those_of_the_method():
     assert [field.name for field in fields(Sums)][: len(FIELDS)] == list(sums_of(count=[1.0]).arrays())
     sample = {"sample_tokens", *(f"{kind}_{what}" for kind in KINDS for what in ("parts", "deviations"))}
-    batches = {"batch_count", "batch_norm_sum", "batch_mean_sum"}
+    batches = {"batch_count", "batch_norm_sum", "batch_mean_sum", "power_norm_sum", "pair_count", "pair_sum"}
     assert {field.name for field in fields(Sums)} == {*FIELDS, *sample, "squared_norm_sum", *batches}
 
 

@@ -1,5 +1,6 @@
 """The arithmetic that is announced, against torch's own count of a whole walk."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ream.compress.held_out import held_out_total
 from ream.compress.one_shot import collect_all
 from ream.compress.sequential import SequentialCompressor, compress_sequentially
 from ream.core.composition import needs
 from ream.core.known_outputs import OutputStore
+from ream.core.refit import chosen_ridge
 from ream.core.sample import Sampling
 from ream.estimate import refit_cost
 from ream.estimate.flops import attention_flops, flops_of
@@ -56,7 +59,12 @@ def work(method, **changes):
         "terms": tuple(method.alignment), "sequences": COUNT, "tokens": LENGTH, "passes": 1, "probes": PROBES,
         "batch_tokens": 2 * LENGTH, "hidden_memory": 8e9, "device": torch.device("cpu"), "dtype": torch.float32,
         "refit": method.refit and method.refit.target, "sweeps": method.refit.sweeps if method.refit else 0,
-        "iterations": method.refit.iterations if method.refit else 0, "chooses": method.merging == "neurons",
+        "iterations": method.refit.iterations if method.refit else 0,
+        "chooses": sum(parts.merging == "neurons" for parts in (method, *method.candidates)),
+        "candidates": 1 + len(method.candidates) if method.composition().chooses else 0,
+        "ridges": method.composition().chooses and method.refit.ridge == "auto",
+        "router": bool(method.refit and method.refit.router),
+        "held_out": held_out_total(method.composition(), {"": COUNT}),
         "needs": needs(method.composition()),
     }  # fmt: skip
     return Work(**values | changes)
@@ -140,6 +148,41 @@ def test_a_walk_with_a_refit_takes_the_operations_announced(family, method, dire
     assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
+@pytest.mark.parametrize(
+    ("family", "target", "direct"),
+    [
+        pytest.param("qwen3_moe", "global", 4096, id="at once"),
+        pytest.param("qwen3_moe", "layer", 0, id="one sweep", marks=pytest.mark.slow),
+        pytest.param("gpt_oss", "global", 4096, id="gpt-oss, at once", marks=pytest.mark.slow),
+        pytest.param("deepseek_v3", "global", 0, id="deepseek, one sweep", marks=pytest.mark.slow),
+    ],
+)
+def test_a_walk_with_candidates_takes_the_operations_announced(family, target, direct, tmp_path, monkeypatch):
+    """Where the whole list of λ is tried, which it is if weaker ridges leave ever less."""
+    monkeypatch.setattr("ream.compress.refit_layer.DIRECT", direct)
+    monkeypatch.setattr("ream.estimate.refit_cost.DIRECT", direct)
+    scores = itertools.count(1)
+    monkeypatch.setattr("ream.core.refit.chosen_ridge._score", announced_score(chosen_ridge._score, scores))
+    parts = {"saliency": "reap", "grouping": "pruning", "sequential": True}
+    refit = {"target": target, "sweeps": 1, "ridge": "auto", "holdout": 0.25, "router": target == "global"}
+    tried = [{"saliency": "ean", "grouping": "pruning"}, {"saliency": "frequency"} | NEURONS]
+    found, announced = counted(
+        build(family, tmp_path / "model"), tmp_path, Method(**parts, refit=refit, candidates=tried)
+    )
+    assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
+
+
+def announced_score(score, numbers):
+    """The function, which takes its pass over the tokens, with a result that falls from call to call."""
+
+    def falling(*given):
+        score(*given)
+        return 1.0 / next(numbers)
+
+    return falling
+
+
 class Five(torch.optim.SGD):
     """Evaluates five times and stays where it is."""
 
@@ -157,7 +200,7 @@ def test_a_walk_with_a_fit_takes_the_operations_announced(family, at_a_time, tmp
     """With as many evaluations as are announced; what line searches take is not known before."""
     for module in ("compress.refit_layer", "estimate.refit_cost"):
         monkeypatch.setattr(f"ream.{module}.experts_at_a_time", lambda *_: at_a_time)
-    monkeypatch.setattr("ream.compress.sequential.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
+    monkeypatch.setattr("ream.compress.held_out.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
     monkeypatch.setattr(Work, "fitted_share", 1.0)
     monkeypatch.setattr(torch.optim, "LBFGS", Five)
     method = refitted("layer")

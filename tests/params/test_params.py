@@ -193,10 +193,13 @@ TYPOS = {
         "run.one_shot",
         "run.experts, run.extra, run.mixes, run.one_shot, run.rank, run.sequential, run.sources",
     ),
-    "methods.ream.saliancy": ("methods.ream.saliency", "methods.ream.alignment, methods.ream.centroid_counts"),
+    "methods.ream.saliancy": (
+        "methods.ream.saliency",
+        "methods.ream.alignment, methods.ream.candidates, methods.ream.centroid_counts",
+    ),
     "methods.refitted.refit.rigde": (
         "methods.refitted.refit.ridge",
-        "methods.refitted.refit.ridge, methods.refitted.refit.sweeps",
+        "methods.refitted.refit.ridge, methods.refitted.refit.router, methods.refitted.refit.sweeps",
     ),
     "suites.demo.fewshot": ("suites.demo.num_fewshot", "suites.demo.gen, suites.demo.generation, suites.demo.limit"),
     "exports.best.mehtod": ("exports.best.method", "exports.best.experts, exports.best.method, exports.best.mix"),
@@ -376,6 +379,26 @@ def test_name_that_makes_no_file_name_is_refused(tree, section, name):
         ),
         ({"grouping": "pruning", "refit": {"target": "layer"}}, "refit needs sequential: true"),
         ({"grouping": "matching"}, "grouping 'matching' needs a similarity"),
+        ({"grouping": "hope", "similarity": "output"}, "grouping 'hope' merges nothing, so it takes no similarity"),
+        ({"grouping": "pruning", "weighting": "equal"}, "grouping 'pruning' merges nothing, so it takes no weighting"),
+        (
+            {"grouping": "pruning", "sequential": True, "keep_super_experts": True},
+            "keep_super_experts needs sequential: false",
+        ),
+        ({"grouping": "hope", "keep_super_experts": True}, "keep_super_experts needs grouping 'pruning'"),
+        (
+            {"grouping": "pruning", "sequential": True, "candidates": [{"saliency": "ean", "grouping": "pruning"}]},
+            "candidates need a refit",
+        ),
+        (
+            {
+                "grouping": "pruning",
+                "sequential": True,
+                "refit": {},
+                "candidates": [{"saliency": "reap", "grouping": "pruning"}],
+            },
+            "two candidates are called 'reap'",
+        ),
         ({"grouping": "pruning", "merging": "neurons"}, "merging 'neurons' needs a grouping that merges"),
         (
             {"grouping": "matching", "similarity": "output", "alignment": "weights", "merging": "neurons"},
@@ -393,7 +416,28 @@ def test_method_that_does_not_fit_is_refused(tree, method, reason):
     )
 
 
-@pytest.mark.parametrize(("key", "value"), [("ridge", -1e-9), ("sweeps", 0), ("iterations", -1), ("target", "model")])
+def test_router_rows_need_the_original_beside(tree):
+    refit = {"target": "layer", "router": True}
+    method = {"saliency": "reap", "grouping": "pruning", "sequential": True, "refit": refit}
+    line = refusal(put(tree, "methods.new", method))
+    assert line.startswith("params.yaml: methods.new.refit: router: true needs target: global")
+
+
+def test_a_candidate_is_checked_like_a_method(tree):
+    candidate = {"saliency": "ean", "grouping": "matching"}
+    method = {"saliency": "reap", "grouping": "pruning", "sequential": True, "refit": {}, "candidates": [candidate]}
+    line = refusal(put(tree, "methods.new", method))
+    assert line.startswith("params.yaml: methods.new.candidates.0: grouping 'matching' needs a similarity")
+    candidate |= {"grouping": "pruning", "sequential": True}
+    line = refusal(tree)
+    assert "'methods.new.candidates.0.sequential' is unknown; 'methods.new.candidates.0' has: " in line
+    assert "methods.new.candidates.0.weighting" in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("ridge", -1e-9), ("sweeps", 0), ("iterations", -1), ("target", "model"), ("holdout", 0.0), ("holdout", 0.6)],
+)
 def test_refit_out_of_range_is_refused(tree, key, value):
     refitted = {"saliency": "reap", "grouping": "pruning", "sequential": True, "refit": {key: value}}
     assert refusal(put(tree, "methods.new", refitted)).startswith(f"params.yaml: methods.new.refit.{key}: input should")
@@ -404,6 +448,7 @@ def test_only_a_method_that_refits_says_so_in_the_facts_of_its_recipes(tree):
     methods = parse_params(tree).methods
     assert "refit" not in methods["ream"].model_dump()
     assert methods["new"].model_dump()["refit"] == {"target": "global", "ridge": 0.5, "sweeps": 20}
+    assert not {"candidates", "weighting", "keep_super_experts"} & methods["new"].model_dump().keys()
     tree["methods"]["new"]["refit"]["iterations"] = 30
     assert parse_params(tree).methods["new"].model_dump()["refit"]["iterations"] == 30
 

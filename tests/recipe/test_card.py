@@ -104,12 +104,32 @@ def test_refits_and_chosen_neurons_are_named(recipe, checkpoint):
     assert parsed(card)[0]["tags"][2] == "expert-merging"
 
 
+def test_the_choice_of_each_layer_is_a_table_in_the_order_of_layers(recipe):
+    told = {"candidate": "ean", "refitted": True, "left_held_out": 0.25, "ridge": 0.1}
+    refits = {"10": told, "2": {**told, "candidate": "reap", "refitted": False, "left_held_out": 1.0}, "3": "?"}
+    card = model_card(Recipe(recipe.layers, {**recipe.facts, "refit": refits}), 2, 1, None)
+    rows = "| layer | candidate | error left of pruning alone |\n| --- | --- | --- |\n"
+    assert rows + "| 2 | reap, not refitted | 1.000 |\n| 10 | ean | 0.250 |\n\n" in card
+    for strange in ("?", {"2": {"candidate": 3, "left_held_out": 0.5}}, {"2": {"candidate": "x"}}):
+        card = model_card(Recipe(recipe.layers, {**recipe.facts, "refit": strange}), 2, 1, None)
+        assert "| layer | candidate" not in card
+
+
+def test_fitted_router_rows_are_named(recipe):
+    rows = {index: replace(layer, router=np.zeros((3, 16), dtype=np.float32)) for index, layer in recipe.layers.items()}
+    card = model_card(Recipe(rows, recipe.facts), 2, 1, None)
+    assert "The rows of the routers were fitted by least squares" in card
+    assert ", permutations, router rows)" in card
+    assert "router rows" not in model_card(recipe, 2, 1, None)
+
+
 HOSTILE = "a\n---\nb: [x](http://y) `c` ``` | <script>*_#&~ $(rm) 'q' \"\\ é"
 
 
 def test_names_from_strangers_stay_what_they_are(recipe):
     facts = {**recipe.facts} | dict.fromkeys(("model", "method", "mix", "ream", "digest"), HOSTILE)
     facts["ratios"] = {HOSTILE: 1.0}
+    facts["refit"] = {HOSTILE: {"candidate": HOSTILE, "left_held_out": 0.5}}
     card = model_card(Recipe(recipe.layers, facts), 2, 1, {HOSTILE: 1.0})
     header, body = parsed(card)
     assert ModelCard(card).data.to_dict() == header
@@ -121,6 +141,7 @@ def test_names_from_strangers_stay_what_they_are(recipe):
     assert f"by the method <code>{line}</code> of" in shown
     assert f"Calibration mix <code>{line}</code>: {line} 1.00; sequences" in shown
     assert f"<th>{line}</th>" in shown
+    assert f"<td>{line}</td>\n<td>{line}, not refitted</td>" in shown
     assert f"Made by ream {line}; the original's shards have digest <code>{line}</code>." in shown
     assert re.findall("href=[^>]*", shown) == ['href="https://arxiv.org/abs/2604.04356"']
     assert "<script" not in shown

@@ -11,6 +11,8 @@ from safetensors.torch import save_file as save_tensors
 
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe, Recipe
+from ream.errors import UserError
+from ream.recipe.apply import CompressedLayer
 from ream.recipe.recipe_file import (
     load_recipe,
     pack_layer,
@@ -55,7 +57,7 @@ def test_damaged_missing_and_foreign_files(mixed_depth, tmp_path):
         refused(lambda: load_recipe(tmp_path / "r"), "recipe", "damaged")
     refused(lambda: load_recipe(tmp_path / "none"), "none", "does not exist")
     save_file({"x": np.zeros(2)}, tmp_path / "x")
-    formats = "ream-recipe-1, ream-recipe-2, ream-recipe-3 or ream-recipe-4"
+    formats = "ream-recipe-1, ream-recipe-2, ream-recipe-3, ream-recipe-4 or ream-recipe-5"
     assert refused(lambda: load_recipe(tmp_path / "x")).endswith(f"x is not a recipe of format {formats}")
 
 
@@ -167,3 +169,26 @@ def test_the_tokens_routed_to_each_expert_are_kept(mixed_depth, tmp_path):
     assert np.array_equal(again.layers[index].routed_tokens, routed)
     assert [layer.routed_tokens for other, layer in again.layers.items() if other != index] == [None]
     assert np.array_equal(recipe_from_tensors(recipe_tensors(counted)).routed_tokens, routed)
+
+
+def test_router_rows_round_trip_and_belong_to_their_model(mixed_depth, tmp_path):
+    checkpoint, architecture = opened(mixed_depth)
+    recipe, rng = random_recipe(architecture, 4), np.random.default_rng(0)
+    rows = rng.normal(size=(4, architecture.hidden)).astype(np.float32)
+
+    def with_rows(array):
+        return Recipe({**recipe.layers, 2: replace(recipe.layers[2], router=array)}, recipe.facts)
+
+    save_recipe(tmp_path / "r", with_rows(rows))
+    again = load_recipe(tmp_path / "r")
+    assert again.facts["format"] == "ream-recipe-5"
+    assert again.layers[0].router is None
+    assert np.array_equal(again.layers[2].router, rows)
+    layer, plain = (CompressedLayer(checkpoint, architecture, 2, each.layers[2]) for each in (again, recipe))
+    (kind,) = architecture.routers(2)
+    assert torch.equal(layer.router(kind), torch.from_numpy(rows))
+    assert not torch.equal(plain.router(kind), layer.router(kind))
+    with pytest.raises(UserError, match=r"layer 2: its router rows have 5 numbers, and the model's router takes 16"):
+        CompressedLayer(checkpoint, architecture, 2, with_rows(rows[:, :5]).layers[2])
+    with pytest.raises(UserError, match="has 3 router rows for 4 kept experts"):
+        CompressedLayer(checkpoint, architecture, 2, with_rows(rows[:3]).layers[2])

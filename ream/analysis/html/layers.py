@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Layer:
         sample_error: largest standard error of a similarity that decided on the groups, where mean outputs come from a
             sample; else None.
         undecided: experts whose group a sample of that size does not settle (`ream.compress.precision`).
+        candidate: the candidate that was chosen for the layer, where several were tried; else None.
+        left: what each trial left of the plain method's error on held-out text, by its name.
     """
 
     index: int
@@ -47,6 +49,8 @@ class Layer:
     rarely_routed: float | None = None
     sample_error: float | None = None
     undecided: tuple[int, ...] = ()
+    candidate: str | None = None
+    left: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that groups and numbers fit the layer.
@@ -100,9 +104,9 @@ def layer_view(
         ValueError: the saliencies do not fit, or a number is not finite.
     """
     layers = []
-    sample = recipe.facts.get("sample", {})
+    sample, refits = recipe.facts.get("sample", {}), recipe.facts.get("refit", {})
     for index, layer in sorted(recipe.layers.items()):
-        known = sample.get(str(index), {})
+        known, refit = sample.get(str(index), {}), refits.get(str(index), {})
         values = layer.saliency if saliency is None else saliency.get(index)
         layers.append(
             Layer(
@@ -114,6 +118,8 @@ def layer_view(
                 rarely_routed=None if layer.routed_tokens is None else rarely_routed(layer.routed_tokens),
                 sample_error=known.get("error"),
                 undecided=tuple(known.get("undecided", ())),
+                candidate=refit.get("candidate"),
+                left=refit.get("tried", {}),
             )
         )
     return LayerView(mix, method, experts, tuple(layers))
@@ -133,8 +139,9 @@ def _groups(layer: LayerRecipe) -> dict[int, tuple[Member, ...]]:
 def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str] | None = None) -> str:
     """JSON of all views: {"lists": [[...], ...], "few", "views": [{mix, method, experts, link, layers}]}.
 
-    A layer is [index, groups, weights, saliency, error, rarely routed] and, where a sample decided on its groups, the
-    standard error and the number of undecided experts. groups, weights and saliency are places in
+    A view of a model for whose layers candidates were tried also has "choices": [layer, candidate, {trial: error left}]
+    of each. A layer is [index, groups, weights, saliency, error, rarely routed] and, where a sample decided on its
+    groups, the standard error and the number of undecided experts. groups, weights and saliency are places in
     "lists", which has every distinct list once (mixes with the same saliency share it). The list of groups gives the
     kept expert of each expert (−1: dropped), that of weights the weight of each expert in its group; saliency is −1
     where it is not known. "few" is the number of tokens below which an expert counts as rarely routed.
@@ -163,7 +170,13 @@ def encoded(views: Sequence[LayerView], links: Mapping[tuple[str, str, int], str
             sample = [] if layer.sample_error is None else [_rounded(layer.sample_error), len(layer.undecided)]
             layers.append([layer.index, place(groups), place(weights), saliency, error, rare, *sample])
         link = (links or {}).get((view.mix, view.method, view.experts))
-        shown.append({"mix": view.mix, "method": view.method, "experts": view.experts, "link": link, "layers": layers})
+        choices = [
+            [layer.index, layer.candidate, {name: _rounded(left) for name, left in layer.left.items()}]
+            for layer in view.layers
+            if layer.candidate is not None
+        ]
+        model = {"mix": view.mix, "method": view.method, "experts": view.experts, "link": link, "layers": layers}
+        shown.append(model | ({"choices": choices} if choices else {}))
     return json.dumps(
         {"lists": list(places), "few": FEW_TOKENS, "views": shown}, separators=(",", ":"), allow_nan=False
     )

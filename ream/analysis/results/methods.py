@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ream.analysis.results.rows import ORIGINAL, Row
 
 # The methods of the paper, then those beyond it: a least-squares refit or fit after the merge (docs/refit.md).
-BEYOND = ("ean-refit", "reap-refit", "ream-refit", "neurons-refit", "neurons-fit")
+BEYOND = ("ean-refit", "reap-refit", "ream-refit", "neurons-refit", "neurons-fit", "best", "best-fit")
 METHODS = (ORIGINAL, "frequency", "ean", "reap", "m-smoe", "hc-smoe", "ream", "ream-released", *BEYOND)
 
 # A whole method and its variants that lack one part (docs/method.md; Table 4 and Fig. 4a). This is a list, not a rule

@@ -5,6 +5,8 @@ A_j + λ mean(diag A_j): Golub and Van Loan, Matrix Computations, 4th edition, 1
 tokens, cross terms between experts are all there, and blocks may be singular.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -13,6 +15,23 @@ from ream.core.refit.solution import SolutionErrors, measured_solution, penalty
 from ream.core.refit.sums import CompressedExperts, Stream, error_sums, gram_product, product_dtype
 
 DEFINITE = 5e-7  # of a block's trace, added to its diagonal for its Cholesky factor
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What sweeps have found for O of the outputs.
+
+    Attributes:
+        change: the changes of the down projections.
+        before: squared error of each output on fitted tokens before the first sweep.
+        fitted: squared errors on fitted tokens before and after each sweep, summed over the O outputs, by recurrence.
+        held_out: the same on held-out tokens, without the last.
+    """
+
+    change: Float64[Tensor, "K O D"]
+    before: Float64[Tensor, " O"]
+    fitted: list[float]
+    held_out: list[float]
 
 
 def solved_by_sweeps(
@@ -24,7 +43,24 @@ def solved_by_sweeps(
     sweeps: int,
     tolerance: float,
 ) -> tuple[Float64[Tensor, "K O D"], SolutionErrors]:
-    """The changes of O of the outputs, all of them solved in step, and their errors.
+    """The changes of O of the outputs, all of them solved in step, and their errors; arguments as of `swept`."""
+    found = swept(stream, experts, outputs, ridge, factors, sweeps, tolerance)
+    return measured_solution(
+        stream, experts, outputs, found.change, ridge, found.before, found.fitted[:-1], found.held_out
+    )
+
+
+def swept(
+    stream: Stream,
+    experts: CompressedExperts,
+    outputs: slice,
+    ridge: Float64[Tensor, " K"],
+    factors: Float64[Tensor, "K D D"],
+    sweeps: int,
+    tolerance: float,
+    start: Float64[Tensor, "K O D"] | None = None,
+) -> Swept:
+    """The changes of O of the outputs, all of them solved in step.
 
     Args:
         stream: starts a pass over the tokens.
@@ -34,10 +70,14 @@ def solved_by_sweeps(
         factors: the preconditioner, by `block_factors`.
         sweeps: maximum number of sweeps, at least 1.
         tolerance: a sweep that lowers the objective by less than this fraction of the error before is the last.
+        start: changes to start from, such as the solution for another ridge; None for no change.
     """
     rounding = 4 * torch.finfo(product_dtype(experts.stack.down.dtype)).eps
-    gradient, before, held_out_before = error_sums(stream, experts, outputs)
+    gradient, before, held_out_before = error_sums(stream, experts, outputs, start)
     change, objective = torch.zeros_like(gradient), before
+    if start is not None:
+        change, objective = start.clone(), before + penalty(start, ridge)
+        gradient -= ridge[:, None, None] * start
     fitted, held_out = [float(before.sum())], [held_out_before]
     direction = torch.cholesky_solve(gradient.mT, factors).mT
     slope = _dots(gradient, direction)
@@ -62,7 +102,7 @@ def solved_by_sweeps(
         next_slope = _dots(gradient, conditioned)
         direction = conditioned + torch.where(moves, next_slope / slope, 0.0)[:, None] * direction
         slope = next_slope
-    return measured_solution(stream, experts, outputs, change, ridge, before, fitted[:-1], held_out)
+    return Swept(change, before, fitted, held_out)
 
 
 def block_factors(gram: Float64[Tensor, "K D D"], ridge: Float64[Tensor, " K"]) -> Float64[Tensor, "K D D"]:

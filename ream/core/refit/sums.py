@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from ream.core.experts import ExpertStack, GatedUnit, neuron_activations
@@ -103,7 +103,7 @@ def normal_sums(stream: Stream, experts: CompressedExperts) -> NormalSums:
 
 
 def error_sums(
-    stream: Stream, experts: CompressedExperts, outputs: slice
+    stream: Stream, experts: CompressedExperts, outputs: slice, change: Float64[Tensor, "K O D"] | None = None
 ) -> tuple[Float64[Tensor, "K O D"], Float64[Tensor, " O"], float]:
     """Right-hand sides of the normal equations for O of the outputs, in one pass.
 
@@ -111,6 +111,7 @@ def error_sums(
         stream: starts a pass over the tokens.
         experts: the layer's experts.
         outputs: which of the H outputs.
+        change: a change X of the down projections to begin with: error(x) is what it leaves; None for none.
 
     Returns:
         B_j = sum of error(x) f_j(x)^T over fitted tokens; the sum of error² over fitted tokens for each output; and
@@ -121,6 +122,8 @@ def error_sums(
     products, fitted, held_out = experts.zeros(count, size, width), experts.zeros(size), experts.zeros()
     for tokens in stream():
         error = tokens.error[:, outputs]
+        if change is not None:
+            error = error - _moved(list(experts.features(tokens)), len(tokens.x), change)
         squares = error.double().square()
         fitted += squares[tokens.fitted].sum(0)
         held_out += squares[~tokens.fitted].sum()
@@ -171,6 +174,23 @@ def squared_errors(
         fitted += _squares_left(subset(tokens, tokens.fitted), experts, change, outputs)
         held_out += _squares_left(subset(tokens, ~tokens.fitted), experts, change, outputs).sum()
     return experts.total(fitted), float(experts.total(held_out))
+
+
+def squares_by_group(
+    tokens: RefitTokens, group: Int64[Tensor, " T"], groups: int, experts: CompressedExperts, change: Tensor
+) -> Float64[Tensor, " S"]:
+    """Sums of squared errors over all outputs that a change [K, H, D] leaves on the tokens of each of S groups.
+
+    Args:
+        tokens: of a micro-batch.
+        group: of each token.
+        groups: S.
+        experts: the layer's experts.
+        change: of all down projections.
+    """
+    moved = _moved(list(experts.features(tokens)), len(tokens.x), change)
+    squares = (tokens.error.double() - moved.double()).square().sum(1)
+    return experts.zeros(groups).index_add_(0, group, squares)
 
 
 def subset(tokens: RefitTokens, mask: Bool[Tensor, " T"]) -> RefitTokens:
