@@ -6,7 +6,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,7 +257,7 @@ class SequentialCompressor:
                 decided, precise = self._decide(visit, together, parts)
             else:
                 decided, precise = _with_precision(
-                    share.decided(visit.index, lambda parts=parts: _with_report(self._decide(visit, together, parts)))
+                    share.decided(visit.index, partial(self._decided_with_report, visit, together, parts))
                 )
             if rows is not None:
                 decided = with_rows(decided, rows, parts.merging == "neurons")
@@ -265,10 +265,16 @@ class SequentialCompressor:
                 chosen = self._with_neurons(visit, buffers, decided)
                 decided = chosen
                 if share is not None:
-                    tensors = recipe_tensors(chosen)
-                    decided = recipe_from_tensors(share.decided(visit.index, lambda tensors=tensors: tensors))
+                    decided = recipe_from_tensors(share.decided(visit.index, partial(recipe_tensors, chosen)))
             found.append((decided, precise))
         return found
+
+    def _decided_with_report(
+        self, visit: LayerVisit, measured: Mapping[str, Tensor], parts: Composition
+    ) -> dict[str, Tensor]:
+        """A layer's recipe and how precise it is, in one table."""
+        decided, precise = self._decide(visit, measured, parts)
+        return recipe_tensors(decided) | precise
 
     def _with_neurons(self, visit: LayerVisit, buffers: TokenBuffers, decided: LayerRecipe) -> LayerRecipe:
         """The recipe with the neurons that groups keep."""
@@ -424,11 +430,6 @@ def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any], met
     if precise := precision_facts(folder, files):
         facts = {**facts, "sample": precise}
     return Recipe({index: read_layer(file) for index, file in files.items()}, facts)
-
-
-def _with_report(decided: tuple[LayerRecipe, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """A layer's recipe and how precise it is, in one table."""
-    return recipe_tensors(decided[0]) | decided[1]
 
 
 def _with_precision(tensors: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:
