@@ -141,5 +141,5 @@ def test_every_command_of_the_page_works(folder, run):
     command = [sys.executable, "-m", "dvc", "repro", "calibration@notes", "items"]
     done = subprocess.run(command, cwd=folder / "work", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "10 windows of 256 tokens of math" in done.stdout
+    assert re.search(r"\d+ windows of 256 tokens of notes", done.stdout)
     assert re.search(r"notes: 8 sequences, 512 tokens", done.stdout)

@@ -18,7 +18,7 @@ from typing import Literal
 from ream.calibration.document import Document
 
 UNIT = 8192  # characters of a passage, about 2000 tokens
-CHARS_PER_TOKEN = 8  # twice those of English, so that a passage has several sequences
+CHARS_PER_TOKEN = 8  # twice those of English, so that a piece of calibration text has two sequences or so
 ENDS = ("\n\n", "\n", ". ", " ")  # where a passage may end, the best first
 
 
@@ -28,8 +28,7 @@ class Part:
 
     Attributes:
         side: ``all`` is the text undivided, as a source without ``held_out`` has it.
-        tokens: of a sequence; calibration text is given in pieces of several sequences, so that they come from all of
-            it. Not used of held-out text.
+        tokens: of a sequence; calibration text is given in pieces of about two. Not used of held-out text.
     """
 
     side: Literal["all", "calibration", "held-out"] = "all"
@@ -54,15 +53,15 @@ def row_is_held_out(ids: Iterable[int], held_out: float | None) -> bool:
     return held_out is not None and rank(" ".join(map(str, ids))) < held_out
 
 
-def passages(text: str) -> list[str]:
-    """A text in passages of UNIT characters and what is left of a paragraph; joined, they are the text.
+def passages(text: str, unit: int = UNIT) -> list[str]:
+    """A text in passages of ``unit`` characters and what is left of a paragraph; joined, they are the text.
 
     A text that grows at its end keeps all passages but the last.
     """
     found: list[str] = []
     start = 0
-    while len(text) - start > UNIT + UNIT // 2:
-        end = _end(text, start + UNIT, min(start + UNIT + UNIT // 2, len(text)))
+    while len(text) - start > unit + unit // 2:
+        end = _end(text, start + unit, start + unit + unit // 2)
         found.append(text[start:end])
         start = end
     return [*found, text[start:]]
@@ -113,7 +112,10 @@ def highest_rank(documents: Iterable[Document], held_out: float, cut: bool) -> t
 
 
 def of_part(document: Document, part: Part, highest: float, cut: bool) -> Iterator[Document]:
-    """The text of a document that is in a part, as documents: neighbouring passages together.
+    """The text of a document that is in a part, as documents.
+
+    Neighbouring passages are joined. Text to calibrate on is then cut into pieces of about two sequences, so that the
+    sequences of a long document come from all of it.
 
     Args:
         document: the text.
@@ -121,23 +123,12 @@ def of_part(document: Document, part: Part, highest: float, cut: bool) -> Iterat
         highest: rank of a held-out piece (`highest_rank`).
         cut: see `pieces`.
     """
-    most = max(2 * UNIT, part.tokens * CHARS_PER_TOKEN) if part.side == "calibration" else None
     numbered = [(rank(text) <= highest, text) for text in pieces(document, cut)]
     number = 0
     for held_out, group in groupby(numbered, key=lambda item: item[0]):
-        texts = [text for _, text in group]
+        run = "".join(text for _, text in group)
         if held_out == (part.side == "held-out"):
-            for text in _joined(texts, most):
+            calibrating = cut and not document.chat and part.side == "calibration"
+            for text in passages(run, part.tokens * CHARS_PER_TOKEN) if calibrating else [run]:
                 yield replace(document, id=f"{document.id}@{number}" if len(numbered) > 1 else document.id, text=text)
                 number += 1
-
-
-def _joined(texts: list[str], most: int | None) -> Iterator[str]:
-    """Neighbouring passages joined, up to about ``most`` characters; None: all of them."""
-    joined = ""
-    for text in texts:
-        if most is not None and joined and len(joined) + len(text) > most:
-            yield joined
-            joined = ""
-        joined += text
-    yield joined

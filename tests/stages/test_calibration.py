@@ -222,7 +222,7 @@ def test_conversations_give_long_sequences_through_the_models_template(tokenizer
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}"
     (folder / "chat_template.jinja").write_text(template)
-    chats = conversations(6, 8)
+    chats = conversations(6, 16)
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     source = {"kind": "files", "paths": [str(tmp_path / "chats.jsonl")], "column": "messages", "windows": "all"}
     settings, limits = params({"chats": source}, sequences=8, tokens=300), Limits(340, 4096)
