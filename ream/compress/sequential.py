@@ -256,25 +256,16 @@ class SequentialCompressor:
             if share is None:
                 decided, precise = self._decide(visit, together, parts)
             else:
-                decided, precise = _with_precision(
-                    share.decided(visit.index, partial(self._decided_with_report, visit, together, parts))
-                )
+                decide = partial(self._decided_tensors, visit, together, parts)
+                decided, precise = _with_precision(share.decided(visit.index, decide))
             if rows is not None:
                 decided = with_rows(decided, rows, parts.merging == "neurons")
             if parts.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
-                chosen = self._with_neurons(visit, buffers, decided)
-                decided = chosen
+                decided = self._with_neurons(visit, buffers, decided)
                 if share is not None:
-                    decided = recipe_from_tensors(share.decided(visit.index, partial(recipe_tensors, chosen)))
+                    decided = recipe_from_tensors(share.decided(visit.index, partial(recipe_tensors, decided)))
             found.append((decided, precise))
         return found
-
-    def _decided_with_report(
-        self, visit: LayerVisit, measured: Mapping[str, Tensor], parts: Composition
-    ) -> dict[str, Tensor]:
-        """A layer's recipe and how precise it is, in one table."""
-        decided, precise = self._decide(visit, measured, parts)
-        return recipe_tensors(decided) | precise
 
     def _with_neurons(self, visit: LayerVisit, buffers: TokenBuffers, decided: LayerRecipe) -> LayerRecipe:
         """The recipe with the neurons that groups keep."""
@@ -315,6 +306,13 @@ class SequentialCompressor:
             len(experts),
         )
         return replace(grouped, permutations=permutations), precise
+
+    def _decided_tensors(
+        self, visit: LayerVisit, measured: Mapping[str, Tensor], parts: Composition
+    ) -> dict[str, Tensor]:
+        """What `_decide` gives, in one table, to be sent to other ranks."""
+        decided, precise = self._decide(visit, measured, parts)
+        return recipe_tensors(decided) | precise
 
     def _compressed_block(self, index: int, decided: LayerRecipe) -> MoEBlock:
         """The MoE block with merged experts, as they will be read from a checkpoint in the original's format.
