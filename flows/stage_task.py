@@ -14,6 +14,7 @@ from flows.artifacts import Progress, failures_logged, show_stage
 from flows.child import Event, StageError
 from flows.clones import Snapshot, reproduce_in_clone
 from flows.graph import Stage
+from flows.live_trials import LiveTrials
 from flows.processes import processes_of
 from flows.reproduced import Reproduced
 from flows.settings import repository
@@ -64,16 +65,17 @@ def run_stage(
     logger = get_run_logger()
     progress = Progress(stage.name)
     started = time.monotonic()
+    processes = processes_of(flow_run)
+    environment = processes.environment() | environment
+    folder, reproduced = Path(root) if snapshot is None else repository(), None
+    trials = LiveTrials(stage, folder)
 
     def on_progress(event: Event) -> None:
         with failures_logged():
             progress.show(event)
+        trials.show()
 
-    processes = processes_of(flow_run)
-    environment = processes.environment() | environment
-    folder, reproduced = Path(root), None
     if snapshot is not None:
-        folder = repository()
         reproduced = reproduce_in_clone(stage, snapshot, environment, logger.info, on_progress, processes.children)
     elif work is not None:
         carry_out(work, environment, logger.info, on_progress, processes.children)
