@@ -15,6 +15,7 @@ from flows.artifacts import Progress, failures_logged, show_stage
 from flows.child import Event, OnProgress, StageError
 from flows.clones import Snapshot, reproduce_in_clone
 from flows.graph import Stage
+from flows.live_trials import LiveTrials
 from flows.processes import Processes, processes_of
 from flows.reproduced import Reproduced
 from flows.settings import repository
@@ -66,13 +67,15 @@ def run_stage(
     logger = get_run_logger()
     progress = Progress(stage.name)
     started = time.monotonic()
+    processes = processes_of(flow_run)
+    folder, reproduced = Path(root) if snapshot is None else repository(), None
+    trials = LiveTrials(stage, folder)
 
     def on_progress(event: Event) -> None:
         with failures_logged():
             progress.show(event)
+        trials.show()
 
-    processes = processes_of(flow_run)
-    folder, reproduced = Path(root), None
     try:
         reproduced = _run(stage, root, processes, environment, work, snapshot, on_progress)
     except StageError as error:
@@ -82,8 +85,6 @@ def run_stage(
             raise
         logger.error(str(error))
         return Failed(message=str(error))
-    if snapshot is not None:
-        folder = repository()
     with failures_logged():
         show_stage(stage, folder, time.monotonic() - started)
     return reproduced
