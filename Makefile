@@ -8,7 +8,7 @@ PORT ?= 4200
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help shell repro flow paper ui test test-browser test-flow test-gpu test-serving test-all lint format clean
+.PHONY: help shell repro flow paper ui docs picture test test-browser test-flow test-gpu test-serving test-all lint format clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -50,6 +50,15 @@ paper: .venv/installed ## the paper's tables and figures; PARAMS (params/paper-d
 
 ui: .venv/installed ## a Prefect server on this machine (PORT=4200), to start the graph and watch it in a browser
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows ui --port $(PORT)
+
+docs: .venv/installed ## the pages of docs/ and the Python API as a site, site/index.html, which needs no network
+	@$(BIN)/python -c 'import mkdocs, material' 2>/dev/null || $(PIP) -c constraints.txt -e '.[docs]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m mkdocs build --quiet --clean
+	@echo "Site: site/index.html"
+
+picture: .venv/installed ## the README's picture again, from the demo's report
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.warmed $(BIN)/python -m flows.quick_dvc repro report
+	cp reports/figures/quality-against-size.svg docs/quality-against-size.svg
 
 test: .venv/installed ## the default tests: no network, no GPU, under 5 minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest

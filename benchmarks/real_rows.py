@@ -24,8 +24,6 @@ from ream.errors import UserError
 from ream.evaluation import harness
 from ream.evaluation.pinned import PINNED
 
-LIMITS = {"boolq": 500, "hellaswag": 500}
-
 
 class Known(lm_eval.api.model.LM):
     """Answers a question rightly, wrongly, or by its hash: a choice gets 0 or -1, a text is given or empty.
@@ -138,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tasks", nargs="*", default=["gsm8k", "humaneval", "boolq", "hellaswag"])
+    parser.add_argument("--limit", type=int, help="items of a task [default: all]")
     arguments = parser.parse_args()
     os.environ.pop("HF_HUB_OFFLINE", None)  # nothing is fetched: every data set comes from the folder
     os.environ["HF_ALLOW_CODE_EVAL"] = "1"
@@ -145,7 +144,7 @@ def main() -> None:
     print("| task | items | metric | always right | never right | by hash | lm-eval's own |", flush=True)
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for task in arguments.tasks:
-        limit, collecting = LIMITS.get(task), Collecting()
+        limit, collecting = arguments.limit, Collecting()
         try:
             ours(task, collecting, limit)
         except UserError as error:

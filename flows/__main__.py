@@ -10,8 +10,10 @@ import typer
 
 from flows.checked_params import check_params
 from flows.params_file import change_params, parse_assignments
+from flows.run_name import run_name
 from flows.server import Server
 from flows.settings import HOST, PORT, check_server, prepare, repository
+from flows.turns import turn
 from ream.commands.cli import main
 from ream.errors import UserError
 from ream.machine.files import replacing
@@ -60,6 +62,21 @@ def run(
     if dask is not None:
         check_dask(dask)
     values = parse_assignments(set_param or [])
+    name = run_name(targets or [], values)
+    with turn(root, name, typer.echo):
+        _run(root, targets or [], values, name, workers, models, shards, dask, clones)
+
+
+def _run(
+    root: Path, targets: list[str], values: dict[str, Any], name: str, workers: int, models: int | None, shards: int,
+    dask: str | None, clones: bool,
+) -> None:  # fmt: skip
+    """Run the graph in this workspace, which is this run's; the arguments are those of `run`.
+
+    Raises:
+        UserError: params.yaml, the targets or the request is wrong.
+        Exit: the run did not complete.
+    """
     if values:
         change_params(root / "params.yaml", values)
     check_params(root)
@@ -70,15 +87,17 @@ def run(
         os.environ["PREFECT_API_URL"] = server.api
     from flows.graph import read_graph, select  # imported here because the server starts meanwhile
 
-    select(read_graph(root), targets or [])
+    select(read_graph(root), targets)
     from flows.pipeline import check_request, pipeline
 
     check_request(root, workers, models, shards, clones)
-    flow = pipeline if dask is None else pipeline.with_options(task_runner=dask_runner(dask))
+    flow = pipeline.with_options(flow_run_name=lambda: name)
+    if dask is not None:
+        flow = flow.with_options(task_runner=dask_runner(dask))
     if server is not None:
         server.ready()
         typer.echo(f"watch it at {server.address} while it runs")
-    state = flow(targets or [], {}, workers, models, shards, clones, return_state=True)
+    state = flow(targets, {}, workers, models, shards, clones, return_state=True)
     if state.is_completed():
         typer.echo(f"{state.message}; results: {root / 'reports' / 'index.html'}")
         return

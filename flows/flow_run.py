@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect import get_client
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from flows.processes import end_processes
@@ -15,6 +16,14 @@ def flow_run_id() -> UUID:
     assert context is not None
     assert context.flow_run is not None
     return context.flow_run.id
+
+
+def flow_run_name() -> str:
+    """The name of the current flow run."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return context.flow_run.name
 
 
 def on_dask() -> bool:
@@ -38,6 +47,12 @@ def end_everywhere(flow_run: str) -> None:
     client = dask_client()
     if client is not None:
         client.run(end_processes, flow_run, on_error="ignore")  # a worker that is gone has nothing to stop
+
+
+def show_state(state: State) -> None:
+    """Show the current flow run in another state of running, with its message."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(flow_run_id(), state)
 
 
 def set_tag_limit(tag: str, limit: int) -> None:

@@ -75,6 +75,15 @@ def rank_rows(path: Path) -> Iterable[Row]:
         yield {"": f"{tree['mix']} {cell['method']}", "experts": cell["experts"], **ranks}
 
 
+def search_rows(folder: Path) -> Iterable[Row]:
+    """A row for each mix on the front of a search: its shares, and what it measures on unseen text."""
+    from ream.search.records import FOUND, read_record
+
+    for mix in read_record(folder / FOUND).front:
+        final = {f"{name}, unseen": _rounded(own.value, 4) for name, own in mix.final.items()}
+        yield {"": mix.name, **mix.ratios, **final, **{name: _rounded(own, 1) for name, own in mix.scores.items()}}
+
+
 def evaluation_rows(path: Path) -> Iterable[Row]:
     """A row of scores for each model of an evaluation file."""
     from ream.evaluation.scores import read_scores
@@ -101,6 +110,7 @@ ROWS: dict[str, Callable[[Path], Iterable[Row]]] = {
     "alignment": recipe_rows,
     "sequential": recipe_rows,
     "rank": rank_rows,
+    "search": search_rows,
     "evaluate": evaluation_rows,
 }
 

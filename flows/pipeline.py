@@ -8,24 +8,26 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import failures_logged, show_overview, show_results
 from flows.clones import check_remote, pull, take_snapshot
 from flows.compared_code import compare_code
-from flows.flow_run import set_tag_limit
+from flows.flow_run import flow_run_name, set_tag_limit, show_state
 from flows.graph import Stage, read_graph, select, with_shards
 from flows.params_file import change_params
 from flows.resources import models_at_once
+from flows.run_name import name_of_this_run
 from flows.schedule import CACHED, MODEL_TAG, Schedule
 from flows.settings import repository
+from flows.turns import turn
 from ream.errors import UserError
 
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # the schedule decides how many stages run at once
 
 
-@flow(name="ream", persist_result=False, task_runner=THREADS)
+@flow(name="ream", flow_run_name=name_of_this_run, persist_result=False, task_runner=THREADS)
 def pipeline(
     targets: list[str] = [],  # noqa: B006 - never changed; the browser's form shows an empty list and not "None"
     set_params: dict[str, Any] = {},  # noqa: B006
@@ -35,6 +37,9 @@ def pipeline(
     clones: bool = False,
 ) -> State:
     """Bring the graph of dvc.yaml, or the targets in it, up to date.
+
+    One run at a time changes a workspace: another one waits, in the state Waiting, and says for which. What a person
+    can correct ends the run with its message and without a traceback.
 
     Args:
         targets: stages (``evaluate@balanced``) or kinds of stages (``evaluate``); everything if empty.
@@ -50,9 +55,41 @@ def pipeline(
     """
     root = repository()
     os.chdir(root)  # for DVC's Python API, which resolves some paths against it
+    logger = get_run_logger()
+
+    def on_wait(message: str) -> None:
+        logger.info(message)
+        show_state(Running(name="Waiting", message=message))
+
+    try:
+        with turn(root, flow_run_name(), on_wait) as waited:
+            if waited:
+                show_state(Running())
+            return up_to_date(root, targets, set_params, workers, models, shards, clones)
+    except UserError as error:
+        logger.error(str(error))
+        return Failed(message=str(error))
+
+
+def up_to_date(
+    root: Path,
+    targets: Sequence[str],
+    set_params: Mapping[str, Any],
+    workers: int,
+    models: int | None,
+    shards: int,
+    clones: bool,
+) -> State:
+    """Bring the graph up to date; returns the state in which the run ends.
+
+    The arguments after the repository are those of `pipeline`.
+
+    Raises:
+        UserError: the request, params.yaml or the graph is wrong.
+    """
     check_request(root, workers, models, shards, clones)
     if set_params:
-        change_params(root / "params.yaml", set_params)
+        change_params(root / "params.yaml", dict(set_params))
     compare_code(root)
     stages = with_shards(select(read_graph(root), targets), shards)
     limit = min(workers, models or models_at_once(root))
@@ -105,11 +142,14 @@ def show(root: Path, stages: Sequence[Stage], overview: bool) -> None:
 def final_state(states: Mapping[str, State]) -> State:
     """The state in which the flow ends, from the last states of its stages."""
     failed = [name for name, state in states.items() if state.is_failed() or state.is_crashed()]
+    cancelled = [name for name, state in states.items() if state.is_cancelled()]
     skipped = [name for name, state in states.items() if not state.is_final()]
     cached = sum(state.name == CACHED for state in states.values())
-    counts = f"{len(states) - len(failed) - len(skipped) - cached} stages ran, {cached} cached"
+    counts = f"{len(states) - len(failed) - len(cancelled) - len(skipped) - cached} stages ran, {cached} cached"
     get_run_logger().info(counts)
     if failed:
         more = f"; not run: {', '.join(skipped)}" if skipped else ""
         return Failed(message=f"failed: {', '.join(failed)}{more}; {counts}")
+    if cancelled:
+        return Cancelled(message=f"cancelled: {', '.join(cancelled)}; {counts}")
     return Completed(message=counts)

@@ -20,7 +20,7 @@ def check_adoptable(path: Path, given: Path | None) -> None:
     Raises:
         UserError: it is not a file of one's own.
     """
-    from ream.commands.shipped import package
+    from ream.machine.shipped import package
 
     if package() in path.absolute().parents or (given is not None and not given.is_file()):
         raise UserError(

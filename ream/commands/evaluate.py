@@ -134,8 +134,8 @@ def score_models(
         windows, scratch_folder = workspace.windows, workspace.scratch
         bench = Bench(params, windows, original.checkpoint, original.architecture, manifest.digest, scratch_folder)
         models = _models(loaded, state, out)
-        for each in models:
-            if each.state is not None and (finished := bench.finished(each.state, each.identity)):
+        for model in models:
+            if model.state is not None and (finished := bench.finished(model.state, model.identity)):
                 say(again(finished))
         cells = []
         for cell, way in zip(bench.score_all(models), made, strict=True):

@@ -19,6 +19,7 @@ _LINES = {
         "ream compress models/my-model my-model-96 --experts 96 --method reap --mix general=0.3,code=0.7",
         "ream compress models/my-model my-model-96 --experts 96 --text notes/ --text problems.jsonl:solution=math",
         "ream compress models/my-model my-model-96 --experts 96 --calibration tokens.parquet",
+        "ream compress models/my-model smaller --experts 96,64 --method reap --method ean --method ream",
         "ream compress Qwen/Qwen3-30B-A3B-Instruct-2507 qwen3-96 --experts 96 --params qwen3-30b-a3b --drop-shards",
     ),
     "evaluate": (

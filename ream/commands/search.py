@@ -89,19 +89,40 @@ def search(
     }
     own = _own_text(text or [])
     tree, base = configured(path, tuple(settings or ()), options, DECIDED)
-    mixed = [*(base.run.sources if sources is None else _names(sources, "--sources")), *own]
+    mixed = base.run.sources if sources is None else _names(sources, "--sources")
+    tree = _of_search(tree, base, model, method, experts, group_size, mixed, own)
+    search_mixes(_parsed(tree, path), method, experts, out, (path, own) if adopt else None, say)
+
+
+def _of_search(
+    tree: dict[str, Any],
+    base: "Params",
+    model: str,
+    method: str,
+    experts: int,
+    group_size: int | None,
+    sources: list[str],
+    own: dict[str, Any],
+) -> dict[str, Any]:
+    """The tree of settings with one search in place of the run.
+
+    Raises:
+        UserError: own text is called as a source of the params file.
+    """
     if twice := [name for name in own if name in tree["sources"]]:
         raise UserError(f"--text: the params file has a source '{twice[0]}' already; rename the file")
     table = base.grouping.group_size
     size = group_size or (table if isinstance(table, int) else table.get(experts, DEFAULT_GROUP_SIZE))
-    tree |= {"exports": {}, "grouping": {"group_size": size}, "sources": {**tree["sources"], **own}}
-    tree["run"] = {
-        "sources": mixed, "mixes": [], "one_shot": [], "sequential": [], "experts": [experts], "search": [method]
-    }  # fmt: skip
-    tree = with_section(tree, "model", {"path": model})
-    tree = with_section(tree, "evaluation", {"include": task_folder(tree["evaluation"].get("include", TASKS))})
-    adopted = (path, own) if adopt else None
-    search_mixes(_parsed(tree, path), method, experts, out, adopted, say)
+    run = {"sources": [*sources, *own], "experts": [experts], "search": [method]}
+    run |= {"mixes": [], "one_shot": [], "sequential": []}
+    changed = tree | {
+        "exports": {},
+        "grouping": {"group_size": size},
+        "sources": {**tree["sources"], **own},
+        "run": run,
+    }
+    changed = with_section(changed, "model", {"path": model})
+    return with_section(changed, "evaluation", {"include": task_folder(tree["evaluation"].get("include", TASKS))})
 
 
 def search_mixes(
@@ -152,11 +173,10 @@ def search_mixes(
 
 def _run(params: "Params", workspace: Workspace, method: str, experts: int, say: Callable[[str], None]) -> None:
     """The stages from the model to the search."""
-    from ream.search.texts import check_texts
     from ream.stages import calibration, items, model, search, statistics
     from ream.workspace.codes import fingerprint_of, identity
 
-    check_texts(params)
+    search.check(params)
     code = identity(fingerprint_of("calibration", "statistics", "search"))
     options = StageOptions(method=method, experts=experts, code=code, discard_stale=False, keep_state=True)
     say(model.run(params, workspace, options))

@@ -6,7 +6,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,17 +256,14 @@ class SequentialCompressor:
             if share is None:
                 decided, precise = self._decide(visit, together, parts)
             else:
-                decided, precise = _with_precision(
-                    share.decided(visit.index, lambda parts=parts: _with_report(self._decide(visit, together, parts)))
-                )
+                decide = partial(self._decided_tensors, visit, together, parts)
+                decided, precise = _with_precision(share.decided(visit.index, decide))
             if rows is not None:
                 decided = with_rows(decided, rows, parts.merging == "neurons")
             if parts.merging == "neurons":  # all ranks add their tokens up; the first one's choice counts
-                chosen = self._with_neurons(visit, buffers, decided)
-                decided = chosen
+                decided = self._with_neurons(visit, buffers, decided)
                 if share is not None:
-                    tensors = recipe_tensors(chosen)
-                    decided = recipe_from_tensors(share.decided(visit.index, lambda tensors=tensors: tensors))
+                    decided = recipe_from_tensors(share.decided(visit.index, partial(recipe_tensors, decided)))
             found.append((decided, precise))
         return found
 
@@ -309,6 +306,13 @@ class SequentialCompressor:
             len(experts),
         )
         return replace(grouped, permutations=permutations), precise
+
+    def _decided_tensors(
+        self, visit: LayerVisit, measured: Mapping[str, Tensor], parts: Composition
+    ) -> dict[str, Tensor]:
+        """What `_decide` gives, in one table, to be sent to other ranks."""
+        decided, precise = self._decide(visit, measured, parts)
+        return recipe_tensors(decided) | precise
 
     def _compressed_block(self, index: int, decided: LayerRecipe) -> MoEBlock:
         """The MoE block with merged experts, as they will be read from a checkpoint in the original's format.
@@ -424,11 +428,6 @@ def recipe_of(folder: Path, layers: Iterable[int], facts: Mapping[str, Any], met
     if precise := precision_facts(folder, files):
         facts = {**facts, "sample": precise}
     return Recipe({index: read_layer(file) for index, file in files.items()}, facts)
-
-
-def _with_report(decided: tuple[LayerRecipe, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """A layer's recipe and how precise it is, in one table."""
-    return recipe_tensors(decided[0]) | decided[1]
 
 
 def _with_precision(tensors: Mapping[str, Tensor]) -> tuple[LayerRecipe, dict[str, Tensor]]:

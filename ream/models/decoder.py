@@ -198,16 +198,17 @@ class Decoder:
         moe = index in architecture.moe_layers
         for name, stored in beside_experts(architecture, index, self.checkpoint.logical).items():
             if not moe or family.state or family.in_block(name) is None:
-                yield name, self._joined(stored)
+                yield name, self._joined(name, stored)
         for router in architecture.routers(index) if moe and family.state else ():
             stored_name = architecture.tensor_name(index, router)
             tensor = self.place(self.checkpoint.read(stored_name), router.name, router.exact)
             yield family.module_name(family.in_layer(router.name)), tensor
 
-    def _joined(self, stored: tuple[str, ...]) -> Tensor:
-        """A tensor on the device, joined of one or several of the checkpoint."""
+    def _joined(self, own: str, stored: tuple[str, ...]) -> Tensor:
+        """A tensor of a layer on the device, joined of one or several of the checkpoint, or half of one."""
         parts = [self.place(self.checkpoint.read(name), name) for name in stored]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        half = self.architecture.family.halves.get(own)
+        return torch.cat(parts) if len(parts) > 1 else parts[0] if half is None else half.of(parts[0])
 
     def _block_tensors(self, index: int, weights: BlockWeights) -> Iterable[tuple[str, Tensor]]:
         """Names and tensors of a MoE block, in the layout of its module in transformers, on the device."""
@@ -215,7 +216,7 @@ class Decoder:
         for name, stored in beside_experts(architecture, index, self.checkpoint.logical).items():
             inner = family.in_block(name)
             if inner is not None:
-                yield inner, self._joined(stored)
+                yield inner, self._joined(name, stored)
         for router in architecture.routers(index):
             module_name = family.renamed.get(router.name, router.name)
             yield module_name, self.place(weights.router(router), router.name, router.exact)

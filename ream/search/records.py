@@ -9,6 +9,7 @@ from ream.errors import UserError
 from ream.machine.files import read_json, replacing, write_json
 
 TRIALS, FOUND = "trials.parquet", "search.json"
+LIVE = "live.parquet"  # the trials so far, in the state of a search, for whoever watches
 RATIO, VALUE = "ratio.", "value."  # how the columns of the table of trials begin
 
 

@@ -10,7 +10,17 @@ from ream.search.helpers import helping
 from ream.search.losses import LOSS, TOKENS
 from ream.search.made import recipe_of_mix
 from ream.search.outcome import Measured, by_scores, mix_records, target_of, target_of_scores, volumes_of
-from ream.search.records import FOUND, TRIALS, MixRecord, SearchRecord, Target, TrialRow, write_record, write_trials
+from ream.search.records import (
+    FOUND,
+    LIVE,
+    TRIALS,
+    MixRecord,
+    SearchRecord,
+    Target,
+    TrialRow,
+    write_record,
+    write_trials,
+)
 from ream.search.resampled import Resampled
 from ream.search.scored import Scorer, tasks_of
 from ream.search.session import ORIGINAL, Session
@@ -18,7 +28,6 @@ from ream.search.side_by_side import Note
 from ream.search.workers import work
 
 Draw = Callable[[SearchRecord, Sequence[TrialRow], Path], None]
-LIVE = "live.parquet"  # the trials so far, for whoever watches
 
 
 def search(session: Session, out: Path, windows: Path, note: Note, draw: Draw) -> SearchRecord:

@@ -24,9 +24,8 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     from ream.machine.scratch import scratch
     from ream.search.helpers import shared_threads
     from ream.search.session import Asked
-    from ream.search.texts import check_texts
 
-    check_texts(params)
+    check(params)
     params = shared_threads(params)
     state = workspace.state("search", options.method, str(options.experts))
     with scratch(workspace.scratch) as folder:
@@ -34,6 +33,17 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         if options.worker is not None:
             return _help(params, workspace, asked)
         return _lead(params, workspace, asked, options)
+
+
+def check(params: Params) -> None:
+    """Refuse what cannot be searched, before anything is collected.
+
+    Raises:
+        UserError: a source calibrates with all of its text.
+    """
+    from ream.search.texts import check_texts
+
+    check_texts(params)
 
 
 def _help(params: Params, workspace: Workspace, asked: "Asked") -> str:

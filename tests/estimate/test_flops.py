@@ -165,7 +165,7 @@ def test_a_walk_with_candidates_takes_the_operations_announced(family, target, d
     scores = itertools.count(1)
     monkeypatch.setattr("ream.core.refit.chosen_ridge._score", announced_score(chosen_ridge._score, scores))
     parts = {"saliency": "reap", "grouping": "pruning", "sequential": True}
-    refit = {"target": target, "sweeps": 1, "ridge": "auto", "holdout": 0.25, "router": target == "global"}
+    refit = {"target": target, "sweeps": 1, "ridge": "auto", "holdout": 0.25}
     tried = [{"saliency": "ean", "grouping": "pruning"}, {"saliency": "frequency"} | NEURONS]
     found, announced = counted(
         build(family, tmp_path / "model"), tmp_path, Method(**parts, refit=refit, candidates=tried)

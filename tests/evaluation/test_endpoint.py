@@ -247,6 +247,23 @@ def test_a_failure_ends_all_requests(served, client, tokenizer):
     assert len(served.asked) < len(asked)
 
 
+def test_nobody_tries_again_once_one_request_has_failed(served, client, tokenizer):
+    import time
+
+    def slow_refusal(handler):
+        time.sleep(0.3)
+        handler.give(503, {"error": {"message": "loading"}}, {"Retry-After": "60"})
+
+    served.faults += [slow_refusal, (400, {"error": {"message": "no"}}), *[slow_refusal] * 20]
+    patient = client(concurrency=3, retries=50)
+    patient._pause = patient.stopped.wait
+    asked = [Instance("loglikelihood", {}, ("ab", letter), 0) for letter in "abcdef"]
+    started = time.monotonic()
+    with pytest.raises(StatusError, match=r"answers 400 \(no\)"):
+        lm_of(patient, tokenizer).loglikelihood(asked, disable_tqdm=True)
+    assert time.monotonic() - started < 30
+
+
 def test_a_server_without_log_probabilities_of_prompts(served, client, tokenizer):
     served.echo = False
     refusal(lambda: tried(client(), tokenizer), "task 'demo_prose' asks how likely given text is", "hf, layers or vllm")

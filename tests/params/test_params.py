@@ -191,7 +191,7 @@ TYPOS = {
     "evaluation.batchsize": ("evaluation.batch_size", "evaluation.backend, evaluation.batch_size"),
     "run.one-shot": (
         "run.one_shot",
-        "run.experts, run.extra, run.mixes, run.one_shot, run.rank, run.sequential, run.sources",
+        "run.experts, run.extra, run.mixes, run.one_shot, run.rank, run.search, run.sequential, run.sources",
     ),
     "methods.ream.saliancy": (
         "methods.ream.saliency",

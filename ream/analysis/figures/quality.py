@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ream.analysis.figures.style import styles
+from ream.analysis.figures.style import WIDTH, styles
 from ream.analysis.numbers.choice import KL, Candidate, Choice, Quality, best_of_methods, common_quality
 from ream.analysis.results.methods import method_place
 from ream.analysis.tables.table import Column, Table, Value
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "quality-against-size"
-SIZE = (6.0, 3.6)  # inches
+HEIGHT = 3.9  # inches
 
 
 def quality_against_size(
@@ -37,7 +37,7 @@ def quality_against_size(
     from matplotlib.figure import Figure
 
     quality = _quality(candidates)
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axis = figure.subplots()
     axis.grid(alpha=0.3)
     axis.set_axisbelow(True)
@@ -60,7 +60,7 @@ def quality_against_size(
                   color="black", markeredgewidth=1.2, label="chosen")  # fmt: skip
     axis.set_xlabel("parameters (% of the original)")
     axis.set_ylabel(quality.axis)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from ream.analysis.figures.files import write
 from ream.analysis.tables.table import Table
 
+COLOURS = 128  # of a PNG: lines, markers and the edges of letters need no more
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -50,4 +52,13 @@ def drawing(name: str, figure: "Figure", caption: str, data: Table) -> Drawing:
     svg, png = io.BytesIO(), io.BytesIO()
     write(figure, svg, "svg")
     write(figure, png, "png")
-    return Drawing(name, caption, svg.getvalue().decode(), png.getvalue(), data)
+    return Drawing(name, caption, svg.getvalue().decode(), _smaller(png), data)
+
+
+def _smaller(png: io.BytesIO) -> bytes:
+    """The picture with COLOURS colours, which makes it about a third as large."""
+    from PIL import Image
+
+    made = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE).save(made, "png", optimize=True)
+    return made.getvalue()

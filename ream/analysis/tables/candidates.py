@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from ream.analysis.numbers.choice import KL, LOSS, Candidate, Choice
+from ream.analysis.numbers.choice import KL, Candidate, Choice
+from ream.analysis.numbers.intervals import Interval
 from ream.analysis.tables.table import Column, Table, Value
 from ream.evaluation.scores import Cell
 
@@ -12,7 +13,7 @@ CAPTION = (
     "original, in points; smaller: parameters saved; ±: 95% interval"
 )
 COLUMNS = (
-    Column("experts"), Column("method"), Column("mix"), Column("smaller %", 0), Column("loss", 3), Column("KL", 3),
+    Column("experts"), Column("method"), Column("mix"), Column("smaller %", 0), Column("loss", 3), Column("KL", 2),
     Column("ΔMC", 1, signed=True), Column("ΔGEN", 1, signed=True),
 )  # fmt: skip
 
@@ -27,7 +28,7 @@ def table_of_candidates(shown: Sequence[tuple[Choice, Candidate]], original: Cel
     lines: list[tuple[Value, ...]] = []
     intervals: dict[tuple[int, int], tuple[float, float]] = {}
     for number, (_, one) in enumerate(shown):
-        spans = {4: LOSS.interval(one), 5: KL.interval(one)}
+        spans: dict[int, Interval | None] = {5: KL.interval(one)}
         if one.paired is not None:
             spans |= {6: one.paired.mc, 7: one.paired.gen}
         intervals |= {(number, place): (span.low, span.high) for place, span in spans.items() if span is not None}

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,15 +32,20 @@ class StatusError(UserError):
 
 
 class Client:
-    """Calls of one server; several threads may use it."""
+    """Calls of one server; several threads may use it.
 
-    def __init__(self, endpoint: Endpoint, pause: Callable[[float], None] = time.sleep) -> None:
+    Attributes:
+        endpoint: the server and the model there.
+        stopped: while it is set, no call is attempted again, so that all threads end soon after one has failed.
+    """
+
+    def __init__(self, endpoint: Endpoint, pause: Callable[[float], object] | None = None) -> None:
         """Args:
         endpoint: the server and the model there.
-        pause: waits a number of seconds before another attempt.
+        pause: waits a number of seconds before another attempt; None waits so long or until the client is stopped.
         """
-        self.endpoint = endpoint
-        self._key, self._pause = os.environ.get(KEY, ""), pause
+        self.endpoint, self.stopped = endpoint, threading.Event()
+        self._key, self._pause = os.environ.get(KEY, ""), pause or self.stopped.wait
         self._own = threading.local()
 
     def get(self, path: str) -> Any:
@@ -76,13 +80,13 @@ class Client:
                     method, self._url(path), json=payload, timeout=self.endpoint.timeout, auth=_Bearer(self._key)
                 )
             except requests.RequestException as error:
-                if attempt == retries or not _may_pass(error):
+                if attempt == retries or self.stopped.is_set() or not _may_pass(error):
                     raise UserError(self._unanswered(path, error, attempt + 1)) from None
                 self._pause(_backoff(attempt))
                 continue
             if response.ok:
                 return self._read(path, response)
-            if response.status_code not in AGAIN or attempt == retries:
+            if response.status_code not in AGAIN or attempt == retries or self.stopped.is_set():
                 raise StatusError(self._refused(path, response, attempt + 1), response.status_code)
             self._pause(_wanted(response.headers.get("Retry-After")) or _backoff(attempt))
         raise AssertionError

@@ -122,7 +122,7 @@ class EndpointLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         options.pop("do_sample", None)
         limit, end = int(options.pop("max_gen_toks")), self.tokenizer.eos_token
         stops = [stop for stop in handle_stop_sequences(list(options.pop("until")), eos=end) if stop]
-        asked = [end] if self.think_end_token else stops  # a task's stops may stand within the thinking
+        asked = [end] * bool(end) if self.think_end_token else stops  # a task's stops may stand within the thinking
         payload = {
             "model": self.connection.endpoint.model,
             "max_tokens": limit,
@@ -194,6 +194,8 @@ class EndpointLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     def _all(self, ask: Callable[[Work], Result], work: Sequence[Work], disable_tqdm: bool) -> list[Result]:
         """What is answered to each piece of work, several at a time; the first failure ends all."""
         results: dict[int, Result] = {}
+        stopped = self.connection.client.stopped
+        stopped.clear()
         with (
             ThreadPoolExecutor(self.connection.endpoint.concurrency, "endpoint") as pool,
             tqdm(total=len(work), desc="endpoint", disable=disable_tqdm or not sys.stderr.isatty()) as bar,
@@ -204,6 +206,7 @@ class EndpointLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
                     results[numbers[future]] = future.result()
                     bar.update(1)
             except BaseException:
+                stopped.set()  # no thread tries again
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return [results[number] for number in range(len(work))]

@@ -1,7 +1,7 @@
 """A model of any backend as lm-eval asks it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ream.evaluation.backends.asking import Asking
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ream.evaluation.backends.connection import Connection
 
-    Model = PreTrainedModel | str | Path | Connection | None
+    Model: TypeAlias = PreTrainedModel | str | Path | Connection | None
 
 
 def language_model(backend: str, model: "Model", tokenizer: "PreTrainedTokenizerBase | None", asking: Asking) -> "LM":

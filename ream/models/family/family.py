@@ -7,6 +7,7 @@ from typing import Any
 from ream.errors import UserError
 from ream.models.family.beyond import Beyond
 from ream.models.family.config_levels import level
+from ream.models.family.halves import Half
 from ream.models.family.layout import PER_EXPERT, STACKED, Layout
 from ream.models.family.multi_token_names import MultiToken
 from ream.models.family.sparse_layers import EVERY, SparseRule
@@ -54,8 +55,7 @@ class Family:
         router: tensors of the MoE block with one entry for each expert.
         scores: a name in routing.SCORES: what p(x) is.
         rule: a name in routers.ROUTERS: how the model's own gate is called.
-        router_groups_key: config key of n_group, where the router is limited to groups.
-        router_top_groups_key: config key of topk_group, the number of groups that a token may use.
+        router_groups_key, router_top_groups_key: config keys of n_group and topk_group, where the router has groups.
         router_group_best: number of its best experts by which a router group is scored.
         moe: name of the MoE block on disk.
         block: name of the MoE block in transformers' modules.
@@ -80,8 +80,8 @@ class Family:
         experts_module: name of the experts module within the block.
         placed: names on disk of tensors of a layer to other names in transformers' layer; in an entry without those of
             the MoE block that differ by ``moe``, ``block`` and ``renamed`` alone.
-        joined: names in transformers' layer of tensors that lie in several on disk, to the names of these, which have
-            the same shape, in the order in which they are joined along the first axis.
+        joined: names in transformers' layer of tensors that are joined along the first axis of several, to these.
+        halves: names in transformers' layer of tensors that are halves of one on disk, to where they lie in it.
         outside: names on disk of what the text model has beside layers, embedding, norm and head, to those in it.
         head_name: name of the head on disk; None where it follows from ``text_prefixes``.
         unwalked: starts of the names of tensors with routed experts that transformers' model does not have: multi-token
@@ -135,6 +135,7 @@ class Family:
     experts_module: str = "experts"
     placed: Mapping[str, str] = field(default_factory=dict)
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    halves: Mapping[str, Half] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     head_name: str | None = None
     unwalked: tuple[str, ...] = ()

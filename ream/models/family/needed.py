@@ -90,6 +90,10 @@ def _beside_experts(
     for name, (shape, linear) in inside.items():
         if moe and family.in_block(name) in stacked:
             continue
+        if name in family.halves:
+            half = family.halves[name]
+            yield prefix + half.stored, half.whole(shape), quantise_linear and linear
+            continue
         stored = family.disk_names(name, moe)
         share = (shape[0] // len(stored), *shape[1:]) if len(stored) > 1 else shape
         for own in stored:

@@ -11,6 +11,7 @@ from ream.models.quantization.names import Format
 
 KEYS = ("quantization_config", "compression_config")  # the latter is of compressed-tensors' first releases
 DTYPE_KEYS = ("dtype", "torch_dtype")
+EXPERT_DTYPES = (None, "fp8")  # of config.json itself, where experts may be in another format than all else
 # Keys of quantization_config that list the modules left unquantised.
 LEFT_OUT = ("ignore", "modules_to_not_convert", "ignored_layers")
 
@@ -42,6 +43,13 @@ def format_of(config: Mapping[str, Any], where: str = "config.json") -> Format |
             f"{', '.join(METHODS)}: dequantise the checkpoint to bfloat16 first"
         )
     validated(Quantization, settings[0], f"{where}: quantization_config")
+    for level in _levels(config):
+        if level.get("expert_dtype") not in EXPERT_DTYPES:
+            raise UserError(
+                f"{where}: expert_dtype {level['expert_dtype']!r:.50} beside quant_method {method} (DeepSeek-V4 as "
+                "published) is not supported; supported are experts in the format of quantization_config: dequantise "
+                "the checkpoint to bfloat16 first"
+            )
     try:
         return METHODS[method](settings[0])
     except UserError as error:

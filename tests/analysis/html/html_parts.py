@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
+from ream.analysis.html.answer import Advice, Answer
 from ream.analysis.html.drawings import Drawing
 from ream.analysis.html.layers import Layer, LayerView, Member
 from ream.analysis.html.page import Fact, Link, RecipeLink, Report
@@ -69,12 +70,23 @@ def report(model="a model", title="What was run"):
     rows = [row("original", 70.0, mc=80.0, experts=16), row("ream", 60.0, mc=66.0), row("reap", 45.0, mc=65.0)]
     rows += [row("ream", 55.0, mc=70.0, mix="coding"), row("reap", 44.0, mc=71.0, mix="coding", origin="paper")]
     cells = [cell(None, {"general": 2.0}, experts=16), cell("ream", {"general": 3.0}), cell("reap", {"general": 4.0})]
+    quality = Drawing("quality-against-size", "Quality. Of all.", SVG, b"\x89PNG", scores_table("quality"))
     return Report(
         title=title,
+        answer=Answer(
+            (
+                Advice("Keep 8 of 16 experts.", "It cannot be told apart.", f"ream apply {model}"),
+                Advice("At 4.", "", "ream apply 4"),
+            ),
+            quality,
+            scores_table("candidates"),
+        ),
+        methods=("ream", "reap", "own"),
         facts=(Fact("Model", (model,)), Fact("Command", ("dvc repro",), code=True)),
         notes=("A note.",),
         verdicts=verdicts(rows, cells, MIXES),
         drawings=(Drawing("figure-2", "MC & GEN. More of it.", SVG, b"\x89PNG", scores_table("data")),),
+        silent=(("figure-5", "the rank of all models is 8"),),
         tables=(scores_table(model=model), scores_table("table-cost")),
         layers=(
             view("even", "reap", 8, merge=False, error=False),
@@ -85,6 +97,7 @@ def report(model="a model", title="What was run"):
         ),
         recipes=(RecipeLink("even", "ream", 8, "../artifacts/a b.safetensors"),),
         results=(Link("results", "results.csv"),),
+        costs=Link("costs.html", "costs.html"),
     )
 
 

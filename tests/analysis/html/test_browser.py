@@ -1,14 +1,17 @@
 """The page in a real browser: no errors and no requests, sorting, views, themes, widths."""
 
-import base64
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
+from ream.analysis.figures.style import TONES, styles
+from ream.analysis.figures.trade_off import trade_off
+from ream.analysis.html.drawings import drawing
 from ream.analysis.html.page import page
-from tests.analysis.html.html_parts import report, view
+from tests.analysis.html.html_parts import report, row, scores_table, view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -35,8 +38,8 @@ def address(tmp_path_factory):
 
 
 @contextmanager
-def opened(browser, address, **options):
-    """The opened page; on exit, it must have caused neither an error nor a request beyond the file itself."""
+def opened(browser, address, unfolded=True, **options):
+    """The opened page, unfolded; on exit, it must have caused neither an error nor a request beyond the file itself."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     shown = context.new_page()
     said, asked = [], []
@@ -44,6 +47,8 @@ def opened(browser, address, **options):
     shown.on("pageerror", lambda error: said.append(str(error)))
     shown.on("request", lambda request: asked.append(request.url))
     shown.goto(address)
+    if options.get("java_script_enabled", True) and unfolded:
+        shown.locator("#unfold").click()
     yield shown
     context.close()
     assert said == []
@@ -285,22 +290,59 @@ def test_text_has_contrast(browser, address):
 
 
 def test_the_svg_comes_from_the_picture(browser, address):
-    from tests.analysis.html.html_parts import SVG
-
     with opened(browser, address) as shown:
-        link = shown.locator("a.svg")
-        assert link.is_visible()
+        link = shown.locator("#figure-2 a.svg")
         with shown.expect_download() as download:
             link.click()
         assert download.value.suggested_filename == "figure-2.svg"
-        assert base64.b64decode(link.get_attribute("href").split(",")[1]).decode() == SVG
         with open(download.value.path(), encoding="utf-8") as file:
-            assert file.read() == SVG
+            text = file.read()
+        assert ElementTree.fromstring(text).attrib["width"] == "300pt"
+        assert '<rect width="9" height="9"' in text
+
+
+def test_a_link_unfolds_what_it_leads_to_and_the_button_everything(browser, address):
+    with opened(browser, address, unfolded=False) as shown:
+        assert not shown.locator("#table-1").is_visible()
+        shown.locator("nav a[href='#table-1']").click()
+        assert shown.locator("#table-1").is_visible()
+        assert not shown.locator("#table-cost").is_visible()
+        shown.locator("nav a[href='#layers']").click()
+        assert shown.locator("#map").bounding_box()["width"] > 200, "drawn once it has a width"
+        button = shown.locator("#unfold")
+        button.click()
+        assert (button.text_content(), shown.locator("#table-cost").is_visible()) == ("Fold all", True)
+        button.click()
+        assert not shown.locator("#table-1").is_visible()
+
+
+def test_the_first_screen_answers(browser, address):
+    with opened(browser, address, unfolded=False) as shown:
+        for part in (".answer .lead >> nth=0", "#quality-against-size svg", "#candidates", ".answer pre >> nth=0"):
+            assert shown.locator(part).bounding_box()["y"] < 900, part
+        assert shown.evaluate("document.documentElement.scrollHeight") < 8 * 900
+
+
+def test_pictures_follow_the_theme(browser, tmp_path):
+    rows = [row("ream", 60.0, mc=50.0), row("reap", 50.0, mc=60.0)]
+    path = tmp_path / "index.html"
+    path.write_text(
+        page(replace(report(), drawings=(drawing("figure-2", trade_off(rows, 8), "A. B.", scores_table()),)))
+    )
+    tone = styles(["ream"])["ream"].tone
+    for scheme, place in (("light", 0), ("dark", 1)):
+        with opened(browser, path.as_uri(), color_scheme=scheme) as shown:
+            found = shown.locator(f"#figure-2 .f{tone}").first.evaluate("one => getComputedStyle(one).fill")
+            wanted = [int(TONES[tone][place][at : at + 2], 16) for at in (1, 3, 5)]
+            assert found == f"rgb({', '.join(map(str, wanted))})"
+            texts = shown.locator("#figure-2 text").first.evaluate("one => getComputedStyle(one).fill")
+            assert texts == shown.evaluate("getComputedStyle(document.body).color")
 
 
 def test_without_scripts_everything_but_the_views_is_there(browser, address):
     with opened(browser, address, java_script_enabled=False) as shown:
         assert column(shown, 2) == ["original", "ream", "reap", "hc-smoe", "ean", "m-smoe"]
+        shown.locator("#layers summary").click()  # needs no script
         assert shown.locator("noscript").is_visible()
         assert shown.locator("#views").is_hidden()
         assert shown.locator("#theme").is_hidden()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ream.analysis.figures.style import TONES, styles
 from ream.analysis.figures.trade_off import trade_off
 from ream.analysis.html.captions import CAPTIONS, SAME, caption, title
 from ream.analysis.html.drawings import Drawing, drawing
@@ -47,16 +48,60 @@ def decoded(address):
 def test_all_parts_are_there_and_in_the_contents(tree):
     (nav,) = tree.all("nav")
     (main,) = tree.all("main")
+    (answer,) = main.all("div", class_="answer")
+    first = {element.attributes["id"] for name in ("figure", "article") for element in answer.all(name)}
+    assert first == {"quality-against-size", "candidates"}, "the answer is at the top of the page"
     ids = [element.attributes["id"] for name in ("section", "figure", "article", "header")
            for element in main.all(name) if "id" in element.attributes]  # fmt: skip
+    ids = [name for name in ids if name not in first]
     links = [link.attributes["href"] for link in nav.all("a")]
     assert sorted(f"#{name}" for name in ids) == sorted(links)
-    assert {"#verdict", "#figures", "#figure-2", "#tables", "#table-1", "#layers", "#files"} < set(links)
+    assert {"#verdict", "#figures", "#figure-2", "#tables", "#table-1", "#layers", "#facts", "#files"} < set(links)
     assert len(ids) == len(set(ids))
     assert [heading.text for heading in tree.all("h1")] == ["What was run"]
     facts = {fact.all("dt")[0].text: [value.text for value in fact.all("dd")] for fact in main.all("dl")[0].all("div")}
     assert facts == {"Model": ["a model"], "Command": ["dvc repro"]}
     assert [code.text for code in main.all("dl")[0].all("code")] == ["dvc repro"]
+
+
+def test_the_answer_comes_first_and_all_but_the_overviews_is_folded(tree):
+    (main,) = tree.all("main")
+    (answer,) = main.all("header")[0].all("div", class_="answer")
+    assert [lead.text for lead in answer.all("p", class_="lead")] == [
+        "Keep 8 of 16 experts. It cannot be told apart.", "At 4."
+    ]  # fmt: skip
+    assert [command.text for command in answer.all("pre")] == ["ream apply a model", "ream apply 4"]
+    assert len(answer.all("article", id="candidates")[0].all("tbody")[0].all("tr")) == 6
+    folded = {element.attributes.get("id") for fold in main.all("details") for name in ("figure", "article", "dl")
+              for element in fold.all(name)}  # fmt: skip
+    assert {"figure-2", "table-1", "table-cost"} <= folded
+    assert all("open" not in fold.attributes for fold in main.all("details", class_="fold"))
+    (section,) = main.all("section", id="figures")
+    assert "Figure 5 is left out, because it would say nothing: the rank of all models is 8." in section.text
+    (cost,) = [fold for fold in main.all("details") if fold.all("article", id="table-cost")]
+    assert "costs.html" in [link.attributes["href"] for link in cost.all("a")]
+
+
+def test_overviews_are_not_folded():
+    shown = Drawing("overview", "Scores. All.", SVG, None, scores_table("data"))
+    tree = read(page(replace(report(), drawings=(*report().drawings, shown))))
+    (section,) = tree.all("section", id="figures")
+    inside = [figure.attributes["id"] for fold in section.all("details") for figure in fold.all("figure")]
+    assert inside == ["figure-2"]
+    assert [figure.attributes["id"] for figure in section.all("figure")] == ["overview", "figure-2"]
+
+
+def test_a_method_has_one_tone_everywhere_on_the_page(tree):
+    tones = {method: style.tone for method, style in styles(["ream", "reap", "own"]).items()}
+    for entry in tree.all("section", id="verdict")[0].all("li"):
+        if entry.all("circle"):
+            assert entry.all("circle")[0].attributes["class"] == f"f{tones[entry.all('b')[0].text]}"
+    data = json.loads(tree.all("script", type="application/json")[0].text)
+    assert data["colours"]["ream"] == f"var(--tone-{tones['ream']})"
+    assert data["colours"].keys() == {"ream", "reap", "hc-smoe"}
+    style = tree.all("style")[0].text
+    for place, (light, dark) in enumerate(TONES):
+        assert f"--tone-{place}:light-dark({light},{dark});" in style
 
 
 def test_every_id_is_there_once(tree):
@@ -110,11 +155,11 @@ def test_tables_show_sort_and_download_their_values(tree):
 
 
 def test_figures_are_pictures_with_their_files(tree):
-    (figure,) = tree.all("figure")
-    (picture,) = figure.all("img")
-    assert decoded(picture.attributes["src"]).decode() == SVG
-    assert (picture.attributes["width"], picture.attributes["height"]) == ("400", "200")  # 300 and 150 points
-    assert picture.attributes["alt"] == "Figure 2: MC & GEN. More of it."
+    (figure,) = tree.all("figure", id="figure-2")
+    (picture,) = figure.all("svg")
+    assert (picture.attributes["width"], picture.attributes["height"]) == ("300pt", "150pt")
+    assert picture.attributes["aria-label"] == "Figure 2: MC & GEN. More of it."
+    assert [(rect.attributes["width"], rect.attributes["height"]) for rect in picture.all("rect")] == [("9", "9")]
     links = {link.attributes["download"]: link.attributes.get("href") for link in figure.all("a")}
     assert links["figure-2.svg"] is None, "the script takes it from the picture"
     assert decoded(links["figure-2.png"]) == b"\x89PNG"
@@ -124,7 +169,7 @@ def test_figures_are_pictures_with_their_files(tree):
 
 def test_a_drawing_without_png_offers_none():
     tree = read(page(replace(report(), drawings=(Drawing("figure-2", "One.", SVG, None, scores_table("data")),))))
-    names = [link.attributes["download"] for link in tree.all("figure")[0].all("a")]
+    names = [link.attributes["download"] for link in tree.all("figure", id="figure-2")[0].all("a")]
     assert names == ["figure-2.svg", "figure-2-data.csv"]
 
 
@@ -168,7 +213,7 @@ def test_nothing_is_fetched(text, tree):
         everything += element.children
         for name in ("src", "href", "action", "poster", "srcset", "data", "xlink:href"):
             address = element.attributes.get(name, "#")
-            assert address.startswith(("#", "data:", "../artifacts/", "results.csv")), address
+            assert address.startswith(("#", "data:", "../artifacts/", "results.csv", "costs.html")), address
         assert element.name not in {"iframe", "object", "embed", "base"}
     style = tree.all("style")[0].text
     assert "@import" not in style
@@ -272,7 +317,7 @@ def test_paths_are_quoted():
 
 def test_every_figure_of_the_paper_has_a_caption_with_a_title():
     names = ("figure-1a", "figure-2", "figure-3a", "figure-3b", "figure-4a", "figure-5", "figure-5-effective",
-             "figure-6", "figure-7a", "figure-7b", "held-out-loss", "overview")  # fmt: skip
+             "figure-6", "figure-7a", "figure-7b", "held-out-loss", "overview", "quality-against-size")  # fmt: skip
     assert set(names) == {*CAPTIONS, *SAME}
     for name in names:
         assert re.match(r"[A-Z][^.]+\. [A-Z].*\.$", caption(name)), name

@@ -33,6 +33,10 @@ def router(family: Family) -> str:
         parts.append("tables by token id in some layers")
     if family.apart is not None:
         parts.append("beside its experts")
+    if family.beyond is not None:
+        parts.append("rows for the identity" if family.beyond.identity else "a row for skipping")
+    if family.state:
+        parts.append("a state from layer to layer")
     if family.router_groups_key:
         parts.append(f"groups by their best {family.router_group_best}")
     return ", ".join(parts) + (", recorded" if family.rule == "hooked" else "")

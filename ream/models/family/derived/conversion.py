@@ -18,6 +18,8 @@ class Destination:
         kinds: number of these.
         operations: class names of transformers' operations on the way, in order; empty where it is only renamed.
         split: whether several tensors of the model are made of it.
+        second: name of the second tensor of the model, where it is split into two.
+        axis: along which it is split.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Destination:
     kinds: int = 1
     operations: tuple[str, ...] = ()
     split: bool = False
+    second: str = ""
+    axis: int = 0
 
 
 def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
@@ -51,13 +55,16 @@ def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
         if pattern is None:
             found[name] = Destination(target)
         else:
-            converter = by_pattern[pattern]
+            converter, targets = by_pattern[pattern], by_pattern[pattern].target_patterns
+            chunked = [operation.dim for operation in converter.operations if type(operation).__name__ == "Chunk"]
             found[name] = Destination(
                 target,
                 converter.source_patterns.index(pattern),
                 len(converter.source_patterns),
                 tuple(_described(operation) for operation in converter.operations),
-                len(converter.target_patterns) > 1,
+                len(targets) > 1,
+                targets[1].join(target.rsplit(targets[0], 1)) if len(targets) == 2 else "",
+                chunked[0] if chunked else 0,
             )
     return found
 

@@ -18,12 +18,14 @@ from ream.models.family.derived.module_side import ModuleSide, module_side
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.derived.weightless import Parsed, parsed, text_class, whole_model
 from ream.models.family.family import HEAD, Family, RouterTensor
+from ream.models.family.halves import Half
 from ream.models.family.multi_token import multi_token_in
 from ream.models.family.sparse_layers import these
 
 # Numbers that are asked of config.json by these names.
 NUMBERS = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "max_position_embeddings")
 JOINED = ("Concatenate along 0",)
+HALVED = (("Interleave", "Chunk"), ("Chunk",))  # from a tensor with alternating rows, or with one above the other
 Shapes = Mapping[str, tuple[int, ...]]
 _DERIVED: dict[tuple[str, int], Family] = {}
 
@@ -62,9 +64,8 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
     layout, routers = layout_of(names, known, modules), all_routers(names, modules, text, with_experts)
-    depth = len(
-        text.get_submodule(modules.place.decoder).get_submodule("layers")
-    )  # LongCat's config counts twice as many
+    layers = text.get_submodule(f"{modules.place.decoder}.layers".lstrip("."))
+    depth = len(list(layers.children()))  # LongCat's config counts twice as many
     multi_token = multi_token_in(known, depth)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
@@ -95,6 +96,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         placed=_placed(names, modules),
         renamed=_renamed(names, modules, routers, moe),
         joined=_joined(names),
+        halves=_halves(names, modules),
         pair=modules.pair,
         unit=modules.module.unit,
         layer_prefix=names.prefix,
@@ -166,7 +168,7 @@ def _placed(names: DiskNames, modules: ModuleSide) -> dict[str, str]:
     """
     experts, result = inside_experts(names, modules), {}
     for name, place in names.inside.items():
-        if name in experts or place.operations == JOINED:
+        if name in experts or place.operations == JOINED or place.operations in HALVED:
             continue
         if place.operations:
             raise NotDerivableError(f"{name} of a layer is converted on loading ({', '.join(place.operations)})")
@@ -190,6 +192,23 @@ def _joined(names: DiskNames) -> dict[str, tuple[str, ...]]:
             numbers = [int(digits) for digits in re.findall(r"\d+", name)]  # of parts that differ in a number alone
             found.setdefault(place.name, []).append((place.position, numbers, name))
     return {target: tuple(name for _, _, name in sorted(parts)) for target, parts in found.items()}
+
+
+def _halves(names: DiskNames, modules: ModuleSide) -> dict[str, Half]:
+    """Tensors of a layer beside the experts that are halves of one on disk.
+
+    Raises:
+        NotDerivableError: one on disk is split into more than two.
+    """
+    experts, found = inside_experts(names, modules), dict[str, Half]()
+    for name, place in names.inside.items():
+        if name in experts or place.operations not in HALVED:
+            continue
+        if not place.second:
+            raise NotDerivableError(f"{name} of a layer is split into more than two on loading")
+        for second, target in enumerate((place.name, place.second)):
+            found[target] = Half(name, place.axis, bool(second), place.operations == HALVED[0])
+    return found
 
 
 def _text_prefixes(names: DiskNames, modules: ModuleSide) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -69,10 +69,13 @@ def disk_names(model: Any, text_path: str, place: Place, names: Iterable[str], h
     inside = {}
     for name, goal in layered.items():
         if _prefix(name) != prefix:
-            raise NotDerivableError(f"{name} belongs to a layer, and other names of layers begin with {prefix}")
+            raise NotDerivableError(
+                f"{name} belongs to a layer, and all else of a layer has names that begin with {prefix}"
+            )
         rest = goal.name.removeprefix(start).partition(".")[2]
         own = NUMBER.split(name, maxsplit=1)[1].removeprefix(".")
-        inside[own] = Destination(rest, goal.position, goal.kinds, goal.operations, goal.split)
+        second = goal.second.removeprefix(start).partition(".")[2]
+        inside[own] = replace(goal, name=rest, second=second)
     text = model.get_submodule(text_path)
     norm = _norm(text.get_submodule(place.decoder), hidden)
     embedding = f"{_path(model, text.get_input_embeddings())}.weight"

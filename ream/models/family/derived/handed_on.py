@@ -26,6 +26,8 @@ def state_width(model: Parsed, place: Place) -> int:
         model: with all its layers; of these the one with the experts and the next are built.
         place: of the experts.
     """
+    if place.layer + 2 > model.text.num_hidden_layers:  # there is no next layer
+        return 0
     text, device = text_model(model.shortened(place.layer + 2).text, torch.float32), torch.device("cpu")
     decoder: Any = text.get_submodule(place.decoder)
     layer, stacks = decoder.layers[place.layer], place.experts_of(text)
