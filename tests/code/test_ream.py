@@ -210,7 +210,7 @@ EDITS = {
     "ream.core.saliency.reap": {"saliency", "grouping", "sequential"},
     "ream.core.alignment.align_groups": {"alignment", "sequential"},
     "ream.evaluation.loss.window_loss": {"evaluate"},
-    "ream.params.sources.FilesSource": {"calibration", "inputs", "report"},
+    "ream.params.sources.FilesSource": {"calibration", "inputs", "items", "report"},
     "ream.analysis.tables.formats.RENDERERS": {"report"},
     "ream.analysis.html.page.page": {"report"},
     "ream/analysis/html/templates/page.html": {"report"},
