@@ -53,7 +53,7 @@ ui: .venv/installed ## a Prefect server on this machine (PORT=4200), to start th
 
 docs: .venv/installed ## the pages of docs/ and the Python API as a site, site/index.html, which needs no network
 	@$(BIN)/python -c 'import mkdocs, material' 2>/dev/null || $(PIP) -c constraints.txt -e '.[docs]'
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m mkdocs build --quiet --clean
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --clean
 	@echo "Site: site/index.html"
 
 picture: .venv/installed ## the README's picture again, from the demo's report

@@ -52,7 +52,7 @@ def end_everywhere(flow_run: str) -> None:
 def show_state(state: State) -> None:
     """Show the current flow run in another state of running, with its message."""
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(flow_run_id(), state)
+        client.set_flow_run_state(flow_run_id(), state, force=True)
 
 
 def set_tag_limit(tag: str, limit: int) -> None:

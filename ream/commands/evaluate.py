@@ -63,8 +63,7 @@ def evaluate(
 ) -> None:
     """Score a model on a suite of tasks, or its loss on your own text.
 
-    A suite has multiple-choice (MC) and generative (GEN) tasks, and held-out loss. With --text the loss is that of your
-    text; without --suite, no tasks run. A model that ream has compressed is named by its method and mix.
+    With --text the held-out loss is that of your text and, without --suite, no multiple-choice or other tasks run.
     """
     request = ScoreRequest(
         model=model,
@@ -119,10 +118,7 @@ def score_models(
 
     suite, evaluation = params.suites[params.evaluation.suite], params.evaluation
     manifest, loaded = _admitted(params, recipes, out)
-    made = [_provenance(params.model.path, recipe, warn) for recipe in recipes]
-    for recipe, each in zip(recipes, made, strict=True):
-        if each is not None:
-            say(f"{recipe or params.model.path}: {each}")
+    made = _told_ways(params.model.path, recipes, say, warn)
     kept = unfinished(identity_of(params, manifest, recipes))
     with noting(GOES_ON), kept as state, scratch(without_workspace()) as folder:
         workspace = Workspace(folder)
@@ -198,6 +194,17 @@ def _admitted(
         if each is not None:
             check_recipe(each, manifest.digest, params.model.path)
     return manifest, loaded
+
+
+def _told_ways(
+    model: str, recipes: "Sequence[Path | None]", say: Callable[[str], None], warn: Callable[[str], None]
+) -> "list[Provenance | None]":
+    """How the models were made, each said in a line; None of an original."""
+    made = [_provenance(model, recipe, warn) for recipe in recipes]
+    for recipe, each in zip(recipes, made, strict=True):
+        if each is not None:
+            say(f"{recipe or model}: {each}")
+    return made
 
 
 def _provenance(model: str, recipe: Path | None, warn: Callable[[str], None]) -> "Provenance | None":

@@ -68,7 +68,8 @@ def _solving(architecture: Architecture, work: Work) -> float:
         return scores + tokens * router + fitted * (k * (activations + product + 2.0 * width**2) + cross)
     parts = math.ceil(hidden / outputs_at_a_time(work.experts, architecture))
     once = tokens * router + fitted * k * (activations + 2.0 * width**2)
-    begin = parts * (tokens * router + (fitted + tokens) * k * activations) + (fitted + tokens) * k * product
+    begin = parts * (tokens * router + fitted * k * activations) + fitted * k * product
+    again = tokens * k * (parts * activations + product)  # what the λ before has left
     sweep = parts * tokens * router + fitted * k * (parts * activations + 2 * product)
     sweep += held_out * k * (parts * activations + product)
-    return scores + once + ridges * (begin + work.sweeps * sweep)
+    return scores + once + ridges * (begin + work.sweeps * sweep) + (ridges - 1) * again

@@ -150,6 +150,7 @@ def _pruned(folder, recipe):
     return model
 
 
+@pytest.mark.slow
 def test_a_fit_follows_for_the_candidates_that_leave_least(checkpoint, tmp_path):
     refitted = walked(checkpoint, method(), tmp_path / "refit")
     fitted = walked(checkpoint, method(iterations=10), tmp_path / "fit")
@@ -196,7 +197,9 @@ def rows_by_numpy(original, written, index):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("parts", [REAP, NEURONS], ids=["rows", "means of rows"])
+@pytest.mark.parametrize(
+    "parts", [pytest.param(REAP, id="rows"), pytest.param(NEURONS, id="means of rows", marks=pytest.mark.slow)]
+)
 def test_router_rows_are_fitted_to_the_logits_of_the_original(checkpoint, tmp_path, parts):
     recipe = walked(checkpoint, method(parts, router=True), tmp_path)
     write_checkpoint(*opened(checkpoint), recipe, tmp_path / "out")

@@ -43,7 +43,7 @@ def outputs(folder):
         str(path.relative_to(folder)): path.read_bytes()
         for name in ("artifacts", "metrics", "reports", "models")
         for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and not {".state", "costs", "ran-with"} & set(path.parts)
+        if path.is_file() and not {".state", "costs", "costs.html", "ran-with"} & set(path.parts)
     }
 
 

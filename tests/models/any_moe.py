@@ -102,6 +102,10 @@ PARTICULAR: dict[str, dict[str, Any]] = {
     "granitemoe_swa": _GRANITE,
     "granitemoeshared": _GRANITE,
     "granitemoehybrid": _GRANITE | {"layer_types": ["mamba", "attention", "mamba"]},
+    "inkling_mm_model": {
+        "vision_config": {"text_hidden_size": HIDDEN, "patch_size": 2, "num_hidden_layers": 2, "hidden_size": 16},
+        "audio_config": {"text_hidden_size": HIDDEN, "n_mel_bins": 4, "mel_vocab_size": 8},
+    },
     "longcat_flash": _ALL_HEADS | {"num_layers": LAYERS},
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
     "minimax": {
@@ -215,10 +219,11 @@ TYPES = (
     "afmoe", "aria", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "cohere2_moe", "deepseek_ocr2",
     "deepseek_v32", "deepseek_v4", "dots1", "dots3_note_text", "exaone_moe", "flex_olmo", "flint", "gemma4",
     "gemma4_text", "glm4_moe_lite", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoe", "granitemoe_swa",
-    "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "inkling_text", "jamba", "kimi_linear",
-    "kolibri1", "laguna", "lfm2_moe", "longcat_flash", "mellum", "mimo_v2_flash", "minimax", "minimax_m3_vl",
-    "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "nemotron_h", "nemotron_h (latent)", "phimoe",
-    "qwen3_omni_moe", "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open", "step3p7", "unlimited_ocr", "zaya",
+    "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe", "hy_v3", "hy_v4", "inkling_mm_model", "inkling_text",
+    "jamba", "kimi_linear", "kolibri1", "laguna", "lfm2_moe", "longcat_flash", "mellum", "mimo_v2_flash", "minimax",
+    "minimax_m3_vl", "minimax_m3_vl_text", "mistral3", "mistral4", "mistral_large4", "nemotron_h",
+    "nemotron_h (latent)", "phimoe", "qwen3_omni_moe", "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text", "solar_open",
+    "step3p7", "unlimited_ocr", "zaya",
 )  # fmt: skip
 # Types that are refused, to a part of the reason.
 REFUSED = {

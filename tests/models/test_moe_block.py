@@ -33,7 +33,8 @@ def test_with_routed_outputs_the_block_is_transformers(model_type, dtype, tmp_pa
     decoder = Decoder(checkpoint, architecture, torch.device("cpu"), dtype)
     block = decoder.block(architecture.moe_layers[-1])
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(2, 9, (1 + bool(block.family.apart)) * architecture.hidden, generator=generator).to(dtype)
+    width = (1 + bool(block.family.apart)) * architecture.hidden + block.family.state
+    x = torch.randn(2, 9, width, generator=generator).to(dtype)
     if block.family.by_ids:
         x = with_ids(x, torch.randint(any_moe.VOCABULARY, (2, 9), generator=generator))
     assert x.shape[-1] == block.input_width(architecture.hidden)

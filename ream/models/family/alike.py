@@ -127,12 +127,6 @@ def check_stored(checkpoint: Checkpoint, family: Family) -> None:
         elif name.startswith(text) and not name.endswith(UNNEEDED):
             dtype = checkpoint.tensors[stored[""]].dtype
             if dtype not in FLOATS and not (dtype in INTEGERS and name.endswith(family.integers)):
-                scales = f"{name.removesuffix('.weight')}.scale"
-                if scales in checkpoint.tensors:
-                    raise UserError(
-                        f"{checkpoint.folder}: {name} is {dtype} with scales named {scales} (DeepSeek-V4 as published) "
-                        f"and supported are scales named {name}_scale_inv: dequantise the checkpoint to bfloat16 first"
-                    )
                 raise UserError(
                     f"{checkpoint.folder}: {name} is {dtype}, but the model needs {', '.join(FLOATS)}, or scales and a "
                     f"quantization_config in config.json; {AGAIN}"

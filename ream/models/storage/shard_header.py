@@ -17,6 +17,8 @@ METADATA = "__metadata__"
 LONGEST = 100_000_000  # bytes of a header that the format allows
 LIMIT = 1 << 63  # above every number that a header may hold
 SHOWN = 200  # characters of a value from a file that a message shows
+SMALL_FLOATS = ("F8_E8M0", "F4", "F6_E2M3", "F6_E3M2")  # scales and codes of MX formats; DeepSeek-V4 as published
+QUANTISED = ": dequantise the checkpoint to bfloat16 first"
 
 
 class Entry(NamedTuple):
@@ -148,7 +150,10 @@ def _entry(where: str, name: str, value: object) -> Entry:
         _refuse(where, name, "it is not described by an object of dtype, shape and data_offsets")
     dtype, shape, offsets = value.get("dtype"), _sizes(value.get("shape")), _sizes(value.get("data_offsets"))
     if not isinstance(dtype, str) or dtype not in STORED:
-        raise UserError(f"{where}: {shown(name)} has dtype {shown(dtype)}; supported are {', '.join(STORED)}")
+        raise UserError(
+            f"{where}: {shown(name)} has dtype {shown(dtype)}; supported are {', '.join(STORED)}"
+            + (QUANTISED if dtype in SMALL_FLOATS else "")
+        )
     if shape is None:
         _refuse(where, name, "its shape is not a list of whole numbers from 0 on")
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:

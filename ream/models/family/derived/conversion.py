@@ -39,7 +39,7 @@ def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
         names: on disk.
     """
     from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+    from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming, rename_source_key
 
     transforms = get_model_conversion_mapping(model)
     renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
@@ -56,7 +56,7 @@ def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
             found[name] = Destination(target)
         else:
             converter, targets = by_pattern[pattern], by_pattern[pattern].target_patterns
-            chunked = [operation.dim for operation in converter.operations if type(operation).__name__ == "Chunk"]
+            chunked = [operation.dim for operation in converter.operations if isinstance(operation, Chunk)]
             found[name] = Destination(
                 target,
                 converter.source_patterns.index(pattern),
