@@ -1,6 +1,6 @@
 """What several models predict on the same sequences: sums over the predicted tokens of each, from one walk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ class Ruler:
         found: dict[str, np.ndarray] = {}
         original: list[str] = []
 
-        def seen(row: int, states: dict[str, Tensor]) -> None:
+        def seen(row: int, states: Mapping[str, Tensor]) -> None:
             ids = data.ids[row][data.mask[row]]
             reference = states[original[0]] if original else None
             for key, leaving in states.items():
