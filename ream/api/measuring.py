@@ -105,6 +105,7 @@ def compare(
     sequences: int | None = None,
     tokens: int | None = None,
     out: str | Path | None = None,
+    card: bool = False,
     device: str | None = None,
     settings: Mapping[str, Any] | None = None,
     params: str | Path | None = None,
@@ -121,6 +122,7 @@ def compare(
         sequences: of each text, at most.
         tokens: of a sequence, at most.
         out: JSON file for the results.
+        card: put the numbers into the model card of ``other``, a folder, too.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         settings: any other settings.
         params: params file or preset.
@@ -134,7 +136,7 @@ def compare(
     chosen = comparing(
         str(original), texts_of(text), whole_text, sequences, tokens, device, settings_of(settings), path_of(params)
     )
-    fidelity = compare_models(chosen, str(other), path_of(out), lines)
+    fidelity = compare_models(chosen, str(other), path_of(out), lines, card)
     return Comparison(
         original=str(original),
         other=str(other),

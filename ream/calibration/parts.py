@@ -130,5 +130,5 @@ def of_part(document: Document, part: Part, highest: float, cut: bool) -> Iterat
         if held_out == (part.side == "held-out"):
             calibrating = cut and not document.chat and part.side == "calibration"
             for text in passages(run, part.tokens * CHARS_PER_TOKEN) if calibrating else [run]:
-                yield replace(document, id=f"{document.id}@{number}" if len(numbered) > 1 else document.id, text=text)
+                yield replace(document, id=f"{document.id}@{number}" if cut else document.id, text=text)
                 number += 1

@@ -78,6 +78,8 @@ READ = {
     "report": {"model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports"},
 }
 WORDING = ("ream.params.reading:parse_params", "ream.params.reading:_first")  # of an error; names all sections
+# A params file that DVC reads is whole, and one that extends another is refused there (`refuse_overlay`).
+OVERLAYS = tuple(("ream.params.reading:read_tree", f"ream.params.overlay:{unit}") for unit in ("layers", "merged"))
 # The file of the task LiveCodeBench, whose folder PINNED names, names functions for lm-eval, which evaluate alone runs.
 PINNED = "ream.evaluation.pinned:PINNED"
 LIVECODEBENCH = ("problems:load", "prompt:text", "scoring:execute", "scoring:pass_at_1")
@@ -110,4 +112,4 @@ def roots_of(stage: str) -> tuple[str, ...]:
 def cuts_of(stage: str) -> tuple[Cut, ...]:
     """What `ream.code.code.Code.fingerprint` does not follow for a kind of stage."""
     sections = [(PARAMS, unit) for section in SECTIONS if section not in READ[stage] for unit in SECTIONS[section]]
-    return (WORDING, *sections, *CUTS.get(stage, ()))
+    return (WORDING, *OVERLAYS, *sections, *CUTS.get(stage, ()))

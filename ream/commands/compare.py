@@ -50,7 +50,7 @@ def compare(
     one that cannot be walked so, is loaded whole.
     """
     settings_of = comparing(original, text or (), whole_text, sequences, tokens, device, settings or (), params)
-    compare_models(settings_of, other, out, say)
+    compare_models(settings_of, other, out, say, card)
 
 
 def comparing(

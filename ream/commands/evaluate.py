@@ -63,8 +63,7 @@ def evaluate(
 ) -> None:
     """Score a model on a suite of tasks, or its loss on your own text.
 
-    A suite has multiple-choice (MC) and generative (GEN) tasks, and held-out loss. With --text the loss is that of your
-    text; without --suite, no tasks run. A model that ream has compressed is named by its method and mix.
+    With --text the held-out loss is that of your text and, without --suite, no multiple-choice or other tasks run.
     """
     request = ScoreRequest(
         model=model,
@@ -108,6 +107,7 @@ def score_models(
     """
     from ream.commands.ending import GOES_ON, noting
     from ream.commands.unfinished import identity_of, unfinished
+    from ream.commands.ways import told_ways
     from ream.evaluation.bench import Bench
     from ream.evaluation.suite_checks import check_suite
     from ream.evaluation.told import again, summary, warnings
@@ -119,10 +119,7 @@ def score_models(
 
     suite, evaluation = params.suites[params.evaluation.suite], params.evaluation
     manifest, loaded = _admitted(params, recipes, out)
-    made = [_provenance(params.model.path, recipe, warn) for recipe in recipes]
-    for recipe, each in zip(recipes, made, strict=True):
-        if each is not None:
-            say(f"{recipe or params.model.path}: {each}")
+    made = told_ways(params.model.path, recipes, say, warn)
     kept = unfinished(identity_of(params, manifest, recipes))
     with noting(GOES_ON), kept as state, scratch(without_workspace()) as folder:
         workspace = Workspace(folder)
@@ -198,20 +195,6 @@ def _admitted(
         if each is not None:
             check_recipe(each, manifest.digest, params.model.path)
     return manifest, loaded
-
-
-def _provenance(model: str, recipe: Path | None, warn: Callable[[str], None]) -> "Provenance | None":
-    """How the scored model was made: by the recipe given, or by the one in its folder; None of an original."""
-    from ream.errors import UserError
-    from ream.recipe.provenance import provenance, provenance_of
-
-    if recipe is not None:
-        return provenance_of(recipe)
-    try:
-        return provenance(Path(model)) if Path(model).is_dir() else None
-    except UserError as error:
-        warn(f"{model} has a recipe that cannot be read, so what the model is stays unsaid: {error}")
-        return None
 
 
 def _give(

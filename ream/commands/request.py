@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ream.commands.configuring import configured, with_section
+from ream.commands.mixes import asked_mix
 from ream.commands.texts import text_sources
 from ream.errors import UserError
 
@@ -113,7 +114,7 @@ def requested(
         {name: base.method(name).sequential for name in methods or [request.method]},
         text_sources(request.text),
     )
-    mix, ratios = _mix(request, base, list(texts))
+    mix, ratios = asked_mix(request.mix, list(texts), request.calibration, base)
     tree = with_section(tree, "model", {"path": request.model})
     tree["sources"] = {**tree["sources"], **texts}
     if request.calibration is not None:
@@ -141,44 +142,6 @@ def requested(
 
         tree = with_section(tree, "calibration", {"sequences": len(read_corpus(request.calibration).sequences)})
     return parse_params(tree, f"{params_path} with the options given"), mix
-
-
-def _mix(request: Request, base: "Params", texts: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """Name and ratios of the mix that is asked for.
-
-    Args:
-        request: the compression.
-        base: what the params file says.
-        texts: names of the own texts.
-    """
-    if texts and request.calibration is not None:
-        raise UserError("--text and --calibration are both given; give your text or your tokens")
-    if request.mix is None and texts:
-        return "own", dict.fromkeys(texts, 1.0)
-    if request.mix is None:
-        return ("own", {"own": 1.0}) if request.calibration is not None else ("balanced", base.mix("balanced"))
-    if "=" not in request.mix:
-        name, ratios = request.mix, dict(base.mix(request.mix))
-    else:
-        name, ratios = "custom", _ratios(request.mix)
-    unused = [text for text in texts if not ratios.get(text)]
-    if unused:
-        raise UserError(f"--mix: '{request.mix}' gives the text '{unused[0]}' no ratio; add {unused[0]}=NUMBER")
-    return name, ratios
-
-
-def _ratios(mix: str) -> dict[str, float]:
-    """Source to ratio, as a mix is written."""
-    ratios: dict[str, float] = {}
-    for part in mix.split(","):
-        source, _, number = (word.strip() for word in part.partition("="))
-        if source in ratios:
-            raise UserError(f"--mix: {source} is given twice; give each source one ratio")
-        try:
-            ratios[source] = float(number)
-        except ValueError:
-            raise UserError(f"--mix: '{part}' is not SOURCE=NUMBER, as in general=0.3,math=0.7") from None
-    return ratios
 
 
 def _group_size(request: Request, base: "Params", experts: int) -> int:

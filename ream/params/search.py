@@ -54,9 +54,11 @@ class Search(Section):
     rungs: int = Field(3, ge=1, le=8, description="rounds; half of the mixes go on to each, on twice the sequences")
     final_sequences: int = Field(8, ge=1, description="further sequences of each source, on which the front is checked")
     candidates: int = Field(8, ge=1, description="most mixes that get a recipe, and scores on tasks")
-    sampler: Sampler = Field("gp", description="what proposes mixes: a Gaussian process, TPE, or chance")
+    sampler: Sampler = Field(
+        "gp", description="what proposes mixes: a Gaussian process, a tree of Parzen estimators, or chance"
+    )
     workers: int = Field(1, ge=1, le=64, description="processes on this machine that share the trials")
-    seed: int = Field(0, ge=0, description="of the proposed mixes")
+    seed: int = Field(0, ge=0, description="of the sampler")
     target: str = Field("", description="weights of objectives for one answer, such as 0.7 code + 0.3 general")
 
     @field_validator("objectives")

@@ -216,7 +216,7 @@ EDITS = {
     "ream.core.saliency.reap": {"saliency", "grouping", "sequential", "search"},
     "ream.core.alignment.align_groups": {"alignment", "sequential", "search"},
     "ream.evaluation.loss.window_loss": {"evaluate", "search"},
-    "ream.params.sources.FilesSource": {"calibration", "inputs", "search", "report"},
+    "ream.params.sources.FilesSource": {"calibration", "inputs", "items", "search", "report"},
     "ream.analysis.tables.formats.RENDERERS": {"report"},
     "ream.analysis.html.page.page": {"report"},
     "ream/analysis/html/templates/page.html": {"report"},

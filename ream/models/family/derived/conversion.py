@@ -39,7 +39,7 @@ def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
         names: on disk.
     """
     from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+    from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming, rename_source_key
 
     transforms = get_model_conversion_mapping(model)
     renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
@@ -57,7 +57,7 @@ def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
         else:
             converter, targets = by_pattern[pattern], by_pattern[pattern].target_patterns
             operations: list[Any] = list(converter.operations)
-            chunked = [operation.dim for operation in operations if type(operation).__name__ == "Chunk"]
+            chunked = [operation.dim for operation in operations if isinstance(operation, Chunk)]
             found[name] = Destination(
                 target,
                 converter.source_patterns.index(pattern),
