@@ -33,7 +33,7 @@ COMMAND_LINE = {
         for name in (
             "cli", "configuring", "options", "output", "request", "inspect", "estimate", "compress", "apply", "verify",
             "evaluate", "compare", "import_tokens", "stage", "stage_entries", "ending", "shipped", "examples", "init",
-            "params", "texts", "local_text", "mixes", "search", "adopting", "compressing", "work",
+            "params", "texts", "local_text", "mixes", "search", "adopting", "compressing", "work", "scoring",
         )
     ),
 }  # fmt: skip

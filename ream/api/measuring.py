@@ -8,7 +8,7 @@ from ream.api.arguments import Lines, Say, Text, path_of, settings_of, texts_of
 from ream.api.results import Comparison, Evaluation
 from ream.commands.compare import compare_models, comparing, table
 from ream.commands.evaluate import score_models
-from ream.commands.request import ScoreRequest, scoring
+from ream.commands.scoring import ScoreRequest, scoring
 from ream.commands.shipped import params_file
 from ream.machine.sharing import share_cores
 from ream.recipe.provenance import Provenance

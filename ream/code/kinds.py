@@ -93,6 +93,10 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "report": FOR_LM_EVAL,
     "metrics": FOR_LM_EVAL,
     "alignment": (("ream.stages.alignment:_Aligner", "ream.workspace.layout:Workspace"),),  # names of artifacts
+    "search": (
+        ("ream.search.session:Session", "ream.workspace.layout:Workspace"),
+        ("ream.search.helpers:main", "ream.workspace.layout:Workspace"),
+    ),
     # which other models are walked along decides nothing of a model's own scores
     "evaluate": (*COMPARING, ("ream.stages.evaluate:run", "ream.workspace.side_by_side:companions")),
     "rank": COMPARING,

@@ -15,6 +15,7 @@ LIBRARIES = {
     "lm_eval": ("lm-eval", "datasets", "vllm", *MODELS),
     "matplotlib": ("matplotlib", "numpy"),
     "numpy": ("numpy",),
+    "optuna": ("optuna", "scipy", "numpy"),  # which mixes are tried
     # The built-in text is the documentation of Python and of these packages, and the sources of Python.
     "pydoc_data": ("python", *DOCUMENTATION),
     "sysconfig": ("python",),

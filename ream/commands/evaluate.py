@@ -8,7 +8,7 @@ import typer
 
 from ream.commands.options import ModelArgument, ParamsFile, Settings, Text, WholeText
 from ream.commands.output import say, warn
-from ream.commands.request import ScoreRequest, scoring
+from ream.commands.scoring import ScoreRequest, scoring
 from ream.commands.shipped import params_file
 
 if TYPE_CHECKING:

@@ -123,6 +123,7 @@ def _settings(path: Path, base: "Params", model: str, sizes: "Sizes", experts: l
     if short:
         mixes, methods = ["balanced"], ["ream", "reap"]
         tree["compute"]["threads"] = "auto"
+        tree.get("statistics", {}).pop("sequences", None)  # the demo's, where mixes are to be explored
         tree["run"] |= {"mixes": mixes, "one_shot": ["reap"], "sequential": ["ream"], "rank": mixes}
         tree["run"]["extra"] = {"mixes": [], "one_shot": [], "sequential": []}
     tree["run"]["experts"] = kept

@@ -1,6 +1,5 @@
 """`ream search`: mixes of calibration sources on the front of several objectives, found instead of guessed."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,11 +17,13 @@ from ream.commands.options import (
     ParamsFile,
     Sequences,
     Settings,
+    Text,
     Tokens,
 )
 from ream.commands.output import say
 from ream.commands.request import DEFAULT_GROUP_SIZE
 from ream.commands.shipped import TASKS, params_file, task_folder
+from ream.commands.texts import text_sources
 from ream.errors import UserError
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
@@ -48,12 +49,7 @@ def search(
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Mixes to try [default: search.trials].")] = None,
     sources: Annotated[str | None, typer.Option(help="Sources to mix [default: run.sources].")] = None,
-    text: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A file of your own text (.txt, .md, .jsonl, .json, .parquet) as one more source; repeatable."
-        ),
-    ] = None,
+    text: Text = None,
     target: Annotated[
         str | None, typer.Option(help="One answer for these weights of objectives: '0.7 code + 0.3 general'.")
     ] = None,
@@ -87,7 +83,7 @@ def search(
         "calibration.tokens": ("--tokens", tokens),
         "compute.device": ("--device", device),
     }
-    own = _own_text(text or [])
+    own = text_sources(text or ())
     tree, base = configured(path, tuple(settings or ()), options, DECIDED)
     mixed = base.run.sources if sources is None else _names(sources, "--sources")
     tree = _of_search(tree, base, model, method, experts, group_size, mixed, own)
@@ -110,7 +106,7 @@ def _of_search(
         UserError: own text is called as a source of the params file.
     """
     if twice := [name for name in own if name in tree["sources"]]:
-        raise UserError(f"--text: the params file has a source '{twice[0]}' already; rename the file")
+        raise UserError(f"--text: the params file has a source '{twice[0]}' already; name yours, as in PATH=NAME")
     table = base.grouping.group_size
     size = group_size or (table if isinstance(table, int) else table.get(experts, DEFAULT_GROUP_SIZE))
     run = {"sources": [*sources, *own], "experts": [experts], "search": [method]}
@@ -212,23 +208,6 @@ def _names(text: str, option: str) -> list[str]:
     if not all(names) or len(set(names)) < len(names):
         raise UserError(f"{option}: '{text}' is not a list of different names, such as general,code")
     return names
-
-
-def _own_text(paths: list[Path]) -> dict[str, Any]:
-    """A source for each file of own text, called as the file.
-
-    Raises:
-        UserError: there is no such file, or two of one name.
-    """
-    sources: dict[str, Any] = {}
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"--text: {path} is not a file; name a file of text")
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.split(".")[0]).strip("-._") or "text"
-        if name in sources:
-            raise UserError(f"--text: two files are called '{name}'; rename one")
-        sources[name] = {"kind": "files", "paths": [str(path)], "windows": "all"}
-    return sources
 
 
 def table(record: "SearchRecord") -> list[str]:

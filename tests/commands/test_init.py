@@ -49,6 +49,7 @@ def test_settings_are_those_of_the_model(init, checkpoint, tmp_path):
     params = agreed_params(tmp_path / "work" / "params.yaml")  # DVC reads it alike
     assert params.model.path == params.local["model"] == str(checkpoint.resolve())
     assert params.run.experts == [6, 4]
+    assert params.statistics.sequences == "shares"
     assert params.grouping.group_size == {6: 1, 4: 2}
     assert [(export.method, export.experts) for export in params.exports.values()] == [("ream", 6)]
     shipped = load_params(ROOT / "params.yaml")

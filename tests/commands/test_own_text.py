@@ -6,7 +6,8 @@ import random
 import pytest
 
 from ream.calibration.corpus import read_corpus
-from ream.commands.request import Request, ScoreRequest, requested, scoring
+from ream.commands.request import Request, requested
+from ream.commands.scoring import ScoreRequest, scoring
 from ream.commands.texts import own_text, text_sources
 from ream.errors import UserError
 from ream.evaluation.windows import read_windows

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ream.commands.options import METHODS, complete_method, complete_params
-from ream.commands.request import ScoreRequest, scoring
+from ream.commands.scoring import ScoreRequest, scoring
 from ream.commands.shipped import params_file, presets, task_folder
 from ream.errors import UserError
 from ream.machine.shipped import default_settings

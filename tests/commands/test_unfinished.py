@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ream.commands.evaluate import score_models
-from ream.commands.request import ScoreRequest, scoring
+from ream.commands.scoring import ScoreRequest, scoring
 from ream.commands.unfinished import unfinished
 from ream.core.recipe import Recipe
 from ream.errors import UserError

@@ -29,8 +29,8 @@ def test_own_text_is_mixed_and_the_answer_adopted(checkpoint, tmp_path, capsys):
     path, own = settings(tmp_path / "settings")
     out = tmp_path / "found"
     command(
-        str(checkpoint), 4, objectives="a,my-notes", trials=7, text=[own], target="0.7 my-notes + 0.3 a", adopt=True,
-        out=out, settings=["compute.device=cpu"], params=path,
+        str(checkpoint), 4, objectives="a,my-notes", trials=7, text=[str(own)],
+        target="0.7 my-notes + 0.3 a", adopt=True, out=out, settings=["compute.device=cpu"], params=path,
     )  # fmt: skip
     record, printed = read_record(out / "search.json"), capsys.readouterr().out
     assert record.sources == ["a", "b", "my-notes"]
@@ -62,9 +62,9 @@ def test_what_cannot_be_searched_is_refused_at_once(checkpoint, tmp_path, monkey
     refused("--objectives: 'a,,b' is not a list", **every, objectives="a,,b")
     refused("target: 'x' is not a number", **every, target="x a")
     refused("search.target: objective 'c' is unknown", **every, target="c")
-    refused("--text: .* is not a file", **every, text=[tmp_path / "none.txt"])
-    refused("has a source 'a' already", **every, text=[own_text])
-    refused("two files are called", **every, text=[own, own])
+    refused("--text: .* does not exist", **every, text=[str(tmp_path / "none.txt")])
+    refused("has a source 'a' already", **every, text=[str(own_text)])
+    refused("is given twice", **every, text=[str(own), str(own)])
     refused("needs two sources", **every, sources="a")
     refused("16 is more than the 8|experts", **(every | {"experts": 16}))
     monkeypatch.chdir(tmp_path)

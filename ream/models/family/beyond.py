@@ -6,9 +6,10 @@ stands for skipping: a token that selects it is handed to the first expert with 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Beyond:
     identity: bool = False
     masked: bool = False
 
-    def experts(self, weights: Tensor, indices: Tensor, count: int) -> Tensor:
+    def experts(self, weights: "Tensor", indices: "Tensor", count: int) -> "Tensor":
         """Indices [T, k] of selected experts, with N where none was selected.
 
         Args:
@@ -33,12 +34,14 @@ class Beyond:
             indices: [T, k] likewise.
             count: N.
         """
+        import torch
+
         none = indices >= count
         if self.masked:
             none = none | ((indices == 0) & (weights == 0))
         return torch.where(none, count, indices)
 
-    def added(self, x: Tensor, others: Sequence[object], count: int) -> Tensor | None:
+    def added(self, x: "Tensor", others: Sequence[object], count: int) -> "Tensor | None":
         """What the experts module answers for these rows [T, H]; None for nothing.
 
         Args:
@@ -46,6 +49,9 @@ class Beyond:
             others: what the module is given beside them, the indices and the weights among it.
             count: N.
         """
+        import torch
+        from torch import Tensor
+
         if not self.identity:
             return None
         tensors = [value for value in others if isinstance(value, Tensor)]

@@ -56,12 +56,13 @@ def destinations(model: Any, names: Iterable[str]) -> dict[str, Destination]:
             found[name] = Destination(target)
         else:
             converter, targets = by_pattern[pattern], by_pattern[pattern].target_patterns
-            chunked = [operation.dim for operation in converter.operations if isinstance(operation, Chunk)]
+            operations: list[Any] = list(converter.operations)
+            chunked = [operation.dim for operation in operations if isinstance(operation, Chunk)]
             found[name] = Destination(
                 target,
                 converter.source_patterns.index(pattern),
                 len(converter.source_patterns),
-                tuple(_described(operation) for operation in converter.operations),
+                tuple(_described(operation) for operation in operations),
                 len(targets) > 1,
                 targets[1].join(target.rsplit(targets[0], 1)) if len(targets) == 2 else "",
                 chunked[0] if chunked else 0,

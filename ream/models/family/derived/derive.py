@@ -64,8 +64,7 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
     known = written(whole) if shapes is None else shapes
     names = disk_names(whole, text_path, modules.place, known, model.text.hidden_size)
     layout, routers = layout_of(names, known, modules), all_routers(names, modules, text, with_experts)
-    layers = text.get_submodule(f"{modules.place.decoder}.layers".lstrip("."))
-    depth = len(list(layers.children()))  # LongCat's config counts twice as many
+    depth = _depth(text, modules.place.decoder)
     multi_token = multi_token_in(known, depth)
     moe = _common([kind.name for kind in layout] + [router.name for router in routers])
     return Family(
@@ -119,6 +118,11 @@ def _derived(config: Mapping[str, Any], shapes: Shapes | None) -> Family:
         derived=True,
         guessed_scores=modules.scores is None,
     )
+
+
+def _depth(text: nn.Module, decoder: str) -> int:
+    """The number of decoder layers that the model has; LongCat's config counts twice as many."""
+    return len(list(text.get_submodule(f"{decoder}.layers".lstrip(".")).children()))
 
 
 def _logits_module(modules: ModuleSide) -> str | None:
