@@ -45,7 +45,7 @@ SECTIONS = {
 READ = {
     "watch": {"local"},
     "inputs": {"model", "local", "sources", "run", "suites", "evaluation", "report", "imports"},
-    "check": {"model", "grouping", "methods", "run", "suites", "evaluation"},
+    "check": {"model", "calibration", "statistics", "mixes", "grouping", "methods", "run", "suites", "evaluation"},
     "model": {"model"},
     "calibration": {"model", "calibration", "sources", "rank"},
     "statistics": {"model", "compute", "calibration", "statistics"},
@@ -93,10 +93,7 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "report": FOR_LM_EVAL,
     "metrics": FOR_LM_EVAL,
     "alignment": (("ream.stages.alignment:_Aligner", "ream.workspace.layout:Workspace"),),  # names of artifacts
-    "search": (
-        ("ream.search.session:Session", "ream.workspace.layout:Workspace"),
-        ("ream.search.helpers:main", "ream.workspace.layout:Workspace"),
-    ),
+    "search": (("ream.search.helpers:main", "ream.workspace.layout:Workspace"),),
     # which other models are walked along decides nothing of a model's own scores
     "evaluate": (*COMPARING, ("ream.stages.evaluate:run", "ream.workspace.side_by_side:companions")),
     "rank": COMPARING,

@@ -1,6 +1,6 @@
 """From settings to the work of one compression, as the estimate needs it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -63,15 +63,24 @@ def work_of(
         device=device,
         dtype=dtype,
         unquantised=params.merge.dtype != "original",
-        refit=composition.refit.target if composition.refit else None,
-        sweeps=composition.refit.sweeps if composition.refit else 0,
         candidates=len(tried) if composition.chooses else 0,
-        ridges=composition.refit is not None and composition.refit.ridge is None,
-        router=composition.refit is not None and composition.refit.router,
         held_out=held_out_total(composition, shares),
-        iterations=composition.refit.iterations if composition.refit else 0,
         chooses=sum(parts.merging == "neurons" for parts in tried),
+        **_of_refit(composition),
     )
+
+
+def _of_refit(method: "Composition") -> dict[str, Any]:
+    """The fields of `Work` that say what is refitted."""
+    if method.refit is None:
+        return {"refit": None, "sweeps": 0}
+    return {
+        "refit": method.refit.target,
+        "sweeps": method.refit.sweeps,
+        "ridges": method.refit.ridge is None,
+        "router": method.refit.router,
+        "iterations": method.refit.iterations,
+    }
 
 
 def _batches(params: "Params", shares: dict[str, int], method: "Composition") -> int:
