@@ -6,9 +6,10 @@ stands for skipping: a token that selects it is handed to the first expert with 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Beyond:
     identity: bool = False
     masked: bool = False
 
-    def experts(self, weights: Tensor, indices: Tensor, count: int) -> Tensor:
+    def experts(self, weights: "Tensor", indices: "Tensor", count: int) -> "Tensor":
         """Indices [T, k] of selected experts, with N where none was selected.
 
         Args:
@@ -36,9 +37,9 @@ class Beyond:
         none = indices >= count
         if self.masked:
             none = none | ((indices == 0) & (weights == 0))
-        return torch.where(none, count, indices)
+        return indices.masked_fill(none, count)
 
-    def added(self, x: Tensor, others: Sequence[object], count: int) -> Tensor | None:
+    def added(self, x: "Tensor", others: Sequence[object], count: int) -> "Tensor | None":
         """What the experts module answers for these rows [T, H]; None for nothing.
 
         Args:
@@ -48,8 +49,9 @@ class Beyond:
         """
         if not self.identity:
             return None
-        tensors = [value for value in others if isinstance(value, Tensor)]
+        tensors: list[Any] = [value for value in others if hasattr(value, "is_floating_point")]
         indices = next(value for value in tensors if not value.is_floating_point())
         weights = next(value for value in tensors if value.is_floating_point() and value.shape == indices.shape)
-        factors = torch.where(indices >= count, weights, 0).sum(-1, keepdim=True)
-        return (x.reshape(len(factors), -1) * factors).to(x).reshape(x.shape)
+        factors = (weights * (indices >= count)).sum(-1, keepdim=True)
+        output: Tensor = (x.reshape(len(factors), -1) * factors).to(x).reshape(x.shape)
+        return output

@@ -1,8 +1,10 @@
 """Two tensors of transformers' layer that lie in one on disk: gate and up projections one above the other (Inkling)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Half:
     second: bool
     alternating: bool
 
-    def of(self, tensor: Tensor) -> Tensor:
+    def of(self, tensor: "Tensor") -> "Tensor":
         """The half of the tensor on disk."""
         rows = tensor.movedim(self.axis, 0)
         half = rows[int(self.second) :: 2] if self.alternating else rows.chunk(2)[int(self.second)]
