@@ -6,7 +6,7 @@ stands for skipping: a token that selects it is handed to the first expert with 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,12 +34,10 @@ class Beyond:
             indices: [T, k] likewise.
             count: N.
         """
-        import torch
-
         none = indices >= count
         if self.masked:
             none = none | ((indices == 0) & (weights == 0))
-        return torch.where(none, count, indices)
+        return indices.masked_fill(none, count)
 
     def added(self, x: "Tensor", others: Sequence[object], count: int) -> "Tensor | None":
         """What the experts module answers for these rows [T, H]; None for nothing.
@@ -49,13 +47,11 @@ class Beyond:
             others: what the module is given beside them, the indices and the weights among it.
             count: N.
         """
-        import torch
-        from torch import Tensor
-
         if not self.identity:
             return None
-        tensors = [value for value in others if isinstance(value, Tensor)]
+        tensors: list[Any] = [value for value in others if hasattr(value, "is_floating_point")]
         indices = next(value for value in tensors if not value.is_floating_point())
         weights = next(value for value in tensors if value.is_floating_point() and value.shape == indices.shape)
-        factors = torch.where(indices >= count, weights, 0).sum(-1, keepdim=True)
-        return (x.reshape(len(factors), -1) * factors).to(x).reshape(x.shape)
+        factors = (weights * (indices >= count)).sum(-1, keepdim=True)
+        output: Tensor = (x.reshape(len(factors), -1) * factors).to(x).reshape(x.shape)
+        return output

@@ -47,7 +47,7 @@ def test_layers_one_at_a_time_give_what_the_model_gives(published):
             with decoder.layer(index) as layer:
                 kept, x = layer(hidden)
                 hidden = layer.leaving(kept, decoder.block(index)(x))
-        torch.testing.assert_close(hidden, seen.pop(), rtol=1e-5, atol=5e-6)
+        torch.testing.assert_close(hidden, seen.pop(), rtol=1e-4, atol=5e-5)
 
 
 def test_the_proof_fails_where_the_decision_is_misread(published):
