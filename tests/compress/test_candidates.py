@@ -152,12 +152,16 @@ def _pruned(folder, recipe):
 
 @pytest.mark.slow
 def test_a_fit_follows_for_the_candidates_that_leave_least(checkpoint, tmp_path):
-    refitted = walked(checkpoint, method(), tmp_path / "refit")
-    fitted = walked(checkpoint, method(iterations=10), tmp_path / "fit")
+    """With enough text, so that a fit helps on what is held out."""
+    text = {"texts": sequences(160), "sources": ["long", "short"] * 80}
+    refitted = walked(checkpoint, method(), tmp_path / "refit", **text)
+    fitted = walked(checkpoint, method(iterations=10), tmp_path / "fit", **text)
     before, after = refitted.facts["refit"]["0"], fitted.facts["refit"]["0"]
     assert {name: after["tried"][name] for name in before["tried"]} == before["tried"]
     further = {name.removesuffix(" fitted"): left for name, left in after["tried"].items() if name.endswith("fitted")}
+    assert further
     assert set(further) <= set(sorted(before["tried"], key=before["tried"].get)[:2])
+    assert all(left < before["tried"][name] for name, left in further.items())
     assert after["left_held_out"] == pytest.approx(min(after["tried"].values()), abs=2e-6)
     assert after["left_held_out"] <= before["left_held_out"]
     assert ("rounds" in after) == (min(after["tried"], key=after["tried"].get).endswith("fitted"))
