@@ -91,10 +91,7 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "report": FOR_LM_EVAL,
     "metrics": FOR_LM_EVAL,
     "alignment": (("ream.stages.alignment:_Aligner", "ream.workspace.layout:Workspace"),),  # names of artifacts
-    "search": (
-        ("ream.search.session:Session", "ream.workspace.layout:Workspace"),
-        ("ream.search.helpers:main", "ream.workspace.layout:Workspace"),
-    ),
+    "search": (("ream.search.helpers:main", "ream.workspace.layout:Workspace"),),  # names of artifacts
     "evaluate": COMPARING,
     "rank": COMPARING,
     "merge": COMPARING,
