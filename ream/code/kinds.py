@@ -75,7 +75,9 @@ READ = {
     },
     "merge": {"model", "merge", "exports"},
     "metrics": {"run"},
-    "report": {"model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports"},
+    "report": {
+        "model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports", "merge",
+    },  # fmt: skip
 }
 WORDING = ("ream.params.reading:parse_params", "ream.params.reading:_first")  # of an error; names all sections
 # A params file that DVC reads is whole, and one that extends another is refused there (`refuse_overlay`).
@@ -93,7 +95,7 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "report": FOR_LM_EVAL,
     "metrics": FOR_LM_EVAL,
     "alignment": (("ream.stages.alignment:_Aligner", "ream.workspace.layout:Workspace"),),  # names of artifacts
-    "search": (("ream.search.helpers:main", "ream.workspace.layout:Workspace"),),
+    "search": (("ream.search.helpers:main", "ream.workspace.layout:Workspace"),),  # names of artifacts
     # which other models are walked along decides nothing of a model's own scores
     "evaluate": (*COMPARING, ("ream.stages.evaluate:run", "ream.workspace.side_by_side:companions")),
     "rank": COMPARING,

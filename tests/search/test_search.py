@@ -68,9 +68,6 @@ def test_a_search_writes_its_trials_its_front_and_recipes(prepared):
     assert record.target.final.value == pytest.approx(0.2 * chosen.final["a"].value + 0.8 * chosen.final["b"].value)
     assert {name.split("/")[0] for name in written} == {TRIALS, FOUND, "recipes", "figures"}
     assert sum(name.endswith(".svg") for name in written) == 3, "no triangle of two sources"
-    assert not any(
-        path.name.startswith("search-reap") and any(path.glob("batch*")) for path in workspace.states.iterdir()
-    )
 
 
 def killed(params, workspace, after):
