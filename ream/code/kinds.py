@@ -76,8 +76,17 @@ READ = {
     "merge": {"model", "merge", "exports"},
     "metrics": {"run"},
     "report": {
-        "model", "calibration", "sources", "mixes", "suites", "evaluation", "run", "report", "imports", "merge",
-    },  # fmt: skip
+        "model",
+        "calibration",
+        "sources",
+        "mixes",
+        "suites",
+        "evaluation",
+        "run",
+        "report",
+        "imports",
+        "merge",
+    },
 }
 WORDING = ("ream.params.reading:parse_params", "ream.params.reading:_first")  # of an error; names all sections
 # A params file that DVC reads is whole, and one that extends another is refused there (`refuse_overlay`).

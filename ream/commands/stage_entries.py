@@ -159,6 +159,7 @@ STAGES = {
             "run",
             "report",
             "imports",
+            "merge",  # the command that the page gives
         )
     ),
 }
