@@ -65,7 +65,7 @@ def test_between_the_last_layer_and_the_output_nothing_is_walked_or_aligned_agai
 
 
 def test_alignment_goes_on_after_its_last_layer(compress, interrupted, tmp_path, monkeypatch):
-    from ream.models import expert_weights
+    from ream.compress import aligned as expert_weights
 
     compress("whole", "hc-smoe")
     gates, layers = expert_weights.input_gates, []  # what the alignment asks for once a layer
@@ -172,7 +172,7 @@ def test_text_of_the_hub_is_not_drawn_again(compress, interrupted, tmp_path, mon
     monkeypatch.setattr("ream.stages.calibration.resolved_revision", lambda source: "0" * 40)
     monkeypatch.setattr(
         "ream.stages.calibration.iter_texts",
-        lambda source, seed: asked.append(source.kind) or (Document("x", text) for text in tiny.documents(1)),
+        lambda source, *_: asked.append(source.kind) or (Document("x", text) for text in tiny.documents(1)),
     )
     interrupted("ream.recipe.output.write_checkpoint")
     assert asked.count("hub") == 1

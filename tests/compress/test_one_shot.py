@@ -67,7 +67,8 @@ def test_micro_batches_change_nothing(collected, mixed_depth, tmp_path):
     for layer in (0, 2):
         one, many = read_sums(state.folder, layer).arrays(), read_sums(collected, layer).arrays()
         for name in one:
-            np.testing.assert_allclose(one[name], many[name], rtol=1e-5, atol=1e-4, err_msg=name)
+            rtol = 32e-5 if name == "power_norm_sum" else 1e-5  # a sum of 32nd powers of norms
+            np.testing.assert_allclose(one[name], many[name], rtol=rtol, atol=1e-4, err_msg=name)
         torch.testing.assert_close(read_probes(state.folder, layer), read_probes(collected, layer))
 
 

@@ -124,8 +124,8 @@ def test_the_numbers_go_into_the_models_card(ream, checkpoint, compressed, text,
     assert out.splitlines()[-1] == f"card: {copy / 'README.md'}"
     after = (copy / "README.md").read_text()
     assert after.startswith(before.rstrip())
-    measures = found["sources"][str(text)]
-    assert f"| {text.name} | {measures['kl']['value']:.4f} [{measures['kl']['low']:.4f}, " in after
+    measures = found["sources"]["own"]
+    assert f"| own | {measures['kl']['value']:.4f} [{measures['kl']['low']:.4f}, " in after
     code, _, err, _ = ream(checkpoint, "owner/name", "--card")
     assert (code, "--card writes into the README.md of a folder" in err) == (2, True)
 

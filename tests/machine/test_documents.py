@@ -120,6 +120,9 @@ def test_sizes(tmp_path, monkeypatch):
 READERS = {"read_text", "read_bytes", "loads", "load", "safe_load", "full_load", "get_single_data"}
 PARSERS = {"json", "yaml"}
 ALLOWED = {
+    "calibration/contents.py": "arguments of a tool call, one text of a conversation",
+    "evaluation/backends/endpoint_lm.py": "messages that lm-eval made, of the prompt of a chat",
+    "search/helpers.py": "the settings that the process which starts it hands over",
     "machine/documents.py": "the module itself",
     "machine/memory.py": "/proc",
     "machine/bounded.py": "/proc",
