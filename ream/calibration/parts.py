@@ -19,6 +19,7 @@ from ream.calibration.document import Document
 
 UNIT = 8192  # characters of a passage, about 2000 tokens
 CHARS_PER_TOKEN = 8  # twice those of English, so that a piece of calibration text has two sequences or so
+Side = Literal["all", "calibration", "held-out"]
 ENDS = ("\n\n", "\n", ". ", " ")  # where a passage may end, the best first
 
 
@@ -31,7 +32,7 @@ class Part:
         tokens: of a sequence; calibration text is given in pieces of about two. Not used of held-out text.
     """
 
-    side: Literal["all", "calibration", "held-out"] = "all"
+    side: Side = "all"
     tokens: int = 512
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from ream.calibration import builtin, hub, local_files
 from ream.calibration.contents import Render
 from ream.calibration.document import Document
-from ream.calibration.parts import WHOLE, Part
+from ream.calibration.parts import WHOLE, Part, Side
 from ream.params import BuiltinSource, FilesSource, HubSource
 
+PARTED: tuple[Side, Side] = ("calibration", "held-out")
 TextSource = BuiltinSource | HubSource | FilesSource
 
 
@@ -44,6 +45,29 @@ def iter_texts(source: TextSource, seed: int, part: Part = WHOLE, render: Render
 def divided(source: TextSource) -> bool:
     """Whether a part of the source's text is held out from all calibration."""
     return not isinstance(source, BuiltinSource) and source.held_out is not None
+
+
+def calibrated_and_held_out(
+    source: TextSource, seed: int, tokens: int, render: Render | None
+) -> tuple[Iterator[Document], Iterator[Document]]:
+    """Documents to calibrate on, and documents for what must not be calibrated on.
+
+    Both are one iterator where the source holds nothing out: what follows the calibration's documents is new then.
+
+    Args:
+        source: where the text is.
+        seed: orders the documents.
+        tokens: of a sequence.
+        render: the model's chat template, for conversations.
+
+    Raises:
+        UserError: see `iter_texts`.
+    """
+    if not divided(source):
+        documents = iter(iter_texts(source, seed, Part("all", tokens), render))
+        return documents, documents
+    calibrated, held_out = (iter_texts(source, seed, Part(side, tokens), render) for side in PARTED)
+    return iter(calibrated), iter(held_out)
 
 
 def resolved_revision(source: TextSource) -> str | None:

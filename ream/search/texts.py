@@ -1,16 +1,20 @@
 """The text of a search: three parts of every source that have no document in common.
 
 The stage calibration takes the first documents of a source for calibration, and the next for the stage rank. Behind
-these follow the sequences on which mixes are measured, and behind those the final ones, which the search never sees.
+these follow the sequences on which mixes are measured, and behind those the final ones, which the search never sees. Of
+a source with ``held_out`` all but the first part come from what is held out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ream.calibration.chat import ChatTemplate
+from ream.calibration.contents import Render
 from ream.calibration.corpus import read_corpus, write_corpus
+from ream.calibration.document import Document
 from ream.calibration.sampling import draw, windows_of
-from ream.calibration.sources import iter_texts
+from ream.calibration.sources import calibrated_and_held_out
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import UserError
 from ream.models.family.limits import Limits
@@ -66,13 +70,15 @@ def drawn_texts(
     """
     parts: dict[str, dict[str, list[list[int]]]] = {SEARCH: {}, FINAL: {}}
     encoder: Encoder | None = None
+    render: Render | None = None
     for source in params.run.sources:
         files = {part: folder / f"{source}.{part}.parquet" for part in parts}
         if not all(path.exists() for path in files.values()):
             if encoder is None:
                 trust, special = params.model.trust_remote_code, params.model.special_tokens
                 encoder = load_encoder(str(model), None, trust, special)
-            for part, rows in _drawn(params, source, encoder, calibrated(source)).items():
+                render = ChatTemplate(model, trust).render
+            for part, rows in _drawn(params, source, encoder, render, calibrated(source)).items():
                 for ids in rows:
                     limits.check_encoded(ids, model)
                 write_corpus(files[part], [(source, ids) for ids in rows], {"part": part})
@@ -81,7 +87,9 @@ def drawn_texts(
     return {part: Part(sequences) for part, sequences in parts.items()}
 
 
-def _drawn(params: Params, source: str, encoder: Encoder, calibrated: Path) -> dict[str, list[list[int]]]:
+def _drawn(
+    params: Params, source: str, encoder: Encoder, render: Render | None, calibrated: Path
+) -> dict[str, list[list[int]]]:
     """The sequences of both parts of a source.
 
     Raises:
@@ -94,19 +102,19 @@ def _drawn(params: Params, source: str, encoder: Encoder, calibrated: Path) -> d
         settings = settings.model_copy(update={"revision": earlier.facts.get("revision") or settings.revision})
     most = 1 if isinstance(settings, BuiltinSource) else settings.windows
     windows = None if most == 1 else windows_of(encoder.plain, encoder.special, None if most == "all" else most)
-    documents = iter(iter_texts(settings, calibration.seed))
+    texts, held_out = calibrated_and_held_out(settings, calibration.seed, calibration.tokens, render)
 
-    def following(sequences: int) -> list[list[int]]:
+    def following(documents: Iterator[Document], sequences: int) -> list[list[int]]:
         return draw(documents, encoder.encode, calibration, sequences, windows).sequences
 
     # Own calibration sequences may be fewer, as `ream compress` draws a source's share of a mix alone.
-    if following(len(earlier.sequences)) != earlier.sequences:
+    if following(texts, len(earlier.sequences)) != earlier.sequences:
         raise UserError(
             f"the text of source '{source}' is not what {calibrated} was drawn from; draw it again: dvc repro, or "
             "ream search with another --out"
         )
-    following(params.rank.sequences)
-    parts = {SEARCH: following(search.sequences), FINAL: following(search.final_sequences)}
+    following(held_out, params.rank.sequences)
+    parts = {SEARCH: following(held_out, search.sequences), FINAL: following(held_out, search.final_sequences)}
     wanted = search.sequences + search.final_sequences
     if (found := sum(map(len, parts.values()))) < wanted:
         raise UserError(

@@ -12,9 +12,9 @@ from typing import Any
 from ream.calibration.chat import ChatTemplate
 from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus, write_corpus
 from ream.calibration.document import Document
-from ream.calibration.parts import Part, row_is_held_out
+from ream.calibration.parts import row_is_held_out
 from ream.calibration.sampling import Drawn, draw, windows_of
-from ream.calibration.sources import TextSource, divided, iter_texts, resolved_revision
+from ream.calibration.sources import TextSource, calibrated_and_held_out, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
 from ream.machine.files import file_digest
@@ -122,8 +122,7 @@ def _drawn(
     revision = resolved_revision(source)
     if revision is not None:
         source = source.model_copy(update={"revision": revision})
-    parts = [Part(side, calibration.tokens) for side in (("calibration", "held-out") if divided(source) else ("all",))]
-    texts = [iter(iter_texts(source, calibration.seed, part, chat.render)) for part in parts]
+    texts = dict.fromkeys(calibrated_and_held_out(source, calibration.seed, calibration.tokens, chat.render))
     with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
         documents = [_counted(each, progress) for each in texts]
         windows = _windows(source, encoder)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from ream.calibration.corpus import read_corpus
@@ -564,6 +565,8 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
 def test_pruning_needs_no_dense_pass_and_each_sources_share_alone(ream, model, tmp_path, method):
     """`ream compress` of 16 sequences by a mix of halves keeps the experts of the graph's 8 of each source."""
     params = tiny.write_params(tmp_path / "p", model)
+    tree = yaml.safe_load(params.read_text())
+    params.write_text(yaml.safe_dump(tree | {"statistics": {**tree["statistics"], "sequences": "all"}}))
     cell = ["--mix", "balanced", "--method", method, "--experts", 4]
     for stage in (
         ["check"], ["model"],

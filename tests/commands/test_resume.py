@@ -171,7 +171,7 @@ def test_text_of_the_hub_is_not_drawn_again(compress, interrupted, tmp_path, mon
     asked = []
     monkeypatch.setattr("ream.stages.calibration.resolved_revision", lambda source: "0" * 40)
     monkeypatch.setattr(
-        "ream.stages.calibration.iter_texts",
+        "ream.calibration.sources.iter_texts",
         lambda source, *_: asked.append(source.kind) or (Document("x", text) for text in tiny.documents(1)),
     )
     interrupted("ream.recipe.output.write_checkpoint")

@@ -33,7 +33,8 @@ def test_statistics_equal_loops_over_the_models_own_forward(collected, mixed_dep
     assert sums["tokens"] == sum(map(len, sequences()))
     assert np.array_equal(sums["count"], expected["count"])
     for name, value in expected.items():
-        np.testing.assert_allclose(sums[name], value, rtol=1e-5, atol=1e-4, err_msg=name)
+        rtol = 32e-5 if name == "power_norm_sum" else 1e-5  # a sum of 32nd powers of norms
+        np.testing.assert_allclose(sums[name], value, rtol=rtol, atol=1e-4, err_msg=name)
 
 
 def test_probes_are_the_same_tokens_in_every_layer(collected, mixed_depth):

@@ -95,11 +95,21 @@ def statistics(x, gate, up, down, logits, scores, indices, weights, mask=None):
         "output_sum": [[0.0] * H for _ in range(N)],
         "gated_output_sum": [[0.0] * H for _ in range(N)],
         "logit_gram": [[0.0] * N for _ in range(N)],
+        "power_norm_sum": [0.0] * N,
+        "pair_count": [[0.0] * N for _ in range(N)],
+        "pair_sum": [[0.0] * N for _ in range(N)],
     }
     for t in range(len(x)):
         if mask is not None and not mask[t]:
             continue
         sums["tokens"] += 1.0
+        for a, i in enumerate(indices[t]):
+            for b, j in enumerate(indices[t]):
+                if i < N and j < N:
+                    first = float(weights[t][a]) * norm(expert_output(x[t], gate[i], up[i], down[i]))
+                    second = float(weights[t][b]) * norm(expert_output(x[t], gate[j], up[j], down[j]))
+                    sums["pair_count"][i][j] += 1.0
+                    sums["pair_sum"][i][j] += first * second
         for j in range(N):
             output = expert_output(x[t], gate[j], up[j], down[j])
             for h in range(H):
@@ -112,6 +122,7 @@ def statistics(x, gate, up, down, logits, scores, indices, weights, mask=None):
                     sums["count"][j] += 1.0
                     sums["norm_sum"][j] += norm(output)
                     sums["squared_norm_sum"][j] += norm(output) ** 2
+                    sums["power_norm_sum"][j] += norm(output) ** 32
                     sums["weighted_norm_sum"][j] += float(weights[t][slot]) * norm(output)
                     sums["released_norm_sum"][j] += softmax([float(z) for z in logits[t]])[j] ** 2 * norm(output)
     return sums

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from ream.core.composition import PRUNINGS
 from ream.core.grouping import (
     GROUPINGS,
     Experts,
@@ -15,6 +16,7 @@ from ream.core.grouping import (
     pruning,
     pseudo_pruning,
 )
+from ream.core.pair_pruning import least_together
 from tests.core import reference
 
 
@@ -35,7 +37,8 @@ def random_experts(rng, count, tied):
     """Saliency and symmetric similarity; with ties, of a few values only."""
     saliency = rng.integers(0, 3, count).astype(float) if tied else rng.uniform(size=count)
     upper = np.triu(rng.integers(0, 3, (count, count)) / 2 if tied else rng.uniform(size=(count, count)), 1)
-    return Experts(saliency, upper + upper.T + np.eye(count), rng.normal(size=(count, 4)))
+    pairs = rng.uniform(size=(count, count))
+    return Experts(saliency, upper + upper.T + np.eye(count), rng.normal(size=(count, 4)), pairs + pairs.T)
 
 
 def cases(limit=8):
@@ -256,8 +259,10 @@ def test_keeping_one(rng, kind):
     experts = random_experts(rng, 6, tied=False)
     groups = grouped(kind, experts, 1, 5)
     best = reference.hierarchical(experts.means, 1)[0] if kind == "hierarchical" else np.argmax(experts.saliency)
+    if kind == "hope":  # what all others together give is least without it
+        best = min(range(6), key=lambda j: experts.pairs[np.ix_(*[[i for i in range(6) if i != j]] * 2)].sum())
     assert groups.kept.tolist() == [best]
-    assert groups.group.tolist() == ([0 if j == best else -1 for j in range(6)] if kind == "pruning" else [0] * 6)
+    assert groups.group.tolist() == ([0 if j == best else -1 for j in range(6)] if kind in PRUNINGS else [0] * 6)
 
 
 @pytest.mark.parametrize("kind", GROUPINGS)
@@ -305,7 +310,7 @@ def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
         members = range(first, first + count)
         saliency = [experts.saliency[j] for j in members]
         similarity = [[experts.similarity[i, j] for j in members] for i in members]
-        means = [experts.means[j] for j in members]
+        means, pairs = [experts.means[j] for j in members], experts.pairs[np.ix_(members, members)]
         block_owners = {
             "pruning": lambda s=saliency, k=kept // router_groups: reference.pruning(s, k),
             "pseudo-pruning": lambda s=saliency, m=similarity, k=kept // router_groups: reference.pseudo_pruning(
@@ -316,6 +321,9 @@ def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
             ),
             "hierarchical": lambda m=means, k=kept // router_groups: reference.hierarchical(m, k),
             "matching": lambda s=saliency, m=similarity, k=kept // router_groups: matched(s, m, k),
+            "hope": lambda f=pairs, k=kept // router_groups: [
+                -1 if j in least_together(f, len(f) - k) else j for j in range(len(f))
+            ],
         }[kind]()
         expected += [-1 if owner < 0 else owner + first for owner in block_owners]
     groups = grouped(kind, experts, kept, size, router_groups)

@@ -26,6 +26,8 @@ SUMS = {
     "output-means": {"output_sum", "gated_output_sum"},  # one pass gives both
     "gated-output-means": {"output_sum", "gated_output_sum"},
     "probes": set(),
+    "peak-norms": {"power_norm_sum"},
+    "pair-norms": {"pair_count", "pair_sum"},
 }
 
 

@@ -7,6 +7,7 @@ from ream.stages import calibration, model, statistics
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import needed, write_needs
 from ream.workspace.options import StageOptions
+from ream.workspace.shares import largest_shares, write_shares
 from tests import tiny
 
 SEARCH = {
@@ -38,5 +39,6 @@ def prepare(folder, checkpoint, methods=("reap",), **search):
     for source in params.run.sources:
         calibration.run(params, workspace, StageOptions(source=source))
     write_needs(workspace, needed(params))
+    write_shares(workspace, largest_shares(params))
     statistics.run_sources(params, workspace, params.run.sources, StageOptions())
     return params, workspace

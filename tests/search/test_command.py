@@ -43,7 +43,9 @@ def test_own_text_is_mixed_and_the_answer_adopted(checkpoint, tmp_path, capsys):
     tree = yaml.safe_load(text)
     chosen = next(mix for mix in record.mixes if mix.name == record.target.mix)
     assert tree["mixes"][chosen.name] == {source: ratio for source, ratio in chosen.ratios.items() if ratio > 0}
-    assert tree["sources"]["my-notes"] == {"kind": "files", "paths": [str(own)], "windows": "all"}
+    assert tree["sources"]["my-notes"] == {
+        "kind": "files", "paths": [str(own)], "windows": "all", "held_out": 0.1,
+    }  # fmt: skip
     assert tree["mixes"]["balanced"] == {"a": 0.5, "b": 0.5}
 
 

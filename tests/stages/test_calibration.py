@@ -123,7 +123,7 @@ def test_hub_source_is_read_at_the_recorded_commit(write, tmp_path, monkeypatch)
         return iter([Document(str(i), prose(i, 100)) for i in range(9)])
 
     monkeypatch.setattr(calibration, "resolved_revision", lambda _: "a" * 40)
-    monkeypatch.setattr(calibration, "iter_texts", texts)
+    monkeypatch.setattr("ream.calibration.sources.iter_texts", texts)
     settings = params({"c4": {"kind": "hub", "dataset": "allenai/c4", "config": "en"}})
     write(settings, "c4", tmp_path / "o.parquet")
     facts = read_corpus(tmp_path / "o.parquet").facts
