@@ -24,6 +24,7 @@ from prefect.logging import get_run_logger
 from flows.child import Event
 from flows.graph import Stage
 from flows.output_rows import Row, rows_of, score_rows, size
+from ream.errors import UserError
 
 if TYPE_CHECKING:
     from ream.evaluation.scores import Cell
@@ -36,7 +37,7 @@ def failures_logged() -> Iterator[None]:
     """Log errors of artifacts as warnings: a stage or a flow does not fail because something cannot be shown."""
     try:
         yield
-    except (httpx.HTTPError, PrefectException) as error:
+    except (httpx.HTTPError, PrefectException, UserError) as error:
         get_run_logger().warning("artifacts can't be shown: %s", error)
 
 

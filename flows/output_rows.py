@@ -85,10 +85,10 @@ def search_rows(folder: Path) -> Iterable[Row]:
 
 
 def evaluation_rows(path: Path) -> Iterable[Row]:
-    """A row of scores for each model of an evaluation file."""
+    """A row of scores for each model of an evaluation file; none for the file of its answers."""
     from ream.evaluation.scores import read_scores
 
-    return score_rows(read_scores(path).cells)
+    return () if path.suffix != ".json" else score_rows(read_scores(path).cells)
 
 
 def score_rows(cells: "Iterable[Cell]") -> Iterable[Row]:

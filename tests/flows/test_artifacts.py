@@ -1,8 +1,12 @@
 """What the UI is given: keys, and progress in words."""
 
+import logging
+
 import pytest
 
-from flows.artifacts import describe, key_of
+from flows import artifacts
+from flows.artifacts import describe, failures_logged, key_of
+from ream.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -26,3 +30,10 @@ def test_keys_are_lower_case_letters_digits_and_dashes(words, key):
 )  # fmt: skip
 def test_progress_in_words(event, words):
     assert describe(event) == words
+
+
+def test_what_cannot_be_shown_fails_no_stage(monkeypatch, caplog):
+    monkeypatch.setattr(artifacts, "get_run_logger", lambda: logging.getLogger("shown"))
+    with failures_logged():
+        raise UserError("4.json is damaged")
+    assert "artifacts can't be shown: 4.json is damaged" in caplog.text

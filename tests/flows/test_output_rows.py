@@ -1,6 +1,7 @@
 """Rows about a stage's outputs: the groups of each layer, and sizes on disk."""
 
 from flows.output_rows import rows_of, size
+from ream.evaluation.scores import Cell, Scores, write_scores
 from ream.recipe.recipe_file import save_recipe
 from tests.compress.walks import opened, random_recipe
 
@@ -25,6 +26,14 @@ def test_sizes(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "c").write_bytes(b"345")
     assert (size(tmp_path), size(tmp_path / "a"), size(tmp_path / "none")) == (5, 2, 0)
+
+
+def test_an_evaluation_has_rows_and_its_answers_have_none(tmp_path):
+    cell = Cell(mix="even", method="reap", experts=4, mc=50.0, parameters=9)
+    write_scores(tmp_path / "4.json", Scores(cells=[cell], settings={}, versions={}))
+    (tmp_path / "4.parquet").write_bytes(b"PAR1\xfc")
+    assert [row["MC"] for row in rows_of("evaluate", tmp_path / "4.json")] == [50.0]
+    assert list(rows_of("evaluate", tmp_path / "4.parquet")) == []
 
 
 def test_other_kinds_have_no_rows(tmp_path):
