@@ -74,6 +74,7 @@ def test_a_change_runs_exactly_what_depends_on_it(graph: Path) -> None:
     earlier_results_stand_beside_ours(graph)
 
 
+@pytest.mark.slow
 def test_negating_a_saliency_in_the_code_runs_what_can_reach_it(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the graph's own copy of the code; `dvc status` says so beforehand."""
     (graph / "ream").unlink()

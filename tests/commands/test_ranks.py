@@ -130,7 +130,7 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
     ("method", "ranks"),
     [
         ("reap-refit", 2),
-        ("neurons-fit", 3),
+        pytest.param("neurons-fit", 3, marks=pytest.mark.slow),
         pytest.param("neurons-refit", 3, marks=pytest.mark.slow),
         pytest.param("ream-refit", 2, marks=pytest.mark.slow),
         pytest.param("best-fit", 2, marks=pytest.mark.slow),

@@ -65,7 +65,9 @@ def expected(found, before, score):
 
 
 @pytest.mark.parametrize("settings", [DIRECT, SWEEPS, replace(SWEEPS, outputs=3)], ids=["at once", "sweeps", "parts"])
-@pytest.mark.parametrize("signal", [0.0, 0.03, 3.0])
+@pytest.mark.parametrize(
+    "signal", [pytest.param(0.0, marks=pytest.mark.slow), 0.03, pytest.param(3.0, marks=pytest.mark.slow)]
+)
 def test_equals_dense_solves_for_every_ridge(rng, settings, signal):
     """Errors that experts can explain want a weak ridge, noise wants a strong one or none."""
     layer = layer_of(rng)
