@@ -79,7 +79,8 @@ def test_a_changed_ratio_runs_its_mix_alone(by_flow, flow):
     folder, _ = by_flow
     code, said = flow(folder, "saliency", "grouping", "-S", "mixes.wordy.prose=0.3")
     assert code == 0, said
-    assert ran_by_flow(said) == {"saliency@wordy", "grouping@wordy-reap-4", "grouping-extra@wordy-frequency-4"}
+    stages = {"check", "saliency@wordy", "grouping@wordy-reap-4", "grouping-extra@wordy-frequency-4"}
+    assert ran_by_flow(said) == stages
     assert yaml.safe_load((folder / "params.yaml").read_text())["mixes"]["wordy"]["prose"] == 0.3
     assert ran(dvc(folder, "repro", "saliency", "grouping")) == set()
 
