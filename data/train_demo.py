@@ -68,14 +68,14 @@ def train_tokenizer(corpora: dict[str, list[str]]) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    sample = itertools.chain.from_iterable(_first_chars(corpus, 3_000_000) for corpus in corpora.values())
+    sample = itertools.chain.from_iterable(first_chars(corpus, 3_000_000) for corpus in corpora.values())
     tokenizer.train_from_iterator(sample, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END, pad_token=END, model_max_length=LENGTH * 2
     )
 
 
-def _first_chars(corpus: list[str], chars: int) -> list[str]:
+def first_chars(corpus: list[str], chars: int) -> list[str]:
     """The first documents of a corpus that have at most ``chars`` characters together."""
     lengths = itertools.accumulate(map(len, corpus))
     return [text for text, length in zip(corpus, lengths, strict=False) if length <= chars]

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from train_demo import LEARNING_RATE, WARMUP, cross_entropy, first_chars, optimizer_of
 from transformers import (
     Glm4MoeConfig,
     Glm4MoeForCausalLM,
@@ -42,7 +42,6 @@ from ream.calibration.document import Split
 
 ROOT = Path(__file__).resolve().parent
 VOCABULARY, LENGTH, BATCH = 2560, 256, 8
-LEARNING_RATE, WARMUP, WEIGHT_DECAY = 3e-3, 200, 0.1
 BALANCE, Z_LOSS, BIAS_RATE = 0.01, 1e-4, 2e-3
 TRAIN_CHARS, TOKENIZER_CHARS, HELD_OUT_CHARS = 9_000_000, 2_000_000, 600_000
 # GPT-4's rule for splitting text: words with the character before them, numbers of up to three digits, punctuation.
@@ -233,20 +232,6 @@ def batch_of(streams: dict[str, torch.Tensor], step: int, seed: int) -> torch.Te
     return torch.stack(rows)
 
 
-def cross_entropy(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
-    """Mean next-token loss of windows [n, L + 1], in nats a token."""
-    hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
-    return F.cross_entropy(model.lm_head(hidden).flatten(0, 1), tokens[:, 1:].flatten())
-
-
-def optimizer_of(model: PreTrainedModel) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), eps=1e-9, fused=True)
-
-
 def save_state(model: PreTrainedModel, optimizer: torch.optim.AdamW, folder: Path, step: int) -> None:
     """Save weights, buffers and moments after ``step`` steps."""
     tensors = {f"{name}|buffer": buffer for name, buffer in model.named_buffers()}
@@ -323,8 +308,9 @@ def main() -> None:
     if (cache / "tokenizer" / "tokenizer.json").exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(cache / "tokenizer")
     else:
-        parts = (itertools.takewhile(lambda _, left=[TOKENIZER_CHARS]: _taken(_, left), c) for c in corpora.values())
-        tokenizer = kind.tokenizer(itertools.chain.from_iterable(parts))
+        tokenizer = kind.tokenizer(
+            itertools.chain.from_iterable(first_chars(corpus, TOKENIZER_CHARS) for corpus in corpora.values())
+        )
         tokenizer.save_pretrained(cache / "tokenizer")
     streams = {name: encode(tokenizer, corpus) for name, corpus in corpora.items()}
     held_out = {name: encode(tokenizer, texts(name, "held-out", HELD_OUT_CHARS, kind.seed)) for name in NAMES}
@@ -346,11 +332,6 @@ def main() -> None:
     }
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1))
-
-
-def _taken(text: str, left: list[int]) -> bool:
-    left[0] -= len(text)
-    return left[0] >= 0
 
 
 def train(
