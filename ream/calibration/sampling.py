@@ -45,6 +45,7 @@ def draw(
     calibration: Calibration,
     sequences: int | None = None,
     windows: Callable[[str, int], Iterable[list[int]]] | None = None,
+    needed: int | None = None,
 ) -> Drawn:
     """The first ``tokens`` tokens of each of the first ``sequences`` documents that have ceil(fill · tokens) or more.
 
@@ -56,10 +57,11 @@ def draw(
         calibration: gives ``sequences``, ``tokens`` and ``fill``.
         sequences: maximum number of sequences instead of ``calibration.sequences``; with it, fewer are no error.
         windows: gives the sequences of a text for a number of tokens, where a document may give several.
+        needed: the least number of sequences; by default all, or none with ``sequences``.
 
     Raises:
         UserError: the documents end too early, or fewer than one in ``PATIENCE`` is long enough; the message says how
-            many were and which setting to lower. Not raised if ``sequences`` is given.
+            many were and which setting to lower.
     """
     # fill as a decimal fraction: 0.55 · 100 is 55.000000000000007 in floating point, whose ceiling is 56.
     least = math.ceil(Fraction(str(calibration.fill)) * calibration.tokens)
@@ -84,7 +86,8 @@ def draw(
             return Drawn(drawn, read, short, dict(sorted(labels.items())))
         if read == PATIENCE * wanted:
             break
-    if sequences is not None:
+    enough = (wanted if sequences is None else 0) if needed is None else needed
+    if len(drawn) >= enough:
         return Drawn(drawn, read, short, dict(sorted(labels.items())))
     had = (
         f"{len(drawn)} of {read} documents have at least {least} tokens"
@@ -92,7 +95,7 @@ def draw(
         else f"{read} documents give {len(drawn)} sequences of at least {least} tokens"
     )
     raise UserError(
-        f"{had}, but {wanted} are needed; lower calibration.sequences, calibration.tokens or calibration.fill, give "
+        f"{had}, but {enough} are needed; lower calibration.sequences, calibration.tokens or calibration.fill, give "
         "the source more text, or let long documents give several sequences (the source's `windows`)"
     )
 

@@ -14,7 +14,7 @@ from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus
 from ream.calibration.document import Document
 from ream.calibration.parts import row_is_held_out
 from ream.calibration.sampling import Drawn, draw, windows_of
-from ream.calibration.sources import TextSource, calibrated_and_held_out, resolved_revision
+from ream.calibration.sources import TextSource, calibrated_and_held_out, divided, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import unknown
 from ream.machine.files import file_digest
@@ -24,6 +24,7 @@ from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.params import BuiltinSource, Calibration, HubSource, Params, TokensSource
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
+from ream.workspace.shares import read_share
 
 Row = tuple[str, list[int]]  # source, token ids
 
@@ -36,10 +37,15 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     """
     source, model = options.source, folder_of(load_manifest(workspace.manifest))
     limits = limits_of(model)
-    return write_sequences(params, source, model, workspace.calibration(source), workspace.held_out(source), limits)
+    needed = read_share(workspace, source) if workspace.share(source).exists() else None  # None: by hand, before check
+    return write_sequences(
+        params, source, model, workspace.calibration(source), workspace.held_out(source), limits, needed
+    )
 
 
-def write_sequences(params: Params, source: str, model: Path, out: Path, held_out: Path, limits: Limits) -> str:
+def write_sequences(
+    params: Params, source: str, model: Path, out: Path, held_out: Path, limits: Limits, needed: int | None = None
+) -> str:
     """Draw the sequences of one source with a model's tokenizer and write them; own tokens are taken as they are.
 
     Args:
@@ -50,6 +56,8 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
         held_out: the Parquet file of `rank.sequences` other sequences, or as many as the source has: those that follow
             or, of a source with ``held_out``, those of its held-out text. Own tokens have none.
         limits: what the model's inputs can be.
+        needed: the least number of calibration sequences, where the source has fewer than ``calibration.sequences``;
+            by default all of them. As many as `rank.sequences` of those beyond it are held out then.
 
     Returns:
         One line that says what was drawn.
@@ -67,7 +75,9 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
         limits.check_setting("calibration.tokens", params.calibration.tokens)
         encoder = load_encoder(str(model), None, params.model.trust_remote_code, params.model.special_tokens)
         chat = ChatTemplate(model, params.model.trust_remote_code)
-        rows, further, facts = _drawn(source, settings, encoder, chat, params.calibration, params.rank.sequences)
+        rows, further, facts = _drawn(
+            source, settings, encoder, chat, params.calibration, params.rank.sequences, needed
+        )
         for _, ids in (*rows, *((source, ids) for ids in further.sequences)):
             limits.check_encoded(ids, model)
     # A setting of later times changes no artifact of those who leave it as it is.
@@ -79,11 +89,14 @@ def write_sequences(params: Params, source: str, model: Path, out: Path, held_ou
     write_corpus(held_out, [(source, ids) for ids in further.sequences], held_out_facts)
     counts, special = facts["counts"], facts.get("special_tokens", {"before": [], "after": []})
     added = [f"{len(ids)} {where}" for where, ids in special.items() if ids]
+    wanted = params.calibration.sequences
+    short = needed is not None and len(rows) < wanted and not isinstance(settings, TokensSource)
     return (
         f"{source}: {len(rows)} sequences, {counts['tokens']} tokens, from {counts['documents_read']} documents "
         f"({counts['documents_too_short']} too short)"
         + (f"; special tokens of each text: {', '.join(added)}" if added else "")
         + (f"; {_named(facts['labels'])}" if "labels" in facts else "")
+        + (f"; it has no {wanted}, and the mixes need {needed}" if short else "")
     )
 
 
@@ -115,19 +128,32 @@ def _counted(texts: Iterator[Document], progress: Progress) -> Iterator[Document
 
 
 def _drawn(
-    name: str, source: TextSource, encoder: Encoder, chat: ChatTemplate, calibration: Calibration, held_out: int
+    name: str,
+    source: TextSource,
+    encoder: Encoder,
+    chat: ChatTemplate,
+    calibration: Calibration,
+    held_out: int,
+    needed: int | None,
 ) -> tuple[list[Row], Drawn, dict[str, Any]]:
     """The calibration sequences, up to ``held_out`` other sequences, and the facts about the former."""
     dataset = source.dataset if isinstance(source, HubSource) else None
     revision = resolved_revision(source)
     if revision is not None:
         source = source.model_copy(update={"revision": revision})
-    texts = dict.fromkeys(calibrated_and_held_out(source, calibration.seed, calibration.tokens, chat.render))
-    with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
-        documents = [_counted(each, progress) for each in texts]
-        windows = _windows(source, encoder)
-        drawn = draw(documents[0], encoder.encode, calibration, windows=windows)
-        further = draw(documents[-1], encoder.encode, calibration, held_out, windows)
+    windows = _windows(source, encoder)
+
+    def both(most: int | None) -> tuple[Drawn, Drawn]:
+        texts = dict.fromkeys(calibrated_and_held_out(source, calibration.seed, calibration.tokens, chat.render))
+        with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
+            documents = [_counted(each, progress) for each in texts]
+            drawn = draw(documents[0], encoder.encode, calibration, most, windows, needed)
+            return drawn, draw(documents[-1], encoder.encode, calibration, held_out, windows)
+
+    drawn, further = both(None if needed is None else calibration.sequences)
+    missing = 0 if divided(source) else held_out - len(further.sequences)
+    if needed is not None and missing > 0 and needed < len(drawn.sequences) < calibration.sequences:
+        drawn, further = both(max(needed, len(drawn.sequences) - missing))
     facts = {
         "dataset": dataset,
         "revision": revision,

@@ -37,8 +37,8 @@ def params(sources, sequences=4, tokens=32, special_tokens="tokenizer"):
 def write(tokenizer_folder, tmp_path):
     """Writes the sequences of a source to a file, and the held-out ones to another."""
 
-    def run(settings, source, out, held_out=tmp_path / "held-out.parquet"):
-        return calibration.write_sequences(settings, source, tokenizer_folder, out, held_out, LIMITS)
+    def run(settings, source, out, held_out=tmp_path / "held-out.parquet", needed=None):
+        return calibration.write_sequences(settings, source, tokenizer_folder, out, held_out, LIMITS, needed)
 
     return run
 
@@ -103,6 +103,24 @@ def test_a_source_that_ends_gives_the_held_out_sequences_that_it_has(write, toke
     assert (len(drawn), len(held_out)) == (4, 2)
     encoder = load_encoder(str(tokenizer_folder), None, False)
     assert sorted(drawn + held_out) == sorted(encoder.encode(prose(i, 100))[:32] for i in range(6))
+
+
+def test_a_source_with_less_than_all_sequences_needs_what_its_mixes_draw(write, tokenizer_folder, tmp_path):
+    texts = [prose(i, 100) for i in range(6)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    settings = params({"own": {"kind": "files", "paths": [str(tmp_path / "t.jsonl")]}}, sequences=9)
+    settings = settings.model_copy(update={"rank": settings.rank.model_copy(update={"sequences": 2})})
+    with pytest.raises(UserError, match=r"^6 of 6 documents have at least 16 tokens, but 9 are needed"):
+        write(settings, "own", tmp_path / "o.parquet")
+    with pytest.raises(UserError, match=r"^6 of 6 documents have at least 16 tokens, but 7 are needed"):
+        write(settings, "own", tmp_path / "o.parquet", needed=7)
+    for needed, drawn, held_out in ((3, 4, 2), (5, 5, 1), (6, 6, 0)):
+        line = write(settings, "own", tmp_path / "o.parquet", needed=needed)
+        assert line.endswith(f"; it has no 9, and the mixes need {needed}")
+        calibrated = read_corpus(tmp_path / "o.parquet").sequences
+        others = read_corpus(tmp_path / "held-out.parquet", may_be_empty=True).sequences
+        assert (len(calibrated), len(others)) == (drawn, held_out)
+        assert not {*map(tuple, calibrated)} & {*map(tuple, others)}
 
 
 def test_own_tokens_hold_nothing_out(write, tmp_path):
