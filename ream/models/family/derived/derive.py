@@ -138,8 +138,10 @@ def _logits_module(modules: ModuleSide) -> str | None:
 
 
 def _assumed(text: Any, numbers: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """What transformers takes for numbers that config.json has under other names, or not at all."""
-    known = {key: getattr(text, key) for key in NUMBERS if hasattr(text, key)} | {"num_hidden_layers": depth}
+    """Numbers that config.json lacks or has under other names, as transformers takes them; of layers, the largest."""
+    layers = list(text.per_layer_config) if getattr(text, "is_heterogeneous", False) else [text]
+    found = {key: [getattr(layer, key) for layer in layers if hasattr(layer, key)] for key in NUMBERS}
+    known = {key: max(values) for key, values in found.items() if values} | {"num_hidden_layers": depth}
     return {key: value for key, value in known.items() if key not in numbers}
 
 

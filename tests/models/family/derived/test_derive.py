@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from ream.errors import UserError
 from ream.models.family.architecture import architecture_of
-from ream.models.family.derived.derive import derive
+from ream.models.family.derived.derive import _assumed, derive
 from ream.models.family.derived.proof import prove
 from ream.models.family.derived.refusal import NotDerivableError
 from ream.models.family.families import FAMILIES, NotDerivedError, family_of
@@ -175,3 +175,12 @@ def test_multi_token_layers_are_known_by_their_names(tmp_path):
     assert architecture.family.multi_token == COUNTED_ON
     assert (architecture.multi_token, architecture.moe_layers) == (1, (1, 2, 3))
     assert prove(checkpoint, architecture).left_out < 1e-5
+
+
+def test_a_number_that_differs_by_layer_is_the_largest():
+    from transformers.models.dots3_note.configuration_dots3_note import Dots3NoteTextConfig
+
+    config = Dots3NoteTextConfig(num_hidden_layers=4)
+    heads = [layer.num_attention_heads for layer in config.per_layer_config]
+    assert len(set(heads)) > 1, "transformers refuses to read such a number of the whole model"
+    assert _assumed(config, {"hidden_size": config.hidden_size}, 4)["num_attention_heads"] == max(heads)

@@ -1,0 +1,197 @@
+"""The study of methods: trained models, seeds and sizes, by the graph; one table of what each method takes back.
+
+    python -m benchmarks.study run FOLDER data/demo-model data/study-glm data/study-mixtral --seeds 3
+    python -m benchmarks.study run FOLDER data/study-glm --seeds 1 --methods reap-refit,best --sizes 0.5 --sequences 96
+    python -m benchmarks.study table FOLDER                  # prints the table of all that FOLDER has
+
+Each model and seed has a workspace in FOLDER, made by `ream init` from params/study.yaml, and `dvc repro` runs it: a
+study that was stopped goes on, and one with more methods runs only what is new. The seed is that of the calibration
+text. C is half the number of removed experts, as in the paper.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ream.analysis.tables.pipes import pipe_table
+from ream.evaluation.rank_records import read_ranks
+from ream.evaluation.scores import Cell, read_scores
+from ream.models.inspection.headers import open_headers
+from ream.params.reading import load_params
+from ream.workspace.layout import Workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = ROOT / "params" / "study.yaml"
+MIX, BASELINE = "balanced", "reap"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One compressed model of the study.
+
+    Attributes:
+        share: of the experts that are kept.
+        taken_back: fraction of the increase in held-out loss by one-shot REAP's pruning that the method avoids: of each
+            source, and of the mean loss under "mean".
+        loss: mean held-out loss, nats a token.
+        kl: mean KL divergence from the original's predictions, nats a token.
+        mc: mean of the multiple-choice tasks, percent.
+        gen: mean of the generative tasks, percent.
+    """
+
+    model: str
+    seed: int
+    method: str
+    share: Fraction
+    taken_back: Mapping[str, float]
+    loss: float
+    kl: float
+    mc: float
+    gen: float
+
+
+def main() -> None:
+    """Run the study, or print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    runs = actions.add_parser("run")
+    runs.add_argument("folder", type=Path)
+    runs.add_argument("models", type=Path, nargs="+")
+    runs.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    runs.add_argument("--sizes", default="0.75,0.5,0.25", help="shares of the experts that are kept")
+    runs.add_argument("--methods", help="some of params/study.yaml's methods; reap, the baseline, is always there")
+    runs.add_argument("--sequences", type=int, help="calibration sequences of the mix; params/study.yaml's by default")
+    tables = actions.add_parser("table")
+    tables.add_argument("folder", type=Path)
+    given = parser.parse_args()
+    if given.action == "table":
+        print(table(list(measured(given.folder))))
+        return
+    sizes = [Fraction(size) for size in given.sizes.split(",")]
+    methods = None if given.methods is None else given.methods.split(",")
+    for seed in range(given.seeds):
+        for model in given.models:
+            workspace = given.folder / f"{model.name}-{seed}"
+            settings = settings_of(model, seed, sizes, methods, given.sequences)
+            begin(workspace, model, settings)
+            subprocess.run([sys.executable, "-m", "flows.quick_dvc", "repro"], cwd=workspace, env=here(), check=True)
+            print(table(list(measured(given.folder))), flush=True)
+
+
+def here() -> dict[str, str]:
+    """The environment of a workspace's commands: the code of this checkout."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def settings_of(
+    model: Path, seed: int, sizes: Sequence[Fraction], methods: Sequence[str] | None, sequences: int | None
+) -> dict[str, Any]:
+    """The study's settings for a model and a seed, as a params file over params/study.yaml."""
+    run = load_params(STUDY).run
+    chosen = [*run.one_shot, *run.sequential] if methods is None else [BASELINE, *methods]
+    experts = open_headers(str(model)).architecture.experts
+    kept = [int(share * experts) for share in sizes]
+    calibration = {"seed": seed} if sequences is None else {"seed": seed, "sequences": sequences}
+    return {
+        "extends": str(STUDY),
+        "calibration": calibration,
+        "grouping": {"group_size": {number: max(1, (experts - number) // 2) for number in kept}},
+        "run": {
+            "experts": kept,
+            "one_shot": [name for name in run.one_shot if name in chosen],
+            "sequential": [name for name in run.sequential if name in chosen],
+        },
+    }
+
+
+def begin(workspace: Path, model: Path, settings: Mapping[str, Any]) -> None:
+    """Make the workspace, or give it these settings where it is there."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    overlay, params = workspace / "study.yaml", workspace / "params.yaml"
+    overlay.write_text(yaml.safe_dump(dict(settings)))
+    params.unlink(missing_ok=True)
+    experts = [word for number in settings["run"]["experts"] for word in ("--experts", str(number))]
+    command = ["init", str(workspace), "--model", str(model.resolve()), "--params", str(overlay), *experts]
+    subprocess.run([sys.executable, "-m", "ream", *command], env=here(), check=True)
+
+
+def measured(folder: Path) -> Iterator[Measured]:
+    """All compressed models of the study that are evaluated."""
+    for path in sorted(folder.glob("*/params.yaml")):
+        params, workspace = load_params(path), Workspace(path.parent / "artifacts")
+        if not workspace.original_evaluation.exists() or not workspace.rank(MIX).exists():
+            continue
+        original = _cell(workspace.original_evaluation)
+        fidelity = {(cell.method, cell.experts): cell.fidelity for cell in read_ranks(workspace.rank(MIX)).cells}
+        for experts in params.run.experts:
+            baseline = _cell(workspace.evaluation(MIX, BASELINE, experts))
+            for method in [*params.run.one_shot, *params.run.sequential]:
+                cell = _cell(workspace.evaluation(MIX, method, experts))
+                close = fidelity[method, experts]
+                assert close is not None
+                assert cell.mc is not None
+                assert cell.gen is not None
+                yield Measured(
+                    path.parent.name.rpartition("-")[0], params.calibration.seed, method,
+                    Fraction(experts, original.experts), taken_back(original, baseline, cell),
+                    _losses(cell)["mean"], close.mean.kl.value, cell.mc, cell.gen,
+                )  # fmt: skip
+
+
+def _cell(path: Path) -> Cell:
+    """The one model in a file of results."""
+    [cell] = read_scores(path).cells
+    return cell
+
+
+def _losses(cell: Cell) -> dict[str, float]:
+    losses = {source: loss.loss for source, loss in cell.loss.items()}
+    return {**losses, "mean": statistics.fmean(losses.values())}
+
+
+def taken_back(original: Cell, baseline: Cell, cell: Cell) -> dict[str, float]:
+    """Of each source's increase in loss by the baseline, and of the mean's, the fraction that a model avoids.
+
+    Where the baseline loses nothing there is nothing to avoid: not a number.
+    """
+    first, worst, own = _losses(original), _losses(baseline), _losses(cell)
+    return {
+        name: (worst[name] - own[name]) / (worst[name] - first[name]) if worst[name] > first[name] else float("nan")
+        for name in first
+    }
+
+
+def table(models: Sequence[Measured]) -> str:
+    """Markdown: a row for each model, size and method, with means over its seeds."""
+    groups: dict[tuple[str, Fraction, str], list[Measured]] = {}
+    for one in models:
+        groups.setdefault((one.model, -one.share, one.method), []).append(one)
+    sources = [name for name in (models[0].taken_back if models else {}) if name != "mean"]
+    head = ["model", "kept", "method", "seeds", "loss", *sources, "taken back", "KL", "MC", "GEN"]
+    places = {key: place for place, key in enumerate(groups)}
+    rows = []
+    for key in sorted(groups, key=lambda key: (key[0], key[1], places[key])):
+        ones = groups[key]
+        of_seeds = [one.taken_back["mean"] for one in ones]
+        spread = f" ± {statistics.stdev(of_seeds):.1%}" if len(ones) > 1 else ""
+        rows.append([
+            key[0], str(-key[1]), f"`{key[2]}`", str(len(ones)), f"{statistics.fmean(one.loss for one in ones):.3f}",
+            *(f"{statistics.fmean(one.taken_back[source] for one in ones):.1%}" for source in sources),
+            f"{statistics.fmean(of_seeds):.1%}{spread}",
+            f"{statistics.fmean(one.kl for one in ones):.3f}",
+            f"{statistics.fmean(one.mc for one in ones):.1f}", f"{statistics.fmean(one.gen for one in ones):.1f}",
+        ])  # fmt: skip
+    return "\n".join(pipe_table(head, rows, right=range(3, len(head))))
+
+
+if __name__ == "__main__":
+    main()
