@@ -99,6 +99,7 @@ def test_a_compression_there_is_the_one_here(device, checkpoint, tmp_path, monke
     assert bool(here.layers[0].corrections) == (method == "neurons-fit")
 
 
+@pytest.mark.slow
 def test_statistics_make_the_host_wait_twice_a_micro_batch_at_most(device, checkpoint, tmp_path):
     """For the sorted pairs of tokens and experts, and where transformers looks whether sequences are packed."""
     place, counted = device

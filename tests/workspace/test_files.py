@@ -68,6 +68,6 @@ def test_the_same_statistics_give_the_same_bytes(tmp_path, rng):
         "sums = Sums(**np.load(sys.argv[1])); sources = {name: SourceDigests(name, {0: name}) for name in 'abc'}; "
         "write_mixed(Path(sys.argv[2]), 'even', {0: sums}, sources, {0: sums.count})"
     )
-    for number in range(6):
+    for number in range(3):
         subprocess.run([sys.executable, "-c", script, tmp_path / "sums.npz", tmp_path / f"{number}"], check=True)
-    assert len({(tmp_path / f"{number}").read_bytes() for number in range(6)}) == 1
+    assert len({(tmp_path / f"{number}").read_bytes() for number in range(3)}) == 1

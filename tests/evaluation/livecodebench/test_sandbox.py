@@ -15,6 +15,7 @@ from ream.evaluation.livecodebench.cases import Case
 from ream.evaluation.livecodebench.sandbox import Limits, Program
 from ream.evaluation.livecodebench.scoring import verdict_on
 from ream.evaluation.livecodebench.supervisor import tasks_below
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 LIMITS = Limits(seconds=2, memory=1 << 30, output=1 << 20)
@@ -236,7 +237,7 @@ def test_a_process_left_behind_is_killed(source, supervised):
     assert not alive(int(answer))
 
 
-@pytest.mark.parametrize(("supervised", "above"), PLACES, indirect=["supervised"])
+@pytest.mark.parametrize(("supervised", "above"), some_slow(PLACES, keep=PLACES[::3]), indirect=["supervised"])
 def test_whatever_a_program_does_to_those_above_nothing_of_it_lives_on(supervised, above, tmp_path):
     path, begin = tmp_path / "later", time.monotonic()
     with Program(LATER.format(path=str(path)) + ABOVE[above], "", LIMITS) as program:

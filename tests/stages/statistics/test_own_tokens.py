@@ -89,6 +89,7 @@ def test_rows_that_are_longer_than_the_models_inputs(collect, mixed_depth, tmp_p
     assert read_corpus(workspace.calibration("a")).sequences == [[*longest, 1]]
 
 
+@pytest.mark.slow
 def test_text_is_not_cut_into_more_tokens_than_the_models_inputs_have(collect):
     own, stages = {"input_ids": [[1]]}, ("calibration@b",)
     sequences = read_corpus(collect("all", own, stages, tokens=POSITIONS).calibration("b")).sequences
