@@ -22,7 +22,7 @@ KEPT = 6
 CLOSE = {"rtol": 1e-3, "atol": 2e-4}
 EXACT = 1e-5  # the proof on random weights in float32
 LARGE = ("dots3_note_text", "unlimited_ocr")  # large even when they are small
-WALKED = ("afmoe", "aria", "deepseek_v32", "zaya")  # by default; their walks differ from each other
+WALKED = ("afmoe", "aria", "deepseek_v32", "zaya")  # by default
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
 EVERY = some_slow(TYPES, keep=[name for name in TYPES if name not in LARGE])
 
