@@ -87,6 +87,7 @@ def places(operations, pattern, rng):
     return rng.choice(found)
 
 
+@pytest.mark.timeout(600)  # 35 processes, on a busy machine
 @pytest.mark.parametrize("method", some_slow(METHODS, keep=["ream"]))
 def test_killed_at_every_kind_of_step_and_once_more_on_the_way(runs, whole, tmp_path, method):
     expected, operations, _ = whole(method)
