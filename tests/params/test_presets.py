@@ -231,6 +231,7 @@ def test_bytes_of_quantised_originals(headers):
     assert kimi.all.bytes / 1e9 == pytest.approx(packed + 2 * kimi.outside.parameters / 1e9, rel=0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

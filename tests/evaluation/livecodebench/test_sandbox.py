@@ -123,9 +123,10 @@ def test_random_numbers_and_hashes_are_the_same_each_time():
     assert len(answers) == 1
 
 
-@pytest.mark.parametrize(
-    "source", ["while True:\n    pass", "import time\ntime.sleep(60)", "import signal\nsignal.pause()"]
-)
+ENDLESS = ["while True:\n    pass", "import time\ntime.sleep(60)", "import signal\nsignal.pause()"]
+
+
+@pytest.mark.parametrize("source", some_slow(ENDLESS, keep=ENDLESS[:1]))
 def test_a_program_without_end_is_cut(source):
     begin = time.monotonic()
     assert verdict_on(source, "", SUMS, Limits(seconds=0.5)) == "time limit"

@@ -11,6 +11,7 @@ from ream.models.family.architecture import architecture_of
 from ream.models.inspection.headers import has_weights
 from ream.models.inspection.planned import PlannedCheckpoint, stored_dtype
 from ream.models.storage.checkpoint import Checkpoint
+from tests.compress.test_families import SOME
 from tests.models import families
 from tests.quantized import fp8_checkpoint, mxfp4_checkpoint, w4a16_checkpoint
 from tests.subsets import some_slow
@@ -46,7 +47,7 @@ def stored(checkpoint):
     return {name: (info.dtype, info.shape, info.bytes) for name, info in checkpoint.tensors.items()}
 
 
-@pytest.mark.parametrize("family", families.TINY)
+@pytest.mark.parametrize("family", some_slow(families.TINY, keep=SOME))
 def test_every_family_is_planned_as_it_is_written(family, tmp_path):
     folder = families.build(family, tmp_path / "written")
     written = Checkpoint(folder)

@@ -61,6 +61,7 @@ def collect(mixed_depth, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_padding_changes_no_sequence_and_no_statistics(collect):
     rows = tokens()
     forms = {"plain": {"input_ids": rows}, "left": left(rows), "right": right(rows)}
