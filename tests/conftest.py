@@ -18,7 +18,10 @@ install_import_hook("ream.core", "beartype.beartype")
 torch.set_num_threads(1)
 
 
-LONGEST = ("tests/test_graph.py", "tests/commands/test_kills.py", "tests/commands/test_cli.py")
+LONGEST = (
+    "tests/models/family/derived/test_any_moe.py", "tests/compress/test_families.py", "tests/commands/test_kills.py",
+    "tests/commands/test_cli.py", "tests/properties/test_checkpoints.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

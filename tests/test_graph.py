@@ -23,6 +23,7 @@ from ream.workspace.options import StageOptions
 from ream.workspace.outputs import OUTPUTS
 from tests.graph_edits import ALL, extra
 from tests.graphs import ROOT, build_graph, dvc, ran, run_all
+from tests.subsets import some_slow
 
 
 @pytest.fixture(scope="module")
@@ -150,16 +151,21 @@ def test_every_stage_depends_on_its_code() -> None:
             assert f"artifacts/code/{kind}.json" in stage["deps"], name
 
 
-def test_all_params_files_have_what_dvc_records(tmp_path: Path) -> None:
-    files = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
-    for file in files:
-        path = tmp_path / file.name
-        resolve(file, path)
-        params = load_params(path)
-        check_written(path, entries_of_all(params))
-        for name in params.run.methods():
-            check_written(path, [("methods", name)])
-    assert len(files) > 10
+FILES = ["params.yaml", *(f"params/{path.name}" for path in sorted((ROOT / "params").glob("*.yaml")))]
+
+
+@pytest.mark.parametrize("name", some_slow(FILES, keep=["params.yaml", "params/paper-demo.yaml"]))
+def test_a_params_file_has_what_dvc_records(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    resolve(ROOT / name, path)
+    params = load_params(path)
+    check_written(path, entries_of_all(params))
+    for method in params.run.methods():
+        check_written(path, [("methods", method)])
+
+
+def test_there_are_many_params_files() -> None:
+    assert len(FILES) > 10
 
 
 def test_every_stage_of_the_graph_is_a_module() -> None:

@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
+
 from benchmarks import needs
 
 
+@pytest.mark.slow
 def test_all_tables_have_every_variant_and_its_ratio_to_the_first(capsys):
     sizes = {"layers": 1, "experts": 16, "hidden": 32, "width": 16, "tokens": 1024, "sequential-tokens": 2048}
     needs.main([f"--{name}={value}" for name, value in {**sizes, "sample": 512, "repeats": 1}.items()])

@@ -1,6 +1,7 @@
 """The house: which room may import which, no circle among modules, and how large files and functions are."""
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -77,10 +78,16 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in sorted(SOURCES.rglob("*.py"))}
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a module's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports(name: str, modules: dict[str, Path]) -> set[str]:
     """The modules of ream that one imports, also inside of functions and for type checkers alone."""
     found = set()
-    for node in ast.walk(ast.parse(modules[name].read_text(encoding="utf-8"))):
+    for node in nodes(modules[name]):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name} has a relative import"
             wanted = [(node.module or "", alias.name) for alias in node.names]
@@ -166,7 +173,7 @@ def test_functions_are_short():
     lengths = {
         f"{name}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
         for name, path in MODULES.items()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert {function: lines for function, lines in lengths.items() if lines >= FUNCTION_LINES} == {}

@@ -9,6 +9,7 @@ import yaml
 from tests.graphs import ROOT, dvc, run
 from tests.views import METHODS, SIZES, build_views, git
 
+pytestmark = pytest.mark.slow
 WIDTH = 120
 EXPERIMENTS = ("exp", "show", "--only-changed", "--drop", "artifacts|Created")
 MIXES = list(yaml.safe_load((ROOT / "params.yaml").read_text())["mixes"])

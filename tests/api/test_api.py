@@ -12,6 +12,7 @@ import typer
 import ream
 from ream.commands import cli
 from tests import tiny
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 COMMANDS = typer.main.get_command(cli.app).commands
@@ -50,7 +51,7 @@ def test_importing_ream_imports_nothing_else():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", some_slow(ORDERS, keep=["from ream"]))
 def test_rooms_and_functions_of_one_name_are_both_there(order):
     code = f"{ORDERS[order]}\nimport ream.compress.decide as decide\nprint(callable(ream.compress), decide.__name__)\n"
     code += "try:\n    ream.estimate('none', experts=2)\nexcept ream.UserError as error:\n    print(error)"

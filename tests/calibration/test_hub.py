@@ -135,6 +135,7 @@ def languages(documents, count):
     return Counter(document.text.split()[0] for _, document in zip(range(count), documents, strict=False))
 
 
+@pytest.mark.slow
 def test_a_stream_takes_every_file_alike(smol):
     source = hub(smol, column="content", count="lang")
     found = languages(iter_texts(source, 3), 90)

@@ -78,11 +78,17 @@ def record(plan):
 
 
 @cache
+def statements(path):
+    """The top-level statements of a file of ream."""
+    return ast.parse(path.read_bytes()).body
+
+
+@cache
 def unit_at(file, line):
     """The names of the units that a line of a module is part of, any of which would do."""
     relative = Path(file).relative_to(ROOT).with_suffix("")
     module = ".".join(relative.parts).removesuffix(".__init__")
-    for statement in ast.parse(Path(file).read_bytes()).body:
+    for statement in statements(Path(file)):
         first = min([statement.lineno, *(each.lineno for each in getattr(statement, "decorator_list", []))])
         if first <= line <= statement.end_lineno:
             if isinstance(statement, ast.FunctionDef | ast.ClassDef):
@@ -149,11 +155,10 @@ def test_what_ran_and_is_not_reached_is_noticed(code):
     assert missed(code, "report", ran | {"modules": [], "codes": []}) == set()
 
 
-@cache
 def parsed(module):
     """The top-level statements of a module of ream."""
     path = ROOT / module.replace(".", "/")
-    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_bytes()).body
+    return statements(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
 def test_every_section_that_reached_code_names_is_read(code):

@@ -27,6 +27,7 @@ from ream.recipe.contents import RECIPE
 from ream.recipe.recipe_file import load_recipe, pack_layer
 from tests import tiny
 from tests.models.storage.test_checkpoint import FIRST, rewrite, shard_of
+from tests.subsets import some_slow
 
 ROOT = Path(cli.__file__).parents[2]
 
@@ -315,7 +316,7 @@ def test_shard_size(ream, model, params, tmp_path):
     one_line(ream(*compress(model, "no", params, "--set", "merge.shard_gb=0")), "merge.shard_gb", "greater than 0")
 
 
-@pytest.mark.parametrize("method", ["reap", "m-smoe", "hc-smoe", "ream"])
+@pytest.mark.parametrize("method", some_slow(["reap", "m-smoe", "hc-smoe", "ream"], keep=["m-smoe", "ream"]))
 def test_all_experts_kept_gives_the_original_byte_for_byte(ream, model, params, tmp_path, method):
     assert ream(*compress(model, "out", params, "--method", method, experts=8))[0] == 0
     before, after = tiny.files(model), tiny.files(tmp_path / "out")
@@ -386,11 +387,12 @@ def killed(arguments, progress, folder):
         assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "walk"),
     [
         pytest.param("ream", "sequential-balanced-ream-4", id="ream"),
-        pytest.param("hc-smoe", "statistics-a", id="hc-smoe", marks=pytest.mark.slow),  # tests/commands/test_kills.py
+        pytest.param("hc-smoe", "statistics-a", id="hc-smoe"),
     ],
 )
 def test_a_killed_run_goes_on(ream, model, tmp_path, monkeypatch, method, walk):
@@ -561,7 +563,7 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
     assert [path.name for path in (tmp_path / "models" / "small").glob("model*")] == ["model.safetensors"]
 
 
-@pytest.mark.parametrize("method", ["frequency", "ean", "reap"])
+@pytest.mark.parametrize("method", some_slow(["frequency", "ean", "reap"], keep=["reap"]))
 def test_pruning_needs_no_dense_pass_and_each_sources_share_alone(ream, model, tmp_path, method):
     """`ream compress` of 16 sequences by a mix of halves keeps the experts of the graph's 8 of each source."""
     params = tiny.write_params(tmp_path / "p", model)

@@ -13,6 +13,7 @@ import torch
 from ream.commands.ending import GOES_ON, ending, noting
 from tests import tiny
 from tests.commands.test_cli import compress, model, one_line, params, ream  # noqa: F401 - fixtures
+from tests.subsets import some_slow
 
 
 def raised(action):
@@ -89,7 +90,7 @@ def test_bugs_keep_their_traceback(bug):
         (OSError(errno.EIO, "Input/output error", "shard"), 2, "error: shard: Input/output error"),
     ],
 )
-@pytest.mark.parametrize("finished", [0, 2])
+@pytest.mark.parametrize("finished", some_slow([0, 2], keep=[2]))
 def test_a_run_that_ends_early(ream, model, params, tmp_path, monkeypatch, error, code, line, finished):  # noqa: F811
     """In the third layer, or in the first; only the former has something to go on from."""
     from ream.compress.sequential import SequentialCompressor
@@ -115,6 +116,7 @@ def test_a_run_that_ends_early(ream, model, params, tmp_path, monkeypatch, error
     assert ream(*compress(model, "out", params))[0] == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_process_with_130(model, params, tmp_path):  # noqa: F811
     program = (
         "import sys, time, ream.stages.model as stage\nfrom ream.commands import cli\n"

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from ream.commands import cli
 from tests import tiny
+from tests.subsets import some_slow
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,7 @@ def leave(folder, room):
         os.posix_fallocate(file.fileno(), 0, os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize - room)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "memory"),
     [
@@ -100,18 +102,18 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 SERIALIZING = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
-@pytest.mark.parametrize(
-    ("place", "error", "named"),
-    [
-        ("ream.walk.state.save_file", SERIALIZING, ".state/sequential-balanced-ream-4/"),
-        ("ream.walk.state.write_json", None, ".state/sequential-balanced-ream-4/progress.json"),
-        ("ream.recipe.recipe_file.save_file", SERIALIZING, ".safetensors"),
-        ("ream.recipe.output.write_shard", FULL, "out"),
-        ("ream.recipe.output.copy_companions", FULL, "out"),
-        ("ream.recipe.output.write_contents", FULL, "out"),
-        ("ream.recipe.output.sync", FULL, "out"),
-    ],
-)
+WRITERS = [
+    ("ream.walk.state.save_file", SERIALIZING, ".state/sequential-balanced-ream-4/"),
+    ("ream.walk.state.write_json", None, ".state/sequential-balanced-ream-4/progress.json"),
+    ("ream.recipe.recipe_file.save_file", SERIALIZING, ".safetensors"),
+    ("ream.recipe.output.write_shard", FULL, "out"),
+    ("ream.recipe.output.copy_companions", FULL, "out"),
+    ("ream.recipe.output.write_contents", FULL, "out"),
+    ("ream.recipe.output.sync", FULL, "out"),
+]
+
+
+@pytest.mark.parametrize(("place", "error", "named"), some_slow(WRITERS, keep=WRITERS[1::3]))
 def test_each_writer_reports_a_full_disk_in_one_line_and_the_same_command_goes_on(
     compress, tmp_path, monkeypatch, place, error, named
 ):

@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import cache
 
 import pytest
 
@@ -9,6 +10,7 @@ from ream.machine.files import claimed, locked
 from tests import tiny
 from tests.commands.forking import program
 from tests.compress.walks import loaded
+from tests.subsets import some_slow
 
 METHODS = ["ream", "hc-smoe"]  # one for each walk; both align
 KILLED = -9
@@ -57,15 +59,17 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(runs, tmp_path_factory):
     """Gives, for a method, the files, operations and seconds of an uninterrupted run."""
-    made = {}
-    for method in METHODS:
+
+    @cache
+    def whole_of(method):
         folder = tmp_path_factory.mktemp("whole") / method
         answer = runs(folder, method)
         assert answer["code"] == 0, answer["said"]
         assert [path.name for path in folder.iterdir()] == ["out"]
-        made[method] = tiny.files(folder / "out"), answer["operations"], answer["seconds"]
-    assert len(loaded(folder / "out").model.layers[0].mlp.experts.down_proj) == 4
-    return made
+        assert len(loaded(folder / "out").model.layers[0].mlp.experts.down_proj) == 4
+        return tiny.files(folder / "out"), answer["operations"], answer["seconds"]
+
+    return whole_of
 
 
 def ended(runs, folder, method, expected):
@@ -83,15 +87,15 @@ def places(operations, pattern, rng):
     return rng.choice(found)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.timeout(600)  # 35 processes, on a busy machine
+@pytest.mark.parametrize("method", some_slow(METHODS, keep=["ream"]))
 def test_killed_at_every_kind_of_step_and_once_more_on_the_way(runs, whole, tmp_path, method):
-    expected, operations, _ = whole[method]
+    expected, operations, _ = whole(method)
     rng, again = random.Random(method), 0
-    mine = list(MOMENTS.items())[METHODS.index(method) :: len(METHODS)]  # the walks share them; the slow test does all
-    for number, (moment, pattern) in enumerate(mine):
+    for number, (moment, pattern) in enumerate(MOMENTS.items()):
         folder = tmp_path / str(number)
         assert runs(folder, method, at=places(operations, pattern, rng))["code"] == KILLED, moment
-        if number % 2:
+        if number % 4 == 1:
             answer = runs(folder, method, at=rng.randrange(100))
             assert answer["code"] in (KILLED, 0), f"{moment}: {answer['said']}"
             again += answer["code"] == KILLED
@@ -99,9 +103,9 @@ def test_killed_at_every_kind_of_step_and_once_more_on_the_way(runs, whole, tmp_
     assert again >= 2
 
 
-@pytest.mark.parametrize("method", [METHODS[0], pytest.param(METHODS[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", some_slow(METHODS, keep=["ream"]))
 def test_killed_at_random_moments(runs, whole, tmp_path, method):
-    expected, _, longest = whole[method]
+    expected, _, longest = whole(method)
     rng, kills = random.Random(method), 0
     for number in range(30):
         folder = tmp_path / str(number)
@@ -118,9 +122,10 @@ def test_killed_at_random_moments(runs, whole, tmp_path, method):
     assert kills >= 6
 
 
-@pytest.mark.parametrize("method", [METHODS[0], pytest.param(METHODS[1], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_killed_with_mapped_hidden_states_and_going_on_with_and_without_them(runs, whole, tmp_path, method):
-    expected = whole[method][0]
+    expected = whole(method)[0]
     operations = runs(tmp_path / "mapped", method, memory=0)["operations"]
     assert tiny.files(tmp_path / "mapped" / "out") == expected
     commits = [number for number, line in enumerate(operations) if re.search(r"rename .*progress", line)]
@@ -139,7 +144,7 @@ def test_killed_with_mapped_hidden_states_and_going_on_with_and_without_them(run
 @pytest.mark.timeout(3600)
 def test_killed_at_every_step(runs, whole, tmp_path, method):
     """Before each change of a file or folder, and at a tenth of the reads between them."""
-    expected, operations, _ = whole[method]
+    expected, operations, _ = whole(method)
     steps = [number for number, line in enumerate(operations) if not line.startswith("read") or number % 10 == 0]
     for number in steps:
         folder = tmp_path / str(number)
@@ -156,16 +161,17 @@ def one_line(answer, *words):
         assert word in line
 
 
+@pytest.mark.slow
 def test_a_second_run_on_one_output_is_refused_and_disturbs_nothing(runs, whole, tmp_path):
     folder = tmp_path / "two"
-    runs(folder, "ream", at=places(whole["ream"][1], MOMENTS["committing progress"], random.Random(0)))
+    runs(folder, "ream", at=places(whole("ream")[1], MOMENTS["committing progress"], random.Random(0)))
     with locked(folder / ".out.ream"):
         one_line(runs(folder, "ream"), ".out.ream is in use by another run")
-    ended(runs, folder, "ream", whole["ream"][0])
+    ended(runs, folder, "ream", whole("ream")[0])
     folder = tmp_path / "written"
-    runs(folder, "ream", at=places(whole["ream"][1], MOMENTS["writing the index"], random.Random(0)))
+    runs(folder, "ream", at=places(whole("ream")[1], MOMENTS["writing the index"], random.Random(0)))
     before = tiny.files(folder / ".out.partial")
     with claimed(folder / ".out.partial"):
         one_line(runs(folder, "ream"), ".out.partial is in use by another run")
     assert tiny.files(folder / ".out.partial") == before
-    ended(runs, folder, "ream", whole["ream"][0])
+    ended(runs, folder, "ream", whole("ream")[0])

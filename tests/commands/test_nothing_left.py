@@ -22,6 +22,7 @@ def graph(tmp_path_factory):
     return build_graph(tmp_path_factory.mktemp("left"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["/bin/sh", pytest.param("/bin/bash", marks=pytest.mark.slow)])
 def test_a_stage_ends_with_its_killed_repro_and_the_next_repro_runs_it(graph, shell, monkeypatch):
     """The shells run a single command in their own place; the second stage's shell waits for its command."""

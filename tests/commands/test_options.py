@@ -16,6 +16,7 @@ from tests import tiny
 from tests.compress.walks import opened
 from tests.models.families import LAYERS, build
 from tests.quantized import fp8_checkpoint
+from tests.subsets import some_slow
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def numbers(folder):
     return json.loads((folder / "config.json").read_text())
 
 
-@pytest.mark.parametrize("method", ["ream", "reap"])
+@pytest.mark.parametrize("method", some_slow(["ream", "reap"], keep=["ream"]))
 def test_by_default_format_and_multi_token_layers_are_kept(compress, original, method):
     out = compress(method)
     _, architecture = opened(out)
@@ -55,7 +56,7 @@ def test_by_default_format_and_multi_token_layers_are_kept(compress, original, m
     assert verify(out)["experts"].startswith("4 in each of 3 layers")
 
 
-@pytest.mark.parametrize("method", ["ream", "reap"])
+@pytest.mark.parametrize("method", some_slow(["ream", "reap"], keep=["reap"]))
 def test_multi_token_layers_dropped(compress, original, method):
     out = compress(method, "model.multi_token=drop")
     after, architecture = opened(out)

@@ -22,6 +22,7 @@ from ream.workspace.shares import write_shares
 from tests import tiny
 from tests.commands.forking import program
 from tests.commands.ranked import ROUNDING, Runs, errors, refused, same_recipe, standing, walked
+from tests.subsets import some_slow
 
 KILLED, LAYERS = -9, 3
 WALKS = {"hc-smoe": 2, "ream": 1}  # of a method: one-shot one for each source, sequential one of the mix
@@ -86,6 +87,7 @@ def alone(runs, tmp_path_factory):
     return folder, workspace.statistics("a"), tiny.files(workspace.statistics("a"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_sums_are_those_of_a_single_process_and_probes_the_same_bytes(runs, alone, tmp_path, ranks):
     _, expected, _ = alone
@@ -110,7 +112,7 @@ def test_sums_are_those_of_a_single_process_and_probes_the_same_bytes(runs, alon
 
 @pytest.mark.parametrize("method", WALKS)
 def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
-    """Three micro-batches, some padded: two ranks take one and two of them, three ranks one each."""
+    """Three micro-batches, some padded: the ranks take one and two of them."""
     answer, files = whole(method)
     assert answer.printed[1] == ""
     assert "%|" not in answer.said[1]  # nor a bar
@@ -120,16 +122,21 @@ def test_the_recipe_is_that_of_a_single_process(runs, whole, tmp_path, method):
     expected, two = tmp_path / "single" / "out" / RECIPE, tmp_path / "two.safetensors"
     two.write_bytes(files[RECIPE])
     same_recipe(two, expected)
-    if method == "ream":  # of the other, `test_sums_are_those_of_a_single_process_...` says it
-        three = runs(tmp_path / "three", *runs.compress(method), ranks=3)
-        assert three.codes == [0, 0, 0], three.said
-        same_recipe(tmp_path / "three" / "out" / RECIPE, expected)
+
+
+@pytest.mark.slow
+def test_the_recipe_of_three_ranks_is_that_of_two(runs, whole, tmp_path):
+    two = tmp_path / "two.safetensors"
+    two.write_bytes(whole("ream")[1][RECIPE])
+    three = runs(tmp_path / "three", *runs.compress("ream"), ranks=3)
+    assert three.codes == [0, 0, 0], three.said
+    same_recipe(tmp_path / "three" / "out" / RECIPE, two)
 
 
 @pytest.mark.parametrize(
     ("method", "ranks"),
     [
-        ("reap-refit", 2),
+        pytest.param("reap-refit", 2, marks=pytest.mark.slow),
         pytest.param("neurons-fit", 3, marks=pytest.mark.slow),
         pytest.param("neurons-refit", 3, marks=pytest.mark.slow),
         pytest.param("ream-refit", 2, marks=pytest.mark.slow),
@@ -146,6 +153,7 @@ def test_refits_and_chosen_neurons_are_those_of_a_single_process(runs, tmp_path,
     same_recipe(*(tmp_path / folder / "out" / RECIPE for folder in ("many", "one")), corrections=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behind", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_rank_behind_takes_the_corrections_of_the_one_ahead(runs, whole, tmp_path, behind):
     _, expected = whole("reap-refit")
@@ -174,8 +182,8 @@ def test_other_methods_and_micro_batches_give_the_recipes_of_a_single_process(ru
 @pytest.mark.parametrize(
     ("method", "behind"),
     [
-        ("hc-smoe", 1),
         ("ream", 0),
+        pytest.param("hc-smoe", 1, marks=pytest.mark.slow),
         pytest.param("hc-smoe", 0, marks=pytest.mark.slow),
         pytest.param("ream", 1, marks=pytest.mark.slow),
     ],
@@ -233,6 +241,7 @@ def test_ranks_may_stand_further_apart_where_layers_have_no_experts(runs, tmp_pa
     assert found == expected
 
 
+@pytest.mark.slow
 def test_a_finished_walk_is_not_repeated(runs, whole, tmp_path):
     """The first rank is killed while it writes the output, after the others have ended."""
     folder, (_, expected) = tmp_path / "run", whole("ream")
@@ -246,6 +255,7 @@ def test_a_finished_walk_is_not_repeated(runs, whole, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "times"),
     [
@@ -270,6 +280,7 @@ def test_both_killed_at_any_moment_go_on(runs, whole, tmp_path, method, times):
     assert kills > times / 2
 
 
+@pytest.mark.slow
 def test_another_number_of_ranks_is_refused_by_name(runs, whole, tmp_path):
     _, expected = whole("hc-smoe")
     runs(tmp_path / "run", *runs.compress(), at={0: ["rename .*b-rank-0.*progress", 0]})
@@ -292,13 +303,14 @@ def test_a_stage_starts_anew_with_another_number_of_ranks(runs, tmp_path):
     assert not list(workspace.states.iterdir())
 
 
-@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("failing", some_slow([0, 1], keep=[1]))
 def test_an_error_of_one_rank_before_the_walk_ends_all(runs, tmp_path, failing):
     other = [*runs.compress()[:-1], "none.yaml"]
     answer = runs(tmp_path / "run", *runs.compress(), ranks=3, own={failing: other})
     refused(answer, "none.yaml does not exist")
 
 
+@pytest.mark.slow
 def test_an_error_of_one_rank_amid_the_walk_ends_all(runs, tmp_path):
     workspace = prepared(runs, tmp_path / "run")
     in_the_way = workspace.state("statistics", "a", "rank", "1") / "layer-001.safetensors"
@@ -315,6 +327,7 @@ def test_an_error_of_the_first_while_it_decides_ends_all(runs, tmp_path):
     assert not (tmp_path / "run" / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_stage_sequential_leaves_the_recipe_alone(runs, whole, tmp_path):
     workspace = prepared(runs, tmp_path / "run", "a", "b")
     assert runs(tmp_path / "run", *runs.stage("mixture", "--mix", "balanced"), ranks=1).codes == [0]
@@ -335,6 +348,7 @@ def test_the_stage_sequential_leaves_the_recipe_alone(runs, whole, tmp_path):
     refused(runs(tmp_path / "run", *runs.stage("sequential", *cell), ranks=4), "mix balanced has 3 micro-batches")
 
 
+@pytest.mark.slow
 def test_a_state_in_use_ends_all(runs, tmp_path):
     workspace = prepared(runs, tmp_path / "run")
     state = workspace.state("statistics", "a", "rank", "1")
@@ -342,6 +356,7 @@ def test_a_state_in_use_ends_all(runs, tmp_path):
         refused(runs(tmp_path / "run", *runs.stage()), "statistics-a-rank-1 is in use by another run")
 
 
+@pytest.mark.slow
 def test_more_ranks_than_micro_batches_are_refused(runs, tmp_path):
     prepared(runs, tmp_path / "run")
     answer = runs(tmp_path / "run", *runs.stage(), ranks=4)

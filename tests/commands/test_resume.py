@@ -10,6 +10,7 @@ from ream.errors import UserError
 from ream.models.decoder import Decoder
 from ream.walk.state import difference
 from tests import tiny
+from tests.subsets import SLOW, some_slow
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def lying(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("method", ["ream", "hc-smoe"])
+@pytest.mark.parametrize("method", some_slow(["ream", "hc-smoe"], keep=["hc-smoe"]))
 def test_between_the_last_layer_and_the_output_nothing_is_walked_or_aligned_again(
     compress, interrupted, tmp_path, monkeypatch, method
 ):
@@ -64,6 +65,7 @@ def test_between_the_last_layer_and_the_output_nothing_is_walked_or_aligned_agai
     assert lying(tmp_path) == ["out", "p", "whole"]
 
 
+@pytest.mark.slow
 def test_alignment_goes_on_after_its_last_layer(compress, interrupted, tmp_path, monkeypatch):
     from ream.compress import aligned as expert_weights
 
@@ -92,13 +94,13 @@ def test_alignment_goes_on_after_its_last_layer(compress, interrupted, tmp_path,
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"statistics": ("probes", 7)}, "statistics.probes was 40 and is 7 now"),
-        ({"experts": 5}, "experts was 4 and is 5 now"),
         ({"method": "ream-frequency"}, "method was ream and is ream-frequency now"),
-        ({"mix": "a=0.75,b=0.25"}, "mix was balanced and is custom now"),
-        pytest.param({"mix": "leaning"}, "mix was balanced and is leaning now", marks=pytest.mark.slow),
-        pytest.param({"group_size": 4}, "grouping.group_size was 8 and is 4 now", marks=pytest.mark.slow),
         ({"calibration": ("seed", 3)}, "calibration.seed was 0 and is 3 now"),
+        pytest.param({"statistics": ("probes", 7)}, "statistics.probes was 40 and is 7 now", marks=SLOW),
+        pytest.param({"experts": 5}, "experts was 4 and is 5 now", marks=SLOW),
+        pytest.param({"mix": "a=0.75,b=0.25"}, "mix was balanced and is custom now", marks=SLOW),
+        pytest.param({"mix": "leaning"}, "mix was balanced and is leaning now", marks=SLOW),
+        pytest.param({"group_size": 4}, "grouping.group_size was 8 and is 4 now", marks=SLOW),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,
 )
@@ -133,6 +135,7 @@ def test_a_change_in_the_params_file_or_in_the_text_is_refused(compress, interru
     compress()
 
 
+@pytest.mark.slow
 def test_before_the_first_layer_is_done_other_settings_may_be_given(compress, interrupted, tmp_path):
     interrupted("ream.models.decoder.Decoder.layer")
     compress(statistics=("probes", 7))
@@ -163,6 +166,7 @@ def test_a_finished_output_of_other_settings_is_not_taken_for_this_run(compress,
         compress(experts=5)
 
 
+@pytest.mark.slow
 def test_text_of_the_hub_is_not_drawn_again(compress, interrupted, tmp_path, monkeypatch):
     path = tmp_path / "p" / "params.yaml"
     tree = yaml.safe_load(path.read_text())

@@ -13,6 +13,7 @@ from ream.models.decoder import Decoder
 from ream.recipe.contents import RECIPE
 from ream.recipe.recipe_file import load_recipe
 from tests import tiny
+from tests.subsets import some_slow
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def compress(checkpoint, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_each_model_is_that_of_a_run_of_its_own(compress, tmp_path):
     """Byte for byte where the methods measure the same; where one needs more, the saliencies differ in roundings."""
     said, warned = compress(["ean", "reap", "reap-sequential"], [6, 4])
@@ -55,7 +57,7 @@ def test_each_model_is_that_of_a_run_of_its_own(compress, tmp_path):
     assert not (tmp_path / ".out.ream").exists()
 
 
-@pytest.mark.parametrize("moment", [1, 3])
+@pytest.mark.parametrize("moment", some_slow([1, 3], keep=[1]))
 def test_a_run_that_was_interrupted_goes_on_and_leaves_finished_models(compress, tmp_path, monkeypatch, moment):
     """At the second and at the fourth writing; the other three walk once, the sequential one as far as it has to."""
     asked = (["reap", "ean", "reap-sequential"], [4])
@@ -105,6 +107,7 @@ def test_what_does_not_fit_is_refused_before_any_work(compress, tmp_path, method
     assert not (tmp_path / ".out.ream").exists()
 
 
+@pytest.mark.slow
 def test_the_disk_must_hold_all_models_together(compress, monkeypatch, tmp_path):
     monkeypatch.setattr("ream.machine.available.free_disk", lambda folder: 150_000)
     monkeypatch.setattr("ream.estimate.needs.free_disk", lambda folder: 150_000)

@@ -8,6 +8,7 @@ from ream.calibration.corpus import read_corpus, write_corpus
 from ream.recipe.recipe_file import load_recipe
 from tests import tiny
 from tests.commands.test_cli import compress, model, one_line, params, ream  # noqa: F401 - fixtures
+from tests.subsets import some_slow
 
 # tiny's tokenizer has ids up to 256, its config.json a vocab_size of 300
 LAST, BEYOND = tiny.VOCABULARY - 1, tiny.VOCABULARY
@@ -28,7 +29,7 @@ def own(tmp_path, rows):
     return ["--calibration", tmp_path / "own.parquet"]
 
 
-@pytest.mark.parametrize("method", ["reap", "ream"])
+@pytest.mark.parametrize("method", some_slow(["reap", "ream"], keep=["ream"]))
 def test_too_little_text_is_told_at_the_end_and_with_the_stage(ream, model, params, tmp_path, method):  # noqa: F811
     """One sequence of one token: every layer selects two of its eight experts."""
     code, out, err = ream(*compress(model, "out", params, *own(tmp_path, [[7]]), "--method", method))
@@ -52,7 +53,7 @@ def test_enough_text_is_no_warning(ream, model, params, tmp_path, monkeypatch): 
     assert "calibration tokens" not in out + err
 
 
-@pytest.mark.parametrize("method", ["reap", "ream"])
+@pytest.mark.parametrize("method", some_slow(["reap", "ream"], keep=["ream"]))
 def test_own_tokens_need_no_tokenizer(ream, bare, params, tmp_path, method):  # noqa: F811
     options = own(tmp_path, [list(range(30)), [LAST] * 20])
     assert ream(*compress(bare, "out", params, *options, "--method", method))[0] == 0
@@ -89,7 +90,7 @@ def test_rows_longer_than_the_models_inputs_are_refused(ream, model, params, tmp
     )
 
 
-@pytest.mark.parametrize("method", ["reap", "ream"])
+@pytest.mark.parametrize("method", some_slow(["reap", "ream"], keep=["ream"]))
 def test_a_source_needs_its_share_alone(ream, model, params, tmp_path, method):  # noqa: F811
     """24 documents a source are too few for 40 sequences, but enough for a mix of halves."""
     arguments = compress(model, "out", params, "--method", method, "--sequences", 40, "--group-size", 8)

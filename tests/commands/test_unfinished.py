@@ -14,6 +14,7 @@ from ream.evaluation import harness
 from ream.recipe.recipe_file import save_recipe
 from tests.compress.walks import opened as open_checkpoint
 from tests.compress.walks import random_recipe
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 TASKS = ["demo_arithmetic", "demo_solution"]
@@ -73,7 +74,9 @@ def test_the_same_command_goes_on_and_says_so(evaluate, place):
     assert evaluate(out=out)[0] == TASKS  # what has ended keeps nothing
 
 
-@pytest.mark.parametrize("change", ["setting", "weights", "tokenizer", "task", "code"])
+@pytest.mark.parametrize(
+    "change", some_slow(["setting", "weights", "tokenizer", "task", "code"], keep=["setting", "weights"])
+)
 def test_nothing_is_reused_where_something_has_changed(evaluate, place, checkpoint, change, monkeypatch):
     if change == "task":
         import shutil
@@ -109,6 +112,7 @@ def test_a_failure_before_the_first_task_leaves_nothing(place):
     assert list((place / "caches" / "ream" / "evaluations").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_several_recipes_and_the_original_in_one_file(place, checkpoint, monkeypatch):
     """Of recipes that are scored side by side, and by a backend that scores one after the other."""
     suite = "{mc: [demo_result], loss: [math], loss_sequences: 2, loss_tokens: 32, limit: 3}"

@@ -23,12 +23,14 @@ from ream.recipe.output import write_checkpoint
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models import routing
 from tests.models.families import HIDDEN, LAYERS, TINY, VOCABULARY, WIDTH, build
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 KEPT = 4
 CLOSE = {"rtol": 1e-3, "atol": 2e-4}  # float32, of logits around 1; another compression is off by over 1e-2
 FAMILIES = sorted(TINY)
 UNLIKE = ("deepseek_v3", "gpt_oss", "llama4", "qwen3_moe", "qwen3_next")  # each in another way; others are like one
+SOME = (*UNLIKE, "ernie4_5_moe")  # in longer tests
 MULTI_TOKEN = [name for name in FAMILIES if TINY[name].multi_token]
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
 
@@ -268,7 +270,7 @@ def test_all_experts_kept_is_the_original_byte_for_byte(tiny, family, tmp_path):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", some_slow(FAMILIES, keep=SOME))
 def test_one_shot_statistics_and_pruning(tiny, family, tmp_path):
     folder, tiny_model = tiny(family), TINY[family]
     checkpoint, architecture = opened(folder)
@@ -300,7 +302,7 @@ def test_one_shot_statistics_and_pruning(tiny, family, tmp_path):
     torch.testing.assert_close(logits(own(tmp_path / "out", family)[0]), logits(expected), **CLOSE)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", some_slow(FAMILIES, keep=SOME))
 @torch.no_grad()
 def test_statistics_of_the_first_moe_layer_are_the_models_own(tiny, family, tmp_path):
     folder = tiny(family)
@@ -345,7 +347,7 @@ def test_statistics_of_the_first_moe_layer_are_the_models_own(tiny, family, tmp_
     np.testing.assert_allclose(sums.gated_output_sum, outputs[1], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", some_slow(FAMILIES, keep=SOME))
 def test_sequential(tiny, family, tmp_path):
     folder = tiny(family)
     checkpoint, architecture = opened(folder)
@@ -365,8 +367,10 @@ def test_sequential(tiny, family, tmp_path):
 
 @pytest.mark.parametrize(
     ("family", "merging"),
-    [(family, "pruned") for family in FAMILIES]
-    + [pytest.param(family, "neurons", marks=[] if family in UNLIKE else pytest.mark.slow) for family in FAMILIES],
+    some_slow(
+        [(family, merging) for merging in ("pruned", "neurons") for family in FAMILIES],
+        keep=[*((family, "pruned") for family in SOME), ("qwen3_moe", "neurons"), ("llama4", "neurons")],
+    ),
 )
 def test_refit_is_to_what_the_models_own_blocks_compute(tiny, family, merging, tmp_path):
     """The solver's activations and weights against the block of transformers, by the error that either says is left."""

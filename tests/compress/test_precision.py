@@ -135,6 +135,7 @@ def of_many_tokens(checkpoint, tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ream", "hc-smoe", "ream-nearest-centroid", "ream-ungated"])
 def test_groups_differ_from_those_of_all_tokens_where_they_are_undecided_alone(name, of_many_tokens):
     method, undecided = METHODS[name].composition(), 0

@@ -31,6 +31,7 @@ from tests.compress.walks import (
     sequences,
 )
 from tests.core import reference
+from tests.subsets import some_slow
 from tests.tiny import ROOT, TOP_K
 
 KEPT, HELD = 4, 3  # of seven sequences the fourth is held out
@@ -93,7 +94,10 @@ FITTED = np.concatenate([np.full(len(ids), index != HELD) for index, ids in enum
 
 @pytest.mark.parametrize(
     ("target", "name", "direct"),
-    [("layer", "ream", 0), ("layer", "reap", 4096), ("global", "ream", 4096), ("global", "reap", 0)],
+    some_slow(
+        [("layer", "ream", 0), ("layer", "reap", 4096), ("global", "ream", 4096), ("global", "reap", 0)],
+        keep=[("layer", "reap", 4096), ("global", "ream", 4096)],
+    ),
 )
 def test_walk_equals_dense_least_squares_layer_by_layer(mixed_depth, tmp_path, monkeypatch, target, name, direct):
     monkeypatch.setattr(module, "DIRECT", direct)
@@ -134,7 +138,7 @@ def test_walk_equals_dense_least_squares_layer_by_layer(mixed_depth, tmp_path, m
     torch.testing.assert_close(logits(loaded(tmp_path / "out")), logits(model), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("direct", [0, 4096])
+@pytest.mark.parametrize("direct", some_slow([0, 4096], keep=[0]))
 def test_progress_tells_the_passes_of_every_layer(mixed_depth, tmp_path, monkeypatch, direct):
     """By sweeps: the sums, the errors, one pass a sweep, the measurement and what is written; at once: three."""
     monkeypatch.setattr(module, "DIRECT", direct)
@@ -171,7 +175,7 @@ class Interrupted(Quiet):
     skip = Quiet.update
 
 
-@pytest.mark.parametrize("target", ["layer", "global"])
+@pytest.mark.parametrize("target", some_slow(["layer", "global"], keep=["global"]))
 def test_an_interrupted_walk_ends_alike_and_so_does_one_in_mapped_files(checkpoint, tmp_path, target):
     composition = method(target, sweeps=5)
     walked(checkpoint, composition, tmp_path / "whole")
@@ -185,7 +189,7 @@ def test_an_interrupted_walk_ends_alike_and_so_does_one_in_mapped_files(checkpoi
     assert (tmp_path / "mapped" / "recipe").read_bytes() == whole
 
 
-@pytest.mark.parametrize("target", ["layer", "global"])
+@pytest.mark.parametrize("target", some_slow(["layer", "global"], keep=["global"]))
 def test_micro_batches_change_rounding_alone(checkpoint, tmp_path, target):
     """One sequence, or five: with the target global a micro-batch then lies in both streams."""
     composition, progress = method(target, sweeps=5), [Quiet(), Quiet()]
@@ -234,7 +238,7 @@ def test_what_is_written_is_judged_and_a_layer_it_makes_worse_keeps_its_weights(
         assert recipe.facts["refit"][str(index)]["left"] == 1.0
 
 
-@pytest.mark.parametrize("at_a_time", [3, KEPT])
+@pytest.mark.parametrize("at_a_time", some_slow([3, KEPT], keep=[KEPT]))
 def test_all_projections_are_fitted_as_well(checkpoint, tmp_path, monkeypatch, at_a_time):
     """Errors fall further, are what the written layer leaves, and the recipe makes the model that was measured."""
     monkeypatch.setattr(module, "experts_at_a_time", lambda *sizes: at_a_time)
@@ -261,6 +265,7 @@ def test_all_projections_are_fitted_as_well(checkpoint, tmp_path, monkeypatch, a
     assert left.sum() == pytest.approx(found["refit.fitted"][-1].item(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_fit_that_held_out_sequences_do_not_gain_from_leaves_the_refit(checkpoint, tmp_path):
     """Six short sequences are learnt by heart; the seventh says so."""
     plain, once = walked(checkpoint, method("layer"), tmp_path / "plain")
@@ -273,6 +278,7 @@ def test_a_fit_that_held_out_sequences_do_not_gain_from_leaves_the_refit(checkpo
         assert set(recipe.layers[first].corrections[position]) == {"down"}
 
 
+@pytest.mark.slow
 def test_a_quantised_original_is_refitted_as_it_will_be_written(checkpoint, tmp_path):
     quantized.fp8_checkpoint(checkpoint, tmp_path / "quantised")
     recipe, errors = walked(tmp_path / "quantised", method("layer"), tmp_path)

@@ -18,6 +18,7 @@ from tests.compress.walks import Quiet, corrected, decoder_of, opened, pieces, r
 from tests.models.any_moe import EXPERTS, build
 from tests.models.family.derived.test_any_moe import KEPT, own
 from tests.models.storage.test_checkpoint import refused
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 BOTH = ["nemotron_h", "nemotron_h (latent)"]
@@ -69,8 +70,8 @@ def test_statistics_and_probes_are_those_of_the_experts_own_inputs(name, tmp_pat
             assert sorted(kept[:, 0].tolist()) == pytest.approx(sorted(x[:, 0].tolist()), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", BOTH)
-@pytest.mark.parametrize("method", ["ream-refit", "neurons-fit", pytest.param("best", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", some_slow(BOTH, keep=["nemotron_h"]))
+@pytest.mark.parametrize("method", some_slow(["ream-refit", "neurons-fit", "best"], keep=["ream-refit"]))
 def test_refitted_recipes_are_written_and_evaluated_alike(name, method, tmp_path):
     folder = build(name, tmp_path / "x")
     checkpoint, architecture = opened(folder)

@@ -30,6 +30,7 @@ def sample_of(outputs, rng):
     return settled(replace(sums, sample_tokens=np.full(BLOCKS, 25.0), output_parts=parts, gated_output_parts=parts))
 
 
+@pytest.mark.slow
 def test_standard_errors_are_how_similarities_of_samples_vary(rng):
     outputs = population(rng)
     kinds = ["gate-logits", "gated-output"]

@@ -154,6 +154,7 @@ def test_one_expert(rng):
     np.testing.assert_allclose(layer.sums().weighted_norm_sum, layer.sums().norm_sum, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_running_totals_do_not_lose_small_terms():
     # An output of norm 1e8, then 1000 of norm 1: a float32 total would stay at 1e8.
     experts = ExpertStack(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.ones(1, 1, 1))

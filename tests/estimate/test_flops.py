@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from ream.params import Method, load_params
 from ream.walk.probes import Probes
 from tests.compress.walks import Quiet, opened, pieces
 from tests.models.families import build
+from tests.subsets import SLOW, some_slow
 from tests.tiny import ROOT, VOCABULARY
 
 LENGTH, COUNT, KEPT, PROBES = 64, 4, 4, 32
@@ -96,15 +98,38 @@ def counted(folder, tmp_path, method, sampled=None):
 
 # Of every kind of attention and of expert layer one.
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-@pytest.mark.parametrize("method", ["ream", "reap", "reap-sequential", "hc-smoe", "frequency"])
-@pytest.mark.parametrize("family", ["qwen3_moe", "qwen3_next", "deepseek_v3", "gpt_oss", "llama4"])
+@pytest.mark.parametrize(
+    ("family", "method"),
+    some_slow(
+        list(
+            product(
+                ["qwen3_moe", "qwen3_next", "deepseek_v3", "gpt_oss", "llama4"],
+                ["ream", "reap", "reap-sequential", "hc-smoe", "frequency"],
+            )
+        ),
+        keep=[
+            ("qwen3_moe", "ream"),
+            ("gpt_oss", "hc-smoe"),
+            ("llama4", "reap-sequential"),
+            ("llama4", "frequency"),
+            ("deepseek_v3", "frequency"),
+            ("qwen3_moe", "reap"),
+            ("qwen3_next", "frequency"),
+        ],
+    ),
+)
 def test_a_walk_takes_the_operations_announced(family, method, tmp_path):
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method])
     assert announced.total == pytest.approx(found, rel=0.02)
 
 
-@pytest.mark.parametrize("method", ["ream", "hc-smoe", "ream-ungated"])
-@pytest.mark.parametrize("family", ["qwen3_moe", "gpt_oss"])
+@pytest.mark.parametrize(
+    ("family", "method"),
+    some_slow(
+        list(product(["qwen3_moe", "gpt_oss"], ["ream", "hc-smoe", "ream-ungated"])),
+        keep=[("qwen3_moe", "ream"), ("gpt_oss", "hc-smoe")],
+    ),
+)
 def test_a_walk_with_sampled_means_takes_the_operations_announced(family, method, tmp_path):
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, METHODS[method], sampled=96)
     assert announced.total == pytest.approx(found, rel=0.02)
@@ -131,13 +156,13 @@ NEURONS = {"grouping": "matching", "similarity": ["gate-logits"], "merging": "ne
     ("family", "method", "direct"),
     [
         pytest.param("qwen3_moe", refitted("layer"), 4096, id="layer, at once"),
-        pytest.param("qwen3_moe", refitted("layer"), 0, id="layer, one sweep", marks=pytest.mark.slow),
-        pytest.param("qwen3_moe", refitted("global", **NEURONS), 4096, id="global, neurons, at once"),
+        pytest.param("qwen3_moe", refitted("layer"), 0, id="layer, one sweep", marks=SLOW),
+        pytest.param("qwen3_moe", refitted("global", **NEURONS), 4096, id="global, neurons, at once", marks=SLOW),
         pytest.param("qwen3_moe", refitted("global", **NEURONS), 0, id="global, neurons, one sweep"),
-        pytest.param("gpt_oss", refitted("global"), 4096, id="gpt-oss, at once", marks=pytest.mark.slow),
-        pytest.param("gpt_oss", refitted("global"), 0, id="gpt-oss, one sweep"),
-        pytest.param("llama4", refitted("layer", **NEURONS), 4096, id="llama 4, neurons, at once"),
-        pytest.param("llama4", refitted("layer", **NEURONS), 0, id="llama 4, one sweep", marks=pytest.mark.slow),
+        pytest.param("gpt_oss", refitted("global"), 4096, id="gpt-oss, at once", marks=SLOW),
+        pytest.param("gpt_oss", refitted("global"), 0, id="gpt-oss, one sweep", marks=SLOW),
+        pytest.param("llama4", refitted("layer", **NEURONS), 4096, id="llama 4, neurons, at once", marks=SLOW),
+        pytest.param("llama4", refitted("layer", **NEURONS), 0, id="llama 4, one sweep", marks=SLOW),
     ],
 )
 def test_a_walk_with_a_refit_takes_the_operations_announced(family, method, direct, tmp_path, monkeypatch):
@@ -153,9 +178,9 @@ def test_a_walk_with_a_refit_takes_the_operations_announced(family, method, dire
     ("family", "target", "direct"),
     [
         pytest.param("qwen3_moe", "global", 4096, id="at once"),
-        pytest.param("qwen3_moe", "layer", 0, id="one sweep", marks=pytest.mark.slow),
-        pytest.param("gpt_oss", "global", 4096, id="gpt-oss, at once", marks=pytest.mark.slow),
-        pytest.param("deepseek_v3", "global", 0, id="deepseek, one sweep", marks=pytest.mark.slow),
+        pytest.param("qwen3_moe", "layer", 0, id="one sweep", marks=SLOW),
+        pytest.param("gpt_oss", "global", 4096, id="gpt-oss, at once", marks=SLOW),
+        pytest.param("deepseek_v3", "global", 0, id="deepseek, one sweep", marks=SLOW),
     ],
 )
 def test_a_walk_with_candidates_takes_the_operations_announced(family, target, direct, tmp_path, monkeypatch):
@@ -195,7 +220,9 @@ class Five(torch.optim.SGD):
 
 
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-@pytest.mark.parametrize(("family", "at_a_time"), [("qwen3_moe", 3), ("gpt_oss", KEPT)])
+@pytest.mark.parametrize(
+    ("family", "at_a_time"), some_slow([("qwen3_moe", 3), ("gpt_oss", KEPT)], keep=[("qwen3_moe", 3)])
+)
 def test_a_walk_with_a_fit_takes_the_operations_announced(family, at_a_time, tmp_path, monkeypatch):
     """With as many evaluations as are announced; what line searches take is not known before."""
     for module in ("compress.refit_layer", "estimate.refit_cost"):

@@ -11,6 +11,7 @@ from ream.evaluation.harness import Harness
 from ream.evaluation.settings import SEEDS, seeds_of
 from ream.evaluation.tasks import find_tasks
 from tests.evaluation.test_suites import ARC, Asked, hub  # noqa: F401
+from tests.subsets import some_slow
 
 SCHEMAS = {
     "gsm8k": (
@@ -38,7 +39,10 @@ def asked_by(lm):
     return lm.prompts + lm.pairs
 
 
-@pytest.mark.parametrize(("task", "chats"), [("gsm8k", False), ("gsm8k", True), ("arc_easy", False)])
+@pytest.mark.parametrize(
+    ("task", "chats"),
+    some_slow([("gsm8k", False), ("gsm8k", True), ("arc_easy", False)], keep=[("gsm8k", True), ("arc_easy", False)]),
+)
 def test_prompts_are_those_of_simple_evaluate(task, chats, hub, use, evaluation, tmp_path):  # noqa: F811
     path, config, rows = SCHEMAS[task]
     hub(path, config, train=rows[:20], validation=rows[:20], test=rows[20:])

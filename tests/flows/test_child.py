@@ -102,7 +102,7 @@ def test_a_failed_process_raises(stage):
 
 @pytest.mark.parametrize("program", [INTERRUPTIBLE, STUBBORN], ids=["interruptible", "stubborn"])
 def test_stopping_ends_the_whole_process_group(stage, program, monkeypatch):
-    monkeypatch.setattr(child, "STOP_SECONDS", 4.0)
+    monkeypatch.setattr(child, "STOP_SECONDS", 1.5)
     children, up = Children(), threading.Event()
     errors, said = [], []
 

@@ -80,6 +80,7 @@ def files(folder):
     }
 
 
+@pytest.mark.slow
 def test_what_is_left_is_what_dvc_repro_leaves(desk, tmp_path):
     """dvc.lock, .gitignore, the cache, the run cache, and files of each kind of output; then again after a change."""
     stages = {name: stage for name, stage in ODD.items() if name != "always"}
@@ -101,6 +102,7 @@ def test_what_is_left_is_what_dvc_repro_leaves(desk, tmp_path):
     assert by_us == set(), "the run cache has it all"
 
 
+@pytest.mark.slow
 def test_entries_travel_between_clones_as_they_are(tmp_path):
     folder = repository(tmp_path / "r", chains(2))
     dvc(folder, "repro")
@@ -178,6 +180,7 @@ def of_dvc(folder):
     return {line for line in lines if line.startswith("DVC_")} - {"DVC_TEST=1"}
 
 
+@pytest.mark.slow
 def test_the_environment_and_folder_are_those_of_dvc(desk, tmp_path):
     folder = repository(tmp_path / "r", {"s": ASKS})
     (folder / "sub").mkdir()
@@ -203,6 +206,7 @@ def rwlock(folder):
     return sorted(os.path.relpath(path, folder) for kind in held.values() for path in kind)
 
 
+@pytest.mark.slow
 def test_a_foreign_dvc_is_told_while_a_command_runs(desk, tmp_path):
     folder = repository(tmp_path / "r", chains(2, 2))
     front, _ = desk(folder)
@@ -238,6 +242,7 @@ def test_the_holder_of_the_repository_is_waited_for_and_named(desk, tmp_path):
     assert re.fullmatch(named, said[0], re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_holder_of_paths_is_waited_for_and_named_and_holds_up_no_other_stage(desk, tmp_path):
     folder = repository(tmp_path / "r", {"slow": SLOW} | chains(1))
     front, _ = desk(folder)
@@ -278,6 +283,7 @@ def test_waiting_ends_with_the_flow(desk, tmp_path):
     assert errors == ["not started: the flow is being stopped"]
 
 
+@pytest.mark.slow
 def test_a_lock_whose_holder_was_killed_is_free(desk, tmp_path):
     folder = repository(tmp_path / "r", chains(1))
     with foreign(folder, KILLED) as process:

@@ -75,6 +75,7 @@ def test_shards_come_before_their_stage_and_need_what_it_needs(stages):
     assert with_shards(stages, 1) == stages
 
 
+@pytest.mark.slow
 def test_what_is_out_of_date_and_why(tmp_path):
     folder = build_graph(tmp_path / "own")
     names = ["model", "calibration@prose", "calibration@code"]

@@ -14,11 +14,12 @@ from flows.params_form import tidy
 from ream.errors import UserError
 from ream.params.written_out import written_out
 from tests.graphs import ROOT
+from tests.subsets import some_slow
 
 FILES = {
     str(path.relative_to(ROOT)): path for path in (ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml")))
 }
-WRITTEN = {name: written_out(path) for name, path in FILES.items()}  # as a workspace has them
+SOME = ("params.yaml", "params/mixtral-8x7b.yaml", "params/paper-demo.yaml")
 COMMAND = "python -m flows tidy"
 
 
@@ -59,10 +60,10 @@ def copy(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", some_slow(FILES, keep=SOME))
 @pytest.mark.parametrize("write", [by_dvc, by_the_flow])
 def test_a_file_stays_as_it_is_and_a_new_value_changes_its_line(copy, name, write):
-    text = WRITTEN[name]
+    text = written_out(FILES[name])  # as a workspace has it
     tree = yaml.safe_load(text)
     path = copy(text)
     write(path, "calibration.seed", tree["calibration"]["seed"])

@@ -52,6 +52,7 @@ def test_nothing_is_started_once_the_flow_run_has_ended(tmp_path):
     assert said == ["here"], "another flow run in the same process goes on"
 
 
+@pytest.mark.slow
 def test_a_process_of_imports_that_does_not_end_is_killed_with_its_forks(monkeypatch):
     monkeypatch.setattr("flows.warm.END_SECONDS", 0.2)
     fork = "import time; time.sleep(60)"

@@ -17,6 +17,7 @@ def worker(tmp_path_factory):
     return build_views(tmp_path_factory.mktemp("views") / "worker")
 
 
+@pytest.mark.slow
 def test_another_clone_takes_over_what_the_stage_left(worker, tmp_path):
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(worker), str(clone))

@@ -6,6 +6,7 @@ import yaml
 from flows.params_file import change_params
 from ream.errors import UserError
 from tests.graphs import ROOT
+from tests.subsets import some_slow
 
 
 @pytest.fixture
@@ -57,7 +58,10 @@ def test_a_run_cannot_execute_code_or_leave_the_workspace(name, path):
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("setting", ["model.trust_remote_code", "evaluation.allow_code_execution"])
+@pytest.mark.parametrize(
+    "setting",
+    some_slow(["model.trust_remote_code", "evaluation.allow_code_execution"], keep=["model.trust_remote_code"]),
+)
 def test_what_was_allowed_by_hand_is_not_extended_to_another_model(setting, path):
     tree = yaml.safe_load(path.read_text())
     section, _, key = setting.partition(".")

@@ -63,6 +63,7 @@ def test_the_peak_is_the_high_water_mark_in_bytes(tmp_path):
     assert peak_memory(tmp_path / "none") == 0
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_child_does_not_begin_at_its_parents():
     """`resource` would say at least the parent's: its mark survives exec."""
     code = "from ream.machine.memory import peak_memory; print(peak_memory())"

@@ -10,21 +10,22 @@ from ream.models.family.architecture import architecture_of
 from ream.models.layers.token_ids import with_ids
 from ream.models.storage.checkpoint import Checkpoint
 from tests.models import any_moe, families
+from tests.subsets import some_slow
 
 TYPES = sorted({*families.TINY, *any_moe.TYPES} - {*any_moe.REFUSED})
 ROUNDING = {torch.float32: 2e-5, torch.bfloat16: 0.03}  # of the largest output
 # In bfloat16 transformers' own products take widths of 8, which the models of any_moe do not have.
-LARGE = ("dots3_note_text", "unlimited_ocr")  # even when they are small
-CASES = [
-    pytest.param(name, dtype, marks=[pytest.mark.slow] if name in LARGE else [])
-    for dtype, names in ((torch.float32, TYPES), (torch.bfloat16, families.TINY))
-    for name in names
+LARGE = ("dots3_note_text", "qwen3_omni_moe", "unlimited_ocr")  # even when they are small
+CASES = [(name, torch.float32) for name in TYPES] + [(name, torch.bfloat16) for name in families.TINY]
+BFLOAT16 = ("gpt_oss", "llama4", "mixtral", "qwen3_moe")  # by default; every other type in float32
+DEFAULT = [
+    (name, dtype) for name, dtype in CASES if name not in LARGE and (dtype == torch.bfloat16) == (name in BFLOAT16)
 ]
 
 
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-@pytest.mark.parametrize(("model_type", "dtype"), CASES)
+@pytest.mark.parametrize(("model_type", "dtype"), some_slow(CASES, keep=DEFAULT))
 def test_with_routed_outputs_the_block_is_transformers(model_type, dtype, tmp_path, monkeypatch):
     monkeypatch.setattr(moe_block, "DENSE_TOKENS", 7)  # of a module that runs all experts, several parts
     made = families.build if model_type in families.TINY else any_moe.build

@@ -14,6 +14,7 @@ from ream.params.origins import settings_of
 from ream.params.overlay import layers, merged
 from ream.params.reading import read_tree
 from ream.params.written_out import resolve, written_out
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 MINE = """\
@@ -139,6 +140,7 @@ def test_what_is_written_out_has_the_values_and_the_comments(write, tmp_path):
     assert written_out(ROOT / "params.yaml") == (ROOT / "params.yaml").read_text(), "a whole file stays as it is"
 
 
+@pytest.mark.slow
 def test_what_somebody_wrote_is_not_replaced(write, tmp_path):
     path, out = write(MINE), tmp_path / "params.yaml"
     resolve(path, out)
@@ -182,7 +184,13 @@ def test_every_setting_has_its_line(write):
     assert origins["grouping.group_size.96"] == (16, f"{path}:{line['grouping']}")
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params/kimi-k2-w4a16.yaml", "params/paper-qwen3-coder-next.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    some_slow(
+        ["params.yaml", "params/kimi-k2-w4a16.yaml", "params/paper-qwen3-coder-next.yaml"],
+        keep=["params/kimi-k2-w4a16.yaml"],
+    ),
+)
 def test_what_is_shown_is_a_params_file_of_the_same_settings(name):
     settings = settings_of(ROOT / name)
     for plain in (True, False):

@@ -36,7 +36,13 @@ MIXES = [  # Table 3, C4 : Math : Code
 ]  # fmt: skip
 ALONE = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
 STUDIES = {path.stem: path for path in sorted((ROOT / "params").glob("paper-*.yaml"))}
-LARGEST = ("Kimi-K2", "Qwen3-Next-80B-A3B", "GLM-4.5-Air")  # which take seconds each
+LARGEST = (
+    "Kimi-K2",
+    "Qwen3-Next-80B-A3B",
+    "Qwen3-Coder-Next",
+    "Qwen3-Coder-480B-A35B",
+    "GLM-4.5-Air",
+)  # which take seconds each
 SLOW = pytest.mark.slow
 OF_THE_MODEL = ("generation", "chat_template_args", "think_end_token")  # of a suite: its makers recommend them
 SHARED = ("compute", "calibration", "sources", "statistics", "mixes", "methods", "suites", "evaluation")
@@ -213,6 +219,7 @@ def test_a_public_model_comes_out_at_its_published_size(name, headers):
         assert found.host > max(found.needs.host.values()) > 0
 
 
+@pytest.mark.slow
 def test_bytes_of_quantised_originals(headers):
     """8 bits a weight and a float32 scale for 128 x 128; 4 bits and a bfloat16 scale for 128, as config.json says.
 
@@ -224,6 +231,7 @@ def test_bytes_of_quantised_originals(headers):
     assert kimi.all.bytes / 1e9 == pytest.approx(packed + 2 * kimi.outside.parameters / 1e9, rel=0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -23,6 +23,7 @@ from tests.compress.test_families import logits, own
 from tests.compress.walks import corrected, opened, random_recipe
 from tests.models.families import build
 from tests.recipe.test_quantised import CASES
+from tests.subsets import some_slow
 from tests.tiny import files
 
 KEPT, EVERY = 4, 2
@@ -56,7 +57,7 @@ def stored(checkpoint, name, row=None):
     return {suffix: bytes(checkpoint.raw(part, row)) for suffix, part in checkpoint.logical[name].items()}
 
 
-@pytest.mark.parametrize("family", LAYOUTS)
+@pytest.mark.parametrize("family", some_slow(LAYOUTS, keep=["gpt_oss", "qwen3_moe"]))
 def test_gate_and_up_are_corrected_too(family, tmp_path):
     """What is loaded has the corrections of all projections; experts without any are as they were."""
     checkpoint, architecture = opened(build(family, tmp_path / "model"))
@@ -111,7 +112,7 @@ def check_written(folder, tmp_path, merge, is_the_correction, dtype):
 
 
 @pytest.mark.parametrize("merge", [False, True], ids=["pruned", "merged"])
-@pytest.mark.parametrize("family", LAYOUTS)
+@pytest.mark.parametrize("family", some_slow(LAYOUTS, keep=["gpt_oss", "qwen3_moe"]))
 def test_only_the_corrected_down_projections_change(family, merge, tmp_path):
     folder = build(family, tmp_path / "model")
 
@@ -127,7 +128,7 @@ def test_only_the_corrected_down_projections_change(family, merge, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fp8-qwen3_moe", "w4a16-mixtral", "mxfp4-gpt_oss"])
-@pytest.mark.parametrize("merge", [False, True], ids=["pruned", "merged"])
+@pytest.mark.parametrize("merge", some_slow([False, True], keep=[False]), ids=["pruned", "merged"])
 def test_quantised_originals_have_their_corrections_requantised_and_nothing_else(name, merge, tmp_path):
     case = CASES[name]
     sizes = {"values": {"hidden_size": 32, "intermediate_size": 32, "head_dim": 16}} if "gpt" in case.family else {}

@@ -21,6 +21,7 @@ from tests import quantized
 from tests.compress.test_families import logits
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.models.families import build
+from tests.subsets import some_slow
 from tests.tiny import ROOT, rewrite_config
 
 KEPT = 4
@@ -51,7 +52,7 @@ CASES = {
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=some_slow(CASES, keep=["fp8-qwen3_moe", "w4a16-mixtral", "mxfp4-gpt_oss"]))
 def case(request, tmp_path_factory):
     """(case, quantised folder, the same values unquantised)."""
     case, base = CASES[request.param], tmp_path_factory.mktemp(request.param)

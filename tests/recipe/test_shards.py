@@ -12,6 +12,7 @@ from ream.recipe.shards import refilled
 from ream.recipe.verify import verify
 from tests import tiny
 from tests.compress.walks import loaded, logits, opened, random_recipe
+from tests.subsets import some_slow
 
 KEPT = 3
 
@@ -62,7 +63,7 @@ def written(folder, out, shard_gb):
     return Checkpoint(out)
 
 
-@pytest.mark.parametrize("which", ["checkpoint", "single"])
+@pytest.mark.parametrize("which", some_slow(["checkpoint", "single"], keep=["single"]))
 @pytest.mark.parametrize("kilobytes", [5, 20, 1000])
 def test_transformers_loads_the_same_model(which, kilobytes, request, tmp_path):
     folder = request.getfixturevalue(which)

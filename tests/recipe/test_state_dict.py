@@ -11,6 +11,7 @@ from ream.recipe.state_dict import text_state_dict
 from tests.compress.walks import opened, random_recipe
 from tests.models.families import build
 from tests.quantized import fp8_checkpoint
+from tests.subsets import some_slow
 
 KEPT = 3
 
@@ -45,7 +46,7 @@ def test_quantised_tensors_are_decoded_from_what_is_written(tmp_path):
         ("qwen3_5_moe", {"model.language_model.": "model."}, "mtp."),
     ],
 )
-@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("compressed", some_slow([True, False], keep=[True]))
 def test_only_the_text_models_own_tensors_by_its_names(family, renamed, gone, compressed, tmp_path):
     original, architecture = opened(build(family, tmp_path / "model"))
     recipe = random_recipe(architecture, 4, groups=architecture.router_groups, width=architecture.width)

@@ -227,6 +227,7 @@ def test_local_shards_stay_what_they_are(stranger):
     assert tree(stranger) == before
 
 
+@pytest.mark.slow
 def test_mutated_originals_give_a_right_output_or_a_line(stranger, tmp_path):
     """A change of a shard's header or of the index, then everything that `ream apply` does."""
     draw, written_outputs, recipe = random.Random(2), 0, random_recipe(opened(stranger)[1], KEPT)

@@ -25,6 +25,7 @@ def settings(folder):
     return path, own
 
 
+@pytest.mark.slow
 def test_own_text_is_mixed_and_the_answer_adopted(checkpoint, tmp_path, capsys):
     path, own = settings(tmp_path / "settings")
     out = tmp_path / "found"

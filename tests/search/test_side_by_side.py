@@ -10,6 +10,7 @@ from ream.search.losses import KL, LOSS, TOKENS, Ruler, by_source, mean_of
 from ream.search.mix_recipes import layer_key
 from ream.search.side_by_side import Places
 from tests.compress.walks import decoder_of, random_recipe, sequences
+from tests.subsets import some_slow
 
 ROWS = [*sequences(5, seed=3), [7]]
 
@@ -29,7 +30,7 @@ def by_whole_model(decoder, layers, ids):
     return logs, -sum(logs[at, token].item() for at, token in enumerate(ids[1:]))
 
 
-@pytest.mark.parametrize("memory", [1e9, 0.0])
+@pytest.mark.parametrize("memory", some_slow([1e9, 0.0], keep=[0.0]))
 def test_losses_and_divergences_are_those_of_whole_models(mixed_depth, tmp_path, memory):
     decoder, ruler = ruler_of(mixed_depth, tmp_path, memory, with_kl=True)
     one, other = (random_recipe(decoder.architecture, 3, seed=seed, digest="").layers for seed in (1, 2))

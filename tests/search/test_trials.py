@@ -64,6 +64,7 @@ def test_seeds_decide(tmp_path, sampler):
     assert runs[0][3:] != runs[2][3:]
 
 
+@pytest.mark.slow
 def test_the_model_based_sampler_finds_the_front(tmp_path):
     """Its mixes dominate more than mixes at random: here every mix is on the front, but copies of corners are not."""
     trials = done(tmp_path, plan(trials=9, batch=2, sampler="gp"))[0]

@@ -9,6 +9,7 @@ from ream.commands.stage import run_stage
 from ream.errors import UserError
 from ream.workspace.layout import MODEL, REPORT, TASKS, Workspace
 from tests import tiny
+from tests.subsets import some_slow
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ def test_each_use_has_its_own_files(tmp_path, settings):
     assert files(workspace.input(REPORT)) == ["numbers/mixes.csv"]
 
 
+@pytest.mark.slow
 def test_a_change_changes_the_file_of_its_use_alone(tmp_path, settings):
     workspace = run(tmp_path, settings)
     before = {path: path.read_bytes() for path in workspace.inputs.rglob("*.json")}
@@ -77,15 +79,18 @@ def test_a_change_changes_the_file_of_its_use_alone(tmp_path, settings):
     assert [path for path, data in before.items() if path.read_bytes() != data] == [workspace.source_input("a")]
 
 
+UNWATCHED = [
+    ("model", "model.path: model is not watched"),
+    ("a", "sources.a: texts/a.txt is not watched"),
+    ("b", "sources.b: tokens.parquet is not watched"),
+    ("tasks", "evaluation.include: tasks is not watched"),
+    ("numbers", "report.published: numbers is not watched"),
+]
+
+
 @pytest.mark.parametrize(
     ("entry", "setting"),
-    [
-        ("model", "model.path: model is not watched"),
-        ("a", "sources.a: texts/a.txt is not watched"),
-        ("b", "sources.b: tokens.parquet is not watched"),
-        ("tasks", "evaluation.include: tasks is not watched"),
-        ("numbers", "report.published: numbers is not watched"),
-    ],
+    some_slow(UNWATCHED, keep=UNWATCHED[::3]),
 )
 def test_what_is_not_watched_is_refused(tmp_path, settings, entry, setting):
     del settings["local"][entry]

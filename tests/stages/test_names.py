@@ -98,9 +98,8 @@ def test_what_make_repro_and_every_flow_begin_with_refuses_the_name(name, tmp_pa
     refused(lambda: compare_code(tmp_path), EVIL)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "local" else pytest.param(name, marks=pytest.mark.slow) for name in ATTACKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
 def test_a_name_that_a_shell_would_run_stops_dvc_repro_at_its_first_stage(name, folder, capfd):
     attacked(folder, name)
     with Repo(".") as repo, pytest.raises(ReproductionError) as stopped:
@@ -113,6 +112,7 @@ def test_a_name_that_a_shell_would_run_stops_dvc_repro_at_its_first_stage(name, 
     assert not (folder / "PWNED").exists()
 
 
+@pytest.mark.slow
 def test_the_attacks_would_work_without_the_stage(folder):
     """The same commands as the others have, formed by DVC; as a check that these tests can fail."""
     text = (folder / "dvc.yaml").read_text()
@@ -123,6 +123,7 @@ def test_the_attacks_would_work_without_the_stage(folder):
     assert (folder / "PWNED").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["flows.compared_code"], ["flows", "run"]])
 def test_make_repro_and_the_flow_end_with_one_line(command, folder):
     attacked(folder, "sources")
@@ -135,6 +136,7 @@ def test_make_repro_and_the_flow_end_with_one_line(command, folder):
     assert not (folder / "PWNED").exists()
 
 
+@pytest.mark.slow
 def test_artifacts_of_before_the_stage_are_left_to_dvc_repro(folder):
     """DVC cannot run the stage code alone where what it depends on is missing."""
     record = folder / "artifacts" / "code" / "model.json"
@@ -145,6 +147,7 @@ def test_artifacts_of_before_the_stage_are_left_to_dvc_repro(folder):
     assert record.read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_a_new_name_makes_nothing_else_run(folder):
     tree = yaml.safe_load((folder / "params.yaml").read_text())
     tree["local"]["another"] = "constraints.txt"

@@ -99,6 +99,7 @@ def test_a_compression_there_is_the_one_here(device, checkpoint, tmp_path, monke
     assert bool(here.layers[0].corrections) == (method == "neurons-fit")
 
 
+@pytest.mark.slow
 def test_statistics_make_the_host_wait_twice_a_micro_batch_at_most(device, checkpoint, tmp_path):
     """For the sorted pairs of tokens and experts, and where transformers looks whether sequences are packed."""
     place, counted = device
@@ -113,6 +114,7 @@ def test_statistics_make_the_host_wait_twice_a_micro_batch_at_most(device, check
     assert all_of_them > few
 
 
+@pytest.mark.slow
 def test_models_side_by_side_there_are_as_far_from_the_original_as_here(device, checkpoint, tmp_path):
     recipes = {"some": random_recipe(opened(checkpoint)[1], 4)}
     data = batches(*pad(sequences(), pad_id=0), 30)

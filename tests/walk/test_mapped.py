@@ -14,6 +14,7 @@ from ream.walk.state import WalkState
 from tests.compress.test_sequential import walked
 from tests.compress.walks import Quiet, decoder_of, pieces
 from tests.models.storage.test_checkpoint import refused
+from tests.subsets import some_slow
 from tests.tiny import files
 
 SHAPE = (2, 3, 4)
@@ -81,7 +82,7 @@ def test_a_block_of_embeddings_at_a_time_is_all_of_them(checkpoint, tmp_path, mo
         assert (tmp_path / "state" / "hidden-0.map").exists()
 
 
-@pytest.mark.parametrize("stop", [0, 1, 2])
+@pytest.mark.parametrize("stop", some_slow([0, 1, 2], keep=[1]))
 @pytest.mark.parametrize(("first", "then"), [(0, 0), (0, math.inf), (math.inf, 0)])
 def test_an_interrupted_walk_goes_on_in_memory_or_in_files(mixed_depth, tmp_path, stop, first, then):
     class Broken(Quiet):

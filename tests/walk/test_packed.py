@@ -9,6 +9,7 @@ from ream.recipe.load import load_model
 from ream.walk.packed import Packed, Unsaved, walk_packed
 from ream.walk.state import WalkState
 from tests.compress.walks import Quiet, decoder_of, opened, random_recipe
+from tests.subsets import some_slow
 from tests.tiny import VOCABULARY
 
 LENGTHS = (3, 31, 1, 12, 31, 5, 2, 12, 1)
@@ -35,7 +36,7 @@ def test_a_stream_is_cut_into_sequences_of_about_one_length():
     assert len(packed) == 4
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 40, 10_000])
+@pytest.mark.parametrize("batch_tokens", some_slow([1, 40, 10_000], keep=[40]))
 @pytest.mark.parametrize("memory", [1e9, 0])
 def test_logits_are_those_of_each_sequence_by_itself(mixed_depth, sequences, tmp_path, batch_tokens, memory):
     checkpoint, architecture = opened(mixed_depth)
@@ -58,7 +59,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("memory", [1e9, 0])
-@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("layers", some_slow([1, 2, 3], keep=[2]))
 def test_a_killed_walk_goes_on_after_its_last_layer_and_ends_with_the_same_bytes(
     mixed_depth, sequences, tmp_path, memory, layers
 ):

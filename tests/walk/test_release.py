@@ -129,6 +129,7 @@ def run(ream, model, out, params, *more):  # noqa: F811
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ream", pytest.param("hc-smoe", marks=pytest.mark.slow)])
 def test_compress_with_dropped_shards(method, deep, served, tmp_path, ream):  # noqa: F811
     params = tiny.write_params(tmp_path / "params")
@@ -146,6 +147,7 @@ def test_compress_with_dropped_shards(method, deep, served, tmp_path, ream):  # 
     assert list(served.cache.rglob("*.safetensors")) == []
 
 
+@pytest.mark.slow
 def test_a_shard_that_was_there_stays(deep, served, tmp_path, ream):  # noqa: F811
     params = tiny.write_params(tmp_path / "params")
     first = min(Checkpoint(deep).shards)
@@ -155,6 +157,7 @@ def test_a_shard_that_was_there_stays(deep, served, tmp_path, ream):  # noqa: F8
     assert [path.name for path in served.cache.rglob("*.safetensors")] == [first]
 
 
+@pytest.mark.slow
 def test_kept_shards_are_fetched_once_and_stay(deep, served, tmp_path, ream):  # noqa: F811
     params = tiny.write_params(tmp_path / "params")
     run(ream, NAME, tmp_path / "out", params)

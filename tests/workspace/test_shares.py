@@ -71,6 +71,7 @@ def test_a_mix_that_draws_no_more_changes_no_file_and_one_that_does_changes_one(
     assert {name for name in after if after[name] != before[name]} == {"b.json"}
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_first_sequences_and_the_recipe_says_of_how_many(settings, tmp_path):
     """Drawing fewer sequences gives the same sums; a mix is the weighted mean of its sources' means."""
     whole, limited = Workspace(tmp_path / "whole"), Workspace(tmp_path / "limited")

@@ -104,6 +104,7 @@ def test_one_originals_methods_have_the_markers_of_all_figures():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ream", "own", "original"]
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_bytes_at_a_phones_width(published, parameters, tmp_path):
     for suffix in ("svg", "png"):
         content = []

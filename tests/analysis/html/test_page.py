@@ -285,6 +285,7 @@ def shuffled(layer, rng):
     return replace(layer, groups=groups)
 
 
+@pytest.mark.slow
 def test_a_grid_of_48_layers_128_experts_and_40_recipes_stays_below_5_mb(rng):
     """No two lists are alike, as in no real grid: the worst case."""
     views = [view(f"mix-{seed}", "ream", 64, layers=48, total=128, seed=seed) for seed in range(40)]

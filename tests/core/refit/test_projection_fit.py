@@ -14,6 +14,7 @@ from ream.core.refit.sums import RefitTokens
 from ream.models.family.activations import unit_of
 from tests.core.layers import silu_unit
 from tests.core.refit.refitting import layer_of, looped, noise, stream_of
+from tests.subsets import some_slow
 
 
 def disturbed(rng, stack, scale):
@@ -66,7 +67,9 @@ def test_settings_unless_said_otherwise():
     assert FitSettings(30) == FitSettings(iterations=30, round=10, history=5, damping=0.1)
 
 
-@pytest.mark.parametrize(("iterations", "round_", "rounds"), [(20, 20, 1), (20, 10, 2), (25, 10, 3)])
+@pytest.mark.parametrize(
+    ("iterations", "round_", "rounds"), some_slow([(20, 20, 1), (20, 10, 2), (25, 10, 3)], keep=[(20, 10, 2)])
+)
 def test_an_iteration_takes_about_one_pass(rng, iterations, round_, rounds):
     """Two passes at the beginning, one to measure each round; a round ends after 1.25 gradients an iteration."""
     layer, passes = layer_of(rng), []
@@ -145,7 +148,7 @@ def test_bfloat16_layers_are_fitted_in_float32(rng):
     assert report.fitted[-1] < report.fitted[0]
 
 
-@pytest.mark.parametrize("kind", ["biases", "input gates"])
+@pytest.mark.parametrize("kind", some_slow(["biases", "input gates"], keep=["input gates"]))
 def test_biases_and_input_gates_stay_and_are_counted(rng, kind):
     layer = layer_of(rng)
     count, width, hidden = layer.experts.gate.shape

@@ -14,6 +14,7 @@ from ream.core.refit.sums import CompressedExperts, normal_sums
 from ream.core.routing import Routing
 from tests.core.layers import Layer, float64, silu_unit
 from tests.core.refit.refitting import design, layer_of, noise, stream_of
+from tests.subsets import some_slow
 
 EXACT = RefitSettings(ridge=1e-3, sweeps=400, tolerance=1e-14)
 
@@ -114,7 +115,7 @@ def test_two_experts_that_share_a_token_by_hand():
     assert len(report.fitted) <= 4  # two unknowns: exact after two sweeps, and one that finds nothing
 
 
-@pytest.mark.parametrize("batch", [1, 7, 1000])
+@pytest.mark.parametrize("batch", some_slow([1, 7, 1000], keep=[7, 1000]))
 def test_micro_batches_change_nothing(rng, batch):
     layer = layer_of(rng, tokens=40)
     error, fitted = noise(rng, layer), torch.from_numpy(rng.random(40) < 0.8)
@@ -142,7 +143,7 @@ def test_neurons_in_another_order_give_columns_in_that_order(rng):
     )
 
 
-@pytest.mark.parametrize("outputs", [3, 8])
+@pytest.mark.parametrize("outputs", some_slow([3, 8], keep=[8]))
 def test_outputs_at_a_time_change_nothing(rng, outputs):
     layer = layer_of(rng)
     error, fitted = noise(rng, layer), torch.from_numpy(rng.random(200) < 0.8)

@@ -57,7 +57,10 @@ def given():
     return layer, noise(rng, layer), fitted
 
 
-@pytest.mark.parametrize("settings", [RefitSettings(direct=10**6), RefitSettings(sweeps=40, outputs=3)])
+@pytest.mark.parametrize(
+    "settings",
+    [RefitSettings(direct=10**6), pytest.param(RefitSettings(sweeps=40, outputs=3), marks=pytest.mark.slow)],
+)
 def test_refit(given, settings):
     layer, error, fitted = given
     alone, report = refit(stream_of(layer, error, fitted), layer.experts, silu_unit, settings)

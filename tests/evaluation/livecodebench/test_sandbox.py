@@ -15,6 +15,7 @@ from ream.evaluation.livecodebench.cases import Case
 from ream.evaluation.livecodebench.sandbox import Limits, Program
 from ream.evaluation.livecodebench.scoring import verdict_on
 from ream.evaluation.livecodebench.supervisor import tasks_below
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 LIMITS = Limits(seconds=2, memory=1 << 30, output=1 << 20)
@@ -122,9 +123,10 @@ def test_random_numbers_and_hashes_are_the_same_each_time():
     assert len(answers) == 1
 
 
-@pytest.mark.parametrize(
-    "source", ["while True:\n    pass", "import time\ntime.sleep(60)", "import signal\nsignal.pause()"]
-)
+ENDLESS = ["while True:\n    pass", "import time\ntime.sleep(60)", "import signal\nsignal.pause()"]
+
+
+@pytest.mark.parametrize("source", some_slow(ENDLESS, keep=ENDLESS[:1]))
 def test_a_program_without_end_is_cut(source):
     begin = time.monotonic()
     assert verdict_on(source, "", SUMS, Limits(seconds=0.5)) == "time limit"
@@ -236,7 +238,7 @@ def test_a_process_left_behind_is_killed(source, supervised):
     assert not alive(int(answer))
 
 
-@pytest.mark.parametrize(("supervised", "above"), PLACES, indirect=["supervised"])
+@pytest.mark.parametrize(("supervised", "above"), some_slow(PLACES, keep=PLACES[::3]), indirect=["supervised"])
 def test_whatever_a_program_does_to_those_above_nothing_of_it_lives_on(supervised, above, tmp_path):
     path, begin = tmp_path / "later", time.monotonic()
     with Program(LATER.format(path=str(path)) + ABOVE[above], "", LIMITS) as program:

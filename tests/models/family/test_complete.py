@@ -258,6 +258,7 @@ def test_what_transformers_reports_is_refused_too(tiny, change, words, monkeypat
     refused(lambda: loaded(tiny("qwen3_moe")), "Qwen3MoeForCausalLM", words)
 
 
+@pytest.mark.slow
 def test_a_large_model_is_checked_in_seconds(tmp_path):
     checkpoint = PlannedCheckpoint(write_config("Qwen3-30B-A3B", tmp_path / "model"))
     assert len(checkpoint.logical) == 48 * (128 * 3 + 9) + 3

@@ -227,6 +227,7 @@ def headers_only(folder, model, shards=16):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
+@pytest.mark.slow
 def test_20_000_tensors_are_admitted_in_seconds(checkpoint, tmp_path):
     admit(LocalShards(checkpoint), against_code=True)  # which imports
     folder = write_config("Qwen3-30B-A3B", tmp_path / "model")

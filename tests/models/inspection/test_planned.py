@@ -11,8 +11,10 @@ from ream.models.family.architecture import architecture_of
 from ream.models.inspection.headers import has_weights
 from ream.models.inspection.planned import PlannedCheckpoint, stored_dtype
 from ream.models.storage.checkpoint import Checkpoint
+from tests.compress.test_families import SOME
 from tests.models import families
 from tests.quantized import fp8_checkpoint, mxfp4_checkpoint, w4a16_checkpoint
+from tests.subsets import some_slow
 
 
 def config_only(folder, out, change=None):
@@ -45,7 +47,7 @@ def stored(checkpoint):
     return {name: (info.dtype, info.shape, info.bytes) for name, info in checkpoint.tensors.items()}
 
 
-@pytest.mark.parametrize("family", families.TINY)
+@pytest.mark.parametrize("family", some_slow(families.TINY, keep=SOME))
 def test_every_family_is_planned_as_it_is_written(family, tmp_path):
     folder = families.build(family, tmp_path / "written")
     written = Checkpoint(folder)
@@ -71,7 +73,7 @@ QUANTISED = {
 }
 
 
-@pytest.mark.parametrize("case", QUANTISED)
+@pytest.mark.parametrize("case", some_slow(QUANTISED, keep=["fp8 qwen3_moe", "w4a16 kimi_k2", "mxfp4 gpt_oss"]))
 def test_quantised_formats_are_planned_as_they_are_stored(case, tmp_path):
     family, quantise = QUANTISED[case]
     values = {"hidden_size": 32, "intermediate_size": 32} if family == "gpt_oss" else None

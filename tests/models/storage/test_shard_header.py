@@ -152,6 +152,7 @@ MUTATIONS = 600
 STRICTER = ("is there twice", "supported are", "cannot be printed", "does not begin with '{'", "NaN or Inf")
 
 
+@pytest.mark.slow
 def test_mutations_are_read_as_safetensors_does_or_refused_in_a_line(tmp_path):
     """Of 600 mutated files, none is accepted that safetensors' reader refuses; reasons to refuse others are listed."""
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16), "e": torch.zeros(0, 4)}

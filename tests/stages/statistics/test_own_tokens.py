@@ -61,6 +61,7 @@ def collect(mixed_depth, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_padding_changes_no_sequence_and_no_statistics(collect):
     rows = tokens()
     forms = {"plain": {"input_ids": rows}, "left": left(rows), "right": right(rows)}
@@ -89,6 +90,7 @@ def test_rows_that_are_longer_than_the_models_inputs(collect, mixed_depth, tmp_p
     assert read_corpus(workspace.calibration("a")).sequences == [[*longest, 1]]
 
 
+@pytest.mark.slow
 def test_text_is_not_cut_into_more_tokens_than_the_models_inputs_have(collect):
     own, stages = {"input_ids": [[1]]}, ("calibration@b",)
     sequences = read_corpus(collect("all", own, stages, tokens=POSITIONS).calibration("b")).sequences

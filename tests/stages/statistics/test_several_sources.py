@@ -13,6 +13,7 @@ from ream.workspace.needs import write_needs
 from ream.workspace.options import StageOptions
 from ream.workspace.shares import write_shares
 from tests import tiny
+from tests.subsets import some_slow
 
 SOURCES = ["a", "b"]
 
@@ -67,7 +68,7 @@ def test_one_walk_writes_the_files_of_two_and_reads_each_layer_once(prepared, re
     assert not list(together.states.glob("statistics-*"))
 
 
-@pytest.mark.parametrize("commits", [1, 2, 3, 5])
+@pytest.mark.parametrize("commits", some_slow([1, 2, 3, 5], keep=[3]))
 def test_a_killed_walk_goes_on_for_each_source_from_where_it_stood(prepared, monkeypatch, commits):
     """Two sources and three layers: after an odd number of commits one source is a layer ahead."""
     from ream.walk.state import WalkState
@@ -98,6 +99,7 @@ def test_a_killed_walk_goes_on_for_each_source_from_where_it_stood(prepared, mon
     assert results(killed) == results(whole)
 
 
+@pytest.mark.slow
 def test_a_source_that_is_finished_is_not_walked_again(prepared, read):
     params, workspace = prepared("some")
     statistics.run(params, workspace, StageOptions("a"))

@@ -15,6 +15,7 @@ from ream.machine.files import read_json
 from ream.workspace.layout import Workspace
 from ream.workspace.needs import write_needs
 from ream.workspace.shares import write_shares
+from tests.subsets import some_slow
 from tests.tiny import write_params
 
 LAYERS = (0, 2)
@@ -36,7 +37,7 @@ def stage(mixed_depth, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("shards", some_slow([1, 2, 3], keep=[2]))
 def test_shards_add_up_to_the_whole(stage, tmp_path, shards):
     assert "from" not in stage("statistics")
     out, whole = tmp_path / "artifacts" / "statistics" / "a", tmp_path / "whole"
@@ -56,11 +57,13 @@ def test_shards_add_up_to_the_whole(stage, tmp_path, shards):
     assert not list((tmp_path / "artifacts" / ".state").glob("statistics-*")), "nothing is left behind"
 
 
+@pytest.mark.slow
 def test_a_missing_shard_is_not_added_up(stage):
     stage("statistics", shard=1, shards=2)
     assert "from" not in stage("statistics")
 
 
+@pytest.mark.slow
 def test_shards_of_other_settings_are_not_added_up(stage, tmp_path):
     for shard in range(2):
         stage("statistics", shard=shard, shards=2)

@@ -15,19 +15,16 @@ from ream.recipe.output import write_checkpoint
 from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recipe
 from tests.core.test_expert_tables import by_loops
 from tests.models.any_moe import EXPERTS, TOP_K, TYPES, build
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 KEPT = 6
 CLOSE = {"rtol": 1e-3, "atol": 2e-4}
 EXACT = 1e-5  # the proof on random weights in float32
-SLOW = ("dots3_note_text", "unlimited_ocr")  # large even when they are small
-# Types whose walks differ from each other; the others are like one of them.
-UNLIKE = (
-    "afmoe", "aria", "deepseek_v32", "deepseek_v4", "gemma4", "glm_moe_dsa", "granitemoehybrid", "inkling_text",
-    "jamba", "kimi_linear", "lfm2_moe", "longcat_flash", "phimoe", "qwen3_vl_moe", "qwen4_exp_text", "zaya",
-)  # fmt: skip
+LARGE = ("dots3_note_text", "unlimited_ocr")  # large even when they are small
+WALKED = ("afmoe", "aria", "deepseek_v32", "zaya")  # by default
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in TYPES]
+EVERY = some_slow(TYPES, keep=[name for name in TYPES if name not in LARGE])
 
 
 @pytest.fixture(scope="module")
@@ -141,11 +138,7 @@ class Looped:
         return output.reshape(len(indices), -1)
 
 
-def walked(model_type):
-    return pytest.param(model_type, marks=() if model_type in UNLIKE else pytest.mark.slow)
-
-
-@pytest.mark.parametrize("model_type", [walked(model_type) for model_type in TYPES])
+@pytest.mark.parametrize("model_type", some_slow(TYPES, keep=WALKED))
 @torch.no_grad()
 def test_statistics_are_the_models_own_and_frequency_keeps_the_most_used(tiny, model_type, tmp_path):
     folder = tiny(model_type)

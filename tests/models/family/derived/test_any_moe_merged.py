@@ -1,6 +1,6 @@
 """Every type without an entry: merged, in one go and sequentially, and evaluated, against the same done in memory.
 
-The default suite merges types that differ from each other; the others are like one of them.
+The default suite merges the types that take the least time.
 """
 
 from dataclasses import replace
@@ -17,19 +17,13 @@ from tests.compress.walks import Quiet, decoder_of, opened, pieces, random_recip
 from tests.models.any_moe import EXPERTS, TYPES, VOCABULARY, build
 from tests.models.family.derived.test_any_moe import KEPT, own, sliced, speaking
 from tests.models.storage.test_checkpoint import refused
+from tests.subsets import some_slow
 from tests.tiny import ROOT
 
 CLOSE = {"rtol": 1e-3, "atol": 2e-4}
-UNLIKE = (
-    "afmoe", "aria", "deepseek_v4", "gemma4_text", "granitemoe", "kimi_linear", "longcat_flash", "qwen3_vl_moe", "zaya",
-)  # fmt: skip
+FASTEST = ("afmoe", "aria", "granitemoe")
 HEADLESS = ("mistral4",)  # transformers has it as the text part of a wrapper alone
 pytestmark = pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
-
-
-def marked(types):
-    """Parameters, all but UNLIKE slow."""
-    return [pytest.param(name, marks=[] if name in UNLIKE else [pytest.mark.slow]) for name in types]
 
 
 @torch.no_grad()
@@ -74,7 +68,7 @@ def same_as_in_memory(folder, out, recipe):
     return compressed
 
 
-@pytest.mark.parametrize("model_type", marked([name for name in TYPES if name not in HEADLESS]))
+@pytest.mark.parametrize("model_type", some_slow([name for name in TYPES if name not in HEADLESS], keep=FASTEST))
 def test_merged_and_evaluated_as_it_is_written(model_type, tmp_path):
     folder = build(model_type, tmp_path / "original")
     checkpoint, architecture = opened(folder)
@@ -92,7 +86,7 @@ def test_a_text_part_without_a_head_is_not_evaluated(tmp_path):
     refused(lambda: load_model(*run), "no language model for model_type 'mistral4'", "wrapper")
 
 
-@pytest.mark.parametrize("model_type", marked(TYPES))
+@pytest.mark.parametrize("model_type", some_slow(TYPES, keep=FASTEST))
 def test_sequential(model_type, tmp_path):
     folder = build(model_type, tmp_path / "original")
     checkpoint, architecture = opened(folder)
@@ -106,7 +100,7 @@ def test_sequential(model_type, tmp_path):
     same_as_in_memory(folder, tmp_path / "out", recipe)
 
 
-@pytest.mark.parametrize("model_type", ["gemma4_text", "deepseek_v4"])
+@pytest.mark.parametrize("model_type", some_slow(["gemma4_text", "deepseek_v4"], keep=["gemma4_text"]))
 def test_refit_where_the_router_needs_more_than_the_experts_inputs(model_type, tmp_path):
     folder = build(model_type, tmp_path / "original")
     checkpoint, architecture = opened(folder)
