@@ -68,6 +68,7 @@ def draw(
     wanted, read, short = calibration.sequences if sequences is None else sequences, 0, 0
     if not wanted:
         return Drawn(drawn, read, short)
+    longest: list[int] = []  # tokens of the longest sequence of each document
     for document in documents:
         read += 1
         pieces: Iterable[list[int]] = (
@@ -75,6 +76,8 @@ def draw(
             if windows is None
             else windows(document.text, calibration.tokens)
         )
+        pieces = list(pieces)
+        longest.append(max(map(len, pieces), default=0))
         found = [ids for ids in pieces if len(ids) >= least][: wanted - len(drawn)]
         drawn += found
         short += not found
@@ -91,9 +94,13 @@ def draw(
         if windows is None
         else f"{read} documents give {len(drawn)} sequences of at least {least} tokens"
     )
+    # A document of so many tokens or more gives a sequence of calibration.tokens that it fills.
+    last = sorted(longest, reverse=True)[wanted - 1] if read >= wanted else 0
+    fits = math.floor(last / Fraction(str(calibration.fill)))
+    enough = f"calibration.tokens to {fits} (then there are enough)" if fits else "calibration.tokens"
     raise UserError(
-        f"{had}, but {wanted} are needed; lower calibration.sequences, calibration.tokens or calibration.fill, give "
-        "the source more text, or let long documents give several sequences (the source's `windows`)"
+        f"{had}, but {wanted} are needed; lower {enough}, calibration.sequences or calibration.fill, give the source "
+        "more text, or let long documents give several sequences (the source's `windows`)"
     )
 
 

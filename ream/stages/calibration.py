@@ -16,7 +16,7 @@ from ream.calibration.parts import row_is_held_out
 from ream.calibration.sampling import Drawn, draw, windows_of
 from ream.calibration.sources import TextSource, calibrated_and_held_out, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
-from ream.errors import unknown
+from ream.errors import UserError, unknown
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.limits import Limits, limits_of
@@ -126,7 +126,10 @@ def _drawn(
     with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
         documents = [_counted(each, progress) for each in texts]
         windows = _windows(source, encoder)
-        drawn = draw(documents[0], encoder.encode, calibration, windows=windows)
+        try:
+            drawn = draw(documents[0], encoder.encode, calibration, windows=windows)
+        except UserError as error:
+            raise UserError(f"source '{name}': {error}") from None
         further = draw(documents[-1], encoder.encode, calibration, held_out, windows)
     facts = {
         "dataset": dataset,

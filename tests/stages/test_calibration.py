@@ -77,7 +77,7 @@ def test_files_source_skips_short_documents(write, tokenizer_folder, tmp_path):
     assert sorted(corpus.sequences) == sorted(encoder.encode(text)[:32] for text in texts[:4])
     counts = corpus.facts["counts"]
     assert counts["documents_read"] - counts["documents_too_short"] == 4
-    with pytest.raises(UserError, match=r"^4 of 12 documents have at least 16 tokens, but 5 are needed"):
+    with pytest.raises(UserError, match=r"^source '\w+': 4 of 12 documents have at least 16 tokens, but 5 are needed"):
         write(params(sources, sequences=5), "own", tmp_path / "o.parquet")
 
 
