@@ -35,9 +35,7 @@ def evaluate(
     with_original: Annotated[
         bool, typer.Option("--with-original", help="Score MODEL itself, too, beside its --recipe.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="JSON file for all figures, settings and versions; the answers go beside it.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for all figures; the answers go beside it.")] = None,
     backend: Annotated[
         str | None, typer.Option(help="hf, vllm, layers or endpoint [default: from the params file].")
     ] = None,
@@ -97,7 +95,7 @@ def score_models(
     Args:
         params: all settings.
         recipes: the compressions of the model to score; None stands for the model as it is.
-        out: JSON file for the results; None for none.
+        out: JSON file for the results, if any.
         say: prints a line.
         warn: prints a warning.
 
@@ -141,8 +139,7 @@ def score_models(
             cells.append(cell if way is None else cell.model_copy(update={"mix": way.mix, "method": way.method}))
             for line in warnings(cells[-1]):
                 warn(line)
-            say(summary(cells[-1]))
-            for line in details(cells[-1]):
+            for line in (summary(cells[-1]), *details(cells[-1])):
                 say(line)
         return _give(params, cells, made, out, say)
 
