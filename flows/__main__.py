@@ -99,7 +99,8 @@ def _run(
         typer.echo(f"watch it at {server.address} while it runs")
     state = flow(targets, {}, workers, models, shards, clones, return_state=True)
     if state.is_completed():
-        typer.echo(f"{state.message}; results: {root / 'reports' / 'index.html'}")
+        report = root / "reports" / "index.html"  # not there where only some targets were run
+        typer.echo(f"{state.message}; results: {report}" if report.exists() else str(state.message))
         return
     typer.echo(f"error: {state.message}", err=True)
     raise typer.Exit(1)

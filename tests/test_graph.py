@@ -179,3 +179,13 @@ def test_every_stage_of_the_graph_is_a_module() -> None:
 def test_sections_of_params_are_the_sections_of_the_tree() -> None:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert set(tree) == set(Params.model_fields)
+
+
+def test_dvc_stops_where_params_yaml_extends_another_file(tmp_path):
+    from dvc.parsing import ResolveError
+    from dvc.repo import Repo
+
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    (tmp_path / "params.yaml").write_text("extends: default\n" + (ROOT / "params.yaml").read_text())
+    with Repo.init(str(tmp_path), no_scm=True) as repo, pytest.raises(ResolveError, match="cannot redefine 'extends'"):
+        repo.index  # noqa: B018

@@ -70,6 +70,7 @@ def draw(
     wanted, read, short = calibration.sequences if sequences is None else sequences, 0, 0
     if not wanted:
         return Drawn(drawn, read, short)
+    longest: list[int] = []  # tokens of the longest sequence of each document
     for document in documents:
         read += 1
         pieces: Iterable[list[int]] = (
@@ -77,6 +78,8 @@ def draw(
             if windows is None
             else windows(document.text, calibration.tokens)
         )
+        pieces = list(pieces)
+        longest.append(max(map(len, pieces), default=0))
         found = [ids for ids in pieces if len(ids) >= least][: wanted - len(drawn)]
         drawn += found
         short += not found
@@ -89,14 +92,35 @@ def draw(
     enough = (wanted if sequences is None else 0) if needed is None else needed
     if len(drawn) >= enough:
         return Drawn(drawn, read, short, dict(sorted(labels.items())))
+    raise UserError(_too_little(longest, len(drawn), enough, least, calibration, windows is not None))
+
+
+def _too_little(
+    longest: list[int], drawn: int, wanted: int, least: int, calibration: Calibration, windows: bool
+) -> str:
+    """What is said of too little text: what there is, and with how many tokens a sequence there is enough.
+
+    Args:
+        longest: tokens of the longest sequence of each document read.
+        drawn: sequences that the documents gave.
+        wanted: sequences needed.
+        least: tokens that a sequence needs.
+        calibration: the settings.
+        windows: whether a document may give several sequences.
+    """
+    read = len(longest)
     had = (
-        f"{len(drawn)} of {read} documents have at least {least} tokens"
-        if windows is None
-        else f"{read} documents give {len(drawn)} sequences of at least {least} tokens"
+        f"{read} documents give {drawn} sequences of at least {least} tokens"
+        if windows
+        else f"{drawn} of {read} documents have at least {least} tokens"
     )
-    raise UserError(
-        f"{had}, but {enough} are needed; lower calibration.sequences, calibration.tokens or calibration.fill, give "
-        "the source more text, or let long documents give several sequences (the source's `windows`)"
+    # A document gives a sequence of calibration.tokens if it fills that fraction of them.
+    last = sorted(longest, reverse=True)[wanted - 1] if read >= wanted else 0
+    fits = math.floor(last / Fraction(str(calibration.fill)))
+    enough = f"calibration.tokens to {fits} (then there are enough)" if fits else "calibration.tokens"
+    return (
+        f"{had}, but {wanted} are needed; lower {enough}, calibration.sequences or calibration.fill, give the source "
+        "more text, or let long documents give several sequences (the source's `windows`)"
     )
 
 

@@ -35,7 +35,7 @@ def evaluate(
     with_original: Annotated[
         bool, typer.Option("--with-original", help="Score MODEL itself, too, beside its --recipe.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the results [default: print them].")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for all figures; the answers go beside it.")] = None,
     backend: Annotated[
         str | None, typer.Option(help="hf, vllm, layers or endpoint [default: from the params file].")
     ] = None,
@@ -95,7 +95,7 @@ def score_models(
     Args:
         params: all settings.
         recipes: the compressions of the model to score; None stands for the model as it is.
-        out: JSON file for the results; None prints them.
+        out: JSON file for the results, if any.
         say: prints a line.
         warn: prints a warning.
 
@@ -110,7 +110,7 @@ def score_models(
     from ream.commands.ways import told_ways
     from ream.evaluation.bench import Bench
     from ream.evaluation.suite_checks import check_suite
-    from ream.evaluation.told import again, summary, warnings
+    from ream.evaluation.told import again, details, summary, warnings
     from ream.machine.scratch import scratch, without_workspace
     from ream.stages import items
     from ream.workspace.layout import Workspace
@@ -139,7 +139,8 @@ def score_models(
             cells.append(cell if way is None else cell.model_copy(update={"mix": way.mix, "method": way.method}))
             for line in warnings(cells[-1]):
                 warn(line)
-            say(summary(cells[-1]))
+            for line in (summary(cells[-1]), *details(cells[-1])):
+                say(line)
         return _give(params, cells, made, out, say)
 
 
@@ -204,9 +205,7 @@ def _give(
     out: Path | None,
     say: Callable[[str], None],
 ) -> "Scores":
-    """Write the results into a file, or print them."""
-    import json
-
+    """Write the results into a file, if there is one for them."""
     from ream.evaluation.bench import scoring_settings, versions
     from ream.evaluation.scores import Scores, write_scores
 
@@ -215,10 +214,7 @@ def _give(
     if any(ways):
         described["made"] = ways if len(ways) > 1 else ways[0]
     scores = Scores(cells=list(cells), settings={**scoring_settings(params), "model": described}, versions=versions())
-    if out is None:
-        for line in json.dumps(scores.model_dump(), indent=1).splitlines():
-            say(line)
-    else:
+    if out is not None:
         write_scores(out, scores)
         say(f"results: {out}, answers: {', '.join(map(str, _answers(out, len(cells))))}")
     return scores

@@ -16,6 +16,21 @@ def summary(cell: Cell) -> str:
     return f"{name} {cell.experts} experts: {shown}"
 
 
+def details(cell: Cell) -> list[str]:
+    """A line for each loss, in nats a token, and each task, in percent, with standard errors where there are any."""
+    rows = [
+        (f"loss {name}", f"{loss.loss:.4f}", f"± {loss.stderr:.4f}", f"nats a token, {loss.sequences} windows")
+        for name, loss in cell.loss.items()
+    ] + [
+        (name, f"{task.value:.1f}", "" if task.stderr is None else f"± {task.stderr:.1f}", f"%, {task.items} questions")
+        for name, task in cell.tasks.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"  {name:<{widths[0]}}  {value:>{widths[1]}} {error:<{widths[2]}} {what}" for name, value, error, what in rows
+    ]
+
+
 def warnings(cell: Cell) -> list[str]:
     """A line for each task about whose answers there is something to be told, and where two extractors differ."""
     differ = [

@@ -3,7 +3,8 @@
 What is merged: sections, and the keys or entries in them; in ``suites``, also the keys of each suite. A value that is
 given replaces the other file's as a whole, so a mix, source, method, list or table of group sizes is never half one and
 half the other. ``null`` takes an entry of the other file away. What the other file's run and exports name and the new
-run has no longer is left out: mixes of ``run.rank`` and ``run.extra``, and exports of other cells.
+run has no longer is left out: mixes of ``run.rank`` and ``run.extra``, and exports of other cells. A file that names
+methods in ``run.one_shot`` or ``run.sequential`` runs these alone, so the other's ``run.extra`` is left out.
 
 DVC reads params.yaml itself and knows nothing of this, so there the whole file is written out (`ream params resolve`).
 """
@@ -126,7 +127,9 @@ def _fitting(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     run, extra = dict(run), _table(run.get("extra"))
     if "rank" not in own_run and "rank" in run:
         run["rank"] = [mix for mix in _list(run["rank"]) if mix in mixes]
-    if "extra" not in own_run and "mixes" in extra:
+    if "extra" not in own_run and extra and ("one_shot" in own_run or "sequential" in own_run):
+        run["extra"] = {"mixes": [], "one_shot": [], "sequential": []}
+    elif "extra" not in own_run and "mixes" in extra:
         run["extra"] = {**extra, "mixes": [mix for mix in _list(extra["mixes"]) if mix in mixes]}
     changed = {**tree, "run": run}
     if isinstance(tree.get("exports"), dict):

@@ -35,14 +35,16 @@ calibration: { sequences: 256, tokens: 2048 }
 - Sections and the keys in them are merged; in `suites`, also the keys of each suite. A value that is given replaces the
   other file's as a whole: the mix `balanced` above has two sources, whatever it had before.
 - `KEY: null` takes an entry of the other file away.
-- Exports, and mixes of `run.rank` and `run.extra`, that are no longer part of the run are left out.
+- Exports, and mixes of `run.rank` and `run.extra`, that are no longer part of the run are left out. So are all
+  methods of `run.extra` if the file names its own in `run.one_shot` or `run.sequential`.
 - A file that extends nothing has to be whole: it needs at least the sections that are marked as required.
 
 Every `--params` takes such a file. **DVC does not:** it reads `params.yaml` itself to tell which stages a change
 touches, so the file there has to be whole. `ream params resolve mine.yaml` writes it, with a first line that says from
 what; `make paper PARAMS=mine.yaml` does the same and runs the graph. So DVC stays the only judge of what is stale: what
 it compares are the values that the stages run with. `ream stage`, `make repro` and the flow refuse a `params.yaml` that
-has `extends`, with that command. What `resolve` wrote it replaces without asking, unless it was changed since.
+has `extends`, with that command; `dvc repro` says that it `cannot redefine 'extends'`. What `resolve` wrote it replaces
+without asking, unless it was changed since.
 
 """
 BOUNDS = {Ge: "≥ {0.ge:g}", Gt: "> {0.gt:g}", Le: "≤ {0.le:g}", Lt: "< {0.lt:g}"}

@@ -54,8 +54,10 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
             save_recipe(out, Recipe(_aligned(params, workspace, options, layers, state, progress), facts))
             if not options.keep_state:
                 state.clear()
-    terms = " and ".join(params.method(method).alignment) or "nothing"
-    return f"alignment {mix} {method}: {merged} experts aligned by {terms}"
+    terms = " and ".join(params.method(method).alignment)
+    if not merged:
+        return f"alignment {mix} {method}: nothing to align, because no experts are merged"
+    return f"alignment {mix} {method}: {merged} experts merged, " + (f"aligned by {terms}" if terms else "not aligned")
 
 
 def _depends(params: Params, workspace: Workspace, options: StageOptions) -> dict[str, Any]:

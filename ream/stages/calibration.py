@@ -16,7 +16,7 @@ from ream.calibration.parts import row_is_held_out
 from ream.calibration.sampling import Drawn, draw, windows_of
 from ream.calibration.sources import TextSource, calibrated_and_held_out, divided, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
-from ream.errors import unknown
+from ream.errors import UserError, unknown
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.limits import Limits, limits_of
@@ -147,7 +147,10 @@ def _drawn(
         texts = dict.fromkeys(calibrated_and_held_out(source, calibration.seed, calibration.tokens, chat.render))
         with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
             documents = [_counted(each, progress) for each in texts]
-            drawn = draw(documents[0], encoder.encode, calibration, most, windows, needed)
+            try:
+                drawn = draw(documents[0], encoder.encode, calibration, most, windows, needed)
+            except UserError as error:
+                raise UserError(f"source '{name}': {error}") from None
             return drawn, draw(documents[-1], encoder.encode, calibration, held_out, windows)
 
     drawn, further = both(None if needed is None else calibration.sequences)

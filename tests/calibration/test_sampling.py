@@ -107,6 +107,19 @@ def test_a_long_document_gives_windows():
     assert drawn.documents_too_short == 1
 
 
+def test_an_error_says_with_how_many_tokens_there_are_enough():
+    documents, every = [book(count) for count in (14, 3, 9, 12)], windows_of(numbers, SpecialTokens(), None)
+    for windows in (None, every):
+        with pytest.raises(
+            UserError, match=r"but 3 are needed; lower calibration\.tokens to 10 \(then there are enough\)"
+        ):
+            draw(documents, numbers, Calibration(sequences=3, tokens=20, fill=0.9), windows=windows)
+        lower = Calibration(sequences=3, tokens=10, fill=0.9)
+        assert len(draw(documents, numbers, lower, windows=windows).sequences) == 3
+    with pytest.raises(UserError, match=r"but 5 are needed; lower calibration\.tokens, calibration\.sequences"):
+        draw(documents, numbers, Calibration(sequences=5, tokens=20, fill=0.9))
+
+
 def test_every_window_has_the_special_tokens():
     windows = windows_of(numbers, SpecialTokens((1,), (2,)), None)
     assert list(windows(book(7).text, 5)) == [[1, 100, 101, 102, 103], [1, 104, 105, 106, 2]]

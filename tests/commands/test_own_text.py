@@ -158,7 +158,8 @@ def test_too_little_text_is_refused_with_what_there_is_and_what_is_needed(folder
     limits = limits_of(checkpoint)
     params, _ = compression(text=("notes",), sequences=10_000, tokens=64)
     with pytest.raises(
-        UserError, match=r"^\d+ documents give \d+ sequences of at least 58 tokens, but 10000 are needed"
+        UserError,
+        match=r"^source 'notes': \d+ documents give \d+ sequences of at least 58 tokens, but 10000 are needed",
     ):
         calibration.write_sequences(params, "notes", checkpoint, folder / "c.parquet", folder / "h.parquet", limits)
     scored = scoring(ScoreRequest(str(checkpoint), text=("odd:name=x.txt=odd",), tokens=64), PARAMS)

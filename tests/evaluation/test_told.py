@@ -1,6 +1,6 @@
 from ream.evaluation.answer_counts import AnswerCounts
-from ream.evaluation.scores import Cell, TaskScore
-from ream.evaluation.told import told, warnings
+from ream.evaluation.scores import Cell, SourceLoss, TaskScore
+from ream.evaluation.told import details, told, warnings
 
 
 def cell(**changes):
@@ -22,3 +22,13 @@ def test_the_scores_come_first_then_what_was_reused_then_warnings():
     assert lines[1] == "goes on after 2 finished tasks of an earlier run: a, b"
     assert lines[2].startswith("warning: task 't': 1 of 4 prompts")
     assert len(lines) == 3
+
+
+def test_details_have_a_line_for_each_loss_and_task():
+    loss = SourceLoss(loss=6.12992, stderr=0.05961, tokens=2044, sequences=4)
+    assert details(cell(stderr=25.0).model_copy(update={"loss": {"notes": loss}})) == [
+        "  loss notes  6.1299 ± 0.0596 nats a token, 4 windows",
+        "  t             50.0 ± 25.0   %, 4 questions",
+    ]
+    assert details(cell())[0].split() == ["t", "50.0", "%,", "4", "questions"]
+    assert details(cell().model_copy(update={"tasks": {}})) == []

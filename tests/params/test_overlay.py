@@ -78,6 +78,13 @@ def test_null_takes_an_entry_away_and_inherited_names_of_other_mixes_go(write):
         load_params(write(text.replace("mixes: [own]}", "mixes: [own], rank: [balanced]}")))
 
 
+def test_a_file_that_names_its_methods_runs_no_others(write):
+    text = "extends: default\nexports: {}\nrun: {one_shot: [reap], sequential: [ream]}\n"
+    assert load_params(write(text)).run.extra.sequential == []
+    own = text.replace("]}", "], extra: {mixes: [balanced], one_shot: [], sequential: [neurons-refit]}}")
+    assert load_params(write(own)).run.extra.sequential == ["neurons-refit"]
+
+
 def test_files_over_files_by_path_and_by_name(write):
     write("extends: mixtral-8x7b\ncalibration: {tokens: 64}\n", "base.yaml")
     path = write("extends: ../base.yaml\nmodel: {path: x}\n", "deeper/top.yaml")

@@ -77,7 +77,7 @@ def test_files_source_skips_short_documents(write, tokenizer_folder, tmp_path):
     assert sorted(corpus.sequences) == sorted(encoder.encode(text)[:32] for text in texts[:4])
     counts = corpus.facts["counts"]
     assert counts["documents_read"] - counts["documents_too_short"] == 4
-    with pytest.raises(UserError, match=r"^4 of 12 documents have at least 16 tokens, but 5 are needed"):
+    with pytest.raises(UserError, match=r"^source '\w+': 4 of 12 documents have at least 16 tokens, but 5 are needed"):
         write(params(sources, sequences=5), "own", tmp_path / "o.parquet")
 
 
@@ -110,9 +110,9 @@ def test_a_source_with_less_than_all_sequences_needs_what_its_mixes_draw(write, 
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     settings = params({"own": {"kind": "files", "paths": [str(tmp_path / "t.jsonl")]}}, sequences=9)
     settings = settings.model_copy(update={"rank": settings.rank.model_copy(update={"sequences": 2})})
-    with pytest.raises(UserError, match=r"^6 of 6 documents have at least 16 tokens, but 9 are needed"):
+    with pytest.raises(UserError, match=r"^source 'own': 6 of 6 documents have at least 16 tokens, but 9 are needed"):
         write(settings, "own", tmp_path / "o.parquet")
-    with pytest.raises(UserError, match=r"^6 of 6 documents have at least 16 tokens, but 7 are needed"):
+    with pytest.raises(UserError, match=r"^source 'own': 6 of 6 documents have at least 16 tokens, but 7 are needed"):
         write(settings, "own", tmp_path / "o.parquet", needed=7)
     for needed, drawn, held_out in ((3, 4, 2), (5, 5, 1), (6, 6, 0)):
         line = write(settings, "own", tmp_path / "o.parquet", needed=needed)

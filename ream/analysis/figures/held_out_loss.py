@@ -26,7 +26,8 @@ def overview(cells: Sequence[Cell], among: Iterable[str] = ()) -> "Figure":
     methods = list(dict.fromkeys(cell.method for cell in cells if cell.method is not None))
     look = styles(methods, among)
     shown = [name for name in MEASURES if any(getattr(cell, name) is not None for cell in cells)]
-    figure = Figure(figsize=(1 + 3.2 * len(mixes), 0.8 + 2.4 * max(1, len(shown))), layout="constrained")
+    width = 1 + 3.2 * len(mixes)
+    figure = Figure(figsize=(width, 0.8 + 2.4 * max(1, len(shown))), layout="constrained")
     axes = figure.subplots(max(1, len(shown)), len(mixes), sharex=True, sharey="row", squeeze=False)
     for row, name in zip(axes, shown, strict=False):
         row[0].set_ylabel(MEASURES[name])
@@ -39,7 +40,8 @@ def overview(cells: Sequence[Cell], among: Iterable[str] = ()) -> "Figure":
         axis.set_xlabel("parameters (million)")
     entries = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
     if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, frameon=False)
+        columns = min(4, round(width / 1.9))  # an entry takes about 1.9 inches
+        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
