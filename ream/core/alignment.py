@@ -26,7 +26,7 @@ class Features:
 
     Attributes:
         columns: a normalised column for each neuron, of F probes, weights or principal components of weights; all zeros
-            for a dead neuron.
+            for a dead neuron. A neuron's numbers lie side by side in memory.
         squares: squared length of each column.
     """
 
@@ -69,17 +69,17 @@ def neuron_features(
     for term in terms:
         if term == "activations":
             assert probes is not None
-            columns = neuron_activations(probes, expert, unit)
+            rows = neuron_activations(probes, expert, unit).T.contiguous()
         elif term == "weights":
-            rows = [expert.up.T] if expert.gate is None else [expert.gate.T, expert.up.T]
-            columns = torch.cat([*rows, expert.down])
+            into = [expert.up] if expert.gate is None else [expert.gate, expert.up]
+            rows = torch.cat([*into, expert.down.T], dim=1)
         else:
             assert projected is not None
-            columns = projected.T.to(expert.down.device, copy=True)
-        columns = columns.to(dtype)  # made above, so the division in place changes no one else's tensor
-        norms = torch.linalg.vector_norm(columns, dim=0, dtype=torch.float64)
-        columns /= torch.where(norms > 0, norms, 1.0).to(dtype)
-        features[term] = Features(columns, columns.square().sum(0))
+            rows = projected.to(expert.down.device, copy=True)
+        rows = rows.to(dtype)  # made above, so the division in place changes no one else's tensor
+        norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+        rows /= torch.where(norms > 0, norms, 1.0).to(dtype)[:, None]
+        features[term] = Features(rows.T, torch.linalg.vector_norm(rows, dim=1).square())
     return features
 
 
