@@ -7,12 +7,12 @@ one-shot method of params.yaml and `ream-one-shot`, three quarters and half of t
 process, so no start is counted; `--tokens` are those of each source. Besides the ratio of all to the statistics alone,
 it prints the seconds of each method, the number of pairs of experts that are aligned, and the seconds of a pair.
 
-    python -m benchmarks.mixes --experts 32 --hidden 2048 --width 768 --tokens 4096 --dense-tokens 512 --mixes 1 \
-                               --full-tokens 1101141 --full-experts 128
+    python -m benchmarks.mixes --experts 32 --hidden 2048 --width 768 --heads 36 --tokens 6144 --dense-tokens 512 \
+                               --mixes 1 --full-tokens 1101141 --full-experts 128
 
-adds what the whole grid would take of Qwen3-30B-A3B's layer. The statistics are measured with half of the tokens, too,
-and grow by the difference; the rest grows with mixes and experts. The sample of tokens for mean outputs is not scaled
-up, so the ratio is a little too large.
+adds what the whole grid would take of a layer of Qwen3-30B-A3B (36 heads of 64 have as many weights as its attention).
+The statistics are measured with half of the tokens, too, and grow by the difference; the rest grows with mixes and
+experts. The sample of tokens for mean outputs is not scaled up, so the ratio is a little too large.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def measure(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Generate the checkpoint, run the grid and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    sizes = {"layers": 1, "experts": 64, "hidden": 512, "width": 256, "tokens": 16384, "probes": 2048}
+    sizes = {"layers": 1, "experts": 64, "hidden": 512, "width": 256, "tokens": 16384, "probes": 2048, "heads": 8}
     for name, value in {**sizes, "mixes": len(MIXES), "full-tokens": 0, "full-experts": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--dense-tokens", default="auto", help="of statistics")
@@ -132,7 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="ream-mixes-") as name:
         folder = Path(name)
         (folder / "model").mkdir()
-        sizes_of_model = Sizes(options.layers, options.experts, options.hidden, options.width, VOCABULARY)
+        sizes_of_model = Sizes(
+            options.layers, options.experts, options.hidden, options.width, VOCABULARY, options.heads
+        )
         generate(folder / "model", sizes_of_model)
         half = options.tokens // 2
         measure(options, LENGTH, folder, 0)  # imports what the stages import
