@@ -26,6 +26,7 @@ from ream.commands.search import search
 from ream.commands.stage import stage
 from ream.commands.verify import verify
 from ream.errors import UserError
+from ream.machine.memory import search_less
 from ream.machine.sharing import share_cores
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def main(application: typer.Typer = app) -> None:
     ranks = None
     try:
         share_cores()
+        search_less()
         ranks = joined()
         code = application(standalone_mode=False, obj=ranks)  # 0, or the code of a typer.Exit
         if ranks is not None:
