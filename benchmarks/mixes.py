@@ -141,9 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         less = measure(options, half, folder, 0)[0]["statistics"] if options.full_tokens else 0.0
         seconds, pairs = measure(options, options.tokens, folder, options.mixes)
     print("| what | CPU seconds | of the statistics | pairs aligned | milliseconds a pair |\n" + "| --- " * 5 + "|")
-    for what, value in {**seconds, "all": sum(seconds.values())}.items():
-        each = f"{1000 * value / pairs[what]:.1f}" if pairs[what] else ""
-        print(f"| {what} | {value:.1f} | {value / seconds['statistics']:.2f} | {pairs[what] or ''} | {each} |")
+    for what, taken in {**seconds, "all": sum(seconds.values())}.items():
+        each = f"{1000 * taken / pairs[what]:.1f}" if pairs[what] else ""
+        print(f"| {what} | {taken:.1f} | {taken / seconds['statistics']:.2f} | {pairs[what] or ''} | {each} |")
     if options.full_tokens:
         growth = (seconds["statistics"] - less) / (options.tokens - half)
         whole = seconds["statistics"] + growth * (options.full_tokens - options.tokens)

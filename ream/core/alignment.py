@@ -67,7 +67,8 @@ def neuron_features(
         projected: this expert's part of `projected_neurons`; only the weights-pca term needs it.
         rooms: take the columns, which are then valid until the next call with the same rooms; None for new memory.
     """
-    features, rooms = {}, Rooms() if rooms is None else rooms
+    features: dict[str, Features] = {}
+    rooms = Rooms() if rooms is None else rooms
     for term in terms:
         if term == "activations":
             assert probes is not None
