@@ -26,8 +26,7 @@ from ream.commands.search import search
 from ream.commands.stage import stage
 from ream.commands.verify import verify
 from ream.errors import UserError
-from ream.machine.memory import search_less
-from ream.machine.sharing import share_cores
+from ream.machine.sharing import search_less, share_cores
 
 if TYPE_CHECKING:
     from ream.walk.ranks import Ranks

@@ -4,13 +4,11 @@ Light stages import this module, so it must not import torch.
 """
 
 import ctypes
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 KIBI = 1024
-SEARCHES = 200  # of younger objects before Python searches all for cycles that nothing refers to; 10 by default
 LIBRARIES_BYTES = 700_000_000  # Python with torch, transformers and what they import, measured on a CPU
 
 
@@ -55,17 +53,6 @@ def trim() -> None:
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
-
-
-def search_less() -> None:
-    """Let Python search all objects for garbage less often; young objects are searched as often as ever.
-
-    Importing torch and transformers makes 400,000 objects that stay. Python searches them again and again while they
-    come, which takes a third of the time (benchmarks/RESULTS.md, "Starting"). Almost all garbage is freed without any
-    search, or soon after it was made.
-    """
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, SEARCHES)
 
 
 def _free_within_limits(proc: Path, cgroup: Path) -> Iterator[int]:

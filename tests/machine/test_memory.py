@@ -1,13 +1,11 @@
 """Free memory within the limits of control groups, as the kernel writes them; the peak of this process alone."""
 
-import gc
 import subprocess
 import sys
-import weakref
 
 import pytest
 
-from ream.machine.memory import SEARCHES, free_memory, peak_memory, search_less, trim
+from ream.machine.memory import free_memory, peak_memory, trim
 
 GIB = 1024**3
 
@@ -76,23 +74,3 @@ def test_the_peak_of_a_child_does_not_begin_at_its_parents():
 def test_trimming_is_allowed_at_any_time():
     trim()
     trim()
-
-
-class Ring:
-    """Refers to itself, so that only a search can free it."""
-
-    def __init__(self):
-        self.itself = self
-
-
-def test_young_garbage_is_still_found():
-    usual = gc.get_threshold()
-    try:
-        search_less()
-        assert gc.get_threshold() == (*usual[:2], SEARCHES)
-        ring = weakref.ref(Ring())
-        young = [[] for _ in range(2 * usual[0] * usual[1])]
-        assert ring() is None
-        assert len(young) == 2 * usual[0] * usual[1]
-    finally:
-        gc.set_threshold(*usual)
