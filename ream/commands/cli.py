@@ -26,7 +26,7 @@ from ream.commands.search import search
 from ream.commands.stage import stage
 from ream.commands.verify import verify
 from ream.errors import UserError
-from ream.machine.sharing import search_less, share_cores
+from ream.machine.sharing import share_cores
 
 if TYPE_CHECKING:
     from ream.walk.ranks import Ranks
@@ -90,7 +90,6 @@ def main(application: typer.Typer = app) -> None:
     ranks = None
     try:
         share_cores()
-        search_less()
         ranks = joined()
         code = application(standalone_mode=False, obj=ranks)  # 0, or the code of a typer.Exit
         if ranks is not None:

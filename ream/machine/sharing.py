@@ -1,8 +1,5 @@
-"""What is set before any library is imported: how threads of this process wait for each other, and how often Python
-looks for garbage.
-"""
+"""How threads of this process wait for each other, set before any library with threads is imported."""
 
-import gc
 import os
 from collections.abc import MutableMapping
 
@@ -11,7 +8,6 @@ from collections.abc import MutableMapping
 # longer at most (benchmarks/RESULTS.md, "Threads"). The number of threads is left to compute.threads: sums in another
 # order may differ in their last bit.
 SHARED_CORES = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
-SEARCHES = 200  # of younger objects before Python searches all for cycles that nothing refers to; 10 by default
 
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -25,14 +21,3 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     for name, value in SHARED_CORES.items():
         if name not in environment and "OMP_WAIT_POLICY" not in environment:
             environment[name] = value
-
-
-def search_less() -> None:
-    """Let Python search all objects for garbage less often; young objects are searched as often as ever.
-
-    Importing torch and transformers makes 400,000 objects that stay. Python searches them again and again while they
-    come, which takes a third of the time (benchmarks/RESULTS.md, "Starting"). Almost all garbage is freed without any
-    search, or soon after it was made.
-    """
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, SEARCHES)

@@ -1,14 +1,12 @@
-"""Threads that wait let others have the cores, unless the user has said otherwise; young garbage is found early."""
+"""Threads that wait let others have the cores, unless the user has said otherwise."""
 
-import gc
 import os
 import subprocess
 import sys
-import weakref
 
 import pytest
 
-from ream.machine.sharing import SEARCHES, SHARED_CORES, search_less, share_cores
+from ream.machine.sharing import SHARED_CORES, share_cores
 
 
 @pytest.mark.parametrize(
@@ -38,23 +36,3 @@ def test_a_command_sets_it_before_a_library_with_threads_is_there():
     environment = {name: value for name, value in os.environ.items() if name not in SHARED_CORES}
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert answer.stdout.split() == [SHARED_CORES["GOMP_SPINCOUNT"], "False"], answer.stderr
-
-
-class Ring:
-    """Refers to itself, so that only a search can free it."""
-
-    def __init__(self):
-        self.itself = self
-
-
-def test_young_garbage_is_still_found():
-    usual = gc.get_threshold()
-    try:
-        search_less()
-        assert gc.get_threshold() == (*usual[:2], SEARCHES)
-        ring = weakref.ref(Ring())
-        young = [[] for _ in range(2 * usual[0] * usual[1])]
-        assert ring() is None
-        assert len(young) == 2 * usual[0] * usual[1]
-    finally:
-        gc.set_threshold(*usual)
