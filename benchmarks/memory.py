@@ -36,24 +36,25 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of the generated model: layers, experts of a layer, hidden size, width of an expert, vocabulary."""
+    """Sizes of the generated model: layers, experts of a layer, hidden size, width of an expert, vocabulary, heads."""
 
     layers: int
     experts: int
     hidden: int
     width: int
     vocabulary: int
+    heads: int = HEADS
 
     @property
     def layer(self) -> int:
         """Number of parameters of a decoder layer."""
         routed = self.experts * (3 * self.width + 1) * self.hidden
-        return routed + 4 * HEADS * HEAD_DIM * self.hidden + 2 * HEAD_DIM + 2 * self.hidden
+        return routed + 4 * self.heads * HEAD_DIM * self.hidden + 2 * HEAD_DIM + 2 * self.hidden
 
 
 def shapes(sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes of the model's tensors, in the order of writing."""
-    hidden, heads = sizes.hidden, HEADS * HEAD_DIM
+    hidden, heads = sizes.hidden, sizes.heads * HEAD_DIM
     yield "model.embed_tokens.weight", (sizes.vocabulary, hidden)
     for layer in range(sizes.layers):
         prefix = f"model.layers.{layer}"
@@ -101,7 +102,8 @@ def generate(folder: Path, sizes: Sizes, seed: int = 0) -> int:
     config |= {
         "num_hidden_layers": sizes.layers, "num_experts": sizes.experts, "num_experts_per_tok": 8,
         "hidden_size": sizes.hidden, "moe_intermediate_size": sizes.width, "vocab_size": sizes.vocabulary,
-        "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "head_dim": HEAD_DIM, "tie_word_embeddings": False,
+        "num_attention_heads": sizes.heads, "num_key_value_heads": sizes.heads, "head_dim": HEAD_DIM,
+        "tie_word_embeddings": False,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     for name in TOKENIZER:

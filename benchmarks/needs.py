@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,8 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tokens, sample = options.sequential_tokens, options.sample
         for kept in (options.experts * 3 // 4, options.experts // 2):
             again: dict[str, Callable[[], float]] = {
-                "computed again": lambda kept=kept: prune(model, options.tokens, kept, 0),
-                "kept": lambda kept=kept: prune(model, options.tokens, kept, known_outputs.MOST_BYTES),
+                "computed again": partial(prune, model, options.tokens, kept, 0),
+                "kept": partial(prune, model, options.tokens, kept, known_outputs.MOST_BYTES),
             }
             table(f"`reap-sequential` to {kept} experts, {options.tokens:,} tokens", again, options.repeats)
         ream: dict[str, Callable[[], float]] = {

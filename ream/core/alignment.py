@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ream.core.assignments import Assignments, assignment, solved
 from ream.core.composition import AlignmentTerm
-from ream.core.experts import Expert, GatedUnit, neuron_activations
+from ream.core.experts import Expert, GatedUnit, OverwritingUnit, Rooms, pre_activations, scaled_inputs
 from ream.core.projection import projected_neurons
 
 TERMS: tuple[AlignmentTerm, ...] = ("activations", "weights", "weights-pca")
@@ -26,7 +26,7 @@ class Features:
 
     Attributes:
         columns: a normalised column for each neuron, of F probes, weights or principal components of weights; all zeros
-            for a dead neuron.
+            for a dead neuron. A neuron's numbers lie side by side in memory.
         squares: squared length of each column.
     """
 
@@ -52,6 +52,7 @@ def neuron_features(
     unit: GatedUnit,
     dtype: torch.dtype = torch.float64,
     projected: Float[Tensor, "D Q"] | None = None,
+    rooms: Rooms | None = None,
 ) -> dict[str, Features]:
     """L2-normalised columns by term: â over the probes, ŵ = [gate row, up row, down column], without a missing gate.
 
@@ -64,23 +65,33 @@ def neuron_features(
         unit: gated unit of the neurons.
         dtype: dtype of the columns; their lengths are summed in float64.
         projected: this expert's part of `projected_neurons`; only the weights-pca term needs it.
+        rooms: take the columns, which are then valid until the next call with the same rooms; None for new memory.
     """
     features: dict[str, Features] = {}
+    rooms = Rooms() if rooms is None else rooms
     for term in terms:
         if term == "activations":
             assert probes is not None
-            columns = neuron_activations(probes, expert, unit)
+            parts = [_activations(probes, expert, unit).T]
         elif term == "weights":
-            rows = [expert.up.T] if expert.gate is None else [expert.gate.T, expert.up.T]
-            columns = torch.cat([*rows, expert.down])
+            parts = [*([] if expert.gate is None else [expert.gate]), expert.up, expert.down.T]
         else:
             assert projected is not None
-            columns = projected.T.to(expert.down.device, copy=True)
-        columns = columns.to(dtype)  # made above, so the division in place changes no one else's tensor
-        norms = torch.linalg.vector_norm(columns, dim=0, dtype=torch.float64)
-        columns /= torch.where(norms > 0, norms, 1.0).to(dtype)
-        features[term] = Features(columns, columns.square().sum(0))
+            parts = [projected]
+        shape = len(parts[0]), sum(part.shape[1] for part in parts)
+        rows = rooms.room(term, dtype, expert.down.device, *shape)
+        for place, part in zip(rows.split([part.shape[1] for part in parts], dim=1), parts, strict=True):
+            place.copy_(part)
+        norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+        rows /= torch.where(norms > 0, norms, 1.0).to(dtype)[:, None]
+        features[term] = Features(rows.T, torch.linalg.vector_norm(rows, dim=1).square())
     return features
+
+
+def _activations(probes: Float[Tensor, "S H"], expert: Expert, unit: GatedUnit) -> Float[Tensor, "S D"]:
+    """`neuron_activations`, in less memory where the unit can overwrite its arguments."""
+    arguments = pre_activations(scaled_inputs(probes, expert), expert)
+    return unit.overwrite(*arguments) if isinstance(unit, OverwritingUnit) else unit(*arguments)
 
 
 def cost_matrix(centroid: Mapping[str, Features], member: Mapping[str, Features]) -> Float[Tensor, "D D"]:
@@ -148,6 +159,7 @@ def align_groups(
     projected: Mapping[int, Tensor] = {}
     if "weights-pca" in terms and any(groups.values()):
         projected = dict(enumerate(projected_neurons(experts, expert)))
+    own, theirs = Rooms(), Rooms()  # fresh memory for every member costs as much as what is written into it
     with Assignments(threads) as solver:
         for centroid, members in groups.items():
             if not members:
@@ -157,9 +169,9 @@ def align_groups(
                 permutations |= {member: solved(np.arange(weights.down.shape[1])) for member in members}
                 continue
             dtype = cost_dtype(weights.down.device)
-            features = neuron_features(weights, terms, probes, unit, dtype, projected.get(centroid))
+            features = neuron_features(weights, terms, probes, unit, dtype, projected.get(centroid), own)
             for member in members:
-                others = neuron_features(expert(member), terms, probes, unit, dtype, projected.get(member))
+                others = neuron_features(expert(member), terms, probes, unit, dtype, projected.get(member), theirs)
                 cost = cost_matrix(features, others)
                 permutations[member] = solver.submit(cost)
         return {member: future.result() for member, future in permutations.items()}

@@ -159,16 +159,11 @@ def expert_outputs(hidden: Float[Tensor, "T D"], expert: Expert) -> Float[Tensor
     return output if expert.down_bias is None else output + expert.down_bias
 
 
-class BlockActivations:
-    """Neuron activations of a block of experts in one batched product, in buffers that every call reuses."""
+class Rooms:
+    """Buffers by name, so that memory is taken from the system once and not at every use."""
 
-    def __init__(self, unit: GatedUnit) -> None:
-        """Start without buffers.
-
-        Args:
-            unit: unit of the experts' neurons.
-        """
-        self.unit = unit
+    def __init__(self) -> None:
+        """Start without buffers."""
         self.buffers: dict[str, Tensor] = {}
 
     def room(self, name: str, dtype: torch.dtype, device: torch.device, *shape: int) -> Tensor:
@@ -178,6 +173,19 @@ class BlockActivations:
         if buffer is None or buffer.numel() < size or buffer.dtype != dtype or buffer.device != device:
             self.buffers[name] = buffer = torch.empty(size, dtype=dtype, device=device)
         return buffer[:size].view(shape)
+
+
+class BlockActivations(Rooms):
+    """Neuron activations of a block of experts in one batched product, in buffers that every call reuses."""
+
+    def __init__(self, unit: GatedUnit) -> None:
+        """Start without buffers.
+
+        Args:
+            unit: unit of the experts' neurons.
+        """
+        super().__init__()
+        self.unit = unit
 
     def __call__(self, x: Float[Tensor, "T H"], experts: ExpertStack) -> Float[Tensor, "B T D"]:
         """h(x) of B experts, as `neuron_activations` computes it; valid until the next call."""
