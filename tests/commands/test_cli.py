@@ -542,7 +542,7 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
     cell = ["--mix", "balanced", "--method", "ream", "--experts", 4]
     for stage in (
         ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["mixture", "--mix", "balanced"],
-        ["sequential", *cell], ["merge", "--export", "small"],
+        ["sequential", *cell], ["fidelity", "--export", "small"], ["merge", "--export", "small"],
     ):  # fmt: skip
         assert ream("stage", *stage, "--params", params)[0] == 0
     assert len(read_corpus(tmp_path / "artifacts/calibration/a.parquet").sequences) == 8
