@@ -6,6 +6,7 @@ import types
 from dataclasses import make_dataclass
 
 import pytest
+import torch
 
 import ream.machine.installed
 from ream import params
@@ -14,6 +15,7 @@ from ream.errors import UserError
 from ream.evaluation import settings
 from ream.evaluation.backends import vllm_arguments, vllm_start
 from ream.evaluation.backends.asking import Asking
+from ream.evaluation.backends.vllm_arguments import with_dtype
 from ream.evaluation.settings import check_backend, task_settings
 
 GIVEN = {"tensor_parallel_size": 8, "gpu_memory_utilization": 0.85, "max_num_seqs": 512}
@@ -111,6 +113,12 @@ def test_the_engine_gets_the_arguments_and_one_line_says_why_it_does_not_start(m
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"vllm does not start \(RuntimeError: Engine core .*\); see its messages"):
         vllm_start.started("folder", asking)
+
+
+def test_the_engine_computes_in_the_dtype_of_the_other_backends():
+    assert with_dtype(options(**GIVEN), torch.float32).vllm == {"dtype": "float32", **GIVEN}
+    assert with_dtype(options(dtype="half"), torch.bfloat16).vllm == {"dtype": "half"}
+    assert with_dtype(params.Evaluation(suite="x"), torch.float32) == params.Evaluation(suite="x")
 
 
 def test_arguments_are_part_of_what_a_score_depends_on():
