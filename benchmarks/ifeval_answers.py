@@ -8,6 +8,8 @@ none.
 import json
 from typing import Any
 
+from ream.evaluation.lm_eval_state import seed_language_detection
+
 SENTENCE = "This is a line of plain words about the old house by the river."
 WORDS = SENTENCE.lower().rstrip(".").split()
 
@@ -20,6 +22,7 @@ def answer(row: dict[str, Any]) -> str | None:
     """
     from lm_eval.tasks.ifeval import utils
 
+    seed_language_detection(0)
     asked = {name: {key: value for key, value in given.items() if value is not None}
              for name, given in zip(row["instruction_id_list"], row["kwargs"], strict=True)}  # fmt: skip
     text = _written(asked)
