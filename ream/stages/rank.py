@@ -66,7 +66,7 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     return f"rank {mix}: {len(cells)} models on {len(sequences)} sequences; mean rank of the original {rank:.1f}"
 
 
-def held_out(params: Params, workspace: Workspace) -> list[tuple[str, "Sequence[int]"]]:
+def held_out(params: Params, workspace: Workspace) -> list[tuple[str, list[int]]]:
     """The held-out sequences of all sources of the run, each with its source.
 
     Raises:
@@ -78,7 +78,7 @@ def held_out(params: Params, workspace: Workspace) -> list[tuple[str, "Sequence[
     return [(source, ids) for source, text in texts.items() for ids in text.sequences]
 
 
-def batches_of(params: Params, original: Original, sequences: Sequence[tuple[str, "Sequence[int]"]]) -> "Batches":
+def batches_of(params: Params, original: Original, sequences: Sequence[tuple[str, list[int]]]) -> "Batches":
     """The micro-batches of such sequences.
 
     Raises:
