@@ -53,7 +53,9 @@ def command(model: Path, task: Path, out: Path, backend: str, options: argparse.
     """The `ream evaluate` command for a backend."""
     settings = {
         "suites.demo.mc": "[bench]", "suites.demo.gen": "[]", "suites.demo.chat_template": "[]",
-        "suites.demo.loss": "[math]", "evaluation.include": task, "compute.threads": options.threads,
+        "suites.demo.loss": "[math]" if options.windows else "[]",
+        "suites.demo.loss_sequences": max(1, options.windows), "evaluation.include": task,
+        "compute.threads": options.threads,
         "compute.device": "cpu", "compute.batch_tokens": options.batch_tokens,
         "compute.hidden_memory_gb": options.hidden_memory_gb,
     }  # fmt: skip
@@ -68,7 +70,9 @@ def parse() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = {"layers": 24, "experts": 128, "hidden": 1024, "width": 336, "vocabulary": 151_936}
-    for name, default in (sizes | {"items": 2000, "words": 8, "threads": 1, "batch-tokens": 4096}).items():
+    for name, default in (
+        sizes | {"items": 2000, "words": 8, "windows": 10, "threads": 1, "batch-tokens": 4096}
+    ).items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--hidden-memory-gb", type=float, default=8)
     parser.add_argument("--backends", nargs="+", choices=("layers", "hf"), default=["layers"])
@@ -101,7 +105,8 @@ def main() -> None:
             cell = json.loads(out.read_text())["cells"][0]
             print(
                 f"{backend}: peak {used.peak / 1e9:.2f} GB, {used.seconds:.0f} s, {used.read / 1e9:.1f} GB read; "
-                f"{cell['tasks']['bench']['items']} items, MC {cell['mc']:.3f}, loss {cell['mean_loss']:.6f}",
+                f"{cell['tasks']['bench']['items']} items, MC {cell['mc']:.3f}, "
+                f"loss {cell['mean_loss'] or 0:.6f} on {options.windows} windows",
                 flush=True,
             )
         if options.folder is not None and not options.keep:

@@ -129,7 +129,7 @@ SOURCES = stages(("calibration", "statistics"), ("prose", "code"))
 MIXES = stages(("mixture", "saliency"), BOTH)
 CELLS = cells(BOTH, SIZES, ["reap"], ["ream"]) | extra(SIZES)
 SCORED = {name for name in CELLS if name.startswith("evaluate")} | {"evaluate-original"}
-AFTER = {"rank@even", "merge@small", "metrics", "report"}
+AFTER = {"rank@even", "fidelity@small", "merge@small", "metrics", "report"}
 ALL = (
     {"code", "inputs", "check", "model", "items", "evaluate-original"}
     | stages(["watch"], ("model", "prose", "code", "published", "tasks"))
@@ -140,6 +140,7 @@ ALL = (
 )
 THREE = ("even", "wordy", "third")
 LAST = cells(THREE, [4, 6], ["reap", "ean"], ["ream"]) | extra([4, 6])  # the cells after all edits of the run
+EXPORTED = stages(("fidelity", "merge"), ("small", "second"))  # after both exports are there
 EDITS = (
     Edit("a comment, a docstring or an annotation in the code", all_of(
         code("core/saliency.py", "\n\n\n", "\n\n\n# a comment\n"),
@@ -179,20 +180,20 @@ EDITS = (
     Edit("an import's file", appended("earlier.csv", "model,ream,4,1000\n"),
         frozenset({"watch@earlier", "inputs", "report"}), "`watch` of that file, `inputs`, `report`"),
     Edit("a new export", put("exports.second", {"mix": "wordy", "method": "ream", "experts": 4}),
-        frozenset({"merge@second"}), "its `merge`"),
+        frozenset({"fidelity@second", "merge@second"}), "its `fidelity` and `merge`"),
     Edit("`merge.shard_gb`", put("merge.shard_gb", 1),
         frozenset({"report"} | stages(["merge"], ("small", "second"))), "every `merge`, `report`"),
     Edit("`rank.sequences`", put("rank.sequences", 2),
-        frozenset({"rank@even", "report"} | stages(["calibration"], ("prose", "code"))),
-        "every `calibration`, whose calibration text stays the same; every `rank`, `report`"),
+        frozenset({"rank@even", "report"} | stages(["calibration"], ("prose", "code")) | EXPORTED),
+        "every `calibration`, whose calibration text stays the same; every `rank`, `fidelity` and `merge`, `report`"),
     Edit("`evaluation.batch_size`", put("evaluation.batch_size", 8),
         frozenset(SCORED | {"metrics", "report"} | stages(["merge"], ("small", "second"))),
         "every `evaluate`; `merge`, for the scores in the card, and `metrics` and `report`"),
     Edit("a ratio of a mix", put("mixes.wordy", {"prose": 0.7, "code": 0.3}),
-        frozenset({"check", "mixture@wordy", "saliency@wordy", "merge@second", "metrics", "report"} | extra(SIZES)
-                  | cells(["wordy"], SIZES, ["reap"], ["ream"])),
-        "`check`; that mix's `mixture`, `saliency`, `grouping`, `alignment`, `sequential`, `evaluate`, `merge` and "
-        "`rank`; `metrics` and `report`"),
+        frozenset({"check", "mixture@wordy", "saliency@wordy", "fidelity@second", "merge@second", "metrics", "report"}
+                  | extra(SIZES) | cells(["wordy"], SIZES, ["reap"], ["ream"])),
+        "`check`; that mix's `mixture`, `saliency`, `grouping`, `alignment`, `sequential`, `evaluate`, `fidelity`, "
+        "`merge` and `rank`; `metrics` and `report`"),
     Edit("a new size", all_of(put("run.experts", [4, 6]), put("grouping.group_size", {4: 4, 6: 4})),
         frozenset({"check", "rank@even", "metrics", "report"} | cells(BOTH, [6], ["reap"], ["ream"]) | extra([6])),
         "`check`; `grouping`, `alignment`, `sequential`, `evaluate` of that size; every `rank`, `metrics`, `report`"),
@@ -215,14 +216,15 @@ EDITS = (
         put("local.talk", "texts/talk"), put("sources.talk", {"kind": "files", "paths": ["texts/talk/*.txt"]}),
         put("run.sources", ["prose", "code", "talk"]),
     ), frozenset({"watch@talk", "inputs", "check", "items", "rank@even", "metrics", "report"}
-                 | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE)),
+                 | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE) | EXPORTED),
         "`watch` of its files, `inputs`, `check`, its `calibration` and `statistics`; `items`, every `mixture` and "
-        "`saliency`, whose results stay the same; every `rank`, `metrics` and `report`"),
+        "`saliency`, whose results stay the same; every `rank`, `fidelity` and `merge`, `metrics` and `report`"),
     Edit("a source's text", lambda folder: write_texts(folder, "talk", "what a night to stay at home in bed "),
         frozenset({"watch@talk", "inputs", "rank@even", "report"}
-                  | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE)),
+                  | stages(("calibration", "statistics"), ["talk"]) | stages(("mixture", "saliency"), THREE)
+                  | EXPORTED),
         "`watch` of its files, `inputs`, its `calibration` and `statistics`, every `mixture` and `saliency`; what "
-        "follows, in the mixes that draw on it; every `rank`, `report`"),
+        "follows, in the mixes that draw on it; every `rank`, `fidelity` and `merge`, `report`"),
     Edit("a suite's settings", put("suites.tiny", {"loss": ["code"], "loss_sequences": 3, "loss_tokens": 16}),
         frozenset({"inputs", "check", "items", "evaluate-original", "metrics", "report"}
                   | stages(["merge"], ("small", "second"))
@@ -235,14 +237,14 @@ EDITS = (
         "`code`, and the stages that use it or, for built-in text, read it; what follows, if their results differ"),
     Edit("`compute.threads`", put("compute.threads", 2),
         frozenset({"evaluate-original", "rank@even", "metrics", "report"} | stages(["saliency"], THREE)
-                  | stages(["statistics"], ("prose", "code", "talk")) | stages(["merge"], ("small", "second"))
+                  | stages(["statistics"], ("prose", "code", "talk")) | EXPORTED
                   | {name for name in LAST if not name.startswith("grouping")}),
         "every stage that runs the model, and what follows, if the results differ"),
     Edit("the model's weights, in place", other_weights,
         frozenset({"watch@model", "inputs", "check", "model", "items", "evaluate-original"}
                   | {"rank@even", "metrics", "report"}
                   | stages(("calibration", "statistics"), ("prose", "code", "talk")) | stages(["saliency"], THREE)
-                  | LAST | stages(["merge"], ("small", "second"))),
+                  | LAST | EXPORTED),
         "`watch@model`, `inputs`, `check`, `model`, and all that reads it"),
     Edit("a one-shot method that needs more of the statistics", put("run.one_shot", ["reap", "ean", "m-smoe"]),
         frozenset({"check", "rank@even", "metrics", "report"} | cells(THREE, [4, 6], ["m-smoe"], [])

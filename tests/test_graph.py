@@ -105,7 +105,7 @@ def earlier_results_stand_beside_ours(graph: Path) -> None:
     assert any(42.5 in row for row in tables_of(results)[0].rows)
 
 
-KEYS = {"watch": "{local}", "merge": "{export}"}  # what the key of a foreach stands for
+KEYS = {"watch": "{local}", "merge": "{export}", "fidelity": "{export}"}  # what the key of a foreach stands for
 
 
 def definitions() -> dict[str, dict]:

@@ -1,15 +1,17 @@
 """`ream.evaluate` and `ream.compare`: how good a model is, and how close to another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ream.api.arguments import Lines, Say, Text, path_of, settings_of, texts_of
 from ream.api.results import Comparison, Evaluation
 from ream.commands.compare import compare_models, comparing, table
-from ream.commands.evaluate import score_models
+from ream.commands.evaluate import recipes_or_original, score_models
 from ream.commands.scoring import ScoreRequest, scoring
 from ream.commands.shipped import params_file
+from ream.evaluation.scores import Cell, Scores
 from ream.machine.sharing import share_cores
 from ream.recipe.provenance import Provenance
 
@@ -20,7 +22,8 @@ def evaluate(
     *,
     text: Text = (),
     whole_text: bool = False,
-    recipe: str | Path | None = None,
+    recipe: str | Path | Sequence[str | Path] | None = None,
+    with_original: bool = False,
     out: str | Path | None = None,
     backend: str | None = None,
     endpoint: str | None = None,
@@ -40,7 +43,8 @@ def evaluate(
         suite: a suite of the params file; without it that of ``evaluation.suite`` or, with ``text``, no tasks.
         text: own text, as ``PATH[:COLUMN][=NAME]``, whose held-out part is measured in place of the suite's loss.
         whole_text: measure on all of the text.
-        recipe: score the model compressed by this recipe, without writing it.
+        recipe: score the model compressed by this recipe, without writing it, or by several (see `Evaluation.others`).
+        with_original: score the model itself, too, before its recipes.
         out: JSON file for the results; the answers go into a Parquet file beside it.
         backend: what runs the model.
         endpoint: base URL of a server that answers for the model; its key is in the environment.
@@ -70,19 +74,31 @@ def evaluate(
         tokens=tokens,
         settings=settings_of(settings),
     )
-    return _scored(request, path_of(params), path_of(recipe), path_of(out), say)
+    return _scored(request, path_of(params), _models(recipe, with_original), path_of(out), say)
+
+
+def _models(recipe: str | Path | Sequence[str | Path] | None, with_original: bool) -> list[Path | None]:
+    """The recipes to score, and None for the model as it is."""
+    return recipes_or_original([Path(each) for each in texts_of(recipe or ())], with_original)
 
 
 def _scored(
-    request: ScoreRequest, params: Path | None, recipe: Path | None, out: Path | None, say: Say | None
+    request: ScoreRequest, params: Path | None, recipes: Sequence[Path | None], out: Path | None, say: Say | None
 ) -> Evaluation:
-    """Score a model as it is asked for."""
+    """Score models as they are asked for."""
     share_cores()
     lines, warnings = Lines(say), Lines(say)
-    scores = score_models(scoring(request, params_file(params)), [recipe], out, lines, warnings)
-    (cell,), made = scores.cells, scores.settings["model"].get("made")
+    scores = score_models(scoring(request, params_file(params)), recipes, out, lines, warnings)
+    made = scores.settings["model"].get("made")
+    ways = made if isinstance(made, list) else [made] * len(scores.cells)
+    found = [_evaluation(request.model, *each, scores) for each in zip(scores.cells, ways, strict=True)]
+    return replace(found[0], others=tuple(found[1:]), lines=tuple(lines.kept), warnings=tuple(warnings.kept))
+
+
+def _evaluation(model: str, cell: Cell, made: Mapping[str, Any] | None, scores: Scores) -> Evaluation:
+    """The scores of one model."""
     return Evaluation(
-        model=request.model,
+        model=model,
         made=None if made is None else Provenance(**made),
         loss={source: loss.loss for source, loss in cell.loss.items()},
         tasks={name: score.value for name, score in cell.tasks.items()},
@@ -91,8 +107,6 @@ def _scored(
         gen=cell.gen,
         parameters=cell.parameters,
         scores=scores,
-        lines=tuple(lines.kept),
-        warnings=tuple(warnings.kept),
     )
 
 

@@ -43,7 +43,7 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one model.
+    """Scores of one model, and of further ones that were scored in the same call.
 
     Attributes:
         model: hub id or folder.
@@ -54,7 +54,9 @@ class Evaluation:
         mc: mean of the multiple-choice tasks, in percent; None without any.
         gen: mean of the generative tasks, in percent; None without any.
         parameters: of the model.
-        scores: everything, with standard errors, settings and versions, as `ream evaluate --out` writes it.
+        scores: everything of all models, with standard errors, settings and versions, as `ream evaluate --out` writes
+            it.
+        others: the scores of the other models, in the order of their recipes.
         lines: what each step said.
         warnings: what is to be told about the answers.
     """
@@ -68,6 +70,7 @@ class Evaluation:
     gen: float | None
     parameters: int
     scores: Scores = field(repr=False)
+    others: "tuple[Evaluation, ...]" = ()
     lines: tuple[str, ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
 

@@ -57,6 +57,7 @@ READ = {
     "items": {"model", "sources", "suites", "evaluation"},
     "evaluate": {"model", "compute", "suites", "evaluation", "merge"},
     "rank": {"model", "compute", "run", "rank"},
+    "fidelity": {"model", "compute", "run", "rank", "exports"},
     "search": {
         "model",
         "compute",
@@ -108,6 +109,7 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     # which other models are walked along decides nothing of a model's own scores
     "evaluate": (*COMPARING, ("ream.stages.evaluate:run", "ream.workspace.side_by_side:companions")),
     "rank": COMPARING,
+    "fidelity": COMPARING,
     "merge": COMPARING,
 }
 

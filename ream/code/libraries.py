@@ -39,12 +39,13 @@ def versions(imported: Iterable[str]) -> dict[str, str | None]:
 
 @cache
 def _version(distribution: str) -> str | None:
-    import importlib.metadata
     import platform
+
+    from ream.machine.installed import installed
 
     if distribution == "python":
         return platform.python_version()
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+    found = installed(distribution)
+    if found is None:
         return None
+    return found.version if found.name == distribution else f"{found.version} of {found.name}"

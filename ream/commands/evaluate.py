@@ -79,8 +79,13 @@ def evaluate(
         tokens=tokens,
         settings=tuple(settings or ()),
     )
-    recipes = [*([None] if with_original or not recipe else []), *(recipe or [])]
+    recipes = recipes_or_original(recipe or [], with_original)
     score_models(scoring(request, params_file(params)), recipes, out, say, warn)
+
+
+def recipes_or_original(recipes: "Sequence[Path]", with_original: bool) -> "list[Path | None]":
+    """The recipes to score, and None before them for the model as it is if that is wanted or there are no others."""
+    return [*([None] if with_original or not recipes else []), *recipes]
 
 
 def score_models(

@@ -128,6 +128,7 @@ STAGES = {
     ),
     "evaluate": StageEntry(optional=CELL, settings=SCORING, resumes=True),  # without a cell, the original
     "rank": StageEntry(("mix",), settings=("compute", "run.sources", *GRID)),
+    "fidelity": StageEntry(("export",), settings=("exports.{export}", "compute", "run.sources")),
     "search": StageEntry(
         ("method", "experts"),
         optional=("worker",),

@@ -65,6 +65,7 @@ class Bench:
         """
         from ream.calibration.model_tokenizer import load_tokenizer
         from ream.calibration.tokenizer import check_has_tokenizer
+        from ream.evaluation.backends.vllm_arguments import with_dtype
         from ream.evaluation.harness import Harness
         from ream.evaluation.windows import read_windows
         from ream.models.runtime import runtime
@@ -73,12 +74,12 @@ class Bench:
         self.params, self.checkpoint, self.architecture, self.digest = params, checkpoint, architecture, digest
         self.scratch, self.windows_file = scratch, windows
         self.device, self.dtype = runtime(*params.compute.placement)
-        suite = params.suites[params.evaluation.suite]
+        suite, evaluation = params.suites[params.evaluation.suite], with_dtype(params.evaluation, self.dtype)
         stored = read_windows(windows) if suite.loss else {}
         self.windows = {source: stored[source] for source in suite.loss}
         items = windows.parent
         items_or_none = items if items.exists() else None
-        self.harness = Harness(suite, params.evaluation, items_or_none, params.model.special_tokens)
+        self.harness = Harness(suite, evaluation, items_or_none, params.model.special_tokens)
         self.tokenizer = load_tokenizer(checkpoint.folder, params.model.trust_remote_code)
 
     def finished(self, state: Path, identity: str = "original") -> list[str]:

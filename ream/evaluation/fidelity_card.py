@@ -11,7 +11,7 @@ from ream.machine.unwritten import check_replaceable
 from ream.recipe.card import text
 
 CARD = "README.md"
-BEGIN, END = "<!-- fidelity, measured by ream compare -->", "<!-- end of fidelity -->"
+BEGIN, END = "<!-- fidelity, measured by ream -->", "<!-- end of fidelity -->"
 HEAD = ("text", "KL (nats/token)", "top-1 agreement (%)", "perplexity ratio", "sequences", "tokens")
 
 

@@ -9,10 +9,14 @@ the noise of a finite amount of text, not what another text would do.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ream.errors import UserError
+from ream.machine.files import read_json
 
 KL, SAME, LOSS, ORIGINAL_LOSS, TOKENS = range(5)  # columns of sums
 Sums = Float64[np.ndarray, "n 5"]
@@ -64,6 +68,21 @@ class Fidelity(_Record):
 
     sources: dict[str, Measures]
     mean: Measures
+
+
+def read_fidelity(path: Path) -> Fidelity | None:
+    """The fidelity in a file; None where the file has null.
+
+    Raises:
+        UserError: the file is missing, or holds something else.
+    """
+    tree = read_json(path)
+    try:
+        return None if tree is None else Fidelity.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is not a fidelity: {where}: {first['msg']}; run the stage fidelity again") from None
 
 
 def fidelity(sums: Mapping[str, Sums], seed: int = 0) -> Fidelity:

@@ -23,6 +23,19 @@ def seed_global_streams(seeds: Mapping[str, int]) -> None:
     torch.manual_seed(seeds["torch"])
 
 
+def seed_language_detection(seed: int) -> None:
+    """Seed langdetect, by which IFEval recognises the language of an answer, where a task has loaded it.
+
+    Each detection draws numbers; without a seed two evaluations of the same answers can differ.
+
+    Args:
+        seed: of every detection.
+    """
+    module = sys.modules.get("langdetect.detector_factory")
+    if module is not None:
+        module.DetectorFactory.seed = seed
+
+
 @contextmanager
 def code_execution(allowed: bool) -> Iterator[None]:
     """Let the metric code_eval (`ream.evaluation.code_eval`) run within the block, if ``allowed``."""

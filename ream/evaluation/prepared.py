@@ -4,7 +4,7 @@ from typing import Any
 
 from ream.errors import UserError
 from ream.evaluation import tasks
-from ream.evaluation.lm_eval_state import seed_global_streams
+from ream.evaluation.lm_eval_state import seed_global_streams, seed_language_detection
 from ream.evaluation.lm_eval_types import LoadedTasks, Task, TaskManager
 from ream.evaluation.pinned import PINNED
 from ream.evaluation.settings import check_code_execution
@@ -27,6 +27,7 @@ def prepared(name: str, manager: TaskManager, settings: dict[str, Any], allow_co
     """
     seed_global_streams(settings["seeds"])
     loaded = tasks.load_task(name, manager)
+    seed_language_detection(settings["seeds"]["random"])
     for task in loaded["tasks"].values():
         if getattr(task, "UNSAFE_CODE", False):
             check_code_execution(name, allow_code)

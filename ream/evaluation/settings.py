@@ -1,7 +1,6 @@
 """Settings of a task, and checks that refuse what cannot run before anything runs."""
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from ream.errors import UserError
 from ream.evaluation.pinned import PINNED
 from ream.machine.bounded import check_bounded
 from ream.machine.documents import read_bytes
+from ream.machine.installed import installed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,8 +57,13 @@ def task_settings(
         "seed": evaluation.seed,
         "seeds": seeds_of(evaluation.seed),
         "items": _files(name, items, Path(evaluation.include)),
-        "versions": {package: _version(package) for package in VERSIONS},
+        "versions": {package: _version(package) for package in _libraries(evaluation)},
     }
+
+
+def _libraries(evaluation: params.Evaluation) -> tuple[str, ...]:
+    """Packages whose versions scores depend on."""
+    return (*VERSIONS, "vllm") if evaluation.backend == "vllm" else VERSIONS
 
 
 def _of_backend(evaluation: params.Evaluation) -> dict[str, Any]:
@@ -126,10 +131,11 @@ def check_backend(evaluation: params.Evaluation) -> None:
     if evaluation.backend != "vllm":
         return
     from ream.evaluation.backends.vllm_arguments import check_arguments
+    from ream.evaluation.backends.vllm_recorded import INSTALL
 
     check_arguments(evaluation.vllm)
     if importlib.util.find_spec("vllm") is None:
-        raise UserError("evaluation.backend: vllm is not installed; pip install vllm, or set the backend to hf")
+        raise UserError(f"evaluation.backend: vllm is not installed; {INSTALL}, or set the backend to hf")
 
 
 def check_model(model: object, backend: str) -> None:
@@ -181,8 +187,9 @@ def check_chat(
 
 
 @cache
-def _version(package: str) -> str:
-    return importlib.metadata.version(package)
+def _version(package: str) -> str | None:
+    found = installed(package)
+    return None if found is None else found.version
 
 
 def _files(name: str, items: Path | None, include: Path) -> str | None:

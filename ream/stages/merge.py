@@ -1,6 +1,7 @@
 """Stage merge: write the checkpoint that a recipe describes."""
 
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from ream.params import Params
@@ -41,7 +42,27 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         shard_gb=params.merge.shard_gb,
         trust_remote_code=params.model.trust_remote_code,
     )
+    write_fidelity(workspace, options.export, recipe.facts)
     return f"{out}: {parameters:,} parameters; the original has {original.manifest.parameters:,}"
+
+
+def write_fidelity(workspace: Workspace, export: str, facts: Mapping[str, Any]) -> None:
+    """Put the fidelity of an export into its card, where the stage fidelity knows one.
+
+    Args:
+        workspace: of the graph.
+        export: its name.
+        facts: of its recipe, with the original's name and the tokens of a sequence.
+
+    Raises:
+        UserError: the file of the fidelity is missing or damaged.
+    """
+    from ream.evaluation.fidelity_card import CARD, write_into_card
+    from ream.evaluation.fidelity_records import read_fidelity
+
+    fidelity = read_fidelity(workspace.fidelity(export))
+    if fidelity is not None:
+        write_into_card(workspace.export(export) / CARD, fidelity, str(facts["model"]), int(facts["tokens"]))
 
 
 def known_scores(workspace: Workspace, mix: str, method: str, experts: int) -> dict[str, Any] | None:

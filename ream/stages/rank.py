@@ -5,11 +5,8 @@ Their hidden states give ranks and errors, their next-token distributions the fi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ream.evaluation.fidelity_records import Fidelity
 from ream.evaluation.rank_records import LayerErrors, MeanRanks, MixRanks, RankedCell
@@ -17,6 +14,7 @@ from ream.machine.files import write_json
 from ream.machine.progress import Progress
 from ream.machine.scratch import scratch
 from ream.params import Params
+from ream.workspace.held_out_text import FidelitySums, batches_of, held_out
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.original import Original, open_decoder, open_original
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ream.core.recipe import Recipe
-    from ream.models.head import Head
     from ream.walk.batches import Batches
 
 
@@ -35,25 +32,19 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
     Raises:
         UserError: see `open_original`, `read_recipe` and `open_decoder`.
     """
-    from ream.calibration.corpus import read_corpus
-    from ream.calibration.packing import pad
-    from ream.walk.batches import batches, check_inputs
     from ream.workspace.recipes import read_recipe
 
     mix = options.mix
-    texts = {source: read_corpus(workspace.held_out(source), may_be_empty=True) for source in params.run.sources}
-    sequences = [(source, ids) for source, text in texts.items() for ids in text.sequences]
+    sequences = held_out(params, workspace)
     if not sequences:
         write_json(workspace.rank(mix), MixRanks(mix=mix, tokens=0, original=None, cells=[]).model_dump())
         return f"rank {mix}: no sequence is held out (rank.sequences is {params.rank.sequences})"
     original = open_original(workspace, params.model.keep_shards)
-    ids, mask = pad([ids for _, ids in sequences], pad_id=0)
-    check_inputs(ids, mask, original.limits)
     recipes = {
         f"{method} {experts}": read_recipe(params, workspace, original.manifest, mix, method, experts)
         for method, experts in params.run.cells(mix)
     }
-    data, sources = batches(ids, mask, params.compute.batch_tokens), [source for source, _ in sequences]
+    data, sources = batches_of(params, original, sequences), [source for source, _ in sequences]
     with scratch(workspace.scratch) as folder:
         measured = _measured(params, original, data, sources, recipes, mix, folder)
     cells = [
@@ -66,10 +57,10 @@ def run(params: Params, workspace: Workspace, options: StageOptions) -> str:
         )
         for (method, experts), name in zip(params.run.cells(mix), recipes, strict=True)
     ]
-    record = MixRanks(mix=mix, tokens=int(mask.sum()), original=measured.ranks[None], cells=cells)
+    record = MixRanks(mix=mix, tokens=int(data.mask.sum()), original=measured.ranks[None], cells=cells)
     write_json(workspace.rank(mix), record.model_dump())
     rank = measured.ranks[None].numerical
-    return f"rank {mix}: {len(cells)} models on {len(ids)} sequences; mean rank of the original {rank:.1f}"
+    return f"rank {mix}: {len(cells)} models on {len(sequences)} sequences; mean rank of the original {rank:.1f}"
 
 
 @dataclass(frozen=True)
@@ -92,25 +83,18 @@ def _measured(
 ) -> _Measured:
     """Walk all models; ``sources`` has that of each sequence, ``folder`` is for mapped files."""
     from ream.compress.compare import compare, steps
-    from ream.evaluation.fidelity import sequence_sums
-    from ream.evaluation.fidelity_records import TOKENS, fidelity
     from ream.evaluation.rank import RankMean
     from ream.models.head import Head
 
     decoder = open_decoder(params, original)
     head = Head(decoder, params.model.trust_remote_code)
     means: dict[str | None, RankMean] = {name: RankMean() for name in (None, *recipes)}
-    sums: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in recipes}
+    sums = FidelitySums(head, data, sources)
 
     def update(row: int, states: "Mapping[str | None, Tensor]") -> None:
         for name, leaving in states.items():
             means[name].update(decoder.behind(leaving[None].to(decoder.device))[0])
-        logits = {name: partial(_logits, head, leaving) for name, leaving in states.items()}
-        expected = logits.pop(None)
-        measured = sequence_sums(expected, logits, data.ids[row][data.mask[row]], head.rows)
-        for name, own in measured.items():
-            if name is not None and own[TOKENS]:
-                sums[name].setdefault(sources[row], []).append(own)
+        sums.update(row, states)
 
     memory = params.compute.hidden_memory
     with Progress(steps(decoder, data, len(recipes)), f"rank {mix}", "batch") as progress:
@@ -118,14 +102,5 @@ def _measured(
     return _Measured(
         ranks={name: MeanRanks(**asdict(mean.result())) for name, mean in means.items()},
         errors={name: [LayerErrors(**asdict(error)) for error in errors[name]] for name in recipes},
-        fidelity={
-            name: fidelity({source: np.stack(rows) for source, rows in by_source.items()})
-            for name, by_source in sums.items()
-            if by_source
-        },
+        fidelity=sums.result(),
     )
-
-
-def _logits(head: "Head", leaving: "Tensor", part: slice) -> "Tensor":
-    """Logits of some tokens of a sequence."""
-    return head(leaving[part])

@@ -149,6 +149,10 @@ class Workspace:
         """The ranks and errors of the hidden states of all models of a mix."""
         return self.root / "rank" / f"{mix}.json"
 
+    def fidelity(self, export: str) -> Path:
+        """How close an export is to the original."""
+        return self.root / "fidelity" / f"{export}.json"
+
     def search(self, method: str, experts: int) -> Path:
         """The folder of what a search of mixes has found."""
         return self.root / "search" / method / str(experts)

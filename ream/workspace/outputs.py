@@ -30,6 +30,7 @@ OUTPUTS: dict[str, Callable[[Workspace, StageOptions], list[Path]]] = {
           else (workspace.original_evaluation, workspace.original_answers))
     ],
     "rank": lambda workspace, options: [workspace.rank(options.mix)],
+    "fidelity": lambda workspace, options: [workspace.fidelity(options.export)],
     "search": lambda workspace, options: [workspace.search(options.method, options.experts)],
     "merge": lambda workspace, options: [workspace.export(options.export)],
     "metrics": lambda workspace, _: [workspace.all_metrics, workspace.plots, workspace.headline],

@@ -72,7 +72,7 @@ def test_what_there_is(monkeypatch):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_takes_what_the_command_takes(name):
     signature = inspect.signature(getattr(ream, name))
-    options = {parameter.name for parameter in COMMANDS[name].params} - {"help", "with_original"}  # one model a call
+    options = {parameter.name for parameter in COMMANDS[name].params} - {"help"}
     assert {*signature.parameters} - {"say"} == options
     assert signature.return_annotation in {ream.Inspected, ream.Estimated, ream.Compressed, ream.Verified,
                                            ream.Evaluation, ream.Comparison}  # fmt: skip
@@ -178,7 +178,9 @@ def test_evaluate_and_compare(work, checkpoint, options, compressed, monkeypatch
     assert set(small.loss) == {"held"}
     assert small.mean_loss == small.loss["held"] != original.mean_loss
     assert (small.tasks, small.mc, small.gen, small.parameters) == ({}, None, None, compressed[0].parameters)
-    by_recipe = ream.evaluate(checkpoint, recipe=compressed[0].recipe_path, **given, **further)
+    both = ream.evaluate(checkpoint, recipe=[compressed[0].recipe_path], with_original=True, **given, **further)
+    (by_recipe,) = both.others
+    assert (both.loss, both.made, both.scores.cells[1].mean_loss) == (original.loss, None, by_recipe.mean_loss)
     assert by_recipe.loss == pytest.approx(dict(small.loss), rel=1e-5)
     assert by_recipe.made == small.made
     close = ream.compare(checkpoint, work / "out", **given, **further)

