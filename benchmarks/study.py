@@ -116,9 +116,10 @@ def settings_of(
 def begin(workspace: Path, model: Path, settings: Mapping[str, Any]) -> None:
     """Make the workspace, or give it these settings where it is there."""
     workspace.mkdir(parents=True, exist_ok=True)
-    overlay, params = workspace / "study.yaml", workspace / "params.yaml"
+    overlay = workspace / "study.yaml"
     overlay.write_text(yaml.safe_dump(dict(settings)))
-    params.unlink(missing_ok=True)
+    for name in ("params.yaml", "dvc.yaml"):
+        (workspace / name).unlink(missing_ok=True)
     experts = [word for number in settings["run"]["experts"] for word in ("--experts", str(number))]
     command = ["init", str(workspace), "--model", str(model.resolve()), "--params", str(overlay), *experts]
     subprocess.run([sys.executable, "-m", "ream", *command], env=here(), check=True)
