@@ -11,6 +11,7 @@ text. C is half the number of removed experts, as in the paper.
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -118,11 +119,14 @@ def begin(workspace: Path, model: Path, settings: Mapping[str, Any]) -> None:
     workspace.mkdir(parents=True, exist_ok=True)
     overlay = workspace / "study.yaml"
     overlay.write_text(yaml.safe_dump(dict(settings)))
-    for name in ("params.yaml", "dvc.yaml"):
-        (workspace / name).unlink(missing_ok=True)
     experts = [word for number in settings["run"]["experts"] for word in ("--experts", str(number))]
-    command = ["init", str(workspace), "--model", str(model.resolve()), "--params", str(overlay), *experts]
+    made = workspace if not (workspace / "dvc.yaml").exists() else workspace / "made"
+    shutil.rmtree(workspace / "made", ignore_errors=True)
+    command = ["init", str(made), "--model", str(model.resolve()), "--params", str(overlay), *experts]
     subprocess.run([sys.executable, "-m", "ream", *command], env=here(), check=True)
+    if made != workspace:
+        shutil.copy(made / "params.yaml", workspace)
+        shutil.rmtree(made)
 
 
 def measured(folder: Path) -> Iterator[Measured]:

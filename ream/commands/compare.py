@@ -148,20 +148,21 @@ def _texts(
     from ream.evaluation.own_text import text_sequences
     from ream.params import FilesSource, HubSource
     from ream.stages.calibration import write_sequences
+    from ream.workspace.shares import largest_shares
 
     sequences, tokens = params.rank.sequences, params.calibration.tokens
     limits.check_setting("calibration.tokens", tokens)
     if not sequences:
         raise UserError("rank.sequences is 0, so there is no text to compare on; give --sequences")
     texts: dict[str, list[list[int]]] = {}
-    chat = ChatTemplate(model, params.model.trust_remote_code)
+    chat, shares = ChatTemplate(model, params.model.trust_remote_code), largest_shares(params)
     for source in params.run.sources:
         settings = params.sources[source]
         if isinstance(settings, FilesSource | HubSource) and settings.held_out is not None:
             texts[source] = text_sequences(source, settings, encoder, chat, tokens, sequences)
             continue
         calibration, held_out = folder / f"{source}.parquet", folder / f"{source}.held-out.parquet"
-        write_sequences(params, source, model, calibration, held_out, limits)
+        write_sequences(params, source, model, calibration, held_out, limits, shares[source])  # as in the graph
         if rows := read_corpus(held_out, may_be_empty=True).sequences:
             texts[source] = rows
     if not texts:

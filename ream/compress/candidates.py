@@ -1,9 +1,8 @@
 """The choice among candidates for one layer, each refitted, by the error on held-out sequences (docs/refit.md, "best").
 
 The first candidate as it is before a refit is the plain method. What replaces it leaves less of its error in the
-(geometric) mean over sources, and no more on any source. An error is the fraction of a token's hidden state that is
-wrong, since what follows in the model normalises hidden states: a token's squared error is divided by the square of the
-original's hidden state.
+(geometric) mean over sources. An error is the fraction of a token's hidden state that is wrong, since what follows in
+the model normalises hidden states: a token's squared error is divided by the square of the original's hidden state.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,8 @@ def fraction_left(errors: Float64[Tensor, " S"], before: Float64[Tensor, " S"]) 
 def chosen_candidate(errors: Sequence[Float64[Tensor, " S"]], before: Float64[Tensor, " S"]) -> int | None:
     """The candidate with the least `fraction_left`; None where the plain method stays as it is.
 
-    A candidate counts only if it is no worse than the plain method on any source, so that no source pays for another.
+    It may leave a source more than the plain method would, where others gain: the plain method on this stream has the
+    gains of the layers before, too, so it is no longer the plain method's model that a source is protected from.
     Ties go to the plain method, then to the earlier candidate. An error that is not a number never wins.
 
     Args:
@@ -38,6 +39,6 @@ def chosen_candidate(errors: Sequence[Float64[Tensor, " S"]], before: Float64[Te
     best, least = None, 1.0
     for number, candidate in enumerate(errors):
         left = fraction_left(candidate, before)
-        if bool((candidate <= before).all()) and left < least:
+        if left < least:
             best, least = number, left
     return best

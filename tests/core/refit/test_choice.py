@@ -26,8 +26,8 @@ def test_a_source_without_error_stays_at_one_or_ruins_the_mean():
     [
         ([(1.0, 2.0), (0.9, 1.0)], 1),
         ([(0.4, 2.0), (1.0, 1.0)], 0),  # sqrt(0.2 · 0.5) = 0.32 beside sqrt(0.5 · 0.25) = 0.35
-        ([(0.1, 4.1), (1.9, 3.9)], 1),  # the first leaves less in the mean, and makes the second source worse
-        ([(0.1, 4.1), (2.0, 4.1)], None),
+        ([(0.1, 4.1), (1.9, 3.9)], 0),  # the first leaves less in the mean, though more on the second source
+        ([(2.1, 4.1), (1.9, 4.4)], None),
         ([(2.0, 4.0), (2.0, 4.0)], None),  # no better than the plain method
         ([(1.0, 2.0), (1.0, 2.0)], 0),  # ties go to the earlier one
         ([(float("nan"), 1.0), (1.0, 2.0)], 1),
