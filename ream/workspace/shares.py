@@ -21,7 +21,7 @@ def largest_shares(params: Params) -> dict[str, int | None]:
     if params.statistics.sequences == "all":
         return dict.fromkeys(params.run.sources)
     shares = [largest_remainder(params.mix(mix), params.calibration.sequences) for mix in params.run.mixes]
-    return {source: max(1, *(share.get(source, 0) for share in shares)) for source in params.run.sources}
+    return {source: max([1, *(share.get(source, 0) for share in shares)]) for source in params.run.sources}
 
 
 def write_shares(workspace: Workspace, shares: dict[str, int | None]) -> None:
