@@ -60,7 +60,7 @@ picture: .venv/installed ## the README's picture again, from the demo's report
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m flows.warmed $(BIN)/python -m flows.quick_dvc repro report
 	cp reports/figures/quality-against-size.svg docs/quality-against-size.svg
 
-test: .venv/installed ## the default tests: no network, no GPU, under 5 minutes
+test: .venv/installed ## the default tests: no network, no GPU, about 6 minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 test-browser: .venv/installed ## the tests of the UI and the report in a browser, if chromium is installed; part of CI
