@@ -98,7 +98,10 @@ def settings_of(
 ) -> dict[str, Any]:
     """The study's settings for a model and a seed, as a params file over params/study.yaml."""
     run = load_params(STUDY).run
-    chosen = [*run.one_shot, *run.sequential] if methods is None else [BASELINE, *methods]
+    known = [*run.one_shot, *run.sequential]
+    chosen = known if methods is None else [BASELINE, *methods]
+    if unknown := set(chosen) - set(known):
+        sys.exit(f"{STUDY} runs no {', '.join(sorted(unknown))}; it has {', '.join(known)}")
     experts = open_headers(str(model)).architecture.experts
     kept = [int(share * experts) for share in sizes]
     calibration = {"seed": seed} if sequences is None else {"seed": seed, "sequences": sequences}
