@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ream.core.composition import OUTPUT_MEANS, Quantity
 from ream.core.experts import BlockActivations, ExpertStack, GatedUnit, product_ready
+from ream.core.output_sums import output_sums
 from ream.core.statistics import blocks_of
 
 BLOCKS = 16  # B: a standard error from 16 blocks is within a fifth of the true one, two times out of three
@@ -72,15 +73,7 @@ class OutputSample:
     def arrays(self) -> dict[str, np.ndarray]:
         """``sample_tokens`` [B] in float64 and, of the means that are wanted, sums [B, N, H] in float32, by name."""
         arrays = {"sample_tokens": self.tokens.cpu().numpy().copy()}
-        outputs = torch.stack([self._outputs(index) for index in range(len(self.experts))], dim=2)
+        outputs = output_sums(self.hidden_sums, self.factor_sums, self.experts)
         for position, kind in enumerate(self.kinds):
             arrays[PARTS[kind]] = outputs[position].float().cpu().numpy().copy()
         return arrays
-
-    def _outputs(self, index: int) -> Float[Tensor, "kinds B H"]:
-        """The sums of one expert's outputs, so that one down projection at a time is in float64."""
-        expert = self.experts[index]
-        outputs = self.hidden_sums[index] @ expert.down.double().T
-        if expert.down_bias is not None:
-            outputs += self.factor_sums[index][..., None] * expert.down_bias.double()
-        return outputs

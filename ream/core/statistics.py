@@ -18,6 +18,7 @@ from torch import Tensor
 from ream.core.composition import ALL_QUANTITIES, OUTPUT_MEANS, Quantity
 from ream.core.experts import BlockActivations, ExpertStack, GatedUnit, product_ready
 from ream.core.norm_sums import NormSums
+from ream.core.output_sums import output_sums
 from ream.core.pairs import RoutedPairs, routed_pairs
 from ream.core.routed_outputs import routed_outputs
 from ream.core.routing import Routing
@@ -216,7 +217,11 @@ class LayerStatistics:
 
     def result(self) -> Sums:
         """A copy of the sums so far, in float64 on the host."""
-        outputs = torch.stack([self._outputs(expert) for expert in range(len(self.experts))], dim=1)
+        if self.dense:
+            tokens = torch.full_like(self.score_sum, self.tokens)
+            outputs = output_sums(self.hidden_sums, torch.stack([tokens, self.score_sum], dim=1), self.experts)
+        else:
+            outputs = self.hidden_sums.new_full((2, *self.experts.down.shape[:2]), torch.nan)
 
         def host(total: Tensor) -> np.ndarray:
             """A copy of a running total."""
@@ -234,14 +239,3 @@ class LayerStatistics:
             logit_gram=needed("logit-gram", self.logit_gram),
             **self.norms.arrays(),
         )
-
-    def _outputs(self, expert: int) -> Float[Tensor, "2 H"]:
-        """Sums of E_j and of p_j E_j for one expert, so that one down projection at a time is in float64."""
-        weights = self.experts[expert]
-        if not self.dense:
-            return torch.full((2, len(weights.down)), torch.nan, dtype=torch.float64, device=weights.down.device)
-        outputs = self.hidden_sums[expert] @ weights.down.double().T
-        if weights.down_bias is not None:
-            factors = torch.stack([torch.full_like(self.score_sum[expert], self.tokens), self.score_sum[expert]])
-            outputs += factors[:, None] * weights.down_bias.double()
-        return outputs
