@@ -192,16 +192,17 @@ def _options(params: "Params", cell: Cell, ranks: "Ranks | None") -> StageOption
 def _decide(
     params: "Params", workspace: Workspace, cell: Cell, options: StageOptions, say: Callable[[str], None]
 ) -> None:
-    """Run the stages from the calibration sequences to the recipe."""
+    """Run the stages from the calibration sequences to the recipe, of which `write_model` will warn."""
+    from ream.compress.rarely_routed import without_warning
     from ream.stages import alignment, grouping, saliency, sequential, statistics
 
     if params.method(cell.method).sequential:
-        say(sequential.run(params, workspace, options))
+        say(without_warning(sequential.run(params, workspace, options)))
         return
     for line in statistics.run_sources(params, workspace, sources_of(params, cell.mix), options):
         say(line)
     for stage in (saliency, grouping, alignment):
-        say(stage.run(params, workspace, options))
+        say(without_warning(stage.run(params, workspace, options)))
 
 
 def _accompany(params: "Params", workspace: Workspace, cell: Cell, ranks: "Ranks") -> None:

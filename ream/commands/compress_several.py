@@ -12,6 +12,7 @@ from ream.commands.compressing import opened, stage_options, write_model
 from ream.commands.ending import GOES_ON
 from ream.commands.request import Cell, Request, requested, sources_of
 from ream.errors import UserError
+from ream.machine.units import bytes_shown
 from ream.workspace.layout import Workspace
 
 if TYPE_CHECKING:
@@ -174,13 +175,14 @@ class _Several:
         free = free_disk(self.request.out) + size_on_disk(self.workspace.root)
         if walking + written > free:
             raise UserError(
-                f"{self.request.out.absolute()}: about {(walking + written) / 1e9:,.2f} GB of disk is needed for all "
-                f"{len(cells)} models and while they are made, but {free / 1e9:,.2f} GB is free; choose another "
+                f"{self.request.out.absolute()}: about {bytes_shown(walking + written)} of disk is needed for all "
+                f"{len(cells)} models and while they are made, but {bytes_shown(free)} is free; choose another "
                 "folder, free space, or give fewer methods or sizes"
             )
 
     def _measure(self) -> None:
         """Walk the original once for all one-shot methods, and mix its statistics."""
+        from ream.compress.rarely_routed import without_warning
         from ream.stages import saliency, statistics
         from ream.workspace.needs import needed, write_needs
         from ream.workspace.shares import write_shares
@@ -191,7 +193,7 @@ class _Several:
         options = stage_options(Cell(self.mix, "", 0), self.code)
         for line in statistics.run_sources(self.params, self.workspace, sources, options):
             self.say(line)
-        self.say(saliency.run(self.params, self.workspace, options))
+        self.say(without_warning(saliency.run(self.params, self.workspace, options)))
 
     def _decide(self, cell: Cell) -> None:
         """The recipe of a one-shot method, from the statistics."""
@@ -203,9 +205,10 @@ class _Several:
 
     def _walk(self, cell: Cell) -> None:
         """The recipe of a sequential method, by a walk of its own."""
+        from ream.compress.rarely_routed import without_warning
         from ream.stages import sequential
 
-        self.say(sequential.run(self.params, self.workspace, stage_options(cell, self.code)))
+        self.say(without_warning(sequential.run(self.params, self.workspace, stage_options(cell, self.code))))
 
     def _write(self, original: "Original", cell: Cell) -> None:
         write_model(self.params, original, self.workspace.recipe(*cell), self.out(cell), self.say, self.warn)

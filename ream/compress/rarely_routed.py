@@ -11,6 +11,7 @@ from ream.core.sums import Sums, enough_sampled
 from ream.errors import UserError
 
 SHOWN = 5  # layers that the line names
+WARNING = "; warning: "  # between what a stage did and the remark
 
 
 def check_seen(sums: Sums, index: int) -> None:
@@ -64,4 +65,9 @@ def recipe_remark(layers: Mapping[int, LayerRecipe]) -> str:
 
 def warning(line: str) -> str:
     """A remark as the end of a stage's line; "" for no remark."""
-    return f"; warning: {line}" if line else ""
+    return f"{WARNING}{line}" if line else ""
+
+
+def without_warning(line: str) -> str:
+    """A stage's line without the remark at its end, for commands that warn of it themselves."""
+    return line.partition(WARNING)[0]

@@ -13,6 +13,7 @@ from ream.estimate.rates import Rates
 from ream.estimate.work import Work
 from ream.machine.available import free_device, free_disk, size_on_disk
 from ream.machine.memory import free_memory
+from ream.machine.units import bytes_shown
 from ream.models.inspection.headers import Headers
 
 GIGA, TERA, PETA = 1e9, 1e12, 1e15
@@ -117,13 +118,13 @@ def rows(estimated: Estimate, rates: Rates) -> dict[str, str]:
         "experts": f"{estimated.experts} -> {estimated.work.experts} per layer",
         "parameters": f"{estimated.parameters_before:,} -> {estimated.parameters_after:,} ({share:.0%})",
         "active": f"{estimated.active_before:,} -> {estimated.active_after:,} per token",
-        "on disk": f"{_gb(estimated.bytes_before)} -> {_gb(estimated.bytes_after)}",
-        "host memory": f"{_gb(estimated.host)} at its peak",
-        **{f"  {name}": _gb(size) for name, size in needs.host.items() if size},
-        **({"device memory": f"{_gb(estimated.device)} at its peak"} if needs.device else {}),
-        **({f"  {name}, on the device": _gb(size) for name, size in needs.device.items()}),
-        "disk, while running": f"{_gb(needs.walk_disk)} for the walk, {_gb(needs.output_disk)} while the output is "
-        "written, in addition to the original",
+        "on disk": f"{bytes_shown(estimated.bytes_before)} -> {bytes_shown(estimated.bytes_after)}",
+        "host memory": f"{bytes_shown(estimated.host)} at its peak",
+        **{f"  {name}": bytes_shown(size) for name, size in needs.host.items() if size},
+        **({"device memory": f"{bytes_shown(estimated.device)} at its peak"} if needs.device else {}),
+        **({f"  {name}, on the device": bytes_shown(size) for name, size in needs.device.items()}),
+        "disk, while running": f"{bytes_shown(needs.walk_disk)} for the walk, "
+        f"{bytes_shown(needs.output_disk)} while the output is written, in addition to the original",
         "arithmetic": f"{_tera(flops.total)} in total",
         "  attention, dense layers": _tera(flops.layers),
         _measured(estimated.work): f"{_tera(flops.statistics)}, for the statistics",
@@ -148,12 +149,13 @@ def _measured(work: Work) -> str:
 def summary(estimated: Estimate, rates: Rates) -> str:
     """The estimate in one line, for the start of a run."""
     needs = estimated.needs
-    device = f", device memory {_gb(estimated.device)}" if needs.device else ""
+    device = f", device memory {bytes_shown(estimated.device)}" if needs.device else ""
     return (
         f"estimate: {estimated.experts} -> {estimated.work.experts} experts in {estimated.moe_layers} layers; "
         f"{billions(estimated.parameters_before)} -> {billions(estimated.parameters_after)} parameters, "
-        f"{_gb(estimated.bytes_before)} -> {_gb(estimated.bytes_after)}; memory {_gb(estimated.host)}{device}, disk "
-        f"{_gb(needs.disk)}; {_tera(estimated.flops.total)}, {duration(estimated.seconds(rates))} or more"
+        f"{bytes_shown(estimated.bytes_before)} -> {bytes_shown(estimated.bytes_after)}; "
+        f"memory {bytes_shown(estimated.host)}{device}, disk {bytes_shown(needs.disk)}; "
+        f"{_tera(estimated.flops.total)}, {duration(estimated.seconds(rates))} or more"
     )
 
 
@@ -179,8 +181,8 @@ def check_fits(estimated: Estimate, out: Path, resumed: Path | None = None) -> N
     if needs.disk > disk:
         lower = "calibration.sequences" if needs.walk_disk > needs.output_disk else "the number of experts"
         raise UserError(
-            f"{out.absolute()}: about {_gb(needs.disk)} of disk is needed while it runs, but {_gb(disk)} is "
-            f"free; choose another folder or free space, or lower {lower}"
+            f"{out.absolute()}: about {bytes_shown(needs.disk)} of disk is needed while it runs, but "
+            f"{bytes_shown(disk)} is free; choose another folder or free space, or lower {lower}"
             + (", or leave out merge.dtype: bfloat16" if work.unquantised and estimated.quantised else "")
         )
 
@@ -191,9 +193,9 @@ def _too_much(what: str, needed: int, free: int, parts: dict[str, int], work: Wo
     advice = list(dict.fromkeys(REMEDIES[name] for name in large if name in REMEDIES))
     if work.dtype == torch.float32:
         advice.append("compute.dtype (bfloat16 takes half)")
-    listed = ", ".join(f"{name} {_gb(parts[name])}" for name in large)
+    listed = ", ".join(f"{name} {bytes_shown(parts[name])}" for name in large)
     lower = f"lower {' or '.join(advice)}" if advice else "no setting makes it smaller: use a larger machine"
-    return f"{what}: about {_gb(needed)} is needed ({listed}), but {_gb(free)} is free; {lower}"
+    return f"{what}: about {bytes_shown(needed)} is needed ({listed}), but {bytes_shown(free)} is free; {lower}"
 
 
 def billions(parameters: int) -> str:
@@ -208,11 +210,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} seconds"
-
-
-def _gb(size: float) -> str:
-    """A size in GB (10⁹ bytes)."""
-    return f"{size / GIGA:,.2f} GB"
 
 
 def _tera(flops: float) -> str:

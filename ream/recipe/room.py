@@ -5,11 +5,10 @@ from pathlib import Path
 from ream.core.recipe import Recipe
 from ream.errors import UserError
 from ream.machine.available import free_disk
+from ream.machine.units import bytes_shown
 from ream.models.family.architecture import Architecture
 from ream.models.storage.checkpoint import Checkpoint
 from ream.recipe.output_tensors import output_tensors
-
-GB = 1e9
 
 
 def checkpoint_bytes(
@@ -34,6 +33,6 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     free = free_disk(folder)
     if needed > free:
         raise UserError(
-            f"{folder.absolute()}: {needed / GB:,.2f} GB of disk is needed for {what}, but {free / GB:,.2f} GB is "
+            f"{folder.absolute()}: {bytes_shown(needed)} of disk is needed for {what}, but {bytes_shown(free)} is "
             "free; free space or choose another folder"
         )

@@ -10,6 +10,7 @@ from ream.errors import UserError
 from ream.machine.documents import read_text
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
+from ream.machine.units import bytes_shown
 from ream.models.family.architecture import Architecture
 from ream.models.family.families import family_of
 from ream.models.inspection.admission import admit
@@ -61,7 +62,7 @@ def verify(folder: Path) -> dict[str, str]:
     return {
         "experts": f"{architecture.experts} in each of {len(architecture.moe_layers)} layers, as config and recipe say",
         "tensors": f"{len(checkpoint.tensors)}, {checkpoint.parameters:,} parameters, all values finite",
-        "shards": f"{len(checkpoint.headers)}, {total / 1e9:.2f} GB, unchanged since they were written (SHA-256)",
+        "shards": f"{len(checkpoint.headers)}, {bytes_shown(total)}, unchanged since they were written (SHA-256)",
         "recipe": f"{recipe.facts['method']} on {recipe.facts['mix']}, unchanged since it was written (SHA-256)"
         + (FORMER_PLACE if recipe_path.name == str(recipe_path.relative_to(folder)) else ""),
     }

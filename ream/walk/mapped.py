@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ream.errors import UserError
+from ream.machine.units import bytes_shown
 
 
 class MappedTensor:
@@ -48,7 +49,7 @@ class MappedTensor:
             if path.exists() and path.stat().st_size != size:
                 path.unlink()
             raise UserError(
-                f"{path} ({size / 1e9:.1f} GB of hidden states) cannot be written: {error.strerror}; free space, "
+                f"{path} ({bytes_shown(size)} of hidden states) cannot be written: {error.strerror}; free space, "
                 "choose another folder, or raise compute.hidden_memory_gb to keep them in memory"
             ) from error
         self.tensor: Tensor = torch.frombuffer(self._map, dtype=dtype, count=math.prod(shape)).reshape(shape)

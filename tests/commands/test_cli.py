@@ -509,7 +509,7 @@ def test_no_room_for_it(ream, model, params, monkeypatch):
     one_line(ream(*compress(model, "out", params)), "memory: about 0.", "compute.dtype")
     monkeypatch.setattr(estimate, "free_memory", lambda: None)
     monkeypatch.setattr(estimate, "free_disk", lambda folder: 10_000)
-    one_line(ream(*compress(model, "out", params)), "out: about 0.00 GB of disk", "choose another")
+    one_line(ream(*compress(model, "out", params)), " kB of disk is needed while it runs", "choose another")
     assert sorted(path.name for path in Path().iterdir()) == []
 
 

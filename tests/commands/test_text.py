@@ -30,7 +30,7 @@ def own(tmp_path, rows):
 
 
 @pytest.mark.parametrize("method", some_slow(["reap", "ream"], keep=["ream"]))
-def test_too_little_text_is_told_at_the_end_and_with_the_stage(ream, model, params, tmp_path, method):  # noqa: F811
+def test_too_little_text_is_told_once_at_the_end(ream, model, params, tmp_path, method):  # noqa: F811
     """One sequence of one token: every layer selects two of its eight experts."""
     code, out, err = ream(*compress(model, "out", params, *own(tmp_path, [[7]]), "--method", method))
     assert code == 0
@@ -38,8 +38,8 @@ def test_too_little_text_is_told_at_the_end_and_with_the_stage(ream, model, para
         "100.0% of the experts saw fewer than 100 calibration tokens, 75.0% none (layers 0 (100%), 2 (100%), 3 (100%))"
     )
     assert err.strip().splitlines()[-1].startswith(f"warning: {line}, so their saliency is uncertain; use more")
-    stage = next(text for text in out.splitlines() if text.startswith(("saliency of mix", "sequential own")))
-    assert f"; warning: {line}" in stage
+    assert any(text.startswith(("saliency of mix", "sequential own")) for text in out.splitlines())
+    assert (out + err).count("of the experts saw fewer") == 1
     recipe = load_recipe(tmp_path / "out" / "ream/recipe.ream")
     assert {index: layer.routed_tokens.sum() for index, layer in recipe.layers.items()} == {0: 2, 2: 2, 3: 2}
     assert all(((layer.routed_tokens > 0) == (layer.saliency > 0)).all() for layer in recipe.layers.values())

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from ream.machine.units import bytes_shown
 from ream.models.family.family import Family, RouterTensor
 from ream.models.family.layout import INTERLEAVED, NUMBERED, PER_EXPERT, STACKED, TRANSPOSED, Layout
 from ream.models.inspection.headers import Headers
@@ -33,7 +34,7 @@ def described(model: Headers, name: str) -> dict[str, str]:
     moe = [index for index in architecture.moe_layers if index < architecture.layers]
     shared = sum(layer.shared.parameters for layer in parts.layers)
     groups, extra = architecture.router_groups, architecture.multi_token
-    size = f"{parts.all.bytes / 1e9:.2f} GB"
+    size = bytes_shown(parts.all.bytes)
     rows = {
         "model": name + (f" @ {model.revision}" if model.revision else ""),
         "read": "config.json alone; names and sizes are from transformers' model code"
