@@ -1,5 +1,6 @@
 """`ream init`: a folder in which `dvc repro` runs the graph on one's own model."""
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,20 +35,32 @@ COPIED = {TASKS: "tasks", PUBLISHED: "published", ".dvc/plots": "plots"}
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder to make; files that it has stay as they are.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make, or with --update a workspace; its files stay.")],
     model: Annotated[str, typer.Option(help="The model to compress: a hub id or a folder.")],
     experts: Annotated[
         list[int] | None,
         typer.Option(min=1, help="K, experts to keep; repeatable [default: three quarters of them, and half]."),
     ] = None,
     params: ParamsFile = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write params.yaml of the workspace anew, after a change of --params.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --update: replace a params.yaml that was changed by hand.")
+    ] = False,
 ) -> None:
     """Make a workspace for a model: its graph, settings and tasks, ready for `dvc repro`.
 
     With --params, its methods, mixes and suites are those of that file or preset; local text of its sources is named by
-    whole paths, and watched.
+    whole paths, and watched. After a change of that file the same command with --update takes it into the workspace;
+    `dvc repro` then runs what the change touches.
     """
-    make_workspace(folder, model, experts or [], params, say)
+    if force and not update:
+        raise UserError("--force goes with --update; without it ream init replaces no file")
+    if update:
+        update_workspace(folder, model, experts or [], params, force, say)
+    else:
+        make_workspace(folder, model, experts or [], params, say)
 
 
 def make_workspace(
@@ -65,19 +78,12 @@ def make_workspace(
     Raises:
         UserError: a file is there already, the model cannot be compressed, or does not fit the settings.
     """
-    from ream.machine.documents import parse_yaml, read_text
-    from ream.models.inspection.headers import open_headers
-    from ream.params import load_params, parse_params
-    from ream.stages.check import check_sizes
+    from ream.machine.documents import read_text
 
     for name in (GRAPH, SETTINGS, *OWN, *COPIED):
         if (folder / name).exists():
             raise UserError(f"{folder / name} exists; name a folder without it, or remove it")
-    path = shipped_params(params)
-    base = load_params(path)
-    sizes = open_headers(model, base.model.multi_token, base.model.trust_remote_code).architecture
-    settings = _settings(path, base, model, sizes, experts, params is None)
-    check_sizes(parse_params(parse_yaml(settings, str(path)), str(path)), sizes)
+    settings = _checked_settings(folder, model, experts, params)
     graph = read_text(package() / "shipped" / "graph.yaml")
     if graph.count(WATCHES) != 1:
         raise RuntimeError("the stage `code` of the shipped dvc.yaml is not as ream init expects it")
@@ -88,6 +94,64 @@ def make_workspace(
     _write(folder / GRAPH, graph.replace(WATCHES, ASKS))
     _write(folder / SETTINGS, settings)
     say(f"{folder}: the graph of {model}, ready for `dvc repro` there; its settings are in {folder / SETTINGS}")
+
+
+def update_workspace(
+    folder: Path, model: str, experts: list[int], params: Path | None, force: bool, say: Callable[[str], None]
+) -> None:
+    """Write the params.yaml of a workspace anew and nothing else.
+
+    Args:
+        folder: that `make_workspace` made.
+        model: hub id or folder.
+        experts: numbers of experts to keep; empty for three quarters and half of them.
+        params: params file or preset whose settings are taken; None for the shipped ones on one mix and two methods.
+        force: replace a params.yaml that was changed since a command wrote it.
+        say: prints a line.
+
+    Raises:
+        UserError: it is no workspace, params.yaml was changed, or see `make_workspace`.
+    """
+    from ream.machine.documents import read_text
+    from ream.machine.files import replacing
+    from ream.params.written_out import unchanged
+
+    place = folder / SETTINGS
+    if not (folder / GRAPH).exists() or not place.exists():
+        raise UserError(f"{folder} is no workspace: it lacks {GRAPH} or {SETTINGS}; make one without --update")
+    before = read_text(place)
+    if not force and not unchanged(before, "ream init"):
+        raise UserError(
+            f"{place} was changed since ream wrote it; bring the changes into the file of --params, or drop them with "
+            "--force"
+        )
+    settings = _checked_settings(folder, model, experts, params)
+    if settings.partition("\n")[2] == before.partition("\n")[2]:
+        say(f"{place}: as before")
+        return
+    with replacing(place) as temporary:
+        temporary.write_text(settings, encoding="utf-8")
+    say(f"{place}: written anew; `dvc repro` there runs what the change touches")
+
+
+def _checked_settings(folder: Path, model: str, experts: list[int], params: Path | None) -> str:
+    """The params.yaml of a workspace, which says what wrote it; the arguments are those of `make_workspace`."""
+    from ream.machine.documents import parse_yaml
+    from ream.models.inspection.headers import open_headers
+    from ream.params import load_params, parse_params
+    from ream.params.written_out import marked
+    from ream.stages.check import check_sizes
+
+    path = shipped_params(params)
+    base = load_params(path)
+    sizes = open_headers(model, base.model.multi_token, base.model.trust_remote_code).architecture
+    settings = _settings(path, base, model, sizes, experts, params is None)
+    check_sizes(parse_params(parse_yaml(settings, str(path)), str(path)), sizes)
+    command = ["ream", "init", str(folder), "--model", model]
+    command += [part for count in experts for part in ("--experts", str(count))]
+    command += [] if params is None else ["--params", str(params)]
+    advice = "change this file" if params is None else f"change {params} and run it again"
+    return marked(settings, shlex.join([*command, "--update"]), advice)
 
 
 def _settings(path: Path, base: "Params", model: str, sizes: "Sizes", experts: list[int], short: bool) -> str:

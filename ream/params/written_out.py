@@ -11,10 +11,9 @@ from ream.machine.files import replacing
 from ream.params.overlay import layers, merged
 from ream.params.reading import parse_params
 
-MARK = (
-    "# Written by `ream params resolve {path}`: change that file and run it again. SHA-256 of what follows: {digest}\n"
-)
-MARKED = re.compile(r"# Written by `ream params resolve .*SHA-256 of what follows: ([0-9a-f]{64})\n")
+MARK = "# Written by `{command}`: {advice}. SHA-256 of what follows: {digest}\n"
+MARKED = re.compile(r"# Written by `(.*)`: .*\. SHA-256 of what follows: ([0-9a-f]{64})")
+RESOLVE = "ream params resolve"
 
 
 def written_out(path: Path) -> str:
@@ -69,20 +68,33 @@ def resolve(path: Path, out: Path, force: bool = False) -> None:
     if out.exists():
         if out.resolve() in {layer.path.resolve() for layer in layers(path)}:
             raise UserError(f"{out} is what {path} is made of, so it cannot be written over; name another --out")
-        if not force and not _is_ours(read_text(out)):
+        if not force and not unchanged(read_text(out), RESOLVE):
             raise UserError(
-                f"{out} was not written by `ream params resolve`, or was changed since; keep its changes in a file of "
+                f"{out} was not written by `{RESOLVE}`, or was changed since; keep its changes in a file of "
                 "their own, or replace it with --force"
             )
     with replacing(out) as temporary:
-        temporary.write_text(MARK.format(path=path, digest=_digest(body)) + body, encoding="utf-8")
+        temporary.write_text(marked(body, f"{RESOLVE} {path}", "change that file and run it again"), encoding="utf-8")
 
 
-def _is_ours(text: str) -> bool:
-    """Whether `resolve` wrote a text and nobody changed it since."""
+def marked(body: str, command: str, advice: str) -> str:
+    """A params file that a command makes, with a first line that says so and tells whether it was changed since.
+
+    Args:
+        body: the file; such a line that it has of another command goes.
+        command: the command that makes it.
+        advice: what to do in place of changing the file.
+    """
+    first, _, rest = body.partition("\n")
+    body = rest if MARKED.fullmatch(first) else body
+    return MARK.format(command=command, advice=advice, digest=_digest(body)) + body
+
+
+def unchanged(text: str, command: str) -> bool:
+    """Whether a params file is what a command of that name made and nobody changed since (`marked`)."""
     first, _, body = text.partition("\n")
-    mark = MARKED.fullmatch(f"{first}\n")
-    return mark is not None and mark[1] == _digest(body)
+    mark = MARKED.fullmatch(first)
+    return mark is not None and mark[1].startswith(f"{command} ") and mark[2] == _digest(body)
 
 
 def _digest(body: str) -> str:

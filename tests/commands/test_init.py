@@ -9,6 +9,7 @@ from ream.commands import cli
 from ream.commands.init import ASKS, WATCHES
 from ream.params import load_params
 from ream.params.agreed import agreed_params
+from ream.params.written_out import resolve
 from tests import tiny
 from tests.graphs import dvc
 from tests.models.families import build
@@ -108,3 +109,61 @@ def test_dvc_reads_the_graph(init, checkpoint, tmp_path):
     stages = {line.split()[0] for line in dvc(tmp_path / "work", "stage", "list", "--all").splitlines()}
     assert {"code", "model", "sequential@balanced-ream-4", "grouping@balanced-reap-4", "merge@ream-4"} <= stages
     assert yaml.safe_load((tmp_path / "work" / "dvc.yaml").read_text())["stages"]["code"]["always_changed"]
+
+
+MINE = """extends: default
+model: { path: anything }
+calibration: { tokens: %d }
+run: { mixes: [balanced], one_shot: [reap], sequential: [], experts: [4] }
+"""
+
+
+def test_a_changed_file_of_settings_is_taken_into_the_workspace(init, checkpoint, tmp_path):
+    mine, place = tmp_path / "mine.yaml", tmp_path / "work" / "params.yaml"
+    mine.write_text(MINE % 24)
+    same = "--model", checkpoint, "--params", "mine.yaml", "--experts", 4
+    assert init(*same)[0] == 0
+    first = place.read_text().splitlines()[0]
+    assert "--params mine.yaml --update`: change mine.yaml and run it again. SHA-256" in first
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()}
+    assert init(*same, "--update")[:2] == (0, "work/params.yaml: as before\n")
+    mine.write_text(MINE % 16)
+    code, out, _ = init(*same, "--update")
+    assert (code, out) == (0, "work/params.yaml: written anew; `dvc repro` there runs what the change touches\n")
+    assert load_params(place).calibration.tokens == 16
+    assert load_params(place).model.path == str(checkpoint.resolve())
+    changed = [path for path, time in made.items() if path.stat().st_mtime_ns != time]
+    assert changed == [place], "nothing but the settings"
+    assert set(made) == {path for path in (tmp_path / "work").rglob("*") if path.is_file()}
+
+
+def test_settings_changed_by_hand_are_kept(init, checkpoint, tmp_path):
+    place = tmp_path / "work" / "params.yaml"
+    assert init("--model", checkpoint)[0] == 0
+    edited = place.read_text().replace("tokens: 256", "tokens: 24")
+    place.write_text(edited)
+    code, _, err = init("--model", checkpoint, "--update")
+    assert code == 2
+    assert "params.yaml was changed since ream wrote it; bring the changes into" in err
+    assert place.read_text() == edited
+    assert init("--model", checkpoint, "--update", "--force")[0] == 0
+    assert place.read_text() != edited
+    assert init("--model", checkpoint, "--update")[0] == 0, "which is ream's again"
+
+
+def test_updating_needs_a_workspace(init, checkpoint, tmp_path):
+    code, _, err = init("--model", checkpoint, "--update")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "work is no workspace: it lacks dvc.yaml or params.yaml; make one without --update" in err
+    assert "--force goes with --update" in init("--model", checkpoint, "--force")[2]
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_file_that_resolve_wrote_is_said_to_be_of_init(init, checkpoint, tmp_path):
+    mine, whole = tmp_path / "mine.yaml", tmp_path / "whole.yaml"
+    mine.write_text(MINE % 24)
+    resolve(mine, whole)
+    assert init("--model", checkpoint, "--params", "whole.yaml")[0] == 0
+    text = (tmp_path / "work" / "params.yaml").read_text()
+    assert text.count("# Written by") == 1
+    assert text.startswith("# Written by `ream init work ")
