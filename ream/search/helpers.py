@@ -1,4 +1,4 @@
-"""Further processes that share the trials of a search on this machine; they end with the process that started them.
+"""Further processes that share a search's trials and final text on this machine; they end with the one that began it.
 
 A helper reads what it is to do from a line of JSON on its stdin, which the process that started it keeps open: it ends
 at the end of its stdin, however that comes about.
@@ -79,18 +79,16 @@ def _end_with_stdin() -> None:
 
 
 def main() -> int:
-    """Take trials until there is none left; an error is a line on stderr."""
+    """Take trials until there is none left, then a share of the final text; an error is a line on stderr."""
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
     from ream.search.session import Asked, Session
-    from ream.search.workers import work
 
     try:
         params, workspace = parse_params(task["params"], "the settings of the search"), Workspace(Path(task["root"]))
         with scratch(workspace.scratch) as folder:
             asked = Asked(task["method"], task["experts"], task["code"], Path(task["state"]), folder)
-            session = Session(params, workspace, asked)
-            work(session.trials, session.measuring, lambda: None, "search, helper", wait=False, silent=True)
+            Session(params, workspace, asked).help("search, helper")
     except UserError as error:
         print(f"a helper of the search ended: {error}", file=sys.stderr)
         return 2

@@ -23,7 +23,7 @@ from ream.search.records import (
 )
 from ream.search.resampled import Resampled
 from ream.search.scored import Scorer, tasks_of
-from ream.search.session import ORIGINAL, Session
+from ream.search.session import ORIGINAL, Session, name_of
 from ream.search.side_by_side import Note
 from ream.search.workers import work
 
@@ -40,14 +40,15 @@ def search(session: Session, out: Path, windows: Path, note: Note, draw: Draw) -
         note: told what is being done.
         draw: writes figures of the record and the trials into the folder.
     """
-    asked = session.asked
-    measured = _tried(session)
-    weights = session.params.search.weights
-    members = measured.candidates(session.params.search.candidates)
+    asked, weights = session.asked, session.params.search.weights
     by_text = bool(weights) and set(weights) <= set(session.objectives.names)
-    first = measured.by_weights(_shares(weights))[:2] if by_text else []
-    members = sorted({*members, *first[:1]})
-    final = _on_final_text(session, measured, [*members, *first], note)
+    session.final.withdraw()
+    with helping(session.params, session.workspace, asked.method, asked.experts, asked.code, asked.state):
+        measured = _tried(session)
+        members = measured.candidates(session.params.search.candidates)
+        first = measured.by_weights(_shares(weights))[:2] if by_text else []
+        members = sorted({*members, *first[:1]})
+        final = _on_final_text(session, measured, [*members, *first], note)
     records = mix_records(measured, asked.method, asked.experts, members, final)
     recipes = {record.trial: recipe_of_mix(session, record.name, record.ratios) for record in records if record.front}
     records = _completed(session, records, recipes, windows, note)
@@ -87,8 +88,7 @@ def _tried(session: Session) -> Measured:
     def show() -> None:
         write_trials(asked.state / LIVE, current().rows())
 
-    with helping(session.params, session.workspace, asked.method, asked.experts, asked.code, asked.state):
-        work(trials, measuring, show, f"search {asked.method} {asked.experts}", wait=True)
+    work(trials, measuring, show, f"search {asked.method} {asked.experts}", wait=True)
     return current()
 
 
@@ -96,9 +96,9 @@ def _on_final_text(session: Session, measured: Measured, members: list[int], not
     """What the members and the known mixes measure on unseen text."""
     numbers = sorted({*members, *measured.known})
     recipes = session.recipes()
-    models = {f"trial-{number}": recipes.of(measured.trials[number].ratios) for number in numbers}
-    sums = session.on_final_text(models, note)
-    return Resampled(session.objectives, {number: sums[f"trial-{number}"] for number in numbers})
+    models = {name_of(number): recipes.of(measured.trials[number].ratios) for number in numbers}
+    sums = session.final.sums(models, note, shared=True)
+    return Resampled(session.objectives, {number: sums[name_of(number)] for number in numbers})
 
 
 def _completed(
@@ -117,7 +117,7 @@ def _completed(
             recipe = recipes[record.trial]
             changes: dict[str, object] = {"recipe": f"recipes/{record.name}.safetensors"}
             if sequential:  # one after the other: keys of streams do not tell corrections apart
-                sums = session.on_final_text({f"made-{record.name}": _of_decoder(session, recipe)}, note)
+                sums = session.final.sums({f"made-{record.name}": _of_decoder(session, recipe)}, note)
                 own = {record.trial: next(iter(sums.values()))}
                 changes["made"] = Resampled(session.objectives, own).of(record.trial)
             if scorer is not None:
@@ -137,7 +137,7 @@ def _record(session: Session, measured: Measured, records: list[MixRecord]) -> S
     search = params.search
     original: dict[str, float] = {}
     if objectives.column == LOSS:
-        sums = session.on_final_text({ORIGINAL: None}, lambda _: None)[ORIGINAL]
+        sums = session.final.sums({ORIGINAL: None}, lambda _: None)[ORIGINAL]
         losses, tokens = sums[..., LOSS].sum(axis=1), sums[..., TOKENS].sum(axis=1)
         original = {name: float((losses / tokens)[objectives.sources.index(name)]) for name in objectives.names}
     return SearchRecord(

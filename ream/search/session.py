@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file, save_file
-
 from ream.errors import UserError
 from ream.machine.differences import difference
-from ream.machine.files import file_digest, read_json, replacing, write_json
+from ream.machine.files import file_digest, read_json, write_json
 from ream.models.decoder import Decoder
 from ream.models.head import Head
 from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.models.runtime import runtime
 from ream.params import Params
+from ream.search.final import FinalText
 from ream.search.known import known_mixes
 from ream.search.losses import KL, LOSS, Ruler
-from ream.search.measuring import Measuring, Objectives, Sums, measured_rows
+from ream.search.measuring import Measuring, Objectives
 from ream.search.mix_recipes import Kept, MixRecipes
-from ream.search.side_by_side import Layers, Note, Places
+from ream.search.side_by_side import Layers, Places
 from ream.search.texts import FINAL, SEARCH, Part, drawn_texts
 from ream.search.trials import Plan, Trials
+from ream.search.workers import work
 from ream.walk.layer_file import layer_file
 from ream.workspace.layout import Workspace
 from ream.workspace.original import Original, open_decoder, open_original
@@ -61,6 +61,7 @@ class Session:
         objectives: those on text.
         trials: in the journal.
         measuring: measures batches.
+        final: measures models on the text that the search never sees.
     """
 
     def __init__(self, params: Params, workspace: Workspace, asked: Asked) -> None:
@@ -76,15 +77,16 @@ class Session:
         own = [name for name in search.names(sources) if name in sources]
         self.objectives = Objectives(sources, own if len(own) > 1 else sources, KL if search.measure == "kl" else LOSS)
         model = folder_of(self.original.manifest)
-        self._texts: Mapping[str, Part] = drawn_texts(
+        texts: Mapping[str, Part] = drawn_texts(
             params, model, self.original.limits, workspace.calibration, asked.state / "text"
         )
         places = Places(params.compute.hidden_memory / search.workers, asked.scratch)
         head = Head(self.decoder, params.model.trust_remote_code)
         self.ruler = Ruler(self.decoder, head, params.compute.batch_tokens, places, search.measure == "kl")
         self.measuring = Measuring(
-            asked.state, self.objectives, self.recipes(), self.ruler, self._texts[SEARCH], search.rungs
+            asked.state, self.objectives, self.recipes(), self.ruler, texts[SEARCH], search.rungs
         )
+        self.final = FinalText(asked.state, self.ruler, texts[FINAL], search.batch, search.workers)
         known = known_mixes({source: params.sources[source] for source in sources})
         plan = Plan(
             sources, len(self.objectives.names), known, search.trials, search.batch, search.sampler, search.seed
@@ -152,26 +154,26 @@ class Session:
             layers,
         )  # fmt: skip
 
-    def on_final_text(self, models: Mapping[str, Layers | None], note: Note) -> dict[str, Sums]:
-        """The sums of models on the final part of the text, by their names, under which a killed run finds them again.
+    def help(self, title: str) -> None:
+        """Take trials until there is none left, then models to be measured on the final text, as a silent helper.
 
         Args:
-            models: name to recipe; None is the original.
-            note: told of the layers.
+            title: of the progress, which is not shown.
         """
-        found: dict[str, Sums] = {}
-        for path in sorted(self.asked.state.glob("final-*.safetensors")):
-            found |= load_file(path)
-        missing, batch = [name for name in models if name not in found], self.params.search.batch
-        for start in range(0, len(missing), batch):
-            names = missing[start : start + batch]
-            part = self._texts[FINAL]
-            last = len(next(iter(part.sequences.values())))
-            sums = measured_rows(self.ruler, part, [models[name] for name in names], 0, last, note)
-            with replacing(self.asked.state / f"final-{len(found)}.safetensors") as temporary:
-                save_file(dict(zip(names, sums, strict=True)), temporary)
-            found |= dict(zip(names, sums, strict=True))
-        return {name: found[name] for name in models}
+        work(self.trials, self.measuring, lambda: None, title, wait=False, silent=True)
+        recipes = self.recipes()
+
+        def model(name: str) -> Layers:
+            """The model of a trial."""
+            [trial] = [trial for trial in self.trials.all() if name_of(trial.number) == name]
+            return recipes.of(trial.ratios)
+
+        self.final.help(model)
+
+
+def name_of(number: int) -> str:
+    """The name of a trial's model among those that are measured on the final text."""
+    return f"trial-{number}"
 
 
 def begin(state: Path, facts: Mapping[str, Any], discard_stale: bool) -> None:

@@ -6,12 +6,10 @@ depends on the seed, on the trial's number and on the trials before, so one proc
 often it was killed.
 """
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import optuna
 from optuna.distributions import FloatDistribution
@@ -19,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ream.machine.files import locked
 from ream.params.search import Sampler
+from ream.search.held import Held
 from ream.search.journal import open_study
 from ream.search.known import KnownMix
 from ream.search.simplex import ratios_of, rounded, units_of
@@ -114,12 +113,12 @@ class Trials:
         """All trials so far."""
         return [_trial_of(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def _taken(self) -> "tuple[int | None, _Held | None]":
+    def _taken(self) -> tuple[int | None, Held | None]:
         """A batch and its lock: one that nobody works on any more, or a new one."""
         trials = self._study.get_trials(deepcopy=False)
         running = [trial for trial in trials if not trial.state.is_finished()]
         for first in dict.fromkeys(trial.user_attrs["batch"][0] for trial in running):
-            if (held := _Held.of(self._lock(first))) is not None:
+            if (held := Held.of(self._lock(first))) is not None:
                 self._fill(first, self._of_batch(first)[0].user_attrs["batch"][1])
                 return first, held
         first = len(trials)
@@ -127,7 +126,7 @@ class Trials:
             return None, None
         ends = [self.plan.trials] + [len(self.plan.known)] * (first < len(self.plan.known))
         count = min(self.plan.batch, *(end - first for end in ends))  # known mixes are a batch of their own
-        held = _Held.of(self._lock(first))
+        held = Held.of(self._lock(first))
         self._fill(first, count)
         return first, held
 
@@ -190,25 +189,3 @@ def _sampler(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:
     if plan.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
     return optuna.samplers.RandomSampler(seed=seed)
-
-
-class _Held:
-    """A lock of a batch; the operating system releases it when the process ends."""
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self._handle = handle
-
-    @staticmethod
-    def of(path: Path) -> "_Held | None":
-        """The lock; None where another process has it."""
-        file = open(path, "wb")  # noqa: SIM115 - closed when it is released
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return None
-        return _Held(file)
-
-    def close(self) -> None:
-        """Release it."""
-        self._handle.close()

@@ -1,0 +1,81 @@
+"""Models on the final text: batches that processes share."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ream.search import final
+from ream.search.final import OFFERED, FinalText
+from ream.search.held import Held
+
+NAMES = [f"trial-{number}" for number in range(7)]
+PART = SimpleNamespace(sequences={"a": [[1]] * 4})
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The batches that are measured: lists of models, which are their numbers here."""
+    measured = []
+
+    def rows(ruler, part, models, first, last, note):
+        assert (first, last) == (0, 4)
+        measured.append((ruler, list(models)))
+        return [np.full((1, 4, 3), float(model)) for model in models]
+
+    monkeypatch.setattr(final, "measured_rows", rows)
+    monkeypatch.setattr(final, "LOOK_SECONDS", 0.01)
+    return measured
+
+
+def text(folder, processes=1, ruler="main"):
+    return FinalText(folder, ruler, PART, batch=3, processes=processes)
+
+
+def number_of(name):
+    return int(name.partition("-")[2])
+
+
+def values(sums):
+    return {name: own.flat[0] for name, own in sums.items()}
+
+
+def test_one_process_measures_batches_and_finds_them_again(tmp_path, batches):
+    models = {name: number_of(name) for name in NAMES}
+    sums = text(tmp_path).sums(models, print, shared=True)
+    assert values(sums) == models
+    assert [models for _, models in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert values(text(tmp_path).sums({"made-x": 9, **models}, print)) == {"made-x": 9, **models}
+    assert batches[-1] == ("main", [9])
+
+
+def test_two_processes_take_batches_of_one_size(tmp_path, batches):
+    """The helper waits for what is offered, and the first process for what the helper measures."""
+    helper = threading.Thread(target=text(tmp_path, 2, "helper").help, args=(number_of,))
+    first = text(tmp_path, 2)
+    first.withdraw()
+    helper.start()
+    with_lock = Held.of(tmp_path / "final-trial-0.lock")  # as if the helper had it
+    release = threading.Timer(0.2, with_lock.close)
+    release.start()
+    sums = first.sums({name: number_of(name) for name in NAMES}, print, shared=True)
+    helper.join()
+    release.join()
+    assert values(sums) == {name: number_of(name) for name in NAMES}
+    assert sorted(models for _, models in batches) == [[0, 1], [2, 3], [4, 5], [6]]
+
+
+def test_what_is_not_shared_is_not_offered(tmp_path, batches):
+    first = text(tmp_path, 2)
+    first.sums({"original": 5}, print)
+    assert not (tmp_path / OFFERED).exists()
+    first.sums({"trial-1": 1}, print, shared=True)
+    assert (tmp_path / OFFERED).exists()
+    first.withdraw()
+    assert not (tmp_path / OFFERED).exists()
+
+
+def test_nothing_to_measure(tmp_path, batches):
+    assert text(tmp_path).sums({}, print, shared=True) == {}
+    assert batches == []
