@@ -24,7 +24,7 @@ from ream.search.records import read_record
 from ream.search.resampled import reference_of
 from ream.search.run import search
 from ream.search.session import Asked, Session, begin
-from ream.search.trials import FOUND
+from ream.search.suggestions import FOUND
 from ream.workspace.layout import Workspace
 
 

@@ -12,6 +12,7 @@ from ream.search.losses import Ruler
 from ream.search.measuring import Sums, measured_rows
 from ream.search.side_by_side import Layers, Note
 from ream.search.texts import Part
+from ream.search.trials import even_size
 
 OFFERED = "final.json"  # names of the models of each batch that helpers may take
 LOOK_SECONDS = 0.5  # between two looks at what others are measuring
@@ -42,19 +43,13 @@ class FinalText:
         """
         found = self._found()
         missing = [name for name in models if name not in found]
-        processes = self._processes if shared else 1
-        rounds = -(-len(missing) // (self._batch * processes))
-        size = -(-len(missing) // (rounds * processes)) if missing else 1  # batches of all processes are alike
+        size = even_size(len(missing), self._batch, self._processes if shared else 1)
         batches = [missing[start : start + size] for start in range(0, len(missing), size)]
         if shared:
             write_json(self._folder / OFFERED, batches)
         self._measure(batches, lambda name: models[name], note, wait=True)
         found = self._found()
         return {name: found[name] for name in models}
-
-    def withdraw(self) -> None:
-        """Offer nothing, until there is something to be measured; what a killed run offered may be out of date."""
-        (self._folder / OFFERED).unlink(missing_ok=True)
 
     def help(self, make: Make) -> None:
         """Wait for batches that are offered, and measure those that no other process has.
@@ -97,3 +92,12 @@ class FinalText:
         for path in sorted(self._folder.glob("final-*.safetensors")):
             found |= load_file(path)
         return found
+
+
+def withdraw(folder: Path) -> None:
+    """Offer nothing, until there is something to be measured; what a killed run offered may be out of date.
+
+    Args:
+        folder: of the search's state, before helpers look there.
+    """
+    (folder / OFFERED).unlink(missing_ok=True)

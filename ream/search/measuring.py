@@ -13,8 +13,9 @@ from ream.search.halving import going_on, rung_sizes, to_all_sequences
 from ream.search.losses import TOKENS, Ruler
 from ream.search.mix_recipes import MixRecipes
 from ream.search.side_by_side import Layers, Note
+from ream.search.suggestions import FOUND
 from ream.search.texts import Part
-from ream.search.trials import FOUND, Trial
+from ream.search.trials import Trial
 
 Sums = Float64[np.ndarray, "S n 3"]  # of a trial: sources, sequences of each, columns of `ream.search.losses`
 

@@ -11,7 +11,8 @@ from ream.search.known import PAPER
 from ream.search.measuring import Objectives, Sums
 from ream.search.records import Estimate, MixRecord, Target, TrialRow, Volumes
 from ream.search.resampled import Resampled, reference_of
-from ream.search.trials import FOUND, Trial
+from ream.search.suggestions import FOUND
+from ream.search.trials import Trial
 
 
 @dataclass(frozen=True)

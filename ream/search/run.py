@@ -6,7 +6,6 @@ from pathlib import Path
 from ream.core.recipe import LayerRecipe, Recipe
 from ream.machine.files import building
 from ream.recipe.recipe_file import save_recipe
-from ream.search.helpers import helping
 from ream.search.losses import LOSS, TOKENS
 from ream.search.made import recipe_of_mix
 from ream.search.outcome import Measured, by_scores, mix_records, target_of, target_of_scores, volumes_of
@@ -42,13 +41,11 @@ def search(session: Session, out: Path, windows: Path, note: Note, draw: Draw) -
     """
     asked, weights = session.asked, session.params.search.weights
     by_text = bool(weights) and set(weights) <= set(session.objectives.names)
-    session.final.withdraw()
-    with helping(session.params, session.workspace, asked.method, asked.experts, asked.code, asked.state):
-        measured = _tried(session)
-        members = measured.candidates(session.params.search.candidates)
-        first = measured.by_weights(_shares(weights))[:2] if by_text else []
-        members = sorted({*members, *first[:1]})
-        final = _on_final_text(session, measured, [*members, *first], note)
+    measured = _tried(session)
+    members = measured.candidates(session.params.search.candidates)
+    first = measured.by_weights(_shares(weights))[:2] if by_text else []
+    members = sorted({*members, *first[:1]})
+    final = _on_final_text(session, measured, [*members, *first], note)
     records = mix_records(measured, asked.method, asked.experts, members, final)
     recipes = {record.trial: recipe_of_mix(session, record.name, record.ratios) for record in records if record.front}
     records = _completed(session, records, recipes, windows, note)
@@ -77,7 +74,7 @@ def _shares(weights: Mapping[str, float]) -> dict[str, float]:
 
 
 def _tried(session: Session) -> Measured:
-    """All trials, measured by this process and its helpers."""
+    """All trials, measured by this process and by its helpers."""
     asked, trials, measuring = session.asked, session.trials, session.measuring
 
     def current() -> Measured:

@@ -13,14 +13,15 @@ from ream.models.head import Head
 from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.models.runtime import runtime
 from ream.params import Params
-from ream.search.final import FinalText
+from ream.search.final import FinalText, withdraw
 from ream.search.known import known_mixes
 from ream.search.losses import KL, LOSS, Ruler
 from ream.search.measuring import Measuring, Objectives
 from ream.search.mix_recipes import Kept, MixRecipes
 from ream.search.side_by_side import Layers, Places
+from ream.search.suggestions import Plan
 from ream.search.texts import FINAL, SEARCH, Part, drawn_texts
-from ream.search.trials import Plan, Trials
+from ream.search.trials import Trials
 from ream.search.workers import work
 from ream.walk.layer_file import layer_file
 from ream.workspace.layout import Workspace
@@ -89,8 +90,9 @@ class Session:
         self.final = FinalText(asked.state, self.ruler, texts[FINAL], search.batch, search.workers)
         known = known_mixes({source: params.sources[source] for source in sources})
         plan = Plan(
-            sources, len(self.objectives.names), known, search.trials, search.batch, search.sampler, search.seed
-        )
+            sources, len(self.objectives.names), known, search.trials, search.batch, search.sampler, search.seed,
+            search.workers,
+        )  # fmt: skip
         self.trials = Trials(asked.state, plan)
 
     @staticmethod
@@ -187,6 +189,7 @@ def begin(state: Path, facts: Mapping[str, Any], discard_stale: bool) -> None:
     Raises:
         UserError: the folder has the trials of another search, and they may not be discarded.
     """
+    withdraw(state)
     path = state / FACTS
     if path.exists() and (differs := difference(read_json(path), dict(facts))):
         if not discard_stale:

@@ -17,6 +17,7 @@ from ream.calibration.sampling import draw, windows_of
 from ream.calibration.sources import calibrated_and_held_out
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import UserError
+from ream.machine.files import locked
 from ream.models.family.limits import Limits
 from ream.params import BuiltinSource, HubSource, Params, TokensSource
 
@@ -71,19 +72,20 @@ def drawn_texts(
     parts: dict[str, dict[str, list[list[int]]]] = {SEARCH: {}, FINAL: {}}
     encoder: Encoder | None = None
     render: Render | None = None
-    for source in params.run.sources:
-        files = {part: folder / f"{source}.{part}.parquet" for part in parts}
-        if not all(path.exists() for path in files.values()):
-            if encoder is None:
-                trust, special = params.model.trust_remote_code, params.model.special_tokens
-                encoder = load_encoder(str(model), None, trust, special)
-                render = ChatTemplate(model, trust).render
-            for part, rows in _drawn(params, source, encoder, render, calibrated(source)).items():
-                for ids in rows:
-                    limits.check_encoded(ids, model)
-                write_corpus(files[part], [(source, ids) for ids in rows], {"part": part})
-        for part, path in files.items():
-            parts[part][source] = read_corpus(path).sequences
+    with locked(folder, wait=True):  # others wait for what this process draws
+        for source in params.run.sources:
+            files = {part: folder / f"{source}.{part}.parquet" for part in parts}
+            if not all(path.exists() for path in files.values()):
+                if encoder is None:
+                    trust, special = params.model.trust_remote_code, params.model.special_tokens
+                    encoder = load_encoder(str(model), None, trust, special)
+                    render = ChatTemplate(model, trust).render
+                for part, rows in _drawn(params, source, encoder, render, calibrated(source)).items():
+                    for ids in rows:
+                        limits.check_encoded(ids, model)
+                    write_corpus(files[part], [(source, ids) for ids in rows], {"part": part})
+            for part, path in files.items():
+                parts[part][source] = read_corpus(path).sequences
     return {part: Part(sequences) for part, sequences in parts.items()}
 
 

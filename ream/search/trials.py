@@ -3,49 +3,21 @@
 A batch is written into the journal before it is measured, and belongs to whoever holds the lock of its file. What a
 killed process leaves behind is taken up by another, or by the same command when it is run again. What is suggested
 depends on the seed, on the trial's number and on the trials before, so one process ends with the same trials however
-often it was killed.
+often it was killed. Several processes suggest at the same time, each without knowing the others' new mixes, because a
+suggestion takes longer than its measurement where the model is small.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
-from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from ream.machine.files import locked
-from ream.params.search import Sampler
 from ream.search.held import Held
 from ream.search.journal import open_study
-from ream.search.known import KnownMix
-from ream.search.simplex import ratios_of, rounded, units_of
-
-FOUND = "found"  # origin of mixes that the sampler suggests
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a search does.
-
-    Attributes:
-        sources: names of the sources.
-        objectives: number of values of a trial.
-        known: mixes that are tried first.
-        trials: number of all trials; the known mixes count.
-        batch: most trials that walk side by side.
-        sampler: of the mixes that are not known.
-        seed: of the sampler.
-    """
-
-    sources: Sequence[str]
-    objectives: int
-    known: Sequence[KnownMix]
-    trials: int
-    batch: int
-    sampler: Sampler
-    seed: int
+from ream.search.suggestions import Plan, Suggestions, tried_in
 
 
 @dataclass(frozen=True)
@@ -81,13 +53,21 @@ class Trials:
         """
         self._folder, self.plan = folder, plan
         self._study = open_study(folder, plan.objectives)
-        self._space = {f"u{place}": FloatDistribution(0.0, 1.0) for place in range(len(plan.sources) - 1)}
+        self._suggest = Suggestions(plan)
 
     @contextmanager
     def next_batch(self) -> Iterator[list[Trial]]:
         """The trials of a batch that is not finished, held for this process; [] where there is none to be had."""
-        with locked(self._folder / "asking", wait=True):
+        with self._asking():
             first, held = self._taken()
+            claim = None if held is not None else self._claimed()
+        if claim is not None:
+            try:
+                mixes = self._suggest.mixes(self._study.get_trials(deepcopy=False), claim.number, claim.count)
+                with self._asking():
+                    first, held = self._added(claim, mixes)
+            finally:
+                claim.close()
         try:
             yield [] if first is None else [_trial_of(trial) for trial in self._of_batch(first)]
         finally:
@@ -113,60 +93,68 @@ class Trials:
         """All trials so far."""
         return [_trial_of(trial) for trial in self._study.get_trials(deepcopy=False)]
 
+    def _asking(self) -> AbstractContextManager[None]:
+        """What decides on batches happens in one process at a time."""
+        return locked(self._folder / "asking", wait=True)
+
     def _taken(self) -> tuple[int | None, Held | None]:
-        """A batch and its lock: one that nobody works on any more, or a new one."""
+        """A batch and its lock: one that nobody works on any more, or of known mixes."""
         trials = self._study.get_trials(deepcopy=False)
         running = [trial for trial in trials if not trial.state.is_finished()]
         for first in dict.fromkeys(trial.user_attrs["batch"][0] for trial in running):
             if (held := Held.of(self._lock(first))) is not None:
-                self._fill(first, self._of_batch(first)[0].user_attrs["batch"][1])
+                count = self._of_batch(first)[0].user_attrs["batch"][1]
+                there = len(trials)  # a process was killed when it had written some of the batch
+                self._add(first, count, self._suggest.mixes(trials, there, first + count - there))
                 return first, held
-        first = len(trials)
-        if first >= self.plan.trials:
+        first, known = len(trials), min(len(self.plan.known), self.plan.trials)
+        if first >= known:
             return None, None
-        ends = [self.plan.trials] + [len(self.plan.known)] * (first < len(self.plan.known))
-        count = min(self.plan.batch, *(end - first for end in ends))  # known mixes are a batch of their own
-        held = Held.of(self._lock(first))
-        self._fill(first, count)
+        held, count = Held.of(self._lock(first)), min(self._size(known), known - first)
+        self._add(first, count, [mix.ratios for mix in self.plan.known[first : first + count]])
         return first, held
 
-    def _fill(self, first: int, count: int) -> None:
-        """Write the trials of a batch that are not in the journal yet."""
-        for number in range(len(self._study.get_trials(deepcopy=False)), first + count):
-            known = self.plan.known[number] if number < len(self.plan.known) else None
-            ratios = self._new(number) if known is None else known.ratios
-            name = ":".join(f"{ratio:g}" for ratio in ratios) if known is None else known.name
-            self._study.add_trial(
-                optuna.trial.create_trial(
-                    state=TrialState.RUNNING,
-                    params=dict(zip(self._space, units_of(ratios), strict=True)),
-                    distributions=dict(self._space),
-                    user_attrs={
-                        "batch": [first, count],
-                        "name": name,
-                        "origin": FOUND if known is None else known.origin,
-                        "ratios": dict(zip(self.plan.sources, ratios, strict=True)),
-                    },
-                )
-            )
+    def _claimed(self) -> "_Claim | None":
+        """The right to suggest the mixes of a batch, which nobody else suggests meanwhile; None where all are."""
+        there, others = len(self._study.get_trials(deepcopy=False)), 0
+        for path in self._folder.glob("claim-*.lock"):
+            held = Held.of(path)
+            if held is None:
+                others += int(path.stem.split("-")[2])
+                continue
+            path.unlink()  # its process was killed
+            held.close()
+        number = there + others
+        if number >= self.plan.trials:
+            return None
+        count = min(self._size(self.plan.trials - len(self.plan.known)), self.plan.trials - number)
+        path = self._folder / f"claim-{number}-{count}.lock"
+        held = Held.of(path)
+        assert held is not None
+        return _Claim(number, count, path, held)
 
-    def _new(self, number: int) -> tuple[float, ...]:
-        """The mix of a trial: as the sampler suggests or, where that has been tried, one at random."""
-        seen = self._study.get_trials(deepcopy=False)[:number]
-        tried = {tuple(trial.user_attrs["ratios"].values()) for trial in seen}
-        seed = 1000 * self.plan.seed + number
-        for sampler in (_sampler(self.plan, seed), optuna.samplers.RandomSampler(seed=seed)):
-            ratios = rounded(ratios_of(self._suggested(seen, sampler)))
-            if ratios not in tried:
-                break
-        return ratios
+    def _size(self, trials: int) -> int:
+        """How many trials a batch has, so that all processes measure alike many of these."""
+        return self.plan.batch if self.plan.processes == 1 else even_size(trials, self.plan.batch, self.plan.processes)
 
-    def _suggested(self, seen: Sequence[FrozenTrial], sampler: optuna.samplers.BaseSampler) -> list[float]:
-        """What a sampler suggests after these trials, of which some may still be measured."""
-        asked = optuna.create_study(directions=["minimize"] * self.plan.objectives, sampler=sampler)
-        asked.add_trials(seen)
-        trial = asked.ask()
-        return [trial.suggest_float(name, space.low, space.high) for name, space in self._space.items()]
+    def _added(self, claim: "_Claim", mixes: Sequence[tuple[float, ...]]) -> tuple[int, Held | None]:
+        """Write the suggested mixes, behind what others have written meanwhile."""
+        trials = self._study.get_trials(deepcopy=False)
+        first = len(trials)
+        held = Held.of(self._lock(first))
+        tried, seed = tried_in(trials), 1000 * self.plan.seed + claim.number
+        mixes = [  # others may have found the same
+            self._suggest.random(seed + place, trials) if ratios in tried else ratios
+            for place, ratios in enumerate(mixes)
+        ]
+        self._add(first, claim.count, mixes)
+        return first, held
+
+    def _add(self, first: int, count: int, mixes: Sequence[tuple[float, ...]]) -> None:
+        """Write the last trials of a batch into the journal."""
+        start = first + count - len(mixes)
+        for number, ratios in enumerate(mixes, start=start):
+            self._study.add_trial(self._suggest.made(number, ratios, [first, count]))
 
     def _of_batch(self, first: int) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
@@ -176,16 +164,34 @@ class Trials:
         return self._folder / f"batch-{first}.lock"
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """The right to suggest the mixes of a batch.
+
+    Attributes:
+        number: which of all suggestions they are, in the order of the claims.
+        count: number of mixes.
+        path: of the lock file.
+        held: its lock.
+    """
+
+    number: int
+    count: int
+    path: Path
+    held: Held
+
+    def close(self) -> None:
+        """Give it up."""
+        self.path.unlink(missing_ok=True)
+        self.held.close()
+
+
+def even_size(count: int, most: int, processes: int) -> int:
+    """The size of batches of at most ``most``, so that all processes get alike many of ``count`` items; at least 1."""
+    rounds = max(1, -(-count // (most * processes)))
+    return max(1, -(-count // (rounds * processes)))
+
+
 def _trial_of(trial: FrozenTrial) -> Trial:
     given = trial.user_attrs
     return Trial(trial.number, given["name"], given["origin"], given["ratios"])
-
-
-def _sampler(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler of one trial."""
-    startup = 2 * len(plan.sources)
-    if plan.sampler == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
-    if plan.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
-    return optuna.samplers.RandomSampler(seed=seed)

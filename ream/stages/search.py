@@ -63,14 +63,16 @@ def _help(params: Params, workspace: Workspace, asked: "Asked") -> str:
 def _lead(params: Params, workspace: Workspace, asked: "Asked", options: StageOptions) -> str:
     """Begin or go on, wait for all trials, and write the results."""
     from ream.machine.files import locked
+    from ream.search.helpers import helping
     from ream.search.run import search
     from ream.search.session import Session, begin, clear
 
     with locked(asked.state):
         begin(asked.state, Session.facts(params, workspace, asked), options.discard_stale)
-        session = Session(params, workspace, asked)
         out = workspace.search(asked.method, asked.experts)
-        record = search(session, out, workspace.windows, lambda _: None, _draw)
+        with helping(params, workspace, asked.method, asked.experts, asked.code, asked.state):
+            session = Session(params, workspace, asked)  # while helpers start
+            record = search(session, out, workspace.windows, lambda _: None, _draw)
         if not options.keep_state:
             clear(asked.state)
     return line_of(record)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ream.search import final
-from ream.search.final import OFFERED, FinalText
+from ream.search.final import OFFERED, FinalText, withdraw
 from ream.search.held import Held
 
 NAMES = [f"trial-{number}" for number in range(7)]
@@ -54,7 +54,7 @@ def test_two_processes_take_batches_of_one_size(tmp_path, batches):
     """The helper waits for what is offered, and the first process for what the helper measures."""
     helper = threading.Thread(target=text(tmp_path, 2, "helper").help, args=(number_of,))
     first = text(tmp_path, 2)
-    first.withdraw()
+    withdraw(tmp_path)
     helper.start()
     with_lock = Held.of(tmp_path / "final-trial-0.lock")  # as if the helper had it
     release = threading.Timer(0.2, with_lock.close)
@@ -72,7 +72,7 @@ def test_what_is_not_shared_is_not_offered(tmp_path, batches):
     assert not (tmp_path / OFFERED).exists()
     first.sums({"trial-1": 1}, print, shared=True)
     assert (tmp_path / OFFERED).exists()
-    first.withdraw()
+    withdraw(tmp_path)
     assert not (tmp_path / OFFERED).exists()
 
 

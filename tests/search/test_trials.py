@@ -3,12 +3,14 @@
 import multiprocessing
 import os
 import signal
+import threading
 
 import pytest
 
 from ream.search.journal import JOURNAL, whole_lines
 from ream.search.known import PAPER, KnownMix
-from ream.search.trials import FOUND, Plan, Trials
+from ream.search.suggestions import FOUND, Plan, Suggestions
+from ream.search.trials import Trials, even_size
 
 KNOWN = [KnownMix("even", PAPER, (0.5, 0.5)), KnownMix("one", PAPER, (1.0, 0.0)), KnownMix("other", PAPER, (0.0, 1.0))]
 
@@ -129,3 +131,49 @@ def test_a_half_written_line_is_cut(tmp_path):
     path.write_bytes(b"one\n" + b"x" * 10_000)
     whole_lines(path)
     assert path.read_bytes() == b"one\n"
+
+
+def test_two_processes_suggest_at_the_same_time(tmp_path, monkeypatch):
+    """Neither waits for the other's suggestions; both get batches of one size, and no mix is tried twice."""
+    own = plan(trials=11, batch=5, sampler="random")
+    own = Plan(own.sources, own.objectives, own.known, own.trials, own.batch, own.sampler, own.seed, processes=2)
+    done(tmp_path, own, batches=2)  # the known mixes, in two batches
+    meeting, suggest = threading.Barrier(2, timeout=20), Suggestions.mixes
+
+    def together(*arguments):
+        meeting.wait()  # breaks unless both are suggesting
+        return suggest(*arguments)
+
+    monkeypatch.setattr(Suggestions, "mixes", together)
+    sizes = []
+
+    def work():
+        trials = Trials(tmp_path, own)
+        with trials.next_batch() as batch:
+            sizes.append(sorted(trial.number for trial in batch))
+            trials.tell(measured(batch))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sizes) == [[3, 4, 5, 6], [7, 8, 9, 10]]
+    trials = Trials(tmp_path, own)
+    assert trials.finished()
+    assert len({tuple(trial.ratios.values()) for trial in trials.all()}) == 11
+    assert list(tmp_path.glob("claim-*")) == []
+
+
+def test_what_a_killed_process_was_suggesting_is_suggested_again(tmp_path):
+    expected = done(tmp_path / "whole", plan())[:2]
+    folder = tmp_path / "cut"
+    done(folder, plan(), batches=1)
+    (folder / "claim-3-4.lock").touch()  # whose process is gone
+    assert done(folder, plan())[:2] == expected
+    assert list(folder.glob("claim-*")) == []
+
+
+def test_sizes_of_batches_are_even():
+    assert [even_size(count, 8, 2) for count in (0, 1, 13, 27, 32, 33)] == [1, 1, 7, 7, 8, 6]
+    assert [even_size(count, 8, 1) for count in (8, 9, 27)] == [8, 5, 7]
