@@ -23,7 +23,7 @@ from ream.search.records import (
 from ream.search.resampled import Resampled
 from ream.search.scored import Scorer, tasks_of
 from ream.search.session import ORIGINAL, Session, name_of
-from ream.search.side_by_side import Note
+from ream.search.side_by_side import Layers, Note
 from ream.search.workers import work
 
 Draw = Callable[[SearchRecord, Sequence[TrialRow], Path], None]
@@ -93,7 +93,11 @@ def _on_final_text(session: Session, measured: Measured, members: list[int], not
     """What the members and the known mixes measure on unseen text."""
     numbers = sorted({*members, *measured.known})
     recipes = session.recipes()
-    models = {name_of(number): recipes.of(measured.trials[number].ratios) for number in numbers}
+    models: dict[str, Layers | None] = {
+        name_of(number): recipes.of(measured.trials[number].ratios) for number in numbers
+    }
+    if session.objectives.column == LOSS:  # of which the record says what the original has
+        models[ORIGINAL] = None
     sums = session.final.sums(models, note, shared=True)
     return Resampled(session.objectives, {number: sums[name_of(number)] for number in numbers})
 

@@ -165,8 +165,10 @@ class Session:
         work(self.trials, self.measuring, lambda: None, title, wait=False, silent=True)
         recipes = self.recipes()
 
-        def model(name: str) -> Layers:
-            """The model of a trial."""
+        def model(name: str) -> Layers | None:
+            """The model of a trial, or None for the original."""
+            if name == ORIGINAL:
+                return None
             [trial] = [trial for trial in self.trials.all() if name_of(trial.number) == name]
             return recipes.of(trial.ratios)
 
