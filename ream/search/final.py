@@ -15,7 +15,7 @@ from ream.search.texts import Part
 from ream.search.trials import even_size
 
 OFFERED = "final.json"  # names of the models of each batch that helpers may take
-LOOK_SECONDS = 0.5  # between two looks at what others are measuring
+LOOK_SECONDS = 0.2  # between two looks at what others are measuring
 Make = Callable[[str], Layers | None]
 
 

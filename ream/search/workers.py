@@ -7,7 +7,7 @@ from ream.machine.progress import Progress
 from ream.search.measuring import Measuring
 from ream.search.trials import Trials
 
-LOOK_SECONDS = 1.0  # between two looks at what others are working on
+LOOK_SECONDS = 0.2  # between two looks at what others are working on
 Told = Callable[[], None]
 
 
