@@ -39,7 +39,9 @@ def inline(svg: str, name: str, label: str) -> Markup:
         for key, value in list(element.attrib.items()):
             if key in ("href", f"{{{XLINK}}}href"):
                 element.attrib.pop(key)
-                element.set("href", f"#{name}-{value.removeprefix('#')}")
+                # an embedded picture, such as a colour bar, has its own bytes there, broken into lines
+                place = f"#{name}-{value[1:]}" if value.startswith("#") else "".join(value.split())
+                element.set("href", place)
             elif match := REFERENCE.fullmatch(value):
                 element.set(key, f"url(#{name}-{match[1]})")
             elif key == "d":
@@ -76,7 +78,8 @@ def _references(root: ElementTree.Element) -> Iterator[str]:
     for element in root.iter():
         for key, value in element.attrib.items():
             if key in ("href", f"{{{XLINK}}}href"):
-                yield value.removeprefix("#")
+                if value.startswith("#"):
+                    yield value[1:]
             else:
                 yield from REFERENCE.findall(value)
 

@@ -51,6 +51,13 @@ def test_what_the_page_does_not_allow_is_left_out():
     assert of(PICTURE).attrib["aria-label"] == 'it\'s "<all>"'
 
 
+def test_embedded_pictures_keep_their_bytes():
+    """The colour bars of a triangle of mixes; their references were taken for ids, and the browser showed nothing."""
+    image = '<image xlink:href="data:image/png;base64,\niVBORw0K\nGgo=" id="image1" width="9"/></svg>'
+    (element,) = of(PICTURE.replace("</svg>", image)).iter(f"{{{SVG}}}image")
+    assert element.attrib == {"href": "data:image/png;base64,iVBORw0KGgo=", "width": "9"}
+
+
 def test_every_tone_has_its_rules():
     rules = tones()
     for place, (light, dark) in enumerate(TONES):
