@@ -66,6 +66,7 @@ class Trials:
                 mixes = self._suggest.mixes(self._study.get_trials(deepcopy=False), claim.number, claim.count)
                 with self._asking():
                     first, held = self._added(claim, mixes)
+                    claim.close()  # before anyone counts both the claim and its trials
             finally:
                 claim.close()
         try:
