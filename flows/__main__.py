@@ -82,8 +82,8 @@ def _run(
     check_params(root)
     server = None if os.environ.get("PREFECT_API_URL") else Server(root, light=True)
     if server is not None:
-        # Registered before Prefect's own handlers, and so called after them: they still send to the server.
         typer.echo("starting a Prefect server for this run and reading the graph (the first start takes longest)")
+        # Registered before Prefect's own handlers, and so called after them: they still send to the server.
         atexit.register(server.stop)
         os.environ["PREFECT_API_URL"] = server.api
     from flows.graph import read_graph, select  # imported here because the server starts meanwhile

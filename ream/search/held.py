@@ -25,13 +25,6 @@ class Held:
             return None
         return Held(file)
 
-    @staticmethod
-    def waiting(path: Path) -> "Held":
-        """The lock of a file, once no other process has it."""
-        file = open(path, "wb")  # noqa: SIM115 - closed when it is released
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return Held(file)
-
     def close(self) -> None:
         """Release it."""
         self._handle.close()

@@ -88,7 +88,7 @@ def main() -> int:
         params, workspace = parse_params(task["params"], "the settings of the search"), Workspace(Path(task["root"]))
         with scratch(workspace.scratch) as folder:
             asked = Asked(task["method"], task["experts"], task["code"], Path(task["state"]), folder)
-            Session(params, workspace, asked).help("search, helper")
+            Session(params, workspace, asked).help()
     except UserError as error:
         print(f"a helper of the search ended: {error}", file=sys.stderr)
         return 2

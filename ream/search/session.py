@@ -156,13 +156,9 @@ class Session:
             layers,
         )  # fmt: skip
 
-    def help(self, title: str) -> None:
-        """Take trials until there is none left, then models to be measured on the final text, as a silent helper.
-
-        Args:
-            title: of the progress, which is not shown.
-        """
-        work(self.trials, self.measuring, lambda: None, title, wait=False, silent=True)
+    def help(self) -> None:
+        """Take trials until there is none left, then models to be measured on the final text, as a silent helper."""
+        work(self.trials, self.measuring, lambda: None, "search, helper", wait=False, silent=True)
         recipes = self.recipes()
 
         def model(name: str) -> Layers | None:

@@ -5,7 +5,7 @@ these follow the sequences on which mixes are measured, and behind those the fin
 a source with ``held_out`` all but the first part come from what is held out.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from ream.calibration.sampling import draw, windows_of
 from ream.calibration.sources import calibrated_and_held_out
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import UserError
+from ream.machine.files import locked
 from ream.models.family.limits import Limits
 from ream.params import BuiltinSource, HubSource, Params, TokensSource
-from ream.search.held import Held
 
 SEARCH, FINAL = "search", "final"
 
@@ -69,14 +69,12 @@ def drawn_texts(
     Raises:
         UserError: a source has too little text, or its text has changed since the calibration sequences were drawn.
     """
+    parts: dict[str, dict[str, list[list[int]]]] = {SEARCH: {}, FINAL: {}}
     encoder: Encoder | None = None
     render: Render | None = None
-    left = list(params.run.sources)
-    folder.mkdir(parents=True, exist_ok=True)
-    while left:
-        source, held = _next(left, folder)
-        try:
-            files = _files(folder, source)
+    with locked(folder, wait=True):  # others wait for what this process draws
+        for source in params.run.sources:
+            files = {part: folder / f"{source}.{part}.parquet" for part in parts}
             if not all(path.exists() for path in files.values()):
                 if encoder is None:
                     trust, special = params.model.trust_remote_code, params.model.special_tokens
@@ -86,30 +84,9 @@ def drawn_texts(
                     for ids in rows:
                         limits.check_encoded(ids, model)
                     write_corpus(files[part], [(source, ids) for ids in rows], {"part": part})
-        finally:
-            held.close()
-        left.remove(source)
-    return {
-        part: Part({source: read_corpus(_files(folder, source)[part]).sequences for source in params.run.sources})
-        for part in (SEARCH, FINAL)
-    }
-
-
-def _next(sources: Sequence[str], folder: Path) -> tuple[str, Held]:
-    """A source, and its lock: one that no other process draws text of, or the first when that process has ended."""
-    for source in sources:
-        if (held := Held.of(_lock(folder, source))) is not None:
-            return source, held
-    return sources[0], Held.waiting(_lock(folder, sources[0]))
-
-
-def _lock(folder: Path, source: str) -> Path:
-    return folder / f"{source}.lock"
-
-
-def _files(folder: Path, source: str) -> dict[str, Path]:
-    """The files of a source's parts."""
-    return {part: folder / f"{source}.{part}.parquet" for part in (SEARCH, FINAL)}
+            for part, path in files.items():
+                parts[part][source] = read_corpus(path).sequences
+    return {part: Part(sequences) for part, sequences in parts.items()}
 
 
 def _drawn(

@@ -62,13 +62,10 @@ class Trials:
             first, held = self._taken()
             claim = None if held is not None else self._claimed()
         if claim is not None:
-            try:
-                mixes = self._suggest.mixes(self._study.get_trials(deepcopy=False), claim.number, claim.count)
-                with self._asking():
-                    first, held = self._added(claim, mixes)
-                    claim.close()  # before anyone counts both the claim and its trials
-            finally:
-                claim.close()
+            mixes = self._suggest.mixes(self._study.get_trials(deepcopy=False), claim.number, claim.count)
+            with self._asking():
+                first, held = self._added(claim, mixes)
+                claim.close()  # before anyone counts both the claim and its trials
         try:
             yield [] if first is None else [_trial_of(trial) for trial in self._of_batch(first)]
         finally:
