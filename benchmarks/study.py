@@ -1,7 +1,7 @@
 """The study of methods: trained models, seeds and sizes, by the graph; one table of what each method takes back.
 
-    python -m benchmarks.study run FOLDER data/demo-model data/study-glm data/study-mixtral --seeds 3
-    python -m benchmarks.study run FOLDER data/study-glm --seeds 1 --methods reap-refit,best --sizes 0.5 --sequences 96
+    python -m benchmarks.study run FOLDER data/demo-model data/study-glm data/study-mixtral --seeds 0,1,2
+    python -m benchmarks.study run FOLDER data/study-glm --seeds 0 --methods reap-refit,best --sizes 0.5 --sequences 96
     python -m benchmarks.study table FOLDER                  # prints the table of all that FOLDER has
 
 Each model and seed has a workspace in FOLDER, made by `ream init` from params/study.yaml, and `dvc repro` runs it: a
@@ -67,7 +67,7 @@ def main() -> None:
     runs = actions.add_parser("run")
     runs.add_argument("folder", type=Path)
     runs.add_argument("models", type=Path, nargs="+")
-    runs.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    runs.add_argument("--seeds", default="0,1,2", help="of the calibration text")
     runs.add_argument("--sizes", default="0.75,0.5,0.25", help="shares of the experts that are kept")
     runs.add_argument("--methods", help="some of params/study.yaml's methods; reap, the baseline, is always there")
     runs.add_argument("--sequences", type=int, help="calibration sequences of the mix; params/study.yaml's by default")
@@ -79,7 +79,7 @@ def main() -> None:
         return
     sizes = [Fraction(size) for size in given.sizes.split(",")]
     methods = None if given.methods is None else given.methods.split(",")
-    for seed in range(given.seeds):
+    for seed in map(int, given.seeds.split(",")):
         for model in given.models:
             workspace = given.folder / f"{model.name}-{seed}"
             settings = settings_of(model, seed, sizes, methods, given.sequences)

@@ -1,8 +1,8 @@
 """The choice among candidates for one layer, each refitted, by the error on held-out sequences (docs/refit.md, "best").
 
-The first candidate as it is before a refit is the plain method. What replaces it leaves less of its error in the
-(geometric) mean over sources. An error is the fraction of a token's hidden state that is wrong, since what follows in
-the model normalises hidden states: a token's squared error is divided by the square of the original's hidden state.
+The first candidate as it is before a refit is the plain method. What replaces it leaves less error than it does. An
+error is the fraction of a token's hidden state that is wrong, since what follows in the model normalises hidden states:
+a token's squared error is divided by the square of the original's hidden state.
 """
 
 from collections.abc import Sequence
@@ -191,7 +191,8 @@ def _choice(trials: Sequence[Trial], best: int | None, plain: Tensor, plain_fitt
         ridge=None if chosen is None else chosen.ridge,
         rounds=0 if chosen is None else chosen.rounds,
         refitted=chosen is not None and bool(chosen.decided.corrections),
-        left_held_out=(torch.ones_like(plain) if chosen is None else _ratio(chosen.errors, plain)).tolist(),
+        left_held_out=1.0 if chosen is None else fraction_left(chosen.errors, plain),
+        left_by_source=(torch.ones_like(plain) if chosen is None else _ratio(chosen.errors, plain)).tolist(),
         tried=[(trial.candidate, trial.rounds, fraction_left(trial.errors, plain)) for trial in trials],
         before=float(plain_fitted.sum()),
     )

@@ -10,13 +10,13 @@ from ream.compress.layer_tokens import LayerTokens
 from ream.core.experts import Expert, ExpertStack
 from ream.core.refit.output_coordinates import OutputCoordinates
 from ream.core.refit.projection_fit import FitReport, FitSettings, fit_projections
-from ream.core.refit.projection_passes import fitted_parts, routed_outputs
+from ream.core.refit.projection_passes import Steps, fitted_parts, routed_outputs
 from ream.core.refit.sums import RefitTokens
 from ream.models.moe_block import MoEBlock
 
 FIT_BYTES = 6e9  # on the device, for the experts that are fitted at a time
-HISTORY = 5  # steps that L-BFGS remembers
-NUMBERS = 2 * HISTORY + 11  # float32 numbers kept for each weight that is fitted
+PIECE = 4096  # tokens of a step whose gradients are computed at a time
+NUMBERS = 12  # float32 numbers kept for each weight that is fitted
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,21 @@ class FitTokens:
         """A pass over the tokens as the block routes them; their error is what is left."""
         for part, tokens in self.by_part(block, device):
             yield replace(tokens, error=self.left[part][self.tokens.counted[part]].to(device))
+
+    def steps(self, block: MoEBlock, device: torch.device) -> Steps:
+        """Passes over the fitted tokens in other orders; their error is what is left."""
+        shuffle = self.tokens.shuffle()
+
+        def pieces(batch: Tensor) -> Iterator[RefitTokens]:
+            for places in batch.split(PIECE) if len(batch) else []:
+                tokens = self.tokens.at(places, block, device, self.coordinates)
+                yield replace(tokens, error=self.left.flatten(0, 1)[places].to(device))
+
+        def batches(number: int) -> Iterator[Iterator[RefitTokens]]:
+            self.tokens.told()
+            yield from map(pieces, shuffle.batches(number))
+
+        return Steps(shuffle.steps, batches)
 
     def by_part(self, block: MoEBlock, device: torch.device) -> Iterator[tuple[slice, RefitTokens]]:
         """A pass over the tokens and the rows they come from; their error is the one before the refit."""
@@ -68,7 +83,7 @@ def fit_layer(
         experts: its experts in the coordinates of the errors; so are ``down`` and the result.
         down: [K, H, D] refitted down projections.
         tokens: of the layer.
-        iterations: of L-BFGS, for each set of experts that is fitted together.
+        iterations: most passes over the tokens for each set of experts that is fitted together.
         device: to compute on.
         at_a_time: number of experts that are fitted together.
 
@@ -88,10 +103,11 @@ def fit_layer(
         _shift(tokens, block, [stack[expert] for expert in which], which, device, 1.0)
         fitted, fit = fit_projections(
             lambda: tokens.stream(block, device),
+            tokens.steps(block, device),
             stack,
             block.unit,
             which,
-            FitSettings(iterations, history=HISTORY),
+            FitSettings(iterations),
             tokens.tokens.total,
         )
         for name, tensor in fitted.items():

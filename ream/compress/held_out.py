@@ -21,15 +21,23 @@ class HeldOutSequences:
         held: [n], True for a held-out sequence.
         source: [n], the number of each sequence's source.
         sources: S, the number of sources.
+        first: place of the first of them among all sequences; 0 where a single process has all.
+        of_all: [N], True for a held-out sequence, of all ranks; None where a single process has all.
     """
 
     held: Tensor
     source: Tensor
     sources: int
+    first: int = 0
+    of_all: Tensor | None = None
 
     def rows(self, rows: slice) -> "HeldOutSequences":
         """Those of one rank."""
-        return HeldOutSequences(self.held[rows], self.source[rows], self.sources)
+        return HeldOutSequences(self.held[rows], self.source[rows], self.sources, rows.start, self.held)
+
+    def fitted(self) -> Tensor:
+        """Places of the sequences that are not held out, among all sequences, of all ranks."""
+        return (~(self.held if self.of_all is None else self.of_all)).nonzero()[:, 0]
 
 
 def held_out_of(method: Composition, sources: Sequence[str], seed: int) -> HeldOutSequences:

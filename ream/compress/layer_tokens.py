@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ream.compress.held_out import HeldOutSequences
+from ream.compress.shuffle import Shuffle
 from ream.core.refit.output_coordinates import OutputCoordinates
 from ream.core.refit.sums import RefitTokens, Total, own
 from ream.models.moe_block import MoEBlock
@@ -21,6 +22,7 @@ class LayerTokens:
         errors: [n, L, H], target minus the compressed layer's output.
         counted: [n, L], False for padding.
         parts: starts a pass over the micro-batches.
+        told: called when a pass over shuffled tokens begins.
         room: gives an uninitialised tensor [n, L, E] of a name, a dtype and a size E.
         held_out: the held-out sequences.
         total: of all processes that share the sequences.
@@ -31,6 +33,7 @@ class LayerTokens:
     errors: Tensor
     counted: Tensor
     parts: Callable[[], Iterable[slice]]
+    told: Callable[[], None]
     room: Callable[[str, torch.dtype, int], Tensor]
     held_out: HeldOutSequences
     total: Total = own
@@ -55,7 +58,23 @@ class LayerTokens:
     ) -> Iterator[tuple[slice, RefitTokens]]:
         """A pass over the tokens, and the rows that they come from; see `stream`."""
         for part, rows in self._rows(None):
-            yield part, self._tokens(part, rows, block, device, coordinates)
+            yield part, self._tokens(_of_part(part, rows), self._fitted(part, rows), block, device, coordinates)
+
+    def shuffle(self) -> Shuffle:
+        """The shuffles of the fitted tokens of all processes."""
+        fitted = float(self.total((self.counted & ~self.held_out.held[:, None]).sum().double()))
+        return Shuffle(self.held_out.fitted(), self.counted, self.held_out.first, fitted)
+
+    def at(self, places: Tensor, block: MoEBlock, device: torch.device, coordinates: OutputCoordinates) -> RefitTokens:
+        """What experts are given of some fitted tokens.
+
+        Args:
+            places: of the tokens in [n · L].
+            block: routes them.
+            device: to put them on.
+            coordinates: of the errors.
+        """
+        return self._tokens(_at(places), torch.ones(len(places), dtype=torch.bool), block, device, coordinates)
 
     def held_out_stream(
         self, block: MoEBlock, device: torch.device, coordinates: OutputCoordinates
@@ -63,7 +82,8 @@ class LayerTokens:
         """A pass over the held-out tokens alone, and the source of each."""
         for part, rows in self._rows(self.held_out.held):
             source = self.held_out.source[part][:, None].expand(rows.shape)[rows].to(device)
-            yield self._tokens(part, rows, block, device, coordinates), source
+            fitted = self._fitted(part, rows)
+            yield self._tokens(_of_part(part, rows), fitted, block, device, coordinates), source
 
     def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """A pass over the tokens: the block's inputs [T, H], errors [T, H], and True for tokens that are fitted."""
@@ -100,13 +120,31 @@ class LayerTokens:
         return (~self.held_out.held[part])[:, None].expand(rows.shape)[rows]
 
     def _tokens(
-        self, part: slice, rows: Tensor, block: MoEBlock, device: torch.device, coordinates: OutputCoordinates
+        self,
+        pick: Callable[[Tensor], Tensor],
+        fitted: Tensor,
+        block: MoEBlock,
+        device: torch.device,
+        coordinates: OutputCoordinates,
     ) -> RefitTokens:
-        """The tokens of some rows, with their errors and what weights their neurons times ``factors``."""
-        x, error = (tensor[part][rows].to(device) for tensor in (self.inputs, self.errors))
+        """The tokens that ``pick`` takes from [n, L, ...], with their errors and what weights their neurons.
+
+        Errors and weights are multiplied by ``factors``.
+        """
+        x, error = (pick(tensor).to(device) for tensor in (self.inputs, self.errors))
         error, routing = coordinates.errors(error), block.route(x)
         if self.factors is not None:
-            factors = self.factors[part][rows].to(device)[:, None]
+            factors = pick(self.factors).to(device)[:, None]
             error = error * factors.to(error.dtype)
             routing = replace(routing, weights=routing.weights * factors.to(routing.weights.dtype))
-        return RefitTokens(block.expert_inputs(x), routing, error, self._fitted(part, rows).to(device))
+        return RefitTokens(block.expert_inputs(x), routing, error, fitted.to(device))
+
+
+def _of_part(part: slice, rows: Tensor) -> Callable[[Tensor], Tensor]:
+    """Takes the tokens of a micro-batch that a mask [b, L] marks."""
+    return lambda tensor: tensor[part][rows]
+
+
+def _at(places: Tensor) -> Callable[[Tensor], Tensor]:
+    """Takes the tokens at places in [n · L]."""
+    return lambda tensor: tensor.flatten(0, 1)[places]

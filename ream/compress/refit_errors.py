@@ -53,8 +53,9 @@ class LayerChoice:
         ridge: λ of its refit; None without a refit.
         rounds: number of rounds of the fit of all projections.
         refitted: whether it has corrections.
-        left_held_out: fraction of the error of each source that is left on held-out tokens.
-        tried: of every trial the candidate's place, its rounds, and the geometric mean over sources of that fraction.
+        left_held_out: fraction of the error that is left on held-out tokens, of all sources together.
+        left_by_source: of each source.
+        tried: of every trial the candidate's place, its rounds, and that fraction of all sources together.
         before: the plain method's error on all other tokens.
     """
 
@@ -62,7 +63,8 @@ class LayerChoice:
     ridge: float | None
     rounds: int
     refitted: bool
-    left_held_out: list[float]
+    left_held_out: float
+    left_by_source: list[float]
     tried: list[tuple[int, int, float]]
     before: float
 
@@ -73,6 +75,7 @@ class LayerChoice:
             "refit.candidate": torch.tensor([self.candidate, self.rounds, int(self.refitted)]),
             "refit.ridge": torch.tensor(ridge, dtype=torch.float64),
             "refit.left_held_out": torch.tensor(self.left_held_out, dtype=torch.float64),
+            "refit.left_by_source": torch.tensor(self.left_by_source, dtype=torch.float64),
             "refit.tried": torch.tensor(self.tried, dtype=torch.float64),
             "refit.before": torch.tensor(self.before, dtype=torch.float64),
         }
@@ -118,7 +121,7 @@ def summary(tensors: dict[str, Tensor], labels: Sequence[str] = ()) -> dict[str,
 def _choice_summary(tensors: dict[str, Tensor], labels: Sequence[str]) -> dict[str, Any]:
     """The facts of a layer's choice."""
     candidate, rounds, refitted = tensors["refit.candidate"].tolist()
-    before, after, by_source = (tensors[f"refit.{name}"] for name in ("before", "after", "left_held_out"))
+    before, after, held_out = (tensors[f"refit.{name}"] for name in ("before", "after", "left_held_out"))
     tried = {
         labels[int(number)] + (" fitted" if fitted else ""): round(left, 6)
         for number, fitted, left in tensors["refit.tried"].tolist()
@@ -129,7 +132,7 @@ def _choice_summary(tensors: dict[str, Tensor], labels: Sequence[str]) -> dict[s
         **({"ridge": float(tensors["refit.ridge"])} if not tensors["refit.ridge"].isnan() else {}),
         **({"rounds": rounds} if rounds else {}),
         "left": round(float(after / before), 6) if float(before) else 1.0,
-        "left_held_out": round(float(by_source.log().mean().exp()), 6),
-        "left_by_source": [round(left, 6) for left in by_source.tolist()],
+        "left_held_out": round(float(held_out), 6),
+        "left_by_source": [round(left, 6) for left in tensors["refit.left_by_source"].tolist()],
         "tried": tried,
     }

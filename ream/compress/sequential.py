@@ -86,8 +86,7 @@ def compress_sequentially(
 
     Raises:
         UserError: the refit's target cannot be had in this family's layers, its router has no rows to fit, or a source
-            has too few sequences to hold
-            any out.
+            has too few sequences to hold any out.
     """
     family, refit = decoder.architecture.family, composition.refit
     if refit is not None and refit.target == "global" and not decoder.additive:
@@ -328,14 +327,19 @@ class SequentialCompressor:
         """The tokens of a layer whose compressed block lacks ``errors``."""
         passes = itertools.count(1)
 
-        def parts() -> Iterator[slice]:
+        def told() -> None:
             self.progress.note(f"refit of layer {index}, pass {next(passes)}")
+
+        def parts() -> Iterator[slice]:
+            told()
             return self._parts()
 
         def room(name: str, dtype: torch.dtype, size: int) -> Tensor:
             return self.state.room(name, (*errors.shape[:-1], size), dtype)
 
-        return LayerTokens(buffers.inputs, errors, buffers.counted, parts, room, self.held_out, self._total, factors)
+        return LayerTokens(
+            buffers.inputs, errors, buffers.counted, parts, told, room, self.held_out, self._total, factors
+        )
 
     def _refit(
         self, index: int, buffers: TokenBuffers, decided: LayerRecipe, compressed: MoEBlock

@@ -25,7 +25,7 @@ class RefitOptions:
         ridge: λ, the weight of the penalty that draws the refitted weights to the merged ones; None: each layer has
             the λ with the least error on held-out sequences.
         sweeps: maximum number of passes over the calibration tokens.
-        iterations: maximum number of iterations of the fit of all projections after the refit; 0 for no fit.
+        iterations: maximum number of passes of the fit of all projections after the refit; 0 for no fit.
         holdout: fraction of each source's sequences that is held out of everything, seeded; None: one sequence of 16,
             evenly spread, is held out of the refit alone.
         router: whether the router's rows are fitted first, to the original's logits of the kept experts.

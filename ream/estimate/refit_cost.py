@@ -5,8 +5,9 @@ The formulas follow `neuron_choice`, `refit_layer` and `fit_layer` in ream/compr
 
 import math
 
-from ream.compress.fit_layer import NUMBERS, experts_at_a_time
+from ream.compress.fit_layer import NUMBERS, PIECE, experts_at_a_time
 from ream.compress.refit_layer import DIRECT, SOLVER_BYTES, TOTALS, outputs_at_a_time
+from ream.compress.shuffle import steps_of
 from ream.core.refit.projection_fit import ROUND
 from ream.estimate.sizes import DOUBLE, SINGLE
 from ream.estimate.work import Work
@@ -57,30 +58,21 @@ def refit_flops(architecture: Architecture, work: Work) -> float:
 
 
 def fit_flops(architecture: Architecture, work: Work) -> float:
-    """Operations of the fit of all projections over the tokens of one layer, with `evaluations` gradients."""
+    """Operations of the fit of all projections over the tokens of one layer, with as many passes as are allowed."""
     if not work.iterations:
         return 0.0
     hidden, width, k, experts = architecture.expert_hidden, architecture.width, architecture.top_k, work.experts
     tokens, fitted, matrices = work.pass_tokens, work.pass_tokens * work.fitted_share, len(architecture.projections)
     activations, product = neuron_flops(architecture), 2.0 * hidden * width  # of one token and expert
     forward, backward = activations + product, (matrices + 1) * product
-    rounds, gradients = math.ceil(work.iterations / ROUND), evaluations(work.iterations)
+    rounds, passes = math.ceil(work.iterations / ROUND), work.iterations
     blocks = math.ceil(experts / experts_at_a_time(hidden, width, matrices))
     pairs = tokens * k * forward * (4 + 1 + rounds)  # remaining errors, a block's share added and removed; errors
-    pairs += fitted * k * (activations + 2.0 * hidden**2 + 2.0 * width**2 + gradients * (forward + backward))
+    pairs += fitted * k * (activations + 2.0 * hidden**2 + 2.0 * width**2 + passes * (forward + backward))
     router = 2.0 * architecture.hidden * experts + handing_flops(architecture, experts)
-    routing = tokens * router * (1 + blocks * (2 + 2 + gradients + rounds))
+    routing = router * (tokens * (1 + blocks * (2 + 2 + rounds)) + fitted * blocks * passes)
     coordinates = experts * (2.0 * (matrices - 1) * width * hidden**2 + 2.0 * hidden * width**2)
-    return pairs + routing + coordinates * (2 * gradients + rounds + 1)
-
-
-def evaluations(iterations: int) -> int:
-    """Evaluations of the gradient after which the fit begins no further iteration: 1.25 an iteration.
-
-    Most fits take one an iteration and one more a round; a line search in difficulty takes several.
-    """
-    whole, rest = divmod(iterations, ROUND)
-    return whole * (ROUND * 5 // 4) + rest * 5 // 4
+    return pairs + routing + coordinates * (2 * passes * steps_of(fitted) + rounds)
 
 
 def blocks_again(work: Work) -> int:
@@ -153,7 +145,8 @@ def fit_bytes(architecture: Architecture, work: Work) -> int:
     hidden, width, matrices = architecture.expert_hidden, architecture.width, len(architecture.projections)
     at_a_time, weights = min(work.experts, experts_at_a_time(hidden, width, matrices)), matrices * hidden * width
     kept = at_a_time * (NUMBERS * weights + 2 * (hidden**2 + width**2)) + work.experts * weights
-    features = work.batch * architecture.top_k * (8 * width + 3 * hidden) + work.batch * 4 * architecture.hidden
+    piece = max(work.batch, min(PIECE, math.ceil(work.pass_tokens / steps_of(work.pass_tokens))))
+    features = piece * architecture.top_k * (8 * width + 3 * hidden) + piece * 4 * architecture.hidden
     return SINGLE * (kept + features) + 3 * DOUBLE * hidden**2
 
 

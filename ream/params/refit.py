@@ -15,7 +15,7 @@ class Refit(Section):
 
     The ``target`` of a layer's output is what the original layer gives: ``layer`` on the same input as the compressed
     layer, ``global`` in the original model, so that the refit also corrects the errors of earlier layers. A fit of the
-    gate, up and down projections together follows for ``iterations`` steps.
+    gate, up and down projections together follows for ``iterations`` passes over the tokens.
     """
 
     target: RefitTarget = Field("global", description="what a layer's output is fitted to")
@@ -25,7 +25,7 @@ class Refit(Section):
     )
     sweeps: int = Field(20, ge=1, description="largest number of passes over the calibration tokens")
     iterations: int = Field(
-        0, ge=0, description="steps of the fit of all projections, each about one pass over the tokens; 0: no fit"
+        0, ge=0, description="largest number of passes over the tokens of the fit of all projections; 0: no fit"
     )
     holdout: float | None = Field(
         None,

@@ -16,7 +16,6 @@ from ream.core.composition import needs
 from ream.core.known_outputs import OutputStore
 from ream.core.refit import chosen_ridge
 from ream.core.sample import Sampling
-from ream.estimate import refit_cost
 from ream.estimate.flops import attention_flops, flops_of
 from ream.estimate.work import Work
 from ream.models.decoder import Decoder
@@ -208,31 +207,18 @@ def announced_score(score, numbers):
     return falling
 
 
-class Five(torch.optim.SGD):
-    """Evaluates five times and stays where it is."""
-
-    def __init__(self, moves, **_):
-        super().__init__(moves, lr=0.0)
-
-    def step(self, closure):
-        for _ in range(5):
-            closure()
-
-
 @pytest.mark.filterwarnings("ignore:.*RoPE scaling:UserWarning")
 @pytest.mark.parametrize(
     ("family", "at_a_time"), some_slow([("qwen3_moe", 3), ("gpt_oss", KEPT)], keep=[("qwen3_moe", 3)])
 )
 def test_a_walk_with_a_fit_takes_the_operations_announced(family, at_a_time, tmp_path, monkeypatch):
-    """With as many evaluations as are announced; what line searches take is not known before."""
+    """With as many passes as are announced: none of them raises the error."""
     for module in ("compress.refit_layer", "estimate.refit_cost"):
         monkeypatch.setattr(f"ream.{module}.experts_at_a_time", lambda *_: at_a_time)
     monkeypatch.setattr("ream.compress.held_out.held_out_mask", lambda count: torch.zeros(count, dtype=torch.bool))
     monkeypatch.setattr(Work, "fitted_share", 1.0)
-    monkeypatch.setattr(torch.optim, "LBFGS", Five)
     method = refitted("layer")
     method = method.model_copy(update={"refit": method.refit.model_copy(update={"iterations": 4})})
-    assert [refit_cost.evaluations(count) for count in (4, 10, 34)] == [5, 12, 41]
     found, announced = counted(build(family, tmp_path / "model"), tmp_path, method)
     assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
 

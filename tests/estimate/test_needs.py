@@ -286,13 +286,13 @@ print("\\n" + json.dumps(1024 * int(next(line for line in lines if line.startswi
 def test_memory_of_a_run(method, limit, tmp_path):
     """A Qwen3-MoE of 0.4 GB: the peak of the process is at most what is announced, and at least half.
 
-    Of a fit, whose memory does not depend on how long it goes on: two iterations, of experts a quarter as wide.
+    Of a fit, whose memory does not depend on how long it goes on: two passes, of experts a quarter as wide.
     """
     width = 128 if method == "neurons-fit" else 512
     values = {
         "hidden_size": 512, "moe_intermediate_size": width, "num_experts": 64, "num_experts_per_tok": 4,
         "num_hidden_layers": 2, "intermediate_size": 1024, "num_attention_heads": 8, "num_key_value_heads": 2,
-        "head_dim": 64, "mlp_only_layers": [],
+        "head_dim": 64, "mlp_only_layers": [], "max_position_embeddings": 512,
     }  # fmt: skip
     folder = build("qwen3_moe", tmp_path / "model", values=values)
     tiny.write_tokenizer(folder)
@@ -306,7 +306,7 @@ def test_memory_of_a_run(method, limit, tmp_path):
         rows_of = [json.dumps({"text": "the words of a long text " * 40}) for _ in range(16)]
         (texts / f"{name}.jsonl").write_text("\n".join(rows_of))
         tree = tree.replace(str(tmp_path / "p" / f"{name}.jsonl"), str(texts / f"{name}.jsonl"))
-    params.write_text(tree.replace("iterations: 30", "iterations: 2"))
+    params.write_text(tree.replace("iterations: 12", "iterations: 2"))
     settings = load_params(params)
     found = estimate(
         open_headers(str(folder)),

@@ -11,9 +11,9 @@ The refit fits the down projections of a compressed layer's experts in closed fo
 
 The fit then moves gate, up and down projections together:
 
-- `projection_fit`: rounds of L-BFGS, the settings and the report
+- `projection_fit`: Adam by rounds of passes, the settings and the report
 - `projection_passes`: the experts' outputs, errors and gradients, one pass over the tokens each
-- `coordinates`: the coordinates in which L-BFGS moves, in which all directions have about the same curvature
+- `coordinates`: the coordinates in which the fit moves, in which all directions have about the same curvature
 
 Choosing neurons is a way to merge a group of experts that a refit follows:
 

@@ -2,27 +2,26 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 
 def fraction_left(errors: Float64[Tensor, " S"], before: Float64[Tensor, " S"]) -> float:
-    """The geometric mean over sources of the fraction of the plain method's squared error that is left.
+    """The fraction of the plain method's squared error that is left, of all sources together.
 
-    It counts a source by how much better it becomes, however much of its error could be taken back: halving an error
-    that is small already counts as much as halving a large one. A mean of fractions, or of errors, would be decided by
-    the source that gains least.
+    What a source adds to the mean loss grows with its error and not with the fraction of it, so halving an error that
+    is small already counts less than halving a large one.
 
-    A source whose error was 0 counts as 1 where it still is 0, and makes the mean infinite where it is not.
+    1 where the plain method has no error and none is left, infinite where some is.
 
     Args:
         errors: squared error on the held-out tokens of each of S sources.
         before: that of the plain method, the first candidate before it is refitted.
     """
-    ratios = torch.where(before > 0, errors / before.clamp_min(torch.finfo(before.dtype).tiny), 1.0)
-    ratios = torch.where((before == 0) & (errors > 0), torch.inf, ratios)
-    return float("inf") if bool(ratios.isinf().any()) else float(ratios.log().mean().exp())
+    left, plain = float(errors.sum()), float(before.sum())
+    if plain > 0:
+        return left / plain
+    return float("inf") if left > 0 else 1.0
 
 
 def chosen_candidate(errors: Sequence[Float64[Tensor, " S"]], before: Float64[Tensor, " S"]) -> int | None:

@@ -25,7 +25,7 @@ TINY = 1e-12  # added to the scales, so that none is zero
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The linear map between V, which L-BFGS moves, and the projections of one expert.
+    """The linear map between V, which the fit moves, and the projections of one expert.
 
     Attributes:
         inputs: L⁻¹.

@@ -5,11 +5,14 @@ Non-linear least squares on one layer: minimise
     sum over fitted x of ‖y(x) − sum over j in T(x) of g_j(x) (W_down_j unit(W_gate_j x, W_up_j x) + b_j)‖²
 
 over the projections; routing, biases and everything outside of the layer stay. There is no closed form. The error is
-lowered by L-BFGS (Liu and Nocedal, 1989; torch's, with a line search that satisfies the strong Wolfe conditions), in
-the coordinates of `ream.core.refit.coordinates`.
+lowered by Adam (Kingma and Ba, arXiv 1412.6980; torch's) on batches of shuffled tokens, in the coordinates of
+`ream.core.refit.coordinates`. What is kept is the mean of the positions of about the last pass (Polyak and Juditsky,
+1992): near the minimum Adam's steps are mostly the noise of the batches, which the mean takes out, so the fit can end
+after any pass.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +21,10 @@ from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack, GatedUnit
 from ream.core.refit.coordinates import Coordinates, expert_coordinates
-from ream.core.refit.projection_passes import FitProblem, projections
-from ream.core.refit.sums import Stream, Total, own, product_dtype
+from ream.core.refit.projection_passes import FitProblem, Steps, projections
+from ream.core.refit.sums import RefitTokens, Stream, Total, own, product_dtype
 
-ROUND = 10
+ROUND = 2
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,19 @@ class FitSettings:
     """How to fit.
 
     Attributes:
-        iterations: maximum number of iterations of L-BFGS; one is about one pass over the tokens.
-        round: iterations between two measurements. The fit ends with a round that does not lower the error on held-out
+        iterations: maximum number of passes over the tokens.
+        round: passes between two measurements. The fit ends with a round that does not lower the error on held-out
             tokens, or on fitted ones where none are held out; that round is undone.
-        history: pairs of steps and gradients that L-BFGS keeps.
+        rate: Adam's learning rate times the square root of the number of coordinates: about the norm of a step, where
+            that of the solution is about 1.
+        last_rate: fraction of the rate that is left in the last pass; it falls linearly.
         damping: fraction of a matrix's mean diagonal that is added to its diagonal for the coordinates.
     """
 
     iterations: int
     round: int = ROUND
-    history: int = 5
+    rate: float = 0.2
+    last_rate: float = 0.1
     damping: float = 0.1
 
 
@@ -57,6 +63,7 @@ class FitReport:
 
 def fit_projections(
     stream: Stream,
+    steps: Steps,
     stack: ExpertStack,
     unit: GatedUnit,
     which: Sequence[int],
@@ -66,8 +73,9 @@ def fit_projections(
     """New projections of B of a layer's experts.
 
     Args:
-        stream: starts a pass over the tokens; ``error`` is y(x), what these experts together should give. Most
-            iterations take one pass; a round takes two more, and the beginning two.
+        stream: starts a pass over the tokens; ``error`` is y(x), what these experts together should give. A round takes
+            one beside its own, and the beginning two.
+        steps: passes over the fitted tokens in other orders, with the same errors.
         stack: the K experts of the layer.
         unit: gated unit of their neurons.
         which: indices of the B experts to fit.
@@ -85,25 +93,27 @@ def fit_projections(
     if errors[0][0] == 0.0:
         return projections(experts), _report(errors)
     coordinates = expert_coordinates(problem, experts, settings.damping, errors[0][0] ** 0.5)
-    search = _Search(problem, experts, coordinates, errors[0][0], settings)
-    best = search.position()
-    for start in range(0, settings.iterations, settings.round):
-        search.advance(min(settings.round, settings.iterations - start))
-        now = problem.errors(search.experts())
+    search = _Search(problem, steps, experts, coordinates, errors[0][0], settings)
+    best = projections(experts)
+    for first in range(0, settings.iterations, settings.round):
+        for number in range(first, min(first + settings.round, settings.iterations)):
+            search.go_through(number)
+        reached = search.reached()
+        now = problem.errors(reached)
         if not now[0] < errors[-1][0] or now[1] > errors[-1][1]:  # or not a number
             break
         errors.append(now)
-        best = search.position()
-    search.restore(best)
-    return projections(search.experts()), _report(errors)
+        best = projections(reached)
+    return best, _report(errors)
 
 
 class _Search:
-    """L-BFGS on V, the coordinates of B experts."""
+    """Adam on V, the coordinates of B experts."""
 
     def __init__(
         self,
         problem: FitProblem,
+        steps: Steps,
         start: Sequence[Expert],
         coordinates: Sequence[Coordinates],
         error: float,
@@ -113,56 +123,56 @@ class _Search:
 
         Args:
             problem: the tokens, and the indices of the experts.
+            steps: the batches.
             start: the experts at V = 0.
             coordinates: of each expert.
             error: squared error at the start, by which the objective is divided.
             settings: how to fit.
         """
-        self._problem, self._start, self._coordinates, self._error = problem, start, coordinates, error
-        self._moves = [torch.zeros_like(tensor).requires_grad_() for tensor in projections(start).values()]
-        for move in self._moves:
-            move.grad = torch.zeros_like(move)
-        self._optimizer = torch.optim.LBFGS(
-            self._moves,
-            max_iter=settings.round,
-            history_size=settings.history,
-            line_search_fn="strong_wolfe",
-            tolerance_grad=0.0,
-            tolerance_change=1e-12,
-        )
+        self._problem, self._steps, self._start, self._coordinates = problem, steps, start, coordinates
+        self._error, self._settings, self._taken = error, settings, 0
+        self._moves = [torch.zeros_like(tensor) for tensor in projections(start).values()]
+        self._mean = [torch.zeros_like(move) for move in self._moves]
+        self._rate = settings.rate / math.sqrt(sum(move.numel() for move in self._moves))
+        self._optimizer = torch.optim.Adam(self._moves, lr=self._rate, betas=(0.9, 0.99), eps=1e-12)
 
-    def experts(self) -> list[Expert]:
-        """The experts at the present V."""
+    def go_through(self, number: int) -> None:
+        """Take the steps of one pass.
+
+        Args:
+            number: of the pass.
+        """
+        for pieces in self._steps.tokens(number):
+            self._step(pieces)
+
+    def reached(self) -> list[Expert]:
+        """The experts at the mean of the positions of about the last pass."""
+        return self._experts(self._mean)
+
+    def _experts(self, moves: Sequence[Tensor]) -> list[Expert]:
+        """The experts at a V."""
         return [
-            coordinates.moved(expert, [move.detach()[row] for move in self._moves])
+            coordinates.moved(expert, [move[row] for move in moves])
             for row, (coordinates, expert) in enumerate(zip(self._coordinates, self._start, strict=True))
         ]
 
-    def advance(self, iterations: int) -> None:
-        """Take up to that many iterations; L-BFGS keeps its history from one call to the next."""
-        options = self._optimizer.param_groups[0]
-        options["max_iter"], options["max_eval"] = iterations, iterations * 5 // 4
-        step: Callable[[Callable[[], float]], object] = self._optimizer.step
-        step(self._objective)
-
-    def position(self) -> list[Tensor]:
-        """A copy of the present V, for `restore`."""
-        return [move.detach().clone() for move in self._moves]
-
     @torch.no_grad()
-    def restore(self, position: Sequence[Tensor]) -> None:
-        """Go to a V that was the present one before."""
-        for move, value in zip(self._moves, position, strict=True):
-            move.copy_(value)
-
-    def _objective(self) -> float:
-        """Squared error on fitted tokens as a fraction of that at the start; sets its gradients with respect to V."""
-        value, gradients = self._problem.gradients(self.experts())
+    def _step(self, pieces: Iterable[RefitTokens]) -> None:
+        """Move V by the tokens of a batch, and the mean with it."""
+        gradients = self._problem.gradients(pieces, self._experts(self._moves))
+        for move in self._moves:
+            move.grad = torch.empty_like(move)
         for row, coordinates in enumerate(self._coordinates):
-            for move, gradient in zip(self._moves, coordinates.gradient(gradients[row]), strict=True):
+            parts = coordinates.gradient([gradient[row] for gradient in gradients])
+            for move, part in zip(self._moves, parts, strict=True):
                 assert move.grad is not None
-                move.grad[row] = gradient / self._error
-        return value / self._error
+                move.grad[row] = part * (self._steps.count / self._error)
+        done = self._taken / (self._settings.iterations * self._steps.count)
+        self._optimizer.param_groups[0]["lr"] = self._rate * (1.0 - (1.0 - self._settings.last_rate) * done)
+        self._optimizer.step()
+        self._taken += 1
+        for mean, move in zip(self._mean, self._moves, strict=True):
+            mean.lerp_(move, 1.0 / min(self._taken, self._steps.count))
 
 
 def _report(errors: Sequence[tuple[float, float]]) -> FitReport:

@@ -1,6 +1,6 @@
 """Passes over a layer's tokens for the fit of all projections: the experts' outputs, errors and gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,9 +9,23 @@ from torch import Tensor
 
 from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_outputs, neuron_activations
 from ream.core.pairs import routed_rows
-from ream.core.refit.sums import RefitTokens, Stream, Total, own, product_dtype, subset
+from ream.core.refit.sums import RefitTokens, Stream, Total, own, product_dtype
 
 FITTED = ("gate", "up", "down")  # of experts that have them
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Passes over the fitted tokens, a batch for each step of the fit.
+
+    Attributes:
+        count: batches of a pass; the same for all processes that share the tokens, and for every pass.
+        tokens: starts the pass of a number, from 0; each has its own order. Gives each batch in pieces, whose gradients
+            are added up; one that has no token of this process has no piece.
+    """
+
+    count: int
+    tokens: Callable[[int], Iterable[Iterable[RefitTokens]]]
 
 
 @dataclass(frozen=True)
@@ -40,28 +54,28 @@ class FitProblem:
         fitted, held_out = self.total(sums).tolist()
         return fitted, held_out
 
-    def gradients(self, experts: Sequence[Expert]) -> tuple[float, list[list[Tensor]]]:
-        """The squared error of B experts on fitted tokens and its gradients, in one pass.
+    def gradients(self, pieces: Iterable[RefitTokens], experts: Sequence[Expert]) -> list[Float[Tensor, "B _ _"]]:
+        """Gradients of the squared error of B experts on the tokens of a batch, of all processes.
+
+        Args:
+            pieces: the batch's fitted tokens.
+            experts: the B experts.
 
         Returns:
-            The error; and for each expert the gradients with respect to its `fitted_parts`.
+            The gradients with respect to the `fitted_parts` of the experts, stacked.
         """
         leaves = [
             replace(expert, **{name: getattr(expert, name).detach().requires_grad_() for name in fitted_parts(expert)})
             for expert in experts
         ]
-        total = torch.zeros((), dtype=torch.float64, device=experts[0].down.device)
-        for tokens in self.stream():
-            fitted_tokens = subset(tokens, tokens.fitted)
-            if not len(fitted_tokens.x):
-                continue
+        for tokens in pieces:
             with torch.enable_grad():
-                squares = self._residual(fitted_tokens, leaves).square().sum()
+                squares = self._residual(tokens, leaves).square().sum()
                 if squares.requires_grad:
                     torch.autograd.backward(squares)
-            total += squares.detach()
-        return float(self.total(total)), [
-            [self.total(_gradient(getattr(expert, name))) for name in fitted_parts(expert)] for expert in leaves
+        return [
+            self.total(torch.stack([_gradient(getattr(expert, name)) for expert in leaves]))
+            for name in fitted_parts(experts[0])
         ]
 
     def _residual(self, tokens: RefitTokens, experts: Sequence[Expert]) -> Float[Tensor, "T H"]:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ream.core.experts import parts
+from ream.core.refit.projection_passes import Steps
 from ream.core.refit.sums import RefitTokens
 from tests.core import reference
 from tests.core.layers import random_layer
@@ -28,6 +29,23 @@ def stream_of(layer, error, fitted=None, batch=64):
             yield RefitTokens(layer.x[part], layer.routing.take(part), error[part], fitted[part])
 
     return stream
+
+
+def steps_of(layer, error, fitted=None, batch=64):
+    """Passes over the fitted tokens in other orders, a batch a step, in uneven pieces."""
+    places = torch.arange(len(layer.x)) if fitted is None else fitted.nonzero()[:, 0]
+    count = max(1, len(places) // batch)
+
+    def tokens(number):
+        order = torch.from_numpy(np.random.default_rng(number).permutation(len(places)))
+        for part in places[order].tensor_split(count):
+            yield [
+                RefitTokens(layer.x[at], layer.routing.take(at), error[at], torch.ones(len(at), dtype=torch.bool))
+                for at in part.split(13)
+                if len(at)
+            ]
+
+    return Steps(count, tokens)
 
 
 def design(layer):

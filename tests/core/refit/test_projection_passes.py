@@ -9,7 +9,7 @@ import torch
 from ream.core.refit.projection_passes import FITTED, FitProblem, projections, routed_outputs
 from ream.core.refit.sums import RefitTokens
 from tests.core.layers import silu_unit
-from tests.core.refit.refitting import layer_of, looped, noise, stream_of
+from tests.core.refit.refitting import layer_of, looped, noise, steps_of, stream_of
 
 WHICH = [4, 1, 2]
 
@@ -43,29 +43,27 @@ def test_errors_are_summed_over_fitted_and_over_held_out_tokens(case):
 
 
 def test_gradients_are_those_of_differences(case, rng):
-    _, _, _, problem, experts = case
-    error, gradients = problem.gradients(experts)
-    assert error == pytest.approx(problem.errors(experts)[0], rel=1e-9)
-    for place in range(3):
-        for name, gradient in zip(FITTED, gradients[place], strict=True):
-            direction = torch.from_numpy(rng.normal(size=gradient.shape))
+    layer, wanted, fitted, problem, experts = case
+    [pieces] = steps_of(layer, torch.from_numpy(wanted), torch.from_numpy(fitted), 50).tokens(0)
+    gradients = problem.gradients(pieces, experts)
+    for name, gradient in zip(FITTED, gradients, strict=True):
+        for place in range(3):
+            direction = torch.from_numpy(rng.normal(size=gradient[place].shape))
 
             def moved(step, place=place, name=name, direction=direction):
                 expert = replace(experts[place], **{name: getattr(experts[place], name) + step * direction})
                 return problem.errors([*experts[:place], expert, *experts[place + 1 :]])[0]
 
             slope = (moved(1e-5) - moved(-1e-5)) / 2e-5
-            assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-6, abs=1e-6)
-    assert not any(gradient.any() for gradient in gradients[2])  # no token reaches expert 2
+            assert float((gradient[place] * direction).sum()) == pytest.approx(slope, rel=1e-6, abs=1e-6)
+        assert not gradient[2].any()  # no token reaches expert 2
 
 
-def test_a_pass_without_fitted_tokens_has_no_error_and_no_gradient(case):
-    layer, wanted, _, _, experts = case
+def test_a_batch_without_tokens_has_no_gradient(case):
+    layer, wanted, _, problem, experts = case
     nothing = torch.zeros(50, dtype=torch.bool)
-    problem = FitProblem(stream_of(layer, torch.from_numpy(wanted), nothing, 13), WHICH, silu_unit)
-    error, gradients = problem.gradients(experts)
-    assert error == 0.0
-    assert not any(gradient.any() for expert_gradients in gradients for gradient in expert_gradients)
+    [pieces] = steps_of(layer, torch.from_numpy(wanted), nothing).tokens(0)
+    assert not any(gradient.any() for gradient in problem.gradients(pieces, experts))
 
 
 def test_projections_are_stacked_by_name(case):

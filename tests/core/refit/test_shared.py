@@ -9,10 +9,12 @@ import torch
 
 from ream.core.refit.neuron_choice import neuron_grams
 from ream.core.refit.projection_fit import FitSettings, fit_projections
+from ream.core.refit.projection_passes import Steps
 from ream.core.refit.refit import RefitSettings, refit
+from ream.core.refit.sums import RefitTokens
 from ream.core.routing import Routing
 from tests.core.layers import silu_unit
-from tests.core.refit.refitting import layer_of, noise, stream_of
+from tests.core.refit.refitting import layer_of, noise, steps_of, stream_of
 
 SHARES = 3
 
@@ -43,7 +45,7 @@ def shared(layer, error, fitted, solve):
             yield from (tokens for index, tokens in enumerate(whole()) if index % SHARES == number)
 
         torch.set_grad_enabled(False)
-        return solve(stream, together.total(number))
+        return solve(number, stream, together.total(number))
 
     with ThreadPoolExecutor(SHARES) as pool:
         return list(pool.map(part, range(SHARES)))
@@ -64,7 +66,9 @@ def given():
 def test_refit(given, settings):
     layer, error, fitted = given
     alone, report = refit(stream_of(layer, error, fitted), layer.experts, silu_unit, settings)
-    found = shared(layer, error, fitted, lambda stream, total: refit(stream, layer.experts, silu_unit, settings, total))
+    found = shared(
+        layer, error, fitted, lambda _, stream, total: refit(stream, layer.experts, silu_unit, settings, total)
+    )
     for down, errors in found:
         torch.testing.assert_close(down, alone, rtol=1e-6, atol=1e-6)
         assert torch.equal(down, found[0][0])
@@ -78,10 +82,23 @@ def test_refit(given, settings):
 def test_fit_of_all_projections(given):
     layer, error, fitted = given
     settings, which = FitSettings(8, round=4), range(len(layer.experts))
-    alone, report = fit_projections(stream_of(layer, error, fitted), layer.experts, silu_unit, which, settings)
+    stream, steps = stream_of(layer, error, fitted), steps_of(layer, error, fitted, 30)
+    alone, report = fit_projections(stream, steps, layer.experts, silu_unit, which, settings)
 
-    def solve(stream, total):
-        return fit_projections(stream, layer.experts, silu_unit, which, settings, total)
+    def solve(number, stream, total):
+        def own(pieces):
+            for piece in pieces:
+                owner = torch.arange(len(piece.x)).remainder(SHARES).clamp(max=1) + 1  # the first has none
+                part = (owner == number).nonzero()[:, 0]
+                if len(part):
+                    yield RefitTokens(piece.x[part], piece.routing.take(part), piece.error[part], piece.fitted[part])
+
+        def tokens(order):
+            yield from map(own, steps.tokens(order))
+
+        return fit_projections(
+            stream, Steps(steps.count, tokens), layer.experts, silu_unit, which, settings, total
+        )  # fmt: skip
 
     found = shared(layer, error, fitted, solve)
     assert len(report.fitted) > 1
@@ -112,7 +129,7 @@ def test_grams_of_neurons(given):
 
     alone = neuron_grams(routed(stream_of(layer, error)), layer.experts, groups, silu_unit)
 
-    def solve(stream, total):
+    def solve(_, stream, total):
         return neuron_grams(routed(stream), layer.experts, groups, silu_unit, total=total)
 
     for grams in shared(layer, error, None, solve):
