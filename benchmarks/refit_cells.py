@@ -9,7 +9,7 @@ from ream.core.composition import Composition
 from ream.params import Method
 
 BASELINE_SEQUENCES = 32
-ITERATIONS = 30
+ITERATIONS = 12
 
 METHODS: dict[str, dict[str, Any]] = {
     "reap": {"saliency": "reap", "grouping": "pruning"},

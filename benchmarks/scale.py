@@ -19,7 +19,7 @@ from tests.models.published import MODELS
 
 GIGA, TERA, PETA = 1e9, 1e12, 1e15
 ROOT = Path(__file__).parents[1]
-METHODS = "reap", "ream", "reap-refit"
+METHODS = "reap", "ream", "reap-refit", "best", "best-fit"
 # Model to preset and experts kept: three quarters of them.
 CASES = {
     "Qwen3-30B-A3B": ("qwen3-30b-a3b", 96),

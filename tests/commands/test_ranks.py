@@ -146,11 +146,15 @@ def test_the_recipe_of_three_ranks_is_that_of_two(runs, whole, tmp_path):
     ],
 )
 def test_refits_and_chosen_neurons_are_those_of_a_single_process(runs, tmp_path, method, ranks):
-    """Each rank solves the sums of all for the same projections, and the same sequences are held out."""
+    """Each rank solves the sums of all for the same projections, and the same sequences are held out.
+
+    The steps of a fit add rounding up, and what follows sees other hidden states by it.
+    """
     for folder, count in (("one", 1), ("many", ranks)):
         answer = runs(tmp_path / folder, *runs.compress(method), ranks=count)
         assert answer.codes == [0] * count, answer.said
-    same_recipe(*(tmp_path / folder / "out" / RECIPE for folder in ("many", "one")), corrections=1e-3)
+    recipes = [tmp_path / folder / "out" / RECIPE for folder in ("many", "one")]
+    same_recipe(*recipes, corrections=1e-3, rounding=1e-5 if method.endswith("-fit") else ROUNDING)
 
 
 @pytest.mark.slow
