@@ -5,8 +5,10 @@ With an expert's tokens, and L a Cholesky factor of the mean of x x^T, the gate 
     W_n = W_n⁰ + s · V_n L⁻¹ / sqrt(sum of (g ∂unit/∂gate_n)² · ‖W_down_n‖²)
 
 an up row the same with ∂unit/∂up_n (experts without a gate have up rows alone), and a down projection W⁰ + s · V M⁻¹
-with M a factor of the sum of f f^T, f = g unit(...). In V, Gauss and Newton's matrix is the identity but for what
-couples neurons, or projections.
+with M a factor of the sum of f f^T, f = g unit(...). In V, Gauss and Newton's matrix is s² times the identity but for
+what couples neurons, or projections. s² is the error at the start times T_j over the mean T̄ of all experts' tokens, so
+that a step of the same size in all coordinates moves experts with few tokens less: they have less error to take back,
+and overfit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +34,7 @@ class Coordinates:
         hidden: M⁻¹.
         rows: for gate and up, or up alone, 1 / sqrt of each neuron's curvature in its row.
         used: whether a fitted token is routed to the expert; if not, nothing moves it.
-        scale: s, the square root of the error at the start.
+        scale: s.
     """
 
     inputs: Float[Tensor, "H H"]
@@ -82,7 +84,7 @@ def expert_coordinates(
         problem: the tokens, and the indices of these experts.
         experts: in float32 at least.
         damping: fraction of a matrix's mean diagonal that is added to its diagonal.
-        scale: s, the square root of the error at the start.
+        scale: the square root of the error at the start.
     """
     device, dtype = experts[0].down.device, experts[0].down.dtype
     hidden, width = experts[0].down.shape
@@ -106,6 +108,7 @@ def expert_coordinates(
             outputs[place] += features.T @ features
             slopes[place] += torch.stack([(slope * weights).double().square().sum(0) for slope in derivatives])
     count, inputs, outputs, slopes = (problem.total(sums) for sums in (count, inputs, outputs, slopes))
+    shares = (count / count[count > 0].mean()).sqrt().tolist()
     coordinates = []
     for place, expert in enumerate(experts):
         curvatures = slopes[place] * expert.down.double().square().sum(0)
@@ -113,7 +116,7 @@ def expert_coordinates(
         scales = dict(zip(names, curvatures.rsqrt().to(dtype), strict=True))
         input_factor = _inverse_factor(inputs[place] / count[place].clamp_min(1.0), damping)
         hidden_factor = _inverse_factor(outputs[place], damping)
-        coordinates.append(Coordinates(input_factor, hidden_factor, scales, bool(count[place]), scale))
+        coordinates.append(Coordinates(input_factor, hidden_factor, scales, bool(count[place]), scale * shares[place]))
     return coordinates
 
 

@@ -101,6 +101,15 @@ def test_an_expert_without_fitted_tokens_does_not_move(rng):
     assert unused.rows["gate"].tolist() == pytest.approx([TINY**-0.5] * 5)
 
 
+def test_experts_with_few_tokens_move_less(rng):
+    """By the square root of their tokens, of the experts that have any."""
+    layer = layer_of(rng, never=(2,))
+    tokens = torch.bincount(layer.routing.indices.flatten(), minlength=6).double()
+    mean = tokens.sum() / 5
+    for expert, coordinates in enumerate(coordinates_of(layer, range(6), scale=2.5)):
+        assert coordinates.scale == pytest.approx(2.5 * float((tokens[expert] / mean).sqrt()))
+
+
 def test_micro_batches_add_up(rng):
     layer = layer_of(rng, tokens=60, top_k=2)
     for one, many in zip(*(coordinates_of(layer, [0, 3], damping=0.1, batch=batch) for batch in (60, 7)), strict=True):
