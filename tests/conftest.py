@@ -1,6 +1,7 @@
-"""For all tests: no network, one thread a worker, fixed seeds, and shapes in the core checked on every call."""
+"""For all tests: no network, one thread a worker, seeds, interrupts, and shapes in the core checked on every call."""
 
 import os
+import signal
 import sys
 
 import numpy as np
@@ -16,6 +17,8 @@ sys.dont_write_bytecode = False
 assert not {"ream.core", "huggingface_hub"} & sys.modules.keys(), "both must be imported after the lines here"
 install_import_hook("ream.core", "beartype.beartype")
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background by a script; children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST = (
