@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from ream.analysis.numbers.dominated import dominated_volume
+from ream.analysis.numbers.dominated import dominated_volumes
 from ream.search.losses import TOKENS
 from ream.search.measuring import Objectives, Sums
 from ream.search.records import Estimate, Volumes
@@ -49,14 +49,11 @@ class Resampled:
     def volumes(self, front: Sequence[int], known: Sequence[int]) -> Volumes:
         """The hypervolumes of two sets of mixes; the reference point follows from the second, on each sample anew."""
         samples = RESAMPLES + 1 if self._several else 1
-        references = [
-            reference_of(np.array([self.values[number][sample] for number in known])) for sample in range(samples)
-        ]
-        found = np.array([
-            [dominated_volume(-np.array([self.values[number][sample] for number in own]), -reference)
-             for own in (front, known)]
-            for sample, reference in enumerate(references)
-        ])  # fmt: skip
+        of_front, of_known = (
+            np.stack([self.values[number][:samples] for number in own], axis=1) for own in (front, known)
+        )
+        references = np.array([reference_of(values) for values in of_known])
+        found = np.stack([dominated_volumes(-values, -references) for values in (of_front, of_known)], axis=1)
         return Volumes(
             front=self.estimate(found[:, 0]),
             known=self.estimate(found[:, 1]),

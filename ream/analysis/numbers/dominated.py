@@ -31,6 +31,40 @@ def dominated_volume(points: Float64[np.ndarray, "n m"], reference: Float64[np.n
     return volume
 
 
+def dominated_volumes(
+    points: Float64[np.ndarray, "samples n m"], references: Float64[np.ndarray, "samples m"]
+) -> Float64[np.ndarray, " samples"]:
+    """`dominated_volume` of every sample, computed for all of them at once.
+
+    The slices are the same; here they are of all points, also of dominated ones, whose slices add nothing. For the 1000
+    samples of a bootstrap, 13 points and three measures, this takes a hundredth of the time.
+
+    Args:
+        points: [samples, n, m] finite values.
+        references: [samples, m].
+    """
+    gains = points - references[:, None]
+    return _volumes(np.where((gains > 0).all(axis=2, keepdims=True), gains, 0.0))
+
+
+def _volumes(gains: Float64[np.ndarray, "samples n m"]) -> Float64[np.ndarray, " samples"]:
+    """Volumes above the origin of points that are not below it."""
+    if not gains.shape[1]:
+        return np.zeros(len(gains))
+    if gains.shape[2] == 1:
+        largest: np.ndarray = gains.max(axis=(1, 2))
+        return largest
+    order = np.argsort(-gains[:, :, -1], axis=1, kind="stable")
+    gains = np.take_along_axis(gains, order[:, :, None], axis=1)
+    heights = gains[:, :, -1] - np.pad(gains[:, 1:, -1], ((0, 0), (0, 1)))
+    if gains.shape[2] == 2:
+        slices = np.maximum.accumulate(gains[:, :, 0], axis=1)
+    else:
+        slices = np.stack([_volumes(gains[:, : count + 1, :-1]) for count in range(gains.shape[1])], axis=1)
+    volumes: np.ndarray = (heights * slices).sum(axis=1)
+    return volumes
+
+
 def contributions(points: Float64[np.ndarray, "n m"], reference: Float64[np.ndarray, " m"], most: int) -> list[int]:
     """Indices of at most so many points that dominate most together, in the order in which they are added.
 

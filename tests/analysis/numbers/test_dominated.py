@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from ream.analysis.numbers.dominated import contributions, dominated_volume
+from ream.analysis.numbers.dominated import contributions, dominated_volume, dominated_volumes
 from ream.analysis.numbers.pareto import hypervolume
 
 
@@ -30,6 +30,16 @@ def test_in_the_plane_it_is_that_of_the_papers_fronts(rng):
     points = rng.random((30, 2))
     assert dominated_volume(points, np.zeros(2)) == pytest.approx(hypervolume(points, np.zeros(2)))
     assert dominated_volume(np.empty((0, 2)), np.zeros(2)) == 0
+
+
+@pytest.mark.parametrize("measures", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [0, 1, 6])
+def test_of_many_samples_at_once_it_is_that_of_each(rng, measures, count):
+    """With equal values, points below the reference on one measure alone, and another reference point each."""
+    points = rng.random((40, count, measures)).round(1)
+    references = rng.random((40, measures)).round(1) / 2
+    expected = [dominated_volume(own, reference) for own, reference in zip(points, references, strict=True)]
+    np.testing.assert_allclose(dominated_volumes(points, references), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_chosen_points_add_most_volume_each():
