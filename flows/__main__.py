@@ -86,12 +86,18 @@ def _run(
         # Registered before Prefect's own handlers, and so called after them: they still send to the server.
         atexit.register(server.stop)
         os.environ["PREFECT_API_URL"] = server.api
-    from flows.graph import read_graph, select  # imported here because the server starts meanwhile
+    from flows.graph import outdated, read_graph, select  # imported here because the server starts meanwhile
 
-    select(read_graph(root), targets)
+    stages = select(read_graph(root), targets)
+    from flows.compared_code import compare_code
     from flows.pipeline import check_request, pipeline
+    from flows.processes import warm_up
 
     check_request(root, workers, models, shards, clones)
+    if server is not None and dask is None:  # while it starts; the flow does both again, which then takes less time
+        compare_code(root)
+        if outdated(root, list(stages), typer.echo):
+            warm_up()
     flow = pipeline.with_options(flow_run_name=lambda: name)
     if dask is not None:
         flow = flow.with_options(task_runner=dask_runner(dask))

@@ -56,6 +56,9 @@ PRELOADED = (
     "lm_eval.tasks",
     "ream.stages.merge",
     "ream.stages.report",
+    "ream.stages.search",
+    "ream.search.run",
+    "optuna.samplers",
     "ream.analysis.figures.held_out_loss",
     "matplotlib.figure",
 )

@@ -1,5 +1,6 @@
 """The processes that a flow run has started from this one (the flow's own, or a Dask worker); they end together."""
 
+import atexit
 import threading
 
 from flows.child import Children, StageError
@@ -24,10 +25,14 @@ class Processes:
         self._ended = False
         self._lock = threading.Lock()
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, heavy: bool = False) -> dict[str, str]:
         """The variables to set for the process of a stage.
 
-        The first call starts the process of the imports, so that a run with nothing to do does not.
+        The first call starts the process of the imports, unless `warm_up` has, so that a run with nothing to do does
+        not.
+
+        Args:
+            heavy: whether the stage loads the model.
 
         Raises:
             StageError: the run has ended.
@@ -39,8 +44,8 @@ class Processes:
                 self._warm.close()
                 self._warm = None
             if self._warm is None:
-                self._warm = Warm(SHARED_CORES)
-            return SHARED_CORES | self._warm.environment()
+                self._warm = _taken_over() or Warm(SHARED_CORES)
+            return SHARED_CORES | self._warm.environment(heavy)
 
     def end(self) -> None:
         """Stop all processes; no more can be started, and no more stages begun or committed."""
@@ -54,7 +59,27 @@ class Processes:
 
 
 _RUNS: dict[str, Processes] = {}
+_WARM: list[Warm] = []  # started for a flow run that has not begun
 _LOCK = threading.Lock()
+
+
+def warm_up() -> None:
+    """Start the process of the imports for the flow run that is about to begin in this process."""
+    with _LOCK:
+        _WARM.append(Warm(SHARED_CORES))
+    atexit.register(_end_unused)
+
+
+def _taken_over() -> Warm | None:
+    """The process that `warm_up` has started, for one flow run."""
+    with _LOCK:
+        return _WARM.pop() if _WARM else None
+
+
+def _end_unused() -> None:
+    """End the process that `warm_up` has started where no stage was run."""
+    if (warm := _taken_over()) is not None:
+        warm.close()
 
 
 def processes_of(flow_run: str) -> Processes:

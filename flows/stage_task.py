@@ -101,7 +101,7 @@ def _run(
 ) -> Reproduced | None:
     """Do a stage's work, and commit it if the desk is in this process; the arguments are those of `run_stage`."""
     log = get_run_logger().info
-    environment = processes.environment() | environment
+    environment = processes.environment(stage.loads_model) | environment
     if snapshot is not None:
         return reproduce_in_clone(stage, snapshot, environment, log, on_progress, processes.children)
     if work is not None:

@@ -1,23 +1,9 @@
 """Processes that wait until a test lets them go on, on any slow machine."""
 
-import errno
 import fcntl
 import os
 import time
 from pathlib import Path
-
-
-def writer_of(pipe: Path, seconds: float = 90.0) -> int:
-    """Wait until a process has opened a pipe for reading; returns a file descriptor to write to it."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-        assert time.monotonic() < end, f"nobody has read {pipe}"
-        time.sleep(0.05)
 
 
 class BlockedStages:

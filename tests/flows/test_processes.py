@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from flows.child import StageError, run
-from flows.processes import Processes, end_processes, processes_of
-from flows.warm import Warm
+from flows.processes import _WARM, Processes, _end_unused, _taken_over, end_processes, processes_of, warm_up
+from flows.warm import AWAIT, Warm
 from ream.machine.sharing import SHARED_CORES
 
 
@@ -33,6 +33,25 @@ def test_stages_share_a_process_of_imports_that_is_started_again_when_it_has_end
     second = processes.environment()
     assert second["PATH"] != first["PATH"]
     assert processes._warm.alive()
+
+
+def test_a_process_of_imports_that_was_started_early_is_one_flow_runs(processes):
+    warm_up()
+    one = processes.environment(heavy=True)
+    assert _taken_over() is None
+    other = Processes()
+    assert other.environment()["PATH"] != one["PATH"]
+    other.end()
+    assert one[AWAIT]
+    assert AWAIT not in processes.environment(heavy=False)
+
+
+def test_a_process_of_imports_that_no_stage_wanted_ends_with_this_process():
+    warm_up()
+    [warm] = _WARM
+    _end_unused()
+    assert not warm.alive()
+    _end_unused()
 
 
 def test_nothing_is_started_once_the_flow_run_has_ended(tmp_path):

@@ -9,9 +9,9 @@ import time
 import psutil
 import pytest
 
-from flows.warm import Warm
+from flows.warm import START_SECONDS, Warm
 from ream.machine.starter import DVC, FLOW
-from tests.flows.blocked import writer_of
+from tests.flows.blocked import BlockedStages
 from tests.flows.conftest import flow_environment
 from tests.graphs import ROOT
 from tests.tiny import build, write_params
@@ -72,6 +72,7 @@ def test_a_heavy_stage_is_the_same_and_needs_no_imports(go, tmp_path):
         assert ended(go("ream", "stage", "model", "--params", str(path), "--root", root))[0] == 0
         for source in ("a", "b"):
             ended(go("ream", "stage", "calibration", "--source", source, "--params", str(path), "--root", root))
+        assert ended(go("ream", "stage", "mixture", "--mix", "balanced", "--params", str(path), "--root", root))[0] == 0
     stage = ("stage", "sequential", "--mix", "balanced", "--method", "ream", "--experts", "4", "--params", str(path))
     started = time.monotonic()
     both = [go("ream", *stage, "--root", root) for root in ("one", "two")]
@@ -96,14 +97,21 @@ def test_dvc_too(go, tmp_path):
 
 
 @pytest.fixture
-def waiting(go, warm, tmp_path):
-    """A program that does not end by itself: it reads params from a pipe that nobody writes to."""
-    os.mkfifo(tmp_path / "params.yaml")
-    process = go("ream", "stage", "model", "--params", "params.yaml")
-    writer = writer_of(tmp_path / "params.yaml")
+def blocked(tmp_path):
+    """Keeps `ream stage model` in tmp_path from ending by itself."""
+    write_params(tmp_path, build(tmp_path / "model"))
+    blocked = BlockedStages(tmp_path)
+    yield blocked
+    blocked.release()
+
+
+@pytest.fixture
+def waiting(go, warm, blocked):
+    """A program that does not end by itself."""
+    process = go("ream", "stage", "model")
+    blocked.wait()
     assert len(forks(warm)) == 1
-    yield process
-    os.close(writer)
+    return process
 
 
 def gone(warm):
@@ -127,16 +135,14 @@ def test_a_killed_client_takes_its_fork_with_it(waiting, warm):
     assert gone(warm)
 
 
-def test_a_fork_ends_with_the_flow_that_its_environment_names(go, warm, tmp_path):
-    os.mkfifo(tmp_path / "params.yaml")
+def test_a_fork_ends_with_the_flow_that_its_environment_names(go, warm, blocked):
     with subprocess.Popen(["sleep", "600"]) as flow:
-        stage = go("ream", "stage", "model", "--params", "params.yaml", **{FLOW: str(flow.pid), DVC: "model"})
-        writer = writer_of(tmp_path / "params.yaml")
+        stage = go("ream", "stage", "model", **{FLOW: str(flow.pid), DVC: "model"})
+        blocked.wait()
         assert len(forks(warm)) == 1
         flow.kill()
     assert ended(stage)[0] == -signal.SIGTERM
     assert gone(warm)
-    os.close(writer)
 
 
 def test_a_killed_fork_looks_like_a_killed_program(waiting, warm):
@@ -153,17 +159,32 @@ def test_without_the_process_the_real_program_runs(tmp_path):
     assert not warm.path.exists()
 
 
-def test_the_end_of_the_process_is_the_end_of_its_forks(tmp_path, monkeypatch):
+def test_a_program_with_as_many_imports_waits_for_the_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with Warm({}) as warm:
+        environment = flow_environment() | warm.environment(heavy=True)
+        assert not warm.address.exists(), "it has only begun to import"
+        assert subprocess.run(["ream", "--help"], cwd=tmp_path, env=environment, capture_output=True).returncode == 0
+        assert not warm.wanted.exists(), "the process was asked"
+
+
+def test_nothing_waits_for_a_process_that_was_not_started(tmp_path):
+    with Warm({}, at_once=False) as warm:
+        environment, started = flow_environment() | warm.environment(heavy=True), time.monotonic()
+        assert subprocess.run(["ream", "--help"], cwd=tmp_path, env=environment, capture_output=True).returncode == 0
+        assert warm.wanted.exists()
+    assert time.monotonic() - started < START_SECONDS / 2
+
+
+def test_the_end_of_the_process_is_the_end_of_its_forks(tmp_path, monkeypatch, blocked):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with Warm({}) as warm:
         assert warm.ready()
-        os.mkfifo(tmp_path / "params.yaml")
         environment = flow_environment() | warm.environment()
         process = subprocess.Popen(["ream", "stage", "model"], cwd=tmp_path, env=environment)
-        writer = writer_of(tmp_path / "params.yaml")
+        blocked.wait()
         (fork,) = forks(warm)
     assert process.wait(60) == -signal.SIGKILL
-    os.close(writer)
     assert not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE
 
 
