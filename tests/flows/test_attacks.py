@@ -84,13 +84,11 @@ def test_a_websocket_does_not_open(server, path, attack):
 
 
 def test_parameters_of_a_run_cannot_execute_code(tmp_path, monkeypatch):
-    """As the server hands them to the flow."""
-    from flows.pipeline import pipeline
+    """As the server hands them to the flow, which ends with the message."""
+    from flows.pipeline import up_to_date
 
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).write_text((ROOT / name).read_text())
-    monkeypatch.setenv("REAM_REPOSITORY", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"model\.trust_remote_code: a run cannot allow that code is executed"):
-        pipeline.fn(set_params={"model.path": "evil/model", "model.trust_remote_code": True})
+        up_to_date(tmp_path, [], {"model.path": "evil/model", "model.trust_remote_code": True}, 2, None, 1, False)
     assert (tmp_path / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
