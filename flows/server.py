@@ -22,8 +22,9 @@ NOT_NEEDED = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "TRIGGER
 class Server:
     """A server that starts in the background and is stopped when the ``with`` block exits.
 
-    It runs the same application as `prefect server start`, behind `flows.guard`, without that command's own start-up of
-    2 s. Prefect's client would start a server by itself, too, but only when it is first needed, and without a UI.
+    It ends when this process does, even if that is killed. It runs the same application as `prefect server start`,
+    behind `flows.guard`, without that command's own start-up of 2 s. Prefect's client would start a server by itself,
+    too, but only when it is first needed, and without a UI.
     """
 
     def __init__(self, root: Path, port: int | None = None, light: bool = False) -> None:
@@ -48,7 +49,7 @@ class Server:
         with open(self.log, "a", encoding="utf-8") as output:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing is written to it: it is closed when this process ends
                 stdout=output,
                 stderr=output,
                 env={
@@ -70,6 +71,8 @@ class Server:
 
     def stop(self) -> None:
         """Terminate the server; kill it if it has not ended after ten seconds."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         for number, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
             if self._process.poll() is not None:
                 return

@@ -169,6 +169,19 @@ def test_a_killed_flow_takes_its_stages_with_it_and_the_next_one_runs_them(block
     assert locks(folder) in ({}, {"read": {}, "write": {}})
 
 
+def test_a_killed_flow_takes_its_server_with_it(tmp_path):
+    (tmp_path / ".prefect").mkdir()
+    program = "import pathlib, sys; from flows.server import Server; server = Server(pathlib.Path(sys.argv[1]))"
+    program += "; server.ready(); print(server._process.pid, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(
+        command, env=flow_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as flow:
+        server = psutil.Process(int(flow.stdout.readline()))
+        flow.kill()
+    server.wait(60)
+
+
 def test_shards_end_in_the_same_statistics(by_flow, flow):
     folder, _ = by_flow
     dvc(folder, "repro", "statistics@prose")
