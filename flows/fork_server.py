@@ -263,4 +263,6 @@ def _kill(pid: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    with contextlib.suppress(SystemExit):  # terminated
+        serve(Path(sys.argv[1]))
+    os._exit(0)  # to take the libraries apart would keep the flow waiting, and there is nothing to save
