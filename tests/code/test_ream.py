@@ -259,7 +259,7 @@ def test_files_are_small_and_the_whole_of_ream_takes_a_moment(tmp_path):
         prints = [code.fingerprint(roots_of(kind), cuts_of(kind)).as_json() for kind in KINDS]
         taken = time.process_time() - start
         code.save()
-        assert max(len(json.dumps(each, indent=1)) for each in prints) < 100_000
+        assert max(len(json.dumps(each, indent=1)) for each in prints) < 120_000
         return taken
 
     cold = seconds()
