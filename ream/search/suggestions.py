@@ -1,8 +1,8 @@
 """The mixes that a sampler suggests, each from the seed, its number and the trials before.
 
-For `gp`, trials that are still being measured count with interpolated values, as if measured: the Kriging believer of
-Ginsbourger, Le Riche and Carraro (Kriging is well-suited to parallelize optimization, 2010), with a spline in the place
-of Kriging. Optuna's own way, to draw 128 samples of each of them and to divide the objective space anew for every
+Trials that are still being measured count with interpolated values, as if these had been measured: the Kriging believer
+of Ginsbourger, Le Riche and Carraro (Kriging is well-suited to parallelize optimization, 2010), with a spline in the
+place of Kriging. Optuna's own way, to draw 128 samples of each of them and to divide the objective space anew for every
 sample, takes longer (docs/search.md).
 """
 
@@ -88,8 +88,7 @@ class Suggestions:
 
     def _new(self, number: int, seen: Sequence[FrozenTrial]) -> tuple[float, ...]:
         seed = 1000 * self._plan.seed + number
-        told = believed(seen, _startup(self._plan)) if self._plan.sampler == "gp" else seen
-        ratios = rounded(ratios_of(self._suggested(told, _sampler(self._plan, seed))))
+        ratios = rounded(ratios_of(self._suggested(seen, _sampler(self._plan, seed))))
         return self.random(seed, seen) if ratios in tried_in(seen) else ratios
 
     def random(self, seed: int, seen: Sequence[FrozenTrial]) -> tuple[float, ...]:
@@ -99,21 +98,16 @@ class Suggestions:
     def _suggested(self, seen: Sequence[FrozenTrial], sampler: optuna.samplers.BaseSampler) -> list[float]:
         """What a sampler suggests after these trials, of which some may still be measured."""
         asked = optuna.create_study(directions=["minimize"] * self._plan.objectives, sampler=sampler)
-        asked.add_trials(seen)
+        asked.add_trials(believed(seen))
         trial = asked.ask()
         return [trial.suggest_float(name, space.low, space.high) for name, space in self._space.items()]
 
 
-def believed(trials: Sequence[FrozenTrial], least: int) -> list[FrozenTrial]:
-    """Trials of which those that are being measured have interpolated values.
-
-    Args:
-        trials: all so far.
-        least: finished trials; with fewer, all trials stay as they are.
-    """
+def believed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials of which those that are being measured have interpolated values; all as they are if none is measured."""
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    if len(finished) < least or not running:
+    if not finished or not running:
         return list(trials)
     from scipy.interpolate import RBFInterpolator
 
@@ -138,14 +132,9 @@ def tried_in(trials: Sequence[FrozenTrial]) -> set[tuple[float, ...]]:
     return {tuple(trial.user_attrs["ratios"].values()) for trial in trials}
 
 
-def _startup(plan: Plan) -> int:
-    """Finished trials before a sampler follows them."""
-    return 2 * len(plan.sources)
-
-
 def _sampler(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:
     """The sampler of one trial."""
-    startup = _startup(plan)
+    startup = 2 * len(plan.sources)
     if plan.sampler == "gp":
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
     if plan.sampler == "tpe":

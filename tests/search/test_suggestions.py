@@ -30,7 +30,7 @@ def finished(suggestions):
 
 def test_what_is_being_measured_counts_with_values_between_those_of_its_neighbours(suggestions, finished):
     running = [suggestions.made(6, (0.5, 0.5, 0.0), [6, 2]), suggestions.made(7, (0.4, 0.3, 0.3), [6, 2])]
-    told = believed([*finished, *running], 6)
+    told = believed([*finished, *running])
     assert told[:6] == finished
     assert [trial.state for trial in told] == [TrialState.COMPLETE] * 8
     assert [trial.user_attrs for trial in told[6:]] == [trial.user_attrs for trial in running]
@@ -38,11 +38,11 @@ def test_what_is_being_measured_counts_with_values_between_those_of_its_neighbou
     assert told[7].values == pytest.approx(finished[3].values, abs=1e-6), "of the same mix"
 
 
-def test_with_few_finished_or_no_running_trials_nothing_changes(suggestions, finished):
-    running = [suggestions.made(6, (0.5, 0.5, 0.0), [6, 1])]
-    assert believed([*finished, *running], 7) == [*finished, *running]
-    assert believed(finished, 6) == finished
-    assert believed([], 6) == []
+def test_without_finished_or_running_trials_nothing_changes(suggestions, finished):
+    running = [suggestions.made(0, (0.5, 0.5, 0.0), [0, 1])]
+    assert believed(running) == running
+    assert believed(finished) == finished
+    assert believed([]) == []
 
 
 def test_a_batch_spreads(suggestions, finished):
