@@ -1,15 +1,8 @@
-"""The mixes that a sampler suggests, each from the seed, its number and the trials before.
-
-Trials that are still being measured count with interpolated values, as if these had been measured: the Kriging believer
-of Ginsbourger, Le Riche and Carraro (Kriging is well-suited to parallelize optimization, 2010), with a spline in the
-place of Kriging. Optuna's own way, to draw 128 samples of each of them and to divide the objective space anew for every
-sample, takes longer (docs/search.md).
-"""
+"""The mixes that a sampler suggests, each from the seed, its number and the trials before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -98,33 +91,9 @@ class Suggestions:
     def _suggested(self, seen: Sequence[FrozenTrial], sampler: optuna.samplers.BaseSampler) -> list[float]:
         """What a sampler suggests after these trials, of which some may still be measured."""
         asked = optuna.create_study(directions=["minimize"] * self._plan.objectives, sampler=sampler)
-        asked.add_trials(believed(seen))
+        asked.add_trials(seen)
         trial = asked.ask()
         return [trial.suggest_float(name, space.low, space.high) for name, space in self._space.items()]
-
-
-def believed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials of which those that are being measured have interpolated values; all as they are if none is measured."""
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    if not finished or not running:
-        return list(trials)
-    from scipy.interpolate import RBFInterpolator
-
-    points, asked = (
-        np.array([list(trial.user_attrs["ratios"].values()) for trial in own]) for own in (finished, running)
-    )
-    # A linear kernel does not overshoot between points; the smoothing only keeps equal mixes from being singular.
-    values = RBFInterpolator(points, np.array([trial.values for trial in finished]), smoothing=1e-9, kernel="linear")(
-        asked
-    )
-    stand_ins = [
-        optuna.trial.create_trial(
-            values=own.tolist(), params=trial.params, distributions=trial.distributions, user_attrs=trial.user_attrs
-        )
-        for trial, own in zip(running, values, strict=True)
-    ]
-    return [*finished, *stand_ins]
 
 
 def tried_in(trials: Sequence[FrozenTrial]) -> set[tuple[float, ...]]:
