@@ -83,7 +83,7 @@ def test_a_websocket_does_not_open(server, path, attack):
     open_websocket(server, path)
 
 
-def test_parameters_of_a_run_cannot_execute_code(tmp_path, monkeypatch):
+def test_parameters_of_a_run_cannot_execute_code(tmp_path):
     """As the server hands them to the flow, which ends with the message."""
     from flows.pipeline import up_to_date
 
