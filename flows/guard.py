@@ -7,17 +7,13 @@ Origin. Programs such as Prefect's client send no Origin.
 """
 
 import os
-import signal
-import sys
-import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from flows.settings import HOST, NAMES
+from ream.machine.parent import end_with_parent
 
 PORT_VARIABLE = "REAM_SERVER_PORT"  # how `flows.server` tells `create_app` the port
-END_SECONDS = 10.0
 HTTP_PORT = 80  # the port that a Host leaves out
 FORBIDDEN, MISDIRECTED, POLICY_VIOLATION = 403, 421, 1008  # two HTTP statuses, and the code that closes a WebSocket
 FRAMES = [(b"x-frame-options", b"SAMEORIGIN"), (b"content-security-policy", b"frame-ancestors 'self'")]
@@ -33,16 +29,8 @@ def create_app() -> App:
     """Prefect's application, guarded; what uvicorn is started with."""
     from prefect.server.api.server import create_app as unguarded
 
-    threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
+    end_with_parent()
     return guarded(unguarded(), int(os.environ[PORT_VARIABLE]))
-
-
-def _end_with_stdin() -> None:
-    """End this process when the one that started it ends, however it does: that one keeps the other end of stdin."""
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(END_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def origins(port: int) -> list[str]:

@@ -6,15 +6,14 @@ at the end of its stdin, however that comes about.
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ream.errors import UserError
+from ream.machine.parent import end_with_parent
 from ream.machine.scratch import scratch
 from ream.params import Params, parse_params
 from ream.workspace.layout import Workspace
@@ -72,16 +71,10 @@ def shared_threads(params: Params) -> Params:
     return params.model_copy(update={"compute": params.compute.model_copy(update={"threads": threads})})
 
 
-def _end_with_stdin() -> None:
-    """End this process at the end of its stdin."""
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def main() -> int:
     """Take trials until there is none left, then a share of the final text; an error is a line on stderr."""
     task = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
+    end_with_parent()
     from ream.search.session import Asked, Session
 
     try:

@@ -244,9 +244,11 @@ def test_a_second_run_waits_for_the_first(blocked):
     assert process.wait(120) == 0
 
 
-def test_the_server_has_what_the_ui_shows(by_flow, server):
+def test_the_server_has_what_the_ui_shows(by_flow, server, flow):
     """Runs with kinds as tags, and artifacts: figures of stages, scores, the figure, the report."""
     import httpx
+
+    assert flow(by_flow[0], "saliency", "grouping")[0] == 0
 
     def ask(path, **body):
         answer = httpx.post(f"{server.api}{path}", json=body, timeout=30)
@@ -258,7 +260,7 @@ def test_the_server_has_what_the_ui_shows(by_flow, server):
     assert set(by_name["statistics@code"]["tags"]) == {"statistics", "model"}
     assert by_name["grouping@even-reap-4"]["tags"] == ["grouping"]
     names = {run["name"] for run in ask("/flow_runs/filter", limit=200)}
-    assert {"all", "saliency grouping prose=0.3"} <= names
+    assert {"all", "saliency grouping"} <= names
     artifacts = {artifact["key"]: artifact for artifact in ask("/artifacts/latest/filter", limit=200)}
     assert {"scores", "report", "report-file", "overview", "figures-sequential-even-ream-4"} <= set(artifacts)
     assert artifacts["overview"]["data"].startswith("data:image/png;base64,")
