@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from ream.core.composition import Composition, WeightingKind
-from ream.core.grouping import Experts, grouped, merge_weights
+from ream.core.grouping import Experts, Groups, grouped, merge_weights
 from ream.core.pair_pruning import pair_means
 from ream.core.recipe import LayerRecipe
 from ream.core.saliency import SALIENCIES, raised
@@ -65,17 +65,20 @@ def group_layer(
     )
     groups = grouped(method.grouping, experts, kept, absorbed_at_most(method, group_size), router_groups)
     routed = (sums.count if routed_tokens is None else routed_tokens).copy()  # frequency's saliency is the same array
-    weights = merge_weights(_weighed(method.weighting, salient, sums), groups)
+    weights = merge_weights(_weighed(method.weighting, salient, sums, groups), groups)
     return LayerRecipe(groups, weights, salient, routed_tokens=routed)
 
 
-def _weighed(kind: WeightingKind, saliency: Float64[np.ndarray, " N"], sums: Sums) -> Float64[np.ndarray, " N"]:
+def _weighed(
+    kind: WeightingKind, saliency: Float64[np.ndarray, " N"], sums: Sums, groups: Groups
+) -> Float64[np.ndarray, " N"]:
     """What each expert weighs in its group's mean, before the weights of a group are divided by their sum."""
     weights: dict[WeightingKind, np.ndarray] = {
         "saliency": saliency,
         "squared-saliency": saliency**2,
         "frequency": sums.count,
         "equal": np.ones_like(saliency),
+        "centroid": np.isin(np.arange(len(saliency)), groups.kept).astype(np.float64),
     }
     return weights[kind]
 

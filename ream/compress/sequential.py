@@ -18,7 +18,7 @@ from ream.compress.candidates import Candidates
 from ream.compress.decide import absorbed, group_layer
 from ream.compress.held_out import HeldOutSequences, held_out_of, held_out_share
 from ream.compress.layer_tokens import LayerTokens
-from ream.compress.neuron_choice import choose_neurons
+from ream.compress.neuron_choice import ChoiceTokens, choose_neurons
 from ream.compress.precision import PREFIX, TOLERANCE, deciding_error, precision, precision_facts
 from ream.compress.rarely_routed import check_seen
 from ream.compress.refit_errors import errors_among, read_errors, summary
@@ -144,6 +144,8 @@ class SequentialCompressor:
         with torch.no_grad():
             known = None if self.share is None else self.share.known(visit.index)
             measured = self._measure(visit, buffers, statistics=known is None)
+            if known is None:
+                buffers = self._with_targets(buffers)
             rows = self._refitted_rows(visit, buffers) if known is None else None
             decided = [_with_precision(known)] if known is not None else self._decided(visit, buffers, measured, rows)
             del measured
@@ -176,6 +178,14 @@ class SequentialCompressor:
             if self.composition.refit is not None and self.composition.refit.router
             else None,
         )
+
+    def _with_targets(self, buffers: TokenBuffers) -> TokenBuffers:
+        """With the targets of a refit and, where something is chosen by errors, what each token's is divided by."""
+        options = self.composition.refit
+        if options is None:
+            return buffers
+        buffers.fill_targets(options.target, self._parts)
+        return buffers.with_factors(self.decoder, self._parts) if self.composition.chooses else buffers
 
     def _parts(self) -> Iterator[slice]:
         """The micro-batches of the compressed model's stream."""
@@ -269,8 +279,8 @@ class SequentialCompressor:
     def _with_neurons(self, visit: LayerVisit, buffers: TokenBuffers, decided: LayerRecipe) -> LayerRecipe:
         """The recipe with the neurons that groups keep."""
         fitted = buffers.counted & ~self.held_out.held[:, None]
-        experts, total = visit.block.experts, self._total
-        return choose_neurons(self.decoder, visit.index, decided, experts, buffers.inputs, fitted, self._parts, total)
+        tokens = ChoiceTokens(buffers.inputs, fitted, self._parts, buffers.targets, buffers.factors, self._total)
+        return choose_neurons(self.decoder, visit.index, decided, visit.block.experts, tokens)
 
     @property
     def _total(self) -> Total:
@@ -321,9 +331,7 @@ class SequentialCompressor:
         weights = CompressedLayer(self.decoder.checkpoint, self.decoder.architecture, index, decided)
         return self.decoder.block(index, weights)
 
-    def _layer_tokens(
-        self, index: int, buffers: TokenBuffers, errors: Tensor, factors: Tensor | None = None
-    ) -> LayerTokens:
+    def _layer_tokens(self, index: int, buffers: TokenBuffers, errors: Tensor) -> LayerTokens:
         """The tokens of a layer whose compressed block lacks ``errors``."""
         passes = itertools.count(1)
 
@@ -338,7 +346,7 @@ class SequentialCompressor:
             return self.state.room(name, (*errors.shape[:-1], size), dtype)
 
         return LayerTokens(
-            buffers.inputs, errors, buffers.counted, parts, told, room, self.held_out, self._total, factors
+            buffers.inputs, errors, buffers.counted, parts, told, room, self.held_out, self._total, buffers.factors
         )
 
     def _refit(
@@ -347,7 +355,8 @@ class SequentialCompressor:
         """Refit the merged experts to the target; returns the recipe, the block and the errors (`LayerRefit`)."""
         options = self.composition.refit
         assert options is not None
-        targets = buffers.filled_targets(options.target, self._parts)
+        targets = buffers.targets
+        assert targets is not None
         for part in self._parts():
             targets[part] -= compressed(buffers.inputs[part].to(self.decoder.device)).to(targets.device)
         tokens = self._layer_tokens(index, buffers, targets)
@@ -361,9 +370,10 @@ class SequentialCompressor:
         """The candidate with the least error on held-out sequences, refitted; its output leaves the layer."""
         options = self.composition.refit
         assert options is not None
-        targets = buffers.filled_targets(options.target, self._parts)
+        targets = buffers.targets
+        assert targets is not None
         errors = self.state.room("errors", tuple(targets.shape), targets.dtype)
-        tokens = self._layer_tokens(visit.index, buffers, errors, buffers.factors(self.decoder, self._parts))
+        tokens = self._layer_tokens(visit.index, buffers, errors)
         candidates = Candidates(self.decoder, visit.index, tokens, targets, options)
         recipe, compressed, choice = candidates.chosen([layer for layer, _ in decided])
         self._propagate(visit.layer, buffers, compressed, recipe.groups, errors)

@@ -1,7 +1,7 @@
 """What a sequential walk keeps of all tokens while it compresses a layer."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class TokenBuffers:
         leaving: [n, L, ...], or [2n, L, ...] with the original's stream behind it: first what `LoadedLayer.leaving`
             needs (the residual, as a rule), then the hidden states that leave the layer.
         counted: [n, L], True for tokens that statistics count.
+        factors: [n, L], what each token's error is multiplied with (`with_factors`); None: 1.
         logits: [n, L, N] of the original's router in its own stream; None where the router's rows are not fitted.
     """
 
@@ -29,9 +30,10 @@ class TokenBuffers:
     leaving: Tensor
     counted: Tensor
     logits: Tensor | None = None
+    factors: Tensor | None = None
 
-    def filled_targets(self, target: RefitTarget, parts: Callable[[], Iterable[slice]]) -> Tensor:
-        """The targets of a refit; with the target ``global`` they are filled here, else the walk has filled them.
+    def fill_targets(self, target: RefitTarget, parts: Callable[[], Iterable[slice]]) -> None:
+        """Fill the targets of a refit with the target ``global``; others the walk has filled.
 
         Args:
             target: of the refit.
@@ -43,15 +45,14 @@ class TokenBuffers:
             for part in parts():
                 original = slice(part.start + sequences, part.stop + sequences)
                 self.targets[part] = self.leaving[original] - self.leaving[part]
-        return self.targets
 
-    def factors(self, decoder: Decoder, parts: Callable[[], Iterable[slice]]) -> Tensor | None:
-        """1 / the norm of the hidden state that should leave the layer, [n, L]; None where it is not a sum."""
+    def with_factors(self, decoder: Decoder, parts: Callable[[], Iterable[slice]]) -> "TokenBuffers":
+        """With 1 / the norm of the hidden state that should leave the layer, where it is a sum; targets are filled."""
         if not decoder.additive:
-            return None
+            return self
         assert self.targets is not None
         factors = torch.empty(self.targets.shape[:2], dtype=torch.float32)
         for part in parts():
             state = decoder.states(self.leaving[part]).float() + self.targets[part].float()
             factors[part] = 1.0 / torch.linalg.vector_norm(state, dim=-1).clamp_min(torch.finfo(torch.float32).eps)
-        return factors
+        return replace(self, factors=factors)

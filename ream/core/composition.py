@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-SaliencyKind = Literal["frequency", "ean", "reap", "released", "released-batches", "man", "msan"]
+SaliencyKind = Literal["frequency", "ean", "reap", "released", "released-batches", "man", "msan", "energy"]
 SimilarityKind = Literal["gate-logits", "output", "gated-output"]
-GroupingKind = Literal["pruning", "hope", "pseudo-pruning", "nearest-centroid", "hierarchical", "matching"]
+GroupingKind = Literal[
+    "pruning", "hope", "pseudo-pruning", "nearest-centroid", "hierarchical", "matching", "assignment"
+]
 AlignmentTerm = Literal["activations", "weights", "weights-pca"]
 MergingKind = Literal["mean", "neurons"]
-WeightingKind = Literal["saliency", "squared-saliency", "frequency", "equal"]
+WeightingKind = Literal["saliency", "squared-saliency", "frequency", "equal", "centroid"]
 ScoresKind = Literal["router", "softmax"]
 RefitTarget = Literal["layer", "global"]
 PRUNINGS: frozenset[GroupingKind] = frozenset({"pruning", "hope"})  # groupings that merge nothing
@@ -50,7 +52,7 @@ class Composition:
         alignment: terms of the cost between neurons; empty for no permutation.
         merging: "mean" averages the aligned experts of a group; "neurons" keeps the group's best neurons.
         weighting: what an expert weighs in its group's mean: its saliency, the square of it, the number of tokens
-            routed to it, or the same as every other.
+            routed to it, or the same as every other; "centroid": the kept expert alone counts.
         sequential: whether each layer sees the output of the compressed layers before it.
         scores: p(x), the scores of all experts: the router's own, or a softmax of its logits.
         centroid_counts: whether the group size counts the centroid, as the released code does.
@@ -119,6 +121,7 @@ SALIENCY_NEEDS: dict[SaliencyKind, frozenset[Quantity]] = {
     "released-batches": NORMS | {"batch-norms"},
     "man": NORMS,
     "msan": NORMS | {"squared-norms"},
+    "energy": NORMS | {"pair-norms"},
 }
 SIMILARITY_NEEDS: dict[SimilarityKind, Quantity] = {
     "gate-logits": "logit-gram",

@@ -165,6 +165,24 @@ def matching(experts: Experts, kept: int, group_size: int) -> Groups:
     return _groups(np.array(centroids), owner)
 
 
+def assignment(experts: Experts, kept: int, group_size: int) -> Groups:
+    """The K most salient stay; every other joins one of them, and similarities add up to the most that is possible.
+
+    A centroid takes at most ⌈(N − K) / K⌉, so that groups have about equal size. It is an assignment problem, solved
+    exactly (scipy). ``group_size`` is not used. Beyond the paper (docs/refit.md).
+    """
+    from scipy.optimize import linear_sum_assignment  # half a second, which the other groupings need not wait for
+
+    assert experts.similarity is not None
+    order = ranked(experts.saliency)
+    centroids, others = np.sort(order[:kept]), np.sort(order[kept:])
+    places = np.tile(centroids, -(-len(others) // kept))
+    rows, columns = linear_sum_assignment(experts.similarity[np.ix_(others, places)], maximize=True)
+    owner = np.full(len(order), -1)
+    owner[others[rows]] = places[columns]
+    return _groups(centroids, owner)
+
+
 GROUPINGS: dict[GroupingKind, Callable[[Experts, int, int], Groups]] = {
     "pruning": pruning,
     "hope": hope,
@@ -172,6 +190,7 @@ GROUPINGS: dict[GroupingKind, Callable[[Experts, int, int], Groups]] = {
     "nearest-centroid": nearest_centroid,
     "hierarchical": hierarchical,
     "matching": matching,
+    "assignment": assignment,
 }
 
 

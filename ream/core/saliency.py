@@ -60,6 +60,19 @@ def msan(sums: Sums) -> Float64[np.ndarray, " N"]:
     return _mean(sums.squared_norm_sum, sums.count)
 
 
+def energy(sums: Sums) -> Float64[np.ndarray, " N"]:
+    """Sum of (g_j(x) ‖E_j(x)‖)² over routed tokens: what a layer's squared output loses first without an expert.
+
+    Not from the literature. It is the diagonal of what HOPE (arXiv 2609.18916) sums over pairs of experts.
+
+    Raises:
+        ValueError: pairs were not measured.
+    """
+    if sums.pair_sum is None:
+        raise ValueError("energy needs sums over pairs of experts")
+    return sums.pair_sum.diagonal().copy()
+
+
 def raised(saliency: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
     """The saliencies with zeros raised to min(0.5, the smallest other one), as in REAM's released code.
 
@@ -96,9 +109,14 @@ SALIENCIES: dict[SaliencyKind, Callable[[Sums], Float64[np.ndarray, " N"]]] = {
     "released-batches": released_batches,
     "man": man,
     "msan": msan,
+    "energy": energy,
 }
 # The sums that exist only where a method needs them.
-OPTIONAL: dict[SaliencyKind, str] = {"released-batches": "batch_mean_sum", "msan": "squared_norm_sum"}
+OPTIONAL: dict[SaliencyKind, str] = {
+    "released-batches": "batch_mean_sum",
+    "msan": "squared_norm_sum",
+    "energy": "pair_sum",
+}
 
 
 def ranked(saliency: Float64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:

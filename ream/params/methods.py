@@ -102,7 +102,7 @@ class Parts(Section):
     weighting: WeightingKind = Field(
         "saliency",
         description="what an expert weighs in its group's mean: saliency, squared-saliency, frequency (the tokens "
-        "routed to it) or equal",
+        "routed to it), equal, or centroid (the kept expert alone counts)",
     )
     raise_zeros: bool = Field(
         False, description="a saliency of 0 becomes min(0.5, the layer's smallest other one), as in the released code"

@@ -39,6 +39,13 @@ def test_members_weigh_what_the_method_says(rng, weighting, weigh):
     assert max(sizes) > 1
 
 
+def test_the_centroid_alone_may_weigh(rng):
+    method = Composition("reap", "nearest-centroid", ("gate-logits",), weighting="centroid")
+    layer = group_layer(method, sums_of(rng), 2, 1, 1)
+    assert (layer.groups.group >= 0).all()
+    assert layer.weights.tolist() == [float(expert in layer.groups.kept) for expert in range(len(layer.weights))]
+
+
 def test_experts_that_stay_are_kept_first_and_saliency_is_recorded_as_it_was(rng):
     sums = sums_of(rng)
     method = Composition("reap", "pruning")

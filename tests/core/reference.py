@@ -153,6 +153,8 @@ def saliency(kind, sums):
         return [sums["count"][j] for j in range(N)]
     if kind == "ean":
         return [sums["norm_sum"][j] for j in range(N)]
+    if kind == "energy":
+        return [sums["pair_sum"][j][j] for j in range(N)]
     total = sums[
         {
             "reap": "weighted_norm_sum", "released": "released_norm_sum", "man": "norm_sum", "msan": "squared_norm_sum"

@@ -8,6 +8,7 @@ from ream.core.grouping import (
     GROUPINGS,
     Experts,
     Groups,
+    assignment,
     grouped,
     hierarchical,
     matching,
@@ -245,6 +246,47 @@ def test_matching_makes_groups_of_equal_size_where_it_can(rng):
         assert sorted(np.bincount(matching(experts, kept, 1).group)) == sizes
 
 
+# Assignment
+
+
+def assigned(saliency, similarity, kept):
+    """Each expert's centroid, by all ways to let dropped experts join kept ones."""
+    order = sorted(range(len(saliency)), key=lambda j: (-saliency[j], j))
+    centroids, others = sorted(order[:kept]), sorted(order[kept:])
+    most = -(-len(others) // kept)
+    ways = [
+        way
+        for way in itertools.product(centroids, repeat=len(others))
+        if all(way.count(centroid) <= most for centroid in centroids)
+    ]
+    best = max(ways, key=lambda way: sum(similarity[i][j] for i, j in zip(others, way, strict=True)))
+    joined = dict(zip(others, best, strict=True))
+    return [joined.get(j, j) for j in range(len(saliency))]
+
+
+def test_assignment_by_hand():
+    # 3 and 4 stay; each takes two of the others. 0, 1 and 2 are all nearest to 3; 2 is least so, and joins 4.
+    similarity = np.eye(5)
+    for (i, j), value in {(0, 3): 0.9, (1, 3): 0.8, (2, 3): 0.5, (0, 4): 0.1, (1, 4): 0.2, (2, 4): 0.3}.items():
+        similarity[i, j] = similarity[j, i] = value
+    assert owners(assignment(experts_of([1, 2, 3, 8, 9], similarity), 2, 1)) == [3, 3, 4, 3, 4]
+    # with three kept, one each: 2 is taken by nobody else, so 0 joins 3 and 1 joins 4 (0.9 + 0.2 > 0.1 + 0.8)
+    assert owners(assignment(experts_of([1, 2, 3, 8, 9], similarity), 3, 1)) == [3, 4, 2, 3, 4]
+
+
+def test_assignment_is_the_best_of_all_ways(rng):
+    for count, kept in cases(7):
+        experts = random_experts(rng, count, tied=False)
+        assert owners(assignment(experts, kept, 1)) == assigned(experts.saliency, experts.similarity, kept)
+
+
+def test_assignment_makes_groups_of_about_equal_size(rng):
+    experts = random_experts(rng, 16, tied=True)
+    for kept, largest in ((16, 1), (12, 2), (8, 2), (6, 3), (4, 4), (1, 16)):
+        sizes = np.bincount(assignment(experts, kept, 1).group)
+        assert (len(sizes), sizes.sum(), sizes.max()) == (kept, 16, largest)
+
+
 # All groupings
 
 
@@ -304,7 +346,11 @@ def test_router_groups_by_hand():
 @pytest.mark.parametrize("kind", GROUPINGS)
 @pytest.mark.parametrize(("router_groups", "kept"), [(2, 2), (2, 4), (4, 4), (4, 8), (3, 6), (12, 12)])
 def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
-    experts, size, count = random_experts(rng, 12, tied=kind != "hierarchical"), 5, 12 // router_groups
+    experts, size, count = (
+        random_experts(rng, 12, tied=kind not in ("hierarchical", "assignment")),
+        5,
+        12 // router_groups,
+    )
     expected = []
     for first in range(0, 12, count):
         members = range(first, first + count)
@@ -320,6 +366,7 @@ def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
                 s, m, k
             ),
             "hierarchical": lambda m=means, k=kept // router_groups: reference.hierarchical(m, k),
+            "assignment": lambda s=saliency, m=similarity, k=kept // router_groups: assigned(s, m, k),
             "matching": lambda s=saliency, m=similarity, k=kept // router_groups: matched(s, m, k),
             "hope": lambda f=pairs, k=kept // router_groups: [
                 -1 if j in least_together(f, len(f) - k) else j for j in range(len(f))

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ream.core.saliency import SALIENCIES, available, ean, frequency, man, msan, raised, ranked, reap, released
+from ream.core.saliency import SALIENCIES, available, ean, energy, frequency, man, msan, raised, ranked, reap, released
 from tests.core import reference
 from tests.core.layers import random_layer, reference_sums, sums_of
 
@@ -29,7 +29,7 @@ def test_released_by_hand():
     assert released(sums).tolist() == [1.5, 0.0]
 
 
-@pytest.mark.parametrize("kind", ["frequency", "ean", "reap", "released", "man", "msan"])
+@pytest.mark.parametrize("kind", ["frequency", "ean", "reap", "released", "man", "msan", "energy"])
 @pytest.mark.parametrize("router", [{}, {"scores": "sigmoid", "scale": 2.5}], ids=["softmax", "sigmoid"])
 def test_matches_loops_from_the_tokens(rng, kind, router):
     layer = random_layer(rng, never=[3], **router)
@@ -60,11 +60,19 @@ def test_man_and_msan_by_hand():
     assert msan(sums).tolist() == [5.0, 0.0]
 
 
+def test_energy_by_hand():
+    # Expert 0: g‖E‖ = 1 and 3 on two tokens: 1 + 9. Expert 1: 2 on one of them. Products of two experts do not count.
+    sums = replace(sums_of(count=[2.0, 1.0]), pair_sum=np.array([[10.0, 6.0], [6.0, 4.0]]))
+    assert energy(sums).tolist() == [10.0, 4.0]
+
+
 def test_a_saliency_without_its_sums_is_refused_and_not_available():
     sums = sums_of(count=[1.0])
     with pytest.raises(ValueError, match="squared norms"):
         msan(sums)
-    assert set(available(sums)) == set(SALIENCIES) - {"msan", "released-batches"}
+    assert set(available(sums)) == set(SALIENCIES) - {"msan", "released-batches", "energy"}
+    with pytest.raises(ValueError, match="pairs"):
+        energy(sums)
 
 
 @pytest.mark.parametrize(

@@ -6,84 +6,176 @@ ones have been refitted (Hassibi and Stork, Optimal Brain Surgeon, NIPS 1992):
 
     cost of neuron n = ‖W_n‖² / [A⁻¹]_nn,    then  W ← W − W_n [A⁻¹]_n / [A⁻¹]_nn
 
-with W [H, m·D] the members' down projections side by side, A = sum of f f^T over the tokens routed to the group, and
-f(x) = g'(x) h(x) the weighted activations of the group's neurons.
+with W [H, m·D] the down projections of all these neurons side by side, A = sum of f f^T over the tokens routed to the
+group, and f(x) = g'(x) h(x) the weighted activations of the group's neurons. W begins as the members' own down
+projections or, where the layer's output has a target, as the one that fits it best together with all neurons of all
+other groups: the members' own plus B (A + λ)⁻¹, with B = sum of e f^T and e(x) what the output lacks then. So neurons
+count by what they do for the tokens that the group has, not by what they did for its members' tokens.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_of, neuron_activations, parts
+from ream.core.experts import Expert, ExpertStack, GatedUnit, expert_of, expert_outputs, neuron_activations, parts
 from ream.core.pairs import routed_rows
 from ream.core.refit.sums import Total, own, product_dtype
 from ream.core.routing import Routing
 
 ROWS = ("gate", "up", "gate_bias", "up_bias")  # tensors with one entry for each neuron, along the first axis
+RIDGE = 0.03  # λ of the change that a target makes to W before the elimination
 DAMPING = 1e-3  # fraction of A's mean diagonal that is added to it, since rarely used neurons have few tokens
 
 
-def neuron_grams(
-    stream: Iterable[tuple[Float[Tensor, "_ H"], Routing]],
+@dataclass(frozen=True)
+class PooledTokens:
+    """Tokens of a layer and what they lack while every group still has all neurons of its members.
+
+    Attributes:
+        x: inputs of the experts.
+        routing: by a router with one row for each of the K groups.
+        error: target minus the layer's output with all neurons; None without a target.
+    """
+
+    x: Float[Tensor, "T H"]
+    routing: Routing
+    error: Float[Tensor, "T E"] | None = None
+
+
+@dataclass(frozen=True)
+class NeuronSums:
+    """Sums over the tokens routed to a group of m experts, n = m·D neurons.
+
+    Attributes:
+        gram: A, the sum of f f^T.
+        products: B, the sum of error(x) f^T; None without a target.
+        count: number of these tokens.
+    """
+
+    gram: Float64[Tensor, "n n"]
+    products: Float64[Tensor, "E n"] | None
+    count: float
+
+
+def neuron_sums(
+    stream: Iterable[PooledTokens],
     experts: ExpertStack,
     groups: Mapping[int, Int64[np.ndarray, " _"]],
     unit: GatedUnit,
+    outputs: int | None = None,
     input_gates: Float[Tensor, "K H"] | None = None,
     total: Total = own,
-) -> dict[int, Tensor]:
-    """A of each group, [m·D, m·D] float64, with its members' neurons one after the other.
+) -> dict[int, NeuronSums]:
+    """The sums of each group, with its members' neurons one after the other.
 
     Args:
-        stream: inputs of the MoE layer, and their routing by a router with one row for each of the K groups.
+        stream: the tokens.
         experts: the original's N experts.
         groups: the members of each group, by its position among the K; groups may be missing.
         unit: gated unit of the neurons.
+        outputs: E, the size of an error; None without a target.
         input_gates: that router's rows, where they scale the experts' inputs.
         total: of all processes that share the tokens.
     """
     width, device = experts.down.shape[2], experts.down.device
-    grams = {
-        position: torch.zeros(len(members) * width, len(members) * width, dtype=torch.float64, device=device)
-        for position, members in groups.items()
-    }
-    for x, routing in stream:
+
+    def zeros(*shape: int) -> Tensor:
+        """A float64 total."""
+        return torch.zeros(shape, dtype=torch.float64, device=device)
+
+    sizes = {position: len(members) * width for position, members in groups.items()}
+    grams = {position: zeros(size, size) for position, size in sizes.items()}
+    products = {position: zeros(outputs, size) for position, size in sizes.items() if outputs is not None}
+    counts = {position: zeros() for position in groups}
+    for tokens in stream:
+        routing = tokens.routing
         for position, rows, slots in routed_rows(routing.indices, routing.logits.shape[1]):
             if position not in groups:
                 continue
-            members = groups[position]
             gate = None if input_gates is None else input_gates[position]
             hidden = [
-                neuron_activations(x[rows], replace(experts[member], input_gate=gate), unit)
-                for member in members.tolist()
+                neuron_activations(tokens.x[rows], replace(experts[member], input_gate=gate), unit)
+                for member in groups[position].tolist()
             ]
             features = torch.cat(hidden, dim=1)
             features = features.to(product_dtype(features.dtype))
             features = features * routing.weights[rows, slots].to(features.dtype)[:, None]
             grams[position] += features.T @ features
-    return {position: total(gram) for position, gram in grams.items()}
+            counts[position] += len(rows)
+            if tokens.error is not None:
+                products[position] += tokens.error[rows].to(features.dtype).T @ features
+    return {
+        position: NeuronSums(
+            total(gram),
+            total(products[position]) if position in products else None,
+            float(total(counts[position])),
+        )
+        for position, gram in grams.items()
+    }
 
 
-def chosen_neurons(gram: Float64[Tensor, "n n"], down: Float[Tensor, "H n"], keep: int) -> Int64[np.ndarray, " D"]:
+def pooled_outputs(
+    x: Float[Tensor, "T H"],
+    routing: Routing,
+    experts: ExpertStack,
+    groups: Sequence[Int64[np.ndarray, " _"]],
+    weights: Float64[np.ndarray, " N"],
+    unit: GatedUnit,
+    input_gates: Float[Tensor, "K H"] | None = None,
+) -> Float[Tensor, "T E"]:
+    """What K groups give together while each still has all neurons of its members, in float32 at least.
+
+    Args:
+        x: inputs of the experts.
+        routing: by a router with one row for each group.
+        experts: the original's N experts.
+        groups: the members of each group.
+        weights: weight of each expert, summing to 1 over a group: of its down bias, where it has one.
+        unit: gated unit of the neurons.
+        input_gates: that router's rows, where they scale the experts' inputs.
+    """
+    dtype = product_dtype(experts.down.dtype)
+    given = torch.zeros(len(x), experts.down.shape[1], dtype=dtype, device=x.device)
+    for position, rows, slots in routed_rows(routing.indices, len(groups)):
+        gate = None if input_gates is None else input_gates[position]
+        pooled = torch.zeros(len(rows), given.shape[1], dtype=dtype, device=x.device)
+        for member in groups[position].tolist():
+            expert = replace(experts[member], input_gate=gate)
+            bias, expert = expert.down_bias, replace(expert, down_bias=None)
+            pooled += expert_outputs(neuron_activations(x[rows], expert, unit), expert)
+            if bias is not None:
+                pooled += float(weights[member]) * bias
+        given.index_add_(0, rows, pooled * routing.weights[rows, slots].to(dtype)[:, None])
+    return given
+
+
+def chosen_neurons(
+    sums: NeuronSums, down: Float[Tensor, "H n"], keep: int, ridge: float = 0.0
+) -> Int64[np.ndarray, " D"]:
     """The D neurons that elimination leaves, ascending; of neurons that cost the same the lower index goes first.
 
     Args:
-        gram: A of a group, n = m·D.
-        down: W, the members' down projections side by side.
+        sums: of a group.
+        down: the members' down projections side by side.
         keep: D.
+        ridge: λ of what a target adds to them, as a fraction of A's mean diagonal.
 
     Returns:
         Indices into the members' neurons one after the other, member · D + neuron. Where no token is routed to the
         group, they are all neurons of the first member.
     """
+    gram = sums.gram
     mean = gram.diagonal().mean()
     if not float(mean):
         return np.arange(keep)
-    weights = down.to(gram.dtype, copy=True)
-    inverse = torch.linalg.inv(gram + DAMPING * mean * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+    weights, identity = down.to(gram.dtype, copy=True), torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    if sums.products is not None:
+        weights += torch.linalg.solve(gram + (ridge + DAMPING) * mean * identity, sums.products.T).T
+    inverse = torch.linalg.inv(gram + DAMPING * mean * identity)
     removed = torch.zeros(len(gram), dtype=torch.bool, device=gram.device)
     one = torch.ones((), dtype=gram.dtype, device=gram.device)
     for _ in range(len(gram) - keep):
@@ -98,6 +190,19 @@ def chosen_neurons(gram: Float64[Tensor, "n n"], down: Float[Tensor, "H n"], kee
         inverse.index_put_((least, least), one)  # its row and column are zero now, so it has no part in later steps
     kept: np.ndarray = (~removed).nonzero()[:, 0].cpu().numpy()
     return kept
+
+
+def ridge_of(sums: NeuronSums, counts: Sequence[float]) -> float:
+    """λ of a group: RIDGE for one with as many tokens as the mean of all groups, more for one with fewer.
+
+    So every group is drawn to its members' own down projections by the same number of tokens.
+
+    Args:
+        sums: of the group.
+        counts: tokens of all groups.
+    """
+    used = [count for count in counts if count]
+    return RIDGE * sum(used) / len(used) / sums.count if sums.count else 0.0
 
 
 def assembled(members: Iterable[Expert], weights: Sequence[float], neurons: Int64[np.ndarray, " D"]) -> Expert:

@@ -7,15 +7,35 @@ import pytest
 import torch
 
 from ream.core.experts import Expert, neuron_activations, parts
-from ream.core.refit.neuron_choice import DAMPING, assembled, chosen_neurons, mean_rows, neuron_grams
+from ream.core.refit.neuron_choice import (
+    DAMPING,
+    RIDGE,
+    NeuronSums,
+    PooledTokens,
+    assembled,
+    chosen_neurons,
+    mean_rows,
+    neuron_sums,
+    pooled_outputs,
+    ridge_of,
+)
 from tests.core import reference
 from tests.core.layers import float64, random_expert, random_layer, silu_unit
 
 
+def without_target(matrix):
+    """The sums of a group whose tokens have these activations."""
+    return NeuronSums(torch.from_numpy(matrix.T @ matrix), None, float(len(matrix)))
+
+
+def damped(matrix):
+    mean = (matrix**2).sum(0).mean()
+    return np.concatenate([matrix, np.sqrt(DAMPING * mean) * np.eye(matrix.shape[1])])
+
+
 def cost(matrix, down, kept):
     """Squared error of the best down projection of some neurons in place of all, damped: brute force."""
-    mean = (matrix**2).sum(0).mean()
-    both = np.concatenate([matrix, np.sqrt(DAMPING * mean) * np.eye(matrix.shape[1])])
+    both = damped(matrix)
     wanted = both @ down.T
     return ((wanted - both[:, kept] @ np.linalg.lstsq(both[:, kept], wanted, rcond=None)[0]) ** 2).sum()
 
@@ -32,42 +52,107 @@ def test_elimination_removes_the_neuron_that_least_squares_misses_least(seed):
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(40, 12)) @ (np.eye(12) + 0.5 * rng.normal(size=(12, 12)))
     down = rng.normal(size=(5, 12)) * rng.uniform(0.2, 3, size=12)
-    chosen = chosen_neurons(torch.from_numpy(matrix.T @ matrix), torch.from_numpy(down), 6)
+    chosen = chosen_neurons(without_target(matrix), torch.from_numpy(down), 6)
     assert chosen.tolist() == eliminated(matrix, down, 6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_a_target_neurons_count_by_what_they_do_for_it(seed):
+    """Elimination begins with the down projection that fits the target best, drawn to the members' own."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(40, 12)) @ (np.eye(12) + 0.5 * rng.normal(size=(12, 12)))
+    down = rng.normal(size=(5, 12)) * rng.uniform(0.2, 3, size=12)
+    target = matrix @ rng.normal(size=(12, 5)) + 0.3 * rng.normal(size=(40, 5))  # of which the members know nothing
+    error, ridge = target - matrix @ down.T, 0.05
+    sums = NeuronSums(torch.from_numpy(matrix.T @ matrix), torch.from_numpy(error.T @ matrix), 40.0)
+    strength = (ridge + DAMPING) * (matrix**2).sum(0).mean()
+    both = np.concatenate([matrix, np.sqrt(strength) * np.eye(12)])
+    change = np.linalg.lstsq(both, np.concatenate([error, np.zeros((12, 5))]), rcond=None)[0]
+    chosen = chosen_neurons(sums, torch.from_numpy(down), 6, ridge)
+    assert chosen.tolist() == eliminated(matrix, down + change.T, 6)
+    assert chosen.tolist() != eliminated(matrix, down, 6)
+
+
+def test_a_target_that_is_reached_changes_nothing(rng):
+    matrix, down = rng.normal(size=(30, 8)), rng.normal(size=(4, 8))
+    sums = without_target(matrix)
+    reached = replace(sums, products=torch.zeros(4, 8, dtype=torch.float64))
+    for keep in (2, 4, 6):
+        alone = chosen_neurons(sums, torch.from_numpy(down), keep)
+        assert chosen_neurons(reached, torch.from_numpy(down), keep, 0.1).tolist() == alone.tolist()
+
+
+def test_all_groups_are_drawn_to_their_members_by_as_many_tokens():
+    def group(count):
+        return NeuronSums(torch.eye(2, dtype=torch.float64), None, count)
+
+    counts = [30.0, 10.0, 0.0]
+    assert [ridge_of(group(count), counts) for count in counts] == pytest.approx([RIDGE * 20 / 30, RIDGE * 2, 0.0])
 
 
 def test_one_of_two_equal_neurons_goes_though_both_matter_most():
     # Neurons 0 and 1 are the same and do most; without one of them nothing is lost. 3 does least of the others.
     matrix = np.array([[3.0, 3.0, 1.0, 0.0], [3.0, 3.0, 0.0, 0.5], [0.0, 0.0, 1.0, 0.5], [2.0, 2.0, 1.0, 0.0]])
-    gram, down = torch.from_numpy(matrix.T @ matrix), torch.ones(2, 4, dtype=torch.float64)
+    gram, down = without_target(matrix), torch.ones(2, 4, dtype=torch.float64)
     assert chosen_neurons(gram, down, 3).tolist() in ([0, 2, 3], [1, 2, 3])
     assert chosen_neurons(gram, down, 2).tolist() in ([0, 2], [1, 2])
 
 
 def test_a_group_without_tokens_keeps_the_first_experts_neurons():
-    assert chosen_neurons(torch.zeros(6, 6, dtype=torch.float64), torch.ones(2, 6), 3).tolist() == [0, 1, 2]
+    sums = without_target(np.zeros((4, 6)))
+    for given in (sums, replace(sums, products=torch.zeros(2, 6, dtype=torch.float64))):
+        assert chosen_neurons(given, torch.ones(2, 6), 3).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("gated", [False, True])
-def test_grams_match_loops(rng, gated):
+def test_sums_and_pooled_outputs_match_loops(rng, gated):
     layer = random_layer(rng, tokens=23, experts=5, dtype=torch.float64)
+    hidden = layer.x.shape[1]
+    biases = torch.from_numpy(rng.normal(size=(5, hidden)))
+    experts = replace(layer.experts, down_bias=biases)
     indices = torch.from_numpy(np.stack([rng.permutation(3)[:2] for _ in range(23)]))
-    weights = torch.from_numpy(rng.uniform(size=(23, 2)))
-    routing = replace(layer.routing, indices=indices, weights=weights)
-    groups = {0: np.array([1, 4]), 2: np.array([0, 2, 3])}
-    gates = torch.from_numpy(rng.normal(size=(3, layer.x.shape[1]))) if gated else None
-    stream = [(layer.x[part], routing.take(part)) for part in (torch.arange(9), torch.arange(9, 23))]
-    grams = neuron_grams(stream, layer.experts, groups, silu_unit, gates)
-    x, gate, up = (float64(tensor) for tensor in (layer.x, layer.experts.gate, layer.experts.up))
-    for position, members in groups.items():
-        expected = 0
-        for t in range(23):
-            for j, weight in zip(indices[t].tolist(), weights[t].tolist(), strict=True):
-                if j == position:
-                    scale = 1 / (1 + np.exp(-float64(gates[j]) @ x[t])) if gated else 1.0
-                    f = weight * np.concatenate([reference.hidden(scale * x[t], gate[m], up[m]) for m in members])
-                    expected = expected + np.outer(f, f)
-        np.testing.assert_allclose(grams[position], expected, rtol=1e-4 if gated else 1e-9)  # the gate is a float32
+    routing = replace(
+        layer.routing,
+        logits=layer.routing.logits[:, :3],
+        scores=layer.routing.scores[:, :3],
+        indices=indices,
+        weights=torch.from_numpy(rng.uniform(size=(23, 2))),
+    )
+    members = [np.array([1, 4]), np.array([3]), np.array([0, 2])]
+    shares = np.array([0.25, 0.4, 0.75, 1.0, 0.6])
+    groups = {0: members[0], 2: members[2]}
+    gates = torch.from_numpy(rng.normal(size=(3, hidden))) if gated else None
+    error = torch.from_numpy(rng.normal(size=(23, hidden)))
+    stream = [
+        PooledTokens(layer.x[part], routing.take(part), error[part]) for part in (torch.arange(9), torch.arange(9, 23))
+    ]
+    sums = neuron_sums(stream, experts, groups, silu_unit, hidden, gates)
+    pooled = pooled_outputs(layer.x, routing, experts, members, shares, silu_unit, gates)
+    x, gate, up, down = (float64(tensor) for tensor in (layer.x, experts.gate, experts.up, experts.down))
+    grams, products = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
+    counts, outputs = dict.fromkeys(groups, 0), np.zeros((23, hidden))
+    for t in range(23):
+        for j, weight in zip(indices[t].tolist(), routing.weights[t].tolist(), strict=True):
+            scale = 1 / (1 + np.exp(-float64(gates[j]) @ x[t])) if gated else 1.0
+            neurons = {m: reference.hidden(scale * x[t], gate[m], up[m]) for m in members[j]}
+            for m, values in neurons.items():
+                outputs[t] += weight * (down[m] @ values + shares[m] * float64(biases[m]))
+            if j in groups:
+                f = weight * np.concatenate(list(neurons.values()))
+                grams[j] = grams[j] + np.outer(f, f)
+                products[j] = products[j] + np.outer(float64(error[t]), f)
+                counts[j] += 1
+    tolerance = 1e-4 if gated else 1e-9  # the gate is a float32
+    np.testing.assert_allclose(pooled, outputs, rtol=tolerance, atol=tolerance)
+    for position, own in sums.items():
+        np.testing.assert_allclose(own.gram, grams[position], rtol=tolerance)
+        np.testing.assert_allclose(own.products, products[position], rtol=tolerance, atol=tolerance)
+        assert own.count == counts[position] > 0
+    untargeted = neuron_sums(
+        [replace(tokens, error=None) for tokens in stream], experts, groups, silu_unit, input_gates=gates
+    )
+    assert all(own.products is None for own in untargeted.values())
+    assert torch.equal(untargeted[0].gram, sums[0].gram)
 
 
 def test_the_assembled_experts_neurons_do_what_they_did(rng):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ream.core.refit.neuron_choice import neuron_grams
+from ream.core.refit.neuron_choice import PooledTokens, neuron_sums
 from ream.core.refit.projection_fit import FitSettings, fit_projections
 from ream.core.refit.projection_passes import Steps
 from ream.core.refit.refit import RefitSettings, refit
@@ -110,28 +110,24 @@ def test_fit_of_all_projections(given):
             assert torch.equal(tensor, found[0][0][name])
 
 
-def test_grams_of_neurons(given):
+def test_sums_of_neurons(given):
     layer, error, _ = given
     groups = {0: np.array([0, 2]), 1: np.array([1, 3])}
+    outputs = error.shape[1]
 
     def routed(stream):
         for tokens in stream():
-            by_expert = tokens.routing
-            yield (
-                tokens.x,
-                Routing(
-                    by_expert.logits[:, :2],
-                    by_expert.scores[:, :2],
-                    by_expert.indices[:, :1] % 2,
-                    by_expert.weights[:, :1],
-                ),
-            )
+            by = tokens.routing
+            routing = Routing(by.logits[:, :2], by.scores[:, :2], by.indices[:, :1] % 2, by.weights[:, :1])
+            yield PooledTokens(tokens.x, routing, tokens.error)
 
-    alone = neuron_grams(routed(stream_of(layer, error)), layer.experts, groups, silu_unit)
+    alone = neuron_sums(routed(stream_of(layer, error)), layer.experts, groups, silu_unit, outputs)
 
     def solve(_, stream, total):
-        return neuron_grams(routed(stream), layer.experts, groups, silu_unit, total=total)
+        return neuron_sums(routed(stream), layer.experts, groups, silu_unit, outputs, total=total)
 
-    for grams in shared(layer, error, None, solve):
-        for position, gram in grams.items():
-            torch.testing.assert_close(gram, alone[position])
+    for found in shared(layer, error, None, solve):
+        for position, sums in found.items():
+            torch.testing.assert_close(sums.gram, alone[position].gram)
+            torch.testing.assert_close(sums.products, alone[position].products)
+            assert sums.count == alone[position].count > 0
