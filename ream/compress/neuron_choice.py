@@ -10,13 +10,8 @@ from torch import Tensor
 from ream.compress.refit_layer import SOLVER_BYTES
 from ream.core.experts import ExpertStack
 from ream.core.recipe import LayerRecipe
-from ream.core.refit.neuron_choice import (
-    PooledTokens,
-    chosen_neurons,
-    neuron_sums,
-    pooled_outputs,
-    ridge_of,
-)
+from ream.core.refit.neuron_choice import chosen_neurons, ridge_of
+from ream.core.refit.neuron_sums import PooledTokens, neuron_sums, pooled_outputs
 from ream.core.refit.output_coordinates import OutputCoordinates, output_coordinates
 from ream.core.refit.sums import Total, own
 from ream.models.decoder import Decoder

@@ -94,12 +94,18 @@ def target_flops(architecture: Architecture, work: Work) -> float:
 
 
 def choice_flops(architecture: Architecture, work: Work) -> float:
-    """Operations over the tokens of one layer for the matrices from which all groups' neurons are chosen."""
+    """Operations over the tokens of one layer for the sums from which all groups' neurons are chosen.
+
+    With a target the outputs of all neurons are computed first, and the target's products with them are summed up, too.
+    """
     if not work.chooses:
         return 0.0
     width, size = architecture.width, architecture.experts / work.experts
     pair = size * neuron_flops(architecture) + 2.0 * (size * width) ** 2
     tokens, router = work.pass_tokens * work.fitted_share, 2.0 * architecture.hidden * work.experts
+    if work.refit is not None:
+        pair += size * (neuron_flops(architecture) + 4.0 * architecture.expert_hidden * width)
+        router *= 2  # the block, which adds what stands beside its experts, routes again
     return work.chooses * tokens * (architecture.top_k * pair + router + handing_flops(architecture, work.experts))
 
 
@@ -119,6 +125,8 @@ def solving_flops(architecture: Architecture, work: Work) -> float:
         neurons = architecture.experts / experts * width
         removed = neurons - width
         total += work.chooses * experts * (2 * neurons**3 + removed * 2.0 * (neurons**2 + hidden * neurons))
+        if work.refit is not None:  # what the target adds to the down projections
+            total += work.chooses * experts * (2 / 3 * neurons**3 + 2 * neurons**2 * hidden)
     return total
 
 
@@ -155,9 +163,10 @@ def choice_bytes(architecture: Architecture, work: Work) -> int:
     if not work.chooses:
         return 0
     neurons = math.ceil(architecture.experts / work.experts) * architecture.width
-    gram = DOUBLE * neurons**2
-    at_a_time = min(work.experts * gram, max(gram, int(SOLVER_BYTES)))
-    elimination = 3 * gram + 3 * DOUBLE * neurons * architecture.expert_hidden
+    gram, downs = DOUBLE * neurons**2, DOUBLE * neurons * architecture.expert_hidden
+    sums = gram + (downs if work.refit is not None else 0)
+    at_a_time = min(work.experts * sums, max(sums, int(SOLVER_BYTES)))
+    elimination = 3 * gram + 3 * downs
     return at_a_time + elimination + work.batch * 3 * neurons * SINGLE
 
 

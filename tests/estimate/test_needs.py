@@ -191,8 +191,8 @@ def test_the_solvers_matrices_are_counted_where_they_are_the_most(tmp_path):
     assert "micro-batch" not in needs.device
     chosen = estimate(model, work(METHODS["reap"], **gpu | {"sequential": True, "chooses": True})).needs
     neurons = 2 * width
-    one = 8 * neurons**2
-    assert chosen.device["choice of neurons"] == one + 3 * one + 3 * 8 * neurons * hidden + tokens * 3 * neurons * 4
+    one, products = 8 * neurons**2, 8 * neurons * hidden  # of one group, whose target the refit has
+    assert chosen.device["choice of neurons"] == 4 * one + 4 * products + tokens * 3 * neurons * 4
 
 
 def test_on_a_gpu_the_layer_is_there_and_one_stack_of_experts_here(tmp_path):

@@ -257,9 +257,13 @@ def test_source_may_be_called_like_a_kind(tree):
 VALUES = {
     "methods.ream.saliency": (
         "reep",
-        "input should be 'frequency', 'ean', 'reap', 'released', 'released-batches', 'man' or 'msan' (given: 'reep')",
+        "input should be 'frequency', 'ean', 'reap', 'released', 'released-batches', 'man', 'msan' or 'energy' "
+        "(given: 'reep')",
     ),
-    "methods.ream.grouping": ("prune", "'nearest-centroid', 'hierarchical' or 'matching' (given: 'prune')"),
+    "methods.ream.grouping": (
+        "prune",
+        "'nearest-centroid', 'hierarchical', 'matching' or 'assignment' (given: 'prune')",
+    ),
     "methods.ream.scores": ("sigmoid", "input should be 'router' or 'softmax' (given: 'sigmoid')"),
     "compute.dtype": ("fp16", "input should be 'auto', 'float32' or 'bfloat16' (given: 'fp16')"),
     "compute.device": ("gpu", r"'^(auto|cpu|cuda(:\d+)?)$' (given: 'gpu')"),

@@ -7,18 +7,8 @@ import pytest
 import torch
 
 from ream.core.experts import Expert, neuron_activations, parts
-from ream.core.refit.neuron_choice import (
-    DAMPING,
-    RIDGE,
-    NeuronSums,
-    PooledTokens,
-    assembled,
-    chosen_neurons,
-    mean_rows,
-    neuron_sums,
-    pooled_outputs,
-    ridge_of,
-)
+from ream.core.refit.neuron_choice import DAMPING, RIDGE, assembled, chosen_neurons, mean_rows, ridge_of
+from ream.core.refit.neuron_sums import NeuronSums, PooledTokens, neuron_sums, pooled_outputs
 from tests.core import reference
 from tests.core.layers import float64, random_expert, random_layer, silu_unit
 

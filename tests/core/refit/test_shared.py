@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ream.core.refit.neuron_choice import PooledTokens, neuron_sums
+from ream.core.refit.neuron_sums import PooledTokens, neuron_sums
 from ream.core.refit.projection_fit import FitSettings, fit_projections
 from ream.core.refit.projection_passes import Steps
 from ream.core.refit.refit import RefitSettings, refit
