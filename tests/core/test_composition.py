@@ -10,8 +10,7 @@ from ream.core.composition import Composition, RefitOptions
 from ream.params import load_params
 from tests.tiny import ROOT
 
-# saliency of a candidate of `best` to its label
-LABELS = {"energy": "assignment energy neurons", "frequency": "matching frequency neurons"}
+LABELS = {"ean": "ean", "frequency": "matching frequency neurons"}  # saliency of a candidate of `best` to its label
 PARAMS = load_params(ROOT / "params.yaml")
 
 
@@ -68,7 +67,7 @@ def test_parameters_of_every_method_become_its_composition(name):
         ("neurons-refit", {"logit-gram"}),
         ("hope", {"norms", "pair-norms"}),
         ("reap-super-experts", {"norms", "peak-norms"}),
-        ("best", {"norms", "pair-norms", "logit-gram"}),
+        ("best", {"norms", "logit-gram"}),
     ],
 )
 def test_what_a_method_needs(name, needed):
