@@ -346,11 +346,8 @@ def test_router_groups_by_hand():
 @pytest.mark.parametrize("kind", GROUPINGS)
 @pytest.mark.parametrize(("router_groups", "kept"), [(2, 2), (2, 4), (4, 4), (4, 8), (3, 6), (12, 12)])
 def test_router_groups_match_one_grouping_each(rng, kind, router_groups, kept):
-    experts, size, count = (
-        random_experts(rng, 12, tied=kind not in ("hierarchical", "assignment")),
-        5,
-        12 // router_groups,
-    )
+    experts = random_experts(rng, 12, tied=kind not in ("hierarchical", "assignment"))
+    size, count = 5, 12 // router_groups
     expected = []
     for first in range(0, 12, count):
         members = range(first, first + count)
