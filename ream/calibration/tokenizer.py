@@ -26,11 +26,13 @@ class Encoder:
         plain: text to token ids, without special tokens and without truncation.
         special: the tokens that the tokenizer adds to a text.
         fingerprint: SHA-256 of tokenizer.json or, without one, of the tokenizer's files.
+        id_of: a token, such as ``<|endoftext|>``, to its id; None where the vocabulary lacks it.
     """
 
     plain: Callable[[str], list[int]]
     special: SpecialTokens
     fingerprint: str
+    id_of: Callable[[str], int | None] = lambda token: None
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a text with the special tokens, without truncation."""
@@ -119,7 +121,7 @@ def _light(path: Path) -> Encoder:
             return tokenizer.encode(text, add_special_tokens=False).ids
 
     special = measured(lambda special: tokenizer.encode(PROBE, add_special_tokens=special).ids)
-    return Encoder(plain, special, hashlib.sha256(data).hexdigest())
+    return Encoder(plain, special, hashlib.sha256(data).hexdigest(), tokenizer.token_to_id)
 
 
 def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> Encoder:
@@ -143,7 +145,7 @@ def _heavy(folder_or_id: str, revision: str | None, trust_remote_code: bool) -> 
     if {path.name for path in files} <= {SETTINGS}:
         raise _no_tokenizer(folder_or_id)
     special = measured(lambda special: encoded(PROBE, special))
-    return Encoder(lambda text: encoded(text, False), special, _fingerprint(files))
+    return Encoder(lambda text: encoded(text, False), special, _fingerprint(files), tokenizer.get_vocab().get)
 
 
 def _files(folder_or_id: str, revision: str | None, names: Iterable[str]) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ream.errors import UserError, unknown
 from ream.params.section import Section
@@ -14,7 +14,20 @@ class Calibration(Section):
     sequences: int = Field(ge=1, description="sequences from each source; for sequential methods, in total")
     tokens: int = Field(ge=8, description="tokens per sequence")
     fill: float = Field(0.9, gt=0, le=1, description="fraction of a sequence that a document must fill")
+    packing: bool = Field(
+        False,
+        description="documents one behind the other, with an end token between, cut into full sequences (docs/text.md)",
+    )
+    separator: str | None = Field(
+        None, min_length=1, description="token between packed documents; null: the model's end token"
+    )
     seed: int = Field(0, ge=0, description="orders the documents")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Calibration":
+        if self.separator is not None and not self.packing:
+            raise ValueError("separator stands between packed documents; set packing: true, or leave it out")
+        return self
 
 
 Windows = Annotated[

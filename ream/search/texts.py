@@ -5,23 +5,28 @@ these follow the sequences on which mixes are measured, and behind those the fin
 a source with ``held_out`` all but the first part come from what is held out.
 """
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ream.calibration.chat import ChatTemplate
 from ream.calibration.contents import Render
 from ream.calibration.corpus import read_corpus, write_corpus
 from ream.calibration.document import Document
-from ream.calibration.sampling import draw, windows_of
+from ream.calibration.drawing import drawing
 from ream.calibration.sources import calibrated_and_held_out
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import UserError
-from ream.machine.files import locked
+from ream.evaluation.windows import end_token
 from ream.models.family.limits import Limits
-from ream.params import BuiltinSource, HubSource, Params, TokensSource
+from ream.params import HubSource, Params, TokensSource
+from ream.search.held import Held
 
 SEARCH, FINAL = "search", "final"
+LOOK_SECONDS = 0.2  # between two looks at what others are drawing
 
 
 @dataclass(frozen=True)
@@ -69,45 +74,56 @@ def drawn_texts(
     Raises:
         UserError: a source has too little text, or its text has changed since the calibration sequences were drawn.
     """
-    parts: dict[str, dict[str, list[list[int]]]] = {SEARCH: {}, FINAL: {}}
-    encoder: Encoder | None = None
-    render: Render | None = None
-    with locked(folder, wait=True):  # others wait for what this process draws
-        for source in params.run.sources:
-            files = {part: folder / f"{source}.{part}.parquet" for part in parts}
-            if not all(path.exists() for path in files.values()):
-                if encoder is None:
-                    trust, special = params.model.trust_remote_code, params.model.special_tokens
-                    encoder = load_encoder(str(model), None, trust, special)
-                    render = ChatTemplate(model, trust).render
-                for part, rows in _drawn(params, source, encoder, render, calibrated(source)).items():
-                    for ids in rows:
-                        limits.check_encoded(ids, model)
-                    write_corpus(files[part], [(source, ids) for ids in rows], {"part": part})
-            for part, path in files.items():
-                parts[part][source] = read_corpus(path).sequences
-    return {part: Part(sequences) for part, sequences in parts.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    trust, special = params.model.trust_remote_code, params.model.special_tokens
+    encoder = cache(lambda: load_encoder(str(model), None, trust, special))
+    render, end = ChatTemplate(model, trust).render, end_token(model) if params.calibration.packing else None
+    left = list(params.run.sources)
+    while left:  # processes that begin together draw one source each, and wait for what others draw
+        for source in list(left):
+            held = Held.of(folder / f"{source}.lock")
+            if held is None:
+                continue
+            with contextlib.closing(held):
+                files = _files(folder, source)
+                if not all(path.exists() for path in files.values()):
+                    for part, rows in _drawn(params, source, encoder(), end, render, calibrated(source)).items():
+                        for ids in rows:
+                            limits.check_encoded(ids, model)
+                        write_corpus(files[part], [(source, ids) for ids in rows], {"part": part})
+            left.remove(source)
+        if left:
+            time.sleep(LOOK_SECONDS)
+    return {
+        part: Part({source: read_corpus(_files(folder, source)[part]).sequences for source in params.run.sources})
+        for part in (SEARCH, FINAL)
+    }
+
+
+def _files(folder: Path, source: str) -> dict[str, Path]:
+    """The file of each part of a source's text."""
+    return {part: folder / f"{source}.{part}.parquet" for part in (SEARCH, FINAL)}
 
 
 def _drawn(
-    params: Params, source: str, encoder: Encoder, render: Render | None, calibrated: Path
+    params: Params, source: str, encoder: Encoder, end: int | None, render: Render | None, calibrated: Path
 ) -> dict[str, list[list[int]]]:
     """The sequences of both parts of a source.
 
     Raises:
         UserError: see `drawn_texts`.
     """
-    settings, calibration, search = params.sources[source], params.calibration, params.search
+    settings, search = params.sources[source], params.search
     assert not isinstance(settings, TokensSource)
     earlier = read_corpus(calibrated)
     if isinstance(settings, HubSource):  # the same revision as the calibration's
         settings = settings.model_copy(update={"revision": earlier.facts.get("revision") or settings.revision})
-    most = 1 if isinstance(settings, BuiltinSource) else settings.windows
-    windows = None if most == 1 else windows_of(encoder.plain, encoder.special, None if most == "all" else most)
-    texts, held_out = calibrated_and_held_out(settings, calibration.seed, calibration.tokens, render)
+    seed, tokens = params.calibration.seed, params.calibration.tokens
+    texts, held_out = calibrated_and_held_out(settings, seed, tokens, render)
+    draw = drawing(settings, encoder, params.calibration, end)
 
     def following(documents: Iterator[Document], sequences: int) -> list[list[int]]:
-        return draw(documents, encoder.encode, calibration, sequences, windows).sequences
+        return draw(documents, sequences).sequences
 
     # Own calibration sequences may be fewer, as `ream compress` draws a source's share of a mix alone.
     if following(texts, len(earlier.sequences)) != earlier.sequences:

@@ -3,7 +3,7 @@
 It also draws the sequences that follow them, for measurements on text that no model was calibrated on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,16 +12,18 @@ from typing import Any
 from ream.calibration.chat import ChatTemplate
 from ream.calibration.corpus import check_lengths, check_vocabulary, read_corpus, write_corpus
 from ream.calibration.document import Document
+from ream.calibration.drawing import drawing
 from ream.calibration.parts import row_is_held_out
-from ream.calibration.sampling import Drawn, draw, windows_of
+from ream.calibration.sampling import Drawn
 from ream.calibration.sources import TextSource, calibrated_and_held_out, divided, resolved_revision
 from ream.calibration.tokenizer import Encoder, load_encoder
 from ream.errors import UserError, unknown
+from ream.evaluation.windows import end_token
 from ream.machine.files import file_digest
 from ream.machine.progress import QUIET_SECONDS, Progress
 from ream.models.family.limits import Limits, limits_of
 from ream.models.inspection.manifest import folder_of, load_manifest
-from ream.params import BuiltinSource, Calibration, HubSource, Params, TokensSource
+from ream.params import Calibration, HubSource, Params, TokensSource
 from ream.workspace.layout import Workspace
 from ream.workspace.options import StageOptions
 from ream.workspace.shares import read_share
@@ -74,9 +76,10 @@ def write_sequences(
     else:
         limits.check_setting("calibration.tokens", params.calibration.tokens)
         encoder = load_encoder(str(model), None, params.model.trust_remote_code, params.model.special_tokens)
+        end = end_token(model) if params.calibration.packing else None
         chat = ChatTemplate(model, params.model.trust_remote_code)
         rows, further, facts = _drawn(
-            source, settings, encoder, chat, params.calibration, params.rank.sequences, needed
+            source, settings, encoder, chat, params.calibration, end, params.rank.sequences, needed
         )
         for _, ids in (*rows, *((source, ids) for ids in further.sequences)):
             limits.check_encoded(ids, model)
@@ -133,6 +136,7 @@ def _drawn(
     encoder: Encoder,
     chat: ChatTemplate,
     calibration: Calibration,
+    end: int | None,
     held_out: int,
     needed: int | None,
 ) -> tuple[list[Row], Drawn, dict[str, Any]]:
@@ -141,17 +145,17 @@ def _drawn(
     revision = resolved_revision(source)
     if revision is not None:
         source = source.model_copy(update={"revision": revision})
-    windows = _windows(source, encoder)
+    draw = drawing(source, encoder, calibration, end)
 
     def both(most: int | None) -> tuple[Drawn, Drawn]:
         texts = dict.fromkeys(calibrated_and_held_out(source, calibration.seed, calibration.tokens, chat.render))
         with Progress(None, f"calibration@{name}", " documents", delay=QUIET_SECONDS) as progress:
             documents = [_counted(each, progress) for each in texts]
             try:
-                drawn = draw(documents[0], encoder.encode, calibration, most, windows, needed)
+                drawn = draw(documents[0], most, needed)
             except UserError as error:
                 raise UserError(f"source '{name}': {error}") from None
-            return drawn, draw(documents[-1], encoder.encode, calibration, held_out, windows)
+            return drawn, draw(documents[-1], held_out)
 
     drawn, further = both(None if needed is None else calibration.sequences)
     missing = 0 if divided(source) else held_out - len(further.sequences)
@@ -161,7 +165,7 @@ def _drawn(
         "dataset": dataset,
         "revision": revision,
         "seed": calibration.seed,
-        "calibration": calibration.model_dump(),
+        "calibration": calibration.model_dump(exclude=None if calibration.packing else {"packing", "separator"}),
         "tokenizer": encoder.fingerprint,
         "special_tokens": asdict(encoder.special),
         "counts": _counts(drawn),
@@ -173,12 +177,6 @@ def _drawn(
     if drawn.labels:
         facts["labels"] = drawn.labels
     return [(name, ids) for ids in drawn.sequences], further, facts
-
-
-def _windows(source: TextSource, encoder: Encoder) -> Callable[[str, int], Iterator[list[int]]] | None:
-    """What gives several sequences of a document; None where each gives its first."""
-    most = 1 if isinstance(source, BuiltinSource) else source.windows
-    return None if most == 1 else windows_of(encoder.plain, encoder.special, None if most == "all" else most)
 
 
 def _counts(drawn: Drawn) -> dict[str, int]:

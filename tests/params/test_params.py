@@ -182,7 +182,7 @@ TYPOS = {
         "model.path",
         "'model' has: model.keep_shards, model.multi_token, model.path, model.special_tokens, model.trust_remote_code",
     ),
-    "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.seed"),
+    "calibration.sequence": ("calibration.sequences", "'calibration' has: calibration.fill, calibration.packing"),
     "statistics.probe": (
         "statistics.probes",
         "'statistics' has: statistics.dense_tokens, statistics.probes, statistics.saliency_batch, statistics.sequences",
@@ -333,6 +333,12 @@ def test_group_size_below_one_is_refused(tree, size):
     assert (
         refusal(put(tree, "grouping.group_size", size))
         == "params.yaml: grouping: group_size must be at least 1, for every number of experts"
+    )
+
+
+def test_a_separator_without_packing_is_refused(tree):
+    assert refusal(put(tree, "calibration.separator", "</s>")) == (
+        "params.yaml: calibration: separator stands between packed documents; set packing: true, or leave it out"
     )
 
 

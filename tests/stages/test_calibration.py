@@ -67,6 +67,30 @@ def test_builtin_source(write, tokenizer_folder, tmp_path):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
+def test_packed_documents(tokenizer_folder, tmp_path):
+    """The model's end token follows every document; what was packed is recorded."""
+    model = shutil.copytree(tokenizer_folder, tmp_path / "model")
+    (model / "config.json").write_text(json.dumps({"eos_token_id": [3, 4]}))
+    out, held_out = tmp_path / "a.parquet", tmp_path / "h.parquet"
+    tree = params({"maths": {"kind": "builtin", "name": "math"}}).model_dump()
+    settings = parse_params(tree | {"calibration": tree["calibration"] | {"packing": True, "tokens": 64}})
+    line = calibration.write_sequences(settings, "maths", model, out, held_out, LIMITS)
+    encoder = load_encoder(str(tokenizer_folder), None, False)
+    sheets = documents("math", "calibration", seed=7)
+    stream = [token for _ in range(4) for token in [*encoder.encode(next(sheets).text)[:64], 3]]
+    corpus = read_corpus(out)
+    assert corpus.sequences == [stream[start : start + 64] for start in range(0, 256, 64)]
+    assert line == "maths: 4 sequences, 256 tokens, from 4 documents (0 too short)"
+    assert corpus.facts["calibration"]["packing"]
+    following = read_corpus(held_out).sequences
+    assert following
+    stream = [token for _ in range(len(following)) for token in [*encoder.encode(next(sheets).text)[:64], 3]]
+    assert following == [stream[start : start + 64] for start in range(0, 64 * len(following), 64)]
+    (model / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"no eos_token_id; set calibration\.separator"):
+        calibration.write_sequences(settings, "maths", model, out, held_out, LIMITS)
+
+
 def test_files_source_skips_short_documents(write, tokenizer_folder, tmp_path):
     texts = [prose(i, 100) for i in range(4)] + ["short"] * 8
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))

@@ -1,0 +1,125 @@
+"""Calibration sequences of packed documents: one behind the other with an end token between, cut into full sequences.
+
+Base models are trained on such text, so it is what their experts know: beginnings and ends of documents, and what
+follows an end token, are parts of it, and short documents count, too.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ream.calibration.document import Document
+from ream.calibration.sampling import PATIENCE, Drawn, first_tokens
+from ream.calibration.tokenizer import Encoder
+from ream.errors import UserError
+from ream.params import Calibration
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How documents are joined.
+
+    Attributes:
+        encoder: the model's tokenizer; what it puts before a text stands before every sequence.
+        end: ids behind every document.
+        most: a document gives at most as many tokens as so many sequences have; None: all that it has.
+    """
+
+    encoder: Encoder
+    end: tuple[int, ...]
+    most: int | None = 1
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """Ids with which every sequence begins."""
+        return self.encoder.special.before
+
+    def ids(self, text: str, tokens: int) -> list[int]:
+        """A document's own ids and those behind it.
+
+        Args:
+            text: of the document.
+            tokens: of a sequence.
+        """
+        plain = self.encoder.plain
+        return [*(plain(text) if self.most is None else first_tokens(text, self.most * tokens, plain)), *self.end]
+
+
+def packing_of(encoder: Encoder, separator: str | None, end: int | None, most: int | None) -> Packing:
+    """The packing for a model.
+
+    What the tokenizer itself puts behind a text ends a document; without that the separator, or else the end token.
+
+    Args:
+        encoder: the model's tokenizer.
+        separator: a token of the tokenizer's vocabulary; None: see above.
+        end: id of the model's end token, if it has one.
+        most: of `Packing`.
+
+    Raises:
+        UserError: the tokenizer has no such token, or no separator is given and the model has no end token.
+    """
+    if separator is not None:
+        found = encoder.id_of(separator)
+        if found is None:
+            raise UserError(
+                f"the model's tokenizer has no token '{separator}'; set calibration.separator to one of its special "
+                "tokens, or leave it out for the model's end token"
+            )
+        return Packing(encoder, (found,), most)
+    if encoder.special.after:
+        return Packing(encoder, encoder.special.after, most)
+    if end is None:
+        raise UserError(
+            "documents cannot be packed: the model's config.json has no eos_token_id; set calibration.separator to the "
+            "token that ends a document, or calibration.packing: false"
+        )
+    return Packing(encoder, (end,), most)
+
+
+def draw_packed(
+    documents: Iterable[Document],
+    packing: Packing,
+    calibration: Calibration,
+    sequences: int | None = None,
+    needed: int | None = None,
+) -> Drawn:
+    """The first ``sequences`` sequences of ``tokens`` tokens of documents that follow one another.
+
+    No more documents are read than needed. What the last one has beyond the last sequence is left out, so that no
+    document is in two draws from one iterator. Labels count documents here, since a sequence may have several.
+
+    Args:
+        documents: shuffled documents.
+        packing: how they are joined.
+        calibration: gives ``sequences`` and ``tokens``.
+        sequences: maximum number of sequences instead of ``calibration.sequences``; with it, fewer are no error.
+        needed: the least number of sequences; by default all, or none with ``sequences``.
+
+    Raises:
+        UserError: the documents end too early, or ``PATIENCE`` of them for each sequence wanted are not enough.
+    """
+    wanted = calibration.sequences if sequences is None else sequences
+    room = calibration.tokens - len(packing.before)
+    stream: list[int] = []
+    labels: Counter[str] = Counter()
+    read = 0
+    if wanted:
+        for document in documents:
+            read += 1
+            stream += packing.ids(document.text, calibration.tokens)
+            if document.label is not None:
+                labels[document.label] += 1
+            if len(stream) >= wanted * room or read == PATIENCE * wanted:
+                break
+    full = min(wanted, len(stream) // room)
+    drawn = [[*packing.before, *stream[start : start + room]] for start in range(0, full * room, room)]
+    enough = (wanted if sequences is None else 0) if needed is None else needed
+    if full < enough:
+        fits = len(stream) // enough + len(packing.before)
+        raise UserError(
+            f"{read} documents, packed, fill {full} sequences of {calibration.tokens} tokens, but {enough} are needed; "
+            f"lower calibration.tokens to {fits} (then there are enough) or calibration.sequences, give the source "
+            "more text, or let long documents give more of theirs (the source's `windows`)"
+        )
+    return Drawn(drawn, read, 0, dict(sorted(labels.items())))
