@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.source_files import Stamps, sources
+from ream.search.helpers import PROGRAM
 
 IDLE_SECONDS = 900.0  # without a stage, as on a Dask worker whose flow was killed: the next stage starts a new process
 LENGTH = 8  # bytes that hold the length of a request
+# Programs that are forks, and the module that is each.
+MODULES = {"ream": "ream.commands.cli", "dvc": "dvc", PROGRAM: "ream.search.helpers"}
 # What stages import; what only a few of them need comes last.
 PRELOADED = (
     "dvc.cli.parser",
@@ -222,8 +225,8 @@ def child(
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        if program == "ream" and sources() != imported:
-            os.execv(sys.executable, [sys.executable, "-m", "ream.commands.cli", *arguments])
+        if program != "dvc" and sources() != imported:
+            os.execv(sys.executable, [sys.executable, "-m", MODULES[program], *arguments])
         sys.argv = [program, *arguments]
         sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
@@ -235,6 +238,10 @@ def child(
             from dvc.cli import main as dvc
 
             code = dvc(arguments)
+        elif program == PROGRAM:
+            from ream.search.helpers import main as helper
+
+            code = helper()
         else:
             from ream.commands.cli import main as ream
 

@@ -2,11 +2,12 @@
 
 A stage that loads torch, transformers and lm-eval spends six seconds on imports, with a small model more than on its
 work. The `dvc` that workers with clones of their own run takes half a second to start. The flow puts a folder with its
-own `ream` and `dvc` first in PATH. They hand their arguments, folder, environment and standard streams to the process
-of the imports (`flows.fork_server`), which forks, and exit with the status of the fork. Where that process is not there
-(yet), the real programs run; stages that load the model wait for it, because their own imports would take as long. The
-commands of dvc.yaml stay as they are. On the demo this takes 23% off the wall time of `make flow`
-(benchmarks/RESULTS.md, "Starting"). `make repro` runs `dvc repro` in the same way (`flows.warmed`).
+own `ream` and `dvc` first in PATH; a search finds its helpers there, too (`ream.search.helpers`). They hand their
+arguments, folder, environment and standard streams to the process of the imports (`flows.fork_server`), which forks,
+and exit with the status of the fork. Where that process is not there (yet), the real programs run; stages that load the
+model wait for it, because their own imports would take as long. The commands of dvc.yaml stay as they are. On the demo
+this takes 23% off the wall time of `make flow` (benchmarks/RESULTS.md, "Starting"). `make repro` runs `dvc repro` in
+the same way (`flows.warmed`).
 """
 
 import contextlib
@@ -20,7 +21,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from flows.fork_server import LENGTH
+from flows.fork_server import LENGTH, MODULES
+from ream.machine.sharing import FORKS
 
 START_SECONDS = 60.0
 END_SECONDS = 10.0
@@ -40,8 +42,7 @@ while True:
             time.sleep(0.05)
             continue
         open({wanted!r}, "w").close()
-        real = {{"ream": [{python!r}, "-m", "ream.commands.cli"], "dvc": [{python!r}, "-m", "dvc"]}}[program]
-        os.execv(real[0], [*real, *sys.argv[1:]])
+        os.execv({python!r}, [{python!r}, "-m", {modules!r}[program], *sys.argv[1:]])
 request = json.dumps([program, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 fds = array.array("i", [0, 1, 2])
 server.sendmsg([len(request).to_bytes({length}, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
@@ -89,9 +90,9 @@ class Warm:
         self._log = folder / "log"  # exists once the process has been started
         text = CLIENT.format(
             python=sys.executable, address=str(self.address), wanted=str(self.wanted), started=str(self._log),
-            length=LENGTH, wait=AWAIT,
+            length=LENGTH, wait=AWAIT, modules=MODULES,
         )  # fmt: skip
-        for program in ("ream", "dvc"):
+        for program in MODULES:
             (self.path / program).write_text(text)
             (self.path / program).chmod(0o755)
         if at_once:
@@ -145,7 +146,7 @@ class Warm:
             heavy: whether its own imports would take about as long as those of the process.
         """
         wait = {AWAIT: str(START_SECONDS)} if heavy else {}
-        return {"PATH": f"{self.path}{os.pathsep}{os.environ['PATH']}"} | wait
+        return {"PATH": f"{self.path}{os.pathsep}{os.environ['PATH']}", FORKS: str(self.path)} | wait
 
     def ready(self, seconds: float = START_SECONDS) -> bool:
         """Wait until the process takes requests; returns whether it does within that time."""

@@ -1,4 +1,4 @@
-"""How threads of this process wait for each other, set before any library with threads is imported."""
+"""What processes on one machine share: how their threads wait for each other, and imports that are done already."""
 
 import os
 from collections.abc import MutableMapping
@@ -8,6 +8,10 @@ from collections.abc import MutableMapping
 # longer at most (benchmarks/RESULTS.md, "Threads"). The number of threads is left to compute.threads: sums in another
 # order may differ in their last bit.
 SHARED_CORES = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
+
+# Names the folder of programs that are forks of one process that has imported the libraries, where a flow or
+# `make repro` has one (flows/warm.py).
+FORKS = "REAM_FORKS"
 
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from ream.errors import UserError
 from ream.machine.parent import end_with_parent
 from ream.machine.scratch import scratch
+from ream.machine.sharing import FORKS
 from ream.params import Params, parse_params
 from ream.workspace.layout import Workspace
 
 STOP_SECONDS = 10.0
+PROGRAM = "ream-search-helper"  # in the folder of forks
 
 
 @contextmanager
@@ -40,10 +42,7 @@ def helping(params: Params, workspace: Workspace, method: str, experts: int, cod
         "code": code, "state": str(state),
     }  # fmt: skip
     line = json.dumps(task) + "\n"
-    helpers = [
-        subprocess.Popen([sys.executable, "-m", "ream.search.helpers"], stdin=subprocess.PIPE, text=True)
-        for _ in range(params.search.workers - 1)
-    ]
+    helpers = [subprocess.Popen(_program(), stdin=subprocess.PIPE, text=True) for _ in range(params.search.workers - 1)]
     try:
         for helper in helpers:
             assert helper.stdin is not None
@@ -60,6 +59,12 @@ def helping(params: Params, workspace: Workspace, method: str, experts: int, cod
             except subprocess.TimeoutExpired:
                 helper.kill()
                 helper.wait()
+
+
+def _program() -> list[str]:
+    """The command of a helper: a fork that need not import anything, where the flow has them."""
+    forks = os.environ.get(FORKS)
+    return [sys.executable, "-m", "ream.search.helpers"] if forks is None else [str(Path(forks) / PROGRAM)]
 
 
 def shared_threads(params: Params) -> Params:

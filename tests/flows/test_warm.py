@@ -1,5 +1,6 @@
 """`ream` and `dvc` as forks of a process that has imported the libraries: as if they had been started themselves."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from flows.warm import START_SECONDS, Warm
 from ream.machine.starter import DVC, FLOW
+from ream.search import helpers
 from tests.flows.blocked import BlockedStages
 from tests.flows.conftest import flow_environment
 from tests.graphs import ROOT
@@ -94,6 +96,30 @@ def test_dvc_too(go, tmp_path):
     code, _, error = ended(go("dvc", "repro", "nothing"))
     assert code != 0
     assert error.startswith("ERROR: ")
+
+
+def test_a_helper_of_a_search_is_a_fork(warm, tmp_path, monkeypatch):
+    """It reads its task from its own stdin, and ends with it."""
+    for name, value in (flow_environment() | warm.environment()).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    command = helpers._program()
+    assert command == [str(warm.path / "ream-search-helper")]
+    task = {"params": {"no": 1}, "root": ".", "method": "reap", "experts": 4, "code": "", "state": "state"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as refused:
+        refused.stdin.write(json.dumps(task) + "\n")
+        refused.stdin.flush()
+        assert refused.stderr.read().startswith("a helper of the search ended: ")
+        assert refused.wait(60) == 2
+    waiting = subprocess.Popen(command, stdin=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not forks(warm) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(forks(warm)) == 1
+    with waiting:
+        waiting.kill()
+    gone(warm)
+    assert not forks(warm)
 
 
 @pytest.fixture
