@@ -21,7 +21,7 @@ class Packing:
 
     Attributes:
         encoder: the model's tokenizer; what it puts before a text stands before every sequence.
-        end: ids behind every document.
+        end: ids behind every document that is no conversation.
         most: a document gives at most as many tokens as so many sequences have; None: all that it has.
     """
 
@@ -34,15 +34,16 @@ class Packing:
         """Ids with which every sequence begins."""
         return self.encoder.special.before
 
-    def ids(self, text: str, tokens: int) -> list[int]:
-        """A document's own ids and those behind it.
+    def ids(self, document: Document, tokens: int) -> list[int]:
+        """A document's own ids and those behind it; a conversation ends as its template ends it.
 
         Args:
-            text: of the document.
+            document: the text.
             tokens: of a sequence.
         """
-        plain = self.encoder.plain
-        return [*(plain(text) if self.most is None else first_tokens(text, self.most * tokens, plain)), *self.end]
+        plain, text = self.encoder.plain, document.text
+        own = plain(text) if self.most is None else first_tokens(text, self.most * tokens, plain)
+        return own if document.chat else [*own, *self.end]
 
 
 def packing_of(encoder: Encoder, separator: str | None, end: int | None, most: int | None) -> Packing:
@@ -107,7 +108,7 @@ def draw_packed(
     if wanted:
         for document in documents:
             read += 1
-            stream += packing.ids(document.text, calibration.tokens)
+            stream += packing.ids(document, calibration.tokens)
             if document.label is not None:
                 labels[document.label] += 1
             if len(stream) >= wanted * room or read == PATIENCE * wanted:

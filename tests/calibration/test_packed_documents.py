@@ -1,6 +1,7 @@
 """Calibration sequences of packed documents."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -55,7 +56,12 @@ def test_two_draws_from_one_iterator_share_no_document():
 
 @pytest.mark.parametrize(("most", "tokens"), [(1, 10), (2, 20), (None, 25)])
 def test_a_document_gives_what_windows_say(most, tokens):
-    assert Packing(encoder(), (END,), most).ids(document(25).text, 10) == [3] * tokens + [END]
+    assert Packing(encoder(), (END,), most).ids(document(25), 10) == [3] * tokens + [END]
+
+
+def test_a_conversation_ends_as_its_template_ends_it():
+    source = iter([replace(document(4, "a"), chat=True), document(4, "ab"), document(9)])
+    assert draw_packed(source, Packing(encoder(), (END,)), settings(1)).sequences == [[1] * 4 + [2] * 4 + [END, 3]]
 
 
 def test_labels_count_documents():
