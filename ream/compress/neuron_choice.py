@@ -65,15 +65,25 @@ def choose_neurons(
     coordinates = output_coordinates(block.output_map(decoder.architecture.hidden))
     pool = _Pool(block, experts, groups, decided.weights, coordinates)
     outputs = None if tokens.targets is None else coordinates.size(decoder.architecture.hidden)
-    chosen = {}
+    chosen: dict[int, np.ndarray] = {}
+    counts: list[float] = []
     for portion in _portions(several, width, outputs or 0):
-        stream = pool.stream(tokens, decoder.device)
+        tally = torch.zeros(len(groups), dtype=torch.float64, device=decoder.device)
+        stream = _tallied(pool.stream(tokens, decoder.device), tally)
         sums = neuron_sums(stream, experts, portion, block.unit, outputs, block.input_gate, tokens.total)
-        counts = [own.count for own in sums.values()]
-        for position, own_sums in sums.items():
+        counts = counts or tokens.total(tally)[list(several)].tolist()  # of all groups, whatever the portion
+        for position, group in sums.items():
             down = coordinates.down(torch.cat([experts.down[member] for member in groups[position].tolist()], dim=1))
-            chosen[position] = chosen_neurons(own_sums, down, width, ridge_of(own_sums, counts))
+            chosen[position] = chosen_neurons(group, down, width, ridge_of(group, counts))
     return replace(decided, neurons=chosen)
+
+
+def _tallied(stream: Iterable[PooledTokens], tally: Tensor) -> Iterator[PooledTokens]:
+    """The same tokens, with those that are routed to each group added to a tally [K]."""
+    for tokens in stream:
+        routed = torch.bincount(tokens.routing.indices.flatten(), minlength=len(tally))
+        tally += routed[: len(tally)]  # what lies beyond stands for no expert
+        yield tokens
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from ream.compress.neuron_choice import ChoiceTokens, _Pool, choose_neurons
 from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
+from ream.core.refit.neuron_choice import ridge_of
 from ream.core.refit.output_coordinates import output_coordinates
 from ream.recipe.apply import CompressedLayer
 from tests.compress.walks import decoder_of
@@ -102,3 +103,27 @@ def test_the_target_decides_which_neurons_stay(tmp_path):
         hidden = original.unit(x @ second.gate.T, x @ second.up.T)
         wanted = pool.block(tokens.inputs) + 50 * (weights[:, None] * (hidden @ second.down.T)).view_as(tokens.inputs)
     assert of_second(wanted) > of_second(None)
+
+
+@torch.no_grad()
+def test_groups_handled_one_by_one_have_the_same_ridge(tmp_path, monkeypatch):
+    """λ is relative to the mean tokens of all groups, not of those whose sums fit into memory together."""
+    decoder = decoder_of(build("qwen3_moe", tmp_path / "model"))
+    index, count = decoder.architecture.moe_layers[0], decoder.architecture.experts
+    recipe = recipe_of(decoder.architecture, [0, 0, 1, 1, 1, *range(2, count - 3)])
+    _, original = pool_of(decoder, index, recipe)
+    tokens, seen = tokens_of(decoder, original), []
+
+    def ridge(sums, counts):
+        seen.append((sums.count, tuple(counts)))
+        return ridge_of(sums, counts)
+
+    monkeypatch.setattr("ream.compress.neuron_choice.ridge_of", ridge)
+    together = choose_neurons(decoder, index, recipe, original.experts, tokens).neurons
+    monkeypatch.setattr("ream.compress.neuron_choice.SOLVER_BYTES", 0.0)
+    single = choose_neurons(decoder, index, recipe, original.experts, tokens).neurons
+    assert seen[:2] == seen[2:]
+    own = tuple(tokens for tokens, _ in seen[:2])
+    assert {counts for _, counts in seen} == {own}, "counts of both groups"
+    assert own[0] != own[1]
+    assert all(np.array_equal(single[position], together[position]) for position in (0, 1))
