@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ream.calibration.document import Document
 from ream.calibration.sampling import PATIENCE, Drawn, first_tokens
 from ream.calibration.tokenizer import Encoder
 from ream.errors import UserError
 from ream.params import Calibration
+
+LEAST_TOKENS = 8  # of a sequence, as `Calibration` has it
 
 
 @dataclass(frozen=True)
@@ -104,23 +108,38 @@ def draw_packed(
     room = calibration.tokens - len(packing.before)
     stream: list[int] = []
     labels: Counter[str] = Counter()
-    read = 0
+    lengths: list[int] = []  # of each document, with what is behind it
     if wanted:
         for document in documents:
-            read += 1
+            before = len(stream)
             stream += packing.ids(document, calibration.tokens)
+            lengths.append(len(stream) - before)
             if document.label is not None:
                 labels[document.label] += 1
-            if len(stream) >= wanted * room or read == PATIENCE * wanted:
+            if len(stream) >= wanted * room or len(lengths) == PATIENCE * wanted:
                 break
     full = min(wanted, len(stream) // room)
     drawn = [[*packing.before, *stream[start : start + room]] for start in range(0, full * room, room)]
     enough = (wanted if sequences is None else 0) if needed is None else needed
     if full < enough:
-        fits = len(stream) // enough + len(packing.before)
+        fits = _fitting(lengths, packing, calibration.tokens, enough)
         raise UserError(
-            f"{read} documents, packed, fill {full} sequences of {calibration.tokens} tokens, but {enough} are needed; "
-            f"lower calibration.tokens to {fits} (then there are enough) or calibration.sequences, give the source "
-            "more text, or let long documents give more of theirs (the source's `windows`)"
+            f"{len(lengths)} documents, packed, fill {full} sequences of {calibration.tokens} tokens, but {enough} are "
+            f"needed; lower {f'calibration.tokens to {fits} (then there are enough), ' if fits else ''}"
+            "calibration.sequences, give the source more text, or let long documents give more of theirs (the source's "
+            "`windows`)"
         )
-    return Drawn(drawn, read, 0, dict(sorted(labels.items())))
+    return Drawn(drawn, len(lengths), 0, dict(sorted(labels.items())))
+
+
+def _fitting(lengths: list[int], packing: Packing, tokens: int, wanted: int) -> int | None:
+    """The most tokens, fewer than these, with which documents of these lengths fill so many sequences; None if none.
+
+    Shorter sequences also take less of a long document.
+    """
+    own = np.array(lengths)
+    for fewer in range(tokens - 1, LEAST_TOKENS - 1, -1):
+        most = np.inf if packing.most is None else packing.most * fewer + len(packing.end)
+        if np.minimum(own, most).sum() >= wanted * (fewer - len(packing.before)):
+            return fewer
+    return None

@@ -4,9 +4,9 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Of mallopt(3), with the values that glibc begins with. A call switches glibc's own adjustment of both off.
+# Of mallopt(3). A call ends glibc's own adjustment, so afterwards both are what that comes to at most.
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
-DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_MAX: 65536}
+USUAL = {TRIM_THRESHOLD: 64 << 20, MMAP_MAX: 65536}
 KEPT = {TRIM_THRESHOLD: 2**31 - 1, MMAP_MAX: 0}
 
 
@@ -26,7 +26,7 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        _set(library, DEFAULTS)
+        _set(library, USUAL)
         library.malloc_trim(0)
 
 

@@ -72,7 +72,8 @@ def test_labels_count_documents():
 def test_too_little_text():
     packing = Packing(encoder(), (END,))
     message = (
-        r"^2 documents, packed, fill 1 sequences of 10 tokens, but 2 are needed; lower calibration\.tokens to 9 \(then"
+        r"^2 documents, packed, fill 1 sequences of 10 tokens, but 2 are needed; lower calibration\.tokens to 9 \(then "
+        r"there are enough\), calibration\.sequences, give"
     )
     with pytest.raises(UserError, match=message):
         draw_packed(iter([document(8), document(9)]), packing, settings(2))
@@ -82,6 +83,26 @@ def test_too_little_text():
     assert draw_packed(iter([document(8)]), packing, settings(9), sequences=0).documents_read == 0
     with pytest.raises(UserError, match=r"fill 1 sequences of 10 tokens, but 3 are needed"):
         draw_packed(iter([document(8), document(9)]), packing, settings(9), sequences=5, needed=3)
+
+
+@pytest.mark.parametrize("before", [(), (1000,)])
+@pytest.mark.parametrize("most", [1, 2, None])
+def test_the_tokens_that_would_do(before, most):
+    """The number in the message is the largest that works; shorter sequences take less of long documents."""
+    packing = Packing(encoder(before), (END,), most)
+
+    def sequences(tokens):
+        documents = iter([document(50), document(9), document(30)])
+        return draw_packed(documents, packing, settings(99, tokens), sequences=99).sequences
+
+    for wanted in (2, 3, 4, 9):
+        fits = [tokens for tokens in range(8, 60) if len(sequences(tokens)) >= wanted]
+        message = (
+            f"calibration.tokens to {max(fits)} (then there are enough)" if fits else "lower calibration.sequences"
+        )
+        with pytest.raises(UserError) as refused:
+            draw_packed(iter([document(50), document(9), document(30)]), packing, settings(wanted, 60))
+        assert f"needed; lower {number}calibration.sequences" in str(refused.value)
 
 
 def test_an_endless_source_of_empty_documents_ends():

@@ -58,4 +58,4 @@ def test_an_error_ends_the_block(monkeypatch):
     monkeypatch.setattr(heap, "_set", lambda library, options: seen.append(options))
     with pytest.raises(ZeroDivisionError), freed_memory_kept():
         raise ZeroDivisionError
-    assert seen == [heap.KEPT, heap.DEFAULTS]
+    assert seen == [heap.KEPT, heap.USUAL]
