@@ -97,9 +97,7 @@ def test_the_tokens_that_would_do(before, most):
 
     for wanted in (2, 3, 4, 9):
         fits = [tokens for tokens in range(8, 60) if len(sequences(tokens)) >= wanted]
-        message = (
-            f"calibration.tokens to {max(fits)} (then there are enough)" if fits else "lower calibration.sequences"
-        )
+        number = f"calibration.tokens to {max(fits)} (then there are enough), " if fits else ""
         with pytest.raises(UserError) as refused:
             draw_packed(iter([document(50), document(9), document(30)]), packing, settings(wanted, 60))
         assert f"needed; lower {number}calibration.sequences" in str(refused.value)
