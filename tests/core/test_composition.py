@@ -10,7 +10,11 @@ from ream.core.composition import Composition, RefitOptions
 from ream.params import load_params
 from tests.tiny import ROOT
 
-LABELS = {"ean": "ean", "frequency": "matching frequency neurons"}  # saliency of a candidate of `best` to its label
+LABELS = {  # saliency of a candidate of `best` to its label
+    "ean": "ean",
+    "energy": "assignment energy neurons",
+    "frequency": "matching frequency neurons",
+}
 PARAMS = load_params(ROOT / "params.yaml")
 
 
@@ -67,7 +71,7 @@ def test_parameters_of_every_method_become_its_composition(name):
         ("neurons-refit", {"logit-gram"}),
         ("hope", {"norms", "pair-norms"}),
         ("reap-super-experts", {"norms", "peak-norms"}),
-        ("best", {"norms", "logit-gram"}),
+        ("best", {"norms", "pair-norms", "logit-gram"}),
     ],
 )
 def test_what_a_method_needs(name, needed):
