@@ -53,7 +53,8 @@ class Packing:
 def packing_of(encoder: Encoder, separator: str | None, end: int | None, most: int | None) -> Packing:
     """The packing for a model.
 
-    What the tokenizer itself puts behind a text ends a document; without that the separator, or else the end token.
+    A document ends with the separator, if one is given; else with what the tokenizer itself puts behind a text, if that
+    is anything; else with the end token.
 
     Args:
         encoder: the model's tokenizer.

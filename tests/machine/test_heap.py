@@ -14,7 +14,7 @@ PIECE = 64 << 20
 PAGES = PIECE // resource.getpagesize()
 SMALL_PAGES = os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0"}
 COUNT = f"""
-import ctypes, resource
+import resource
 import numpy as np
 from ream.machine.heap import freed_memory_kept
 

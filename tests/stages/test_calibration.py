@@ -86,6 +86,11 @@ def test_packed_documents(tokenizer_folder, tmp_path):
     assert following
     stream = [token for _ in range(len(following)) for token in [*encoder.encode(next(sheets).text)[:64], 3]]
     assert following == [stream[start : start + 64] for start in range(0, 64 * len(following), 64)]
+    named = parse_params(tree | {"calibration": settings.calibration.model_dump() | {"separator": "<end>"}})
+    calibration.write_sequences(named, "maths", model, out, held_out, LIMITS)
+    end = encoder.id_of("<end>")
+    assert end not in (None, 3)
+    assert read_corpus(out).sequences[1][0] == end, "behind the 64 tokens of the first document"
     (model / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"no eos_token_id; set calibration\.separator"):
         calibration.write_sequences(settings, "maths", model, out, held_out, LIMITS)
