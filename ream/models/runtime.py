@@ -3,6 +3,7 @@
 import torch
 
 from ream.errors import UserError
+from ream.machine.threads import set_threads
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -13,13 +14,13 @@ def runtime(device: str, dtype: str, threads: int | str) -> tuple[torch.device, 
     Args:
         device: a name for `device_of`.
         dtype: a name for `dtype_of`.
-        threads: number of CPU threads; "auto" leaves torch's default.
+        threads: number of CPU threads; "auto" leaves the libraries' own.
 
     Raises:
         UserError: see `device_of`.
     """
     if isinstance(threads, int):
-        torch.set_num_threads(threads)
+        set_threads(threads)
     place = device_of(device)
     return place, dtype_of(dtype, place)
 

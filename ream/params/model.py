@@ -46,7 +46,9 @@ class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the arithmetic; auto: float32 on a CPU, bfloat16 on a GPU"
     )
-    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="CPU threads; auto: all cores")
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="CPU threads of torch, numpy and scipy; auto: all cores"
+    )
     batch_tokens: int = Field(8192, ge=1, description="most tokens in one micro-batch")
     hidden_memory_gb: float = Field(
         8,

@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ream.errors import UserError
+from ream.machine.threads import set_threads
 
 # How long a rank waits for the slowest other one to walk a layer, or for the first to decide on one or to draw the
 # calibration text. A process that ends is noticed at once; this limit is for machines that fall silent.
@@ -115,13 +116,13 @@ class Ranks:
 
         Args:
             device: the one asked for.
-            threads: the number asked for; "auto" sets torch's threads to this rank's share of the cores.
+            threads: the number asked for; "auto" sets them to this rank's share of the cores.
 
         Raises:
             UserError: a particular GPU is asked for, or the machine has fewer GPUs than ranks.
         """
         if threads == "auto":
-            torch.set_num_threads(max(1, cores() // self.local_size))
+            set_threads(max(1, cores() // self.local_size))
         if device == "cpu" or not torch.cuda.is_available():
             return device
         if ":" in device:
@@ -163,7 +164,7 @@ class Ranks:
     def _disconnect(self) -> None:
         self._joined = False
         dist.destroy_process_group()
-        torch.set_num_threads(cores())  # where ``threads`` is a number, each stage sets it again
+        set_threads(cores())  # where ``threads`` is a number, each stage sets it again
 
     def _exchange(self, message: dict[str, Any]) -> list[Any]:
         """Send a message to all ranks and return their values.

@@ -12,6 +12,7 @@ from ream.core.grouping import Groups
 from ream.core.recipe import LayerRecipe
 from ream.errors import UserError
 from ream.recipe.recipe_file import recipe_from_tensors, recipe_tensors
+from ream.walk import ranks
 from ream.walk.ranks import Ranks
 from ream.walk.share import Share
 
@@ -39,7 +40,7 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
 
 def test_ranks_share_the_cores_unless_told(monkeypatch):
     threads = []
-    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(ranks, "set_threads", threads.append)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
     for local_size in (1, 3, 32):
         rank(0, 32, local_size).placed("cpu", "auto")
