@@ -18,7 +18,7 @@ from ream.core.composition import RefitOptions
 from ream.core.experts import ExpertStack
 from ream.core.recipe import LayerRecipe
 from ream.core.refit.choice import chosen_candidate, fraction_left
-from ream.core.refit.chosen_ridge import HeldOut, refit_with_chosen_ridge
+from ream.core.refit.chosen_ridge import BEGIN, RIDGES, HeldOut, refit_with_chosen_ridge
 from ream.core.refit.output_coordinates import OutputCoordinates, output_coordinates
 from ream.core.refit.refit import refit
 from ream.errors import UserError
@@ -85,11 +85,16 @@ class Candidates:
                 plain = self._tokens.squares(self._kept_errors, held_out=True)
                 plain_fitted = self._tokens.squares(self._kept_errors, held_out=False)
                 self._check_held_out()
-            trials.append(self._refitted(number, decided, block, plain))
+            trials.append(self._refitted(number, decided, block, plain, self._begin(trials)))
             del block
+        promising = sorted(range(len(trials)), key=lambda number: fraction_left(trials[number].errors, plain))
+        promising = promising[: FITTED if self._settings.iterations else 1]
+        if self._settings.ridge is None:
+            for number in filter(None, promising):  # the first has its own λ
+                trials[number] = self._with_own_ridge(trials[number], candidates[number], plain, self._begin(trials))
         if self._settings.iterations:
-            promising = sorted(trials, key=lambda trial: fraction_left(trial.errors, plain))[:FITTED]
-            trials += [fitted for trial in promising if (fitted := self._fitted(trial)) is not None]
+            further = [self._fitted(trials[number]) for number in promising]
+            trials += [fitted for fitted in further if fitted is not None]
         best = chosen_candidate([trial.errors for trial in trials], plain)
         decided = candidates[0] if best is None else trials[best].decided
         return decided, self._block(decided), _choice(trials, best, plain, plain_fitted)
@@ -121,8 +126,31 @@ class Candidates:
 
         return self._tokens.squares(left, held_out=True)
 
-    def _refitted(self, number: int, decided: LayerRecipe, block: MoEBlock, plain: Tensor) -> Trial:
-        """A candidate whose errors are set, after its refit; as it was where no refit helps."""
+    @staticmethod
+    def _begin(trials: Sequence[Trial]) -> float | None:
+        """The λ with which candidates are compared: the best for the first, or the strongest; None before the first."""
+        if not trials:
+            return None
+        return RIDGES[0] if trials[0].ridge is None else trials[0].ridge
+
+    def _with_own_ridge(self, trial: Trial, decided: LayerRecipe, plain: Tensor, begin: float | None) -> Trial:
+        """A trial, refitted with the λ that is best for it; as it was where none is better when it is written."""
+        again = self._refitted(trial.candidate, decided, self._entered(decided), plain, begin, alone=False)
+        return again if fraction_left(again.errors, plain) < fraction_left(trial.errors, plain) else trial
+
+    def _refitted(
+        self, number: int, decided: LayerRecipe, block: MoEBlock, plain: Tensor, begin: float | None, alone: bool = True
+    ) -> Trial:
+        """A candidate whose errors are set, after its refit; as it was where no refit helps.
+
+        Args:
+            number: its place.
+            decided: its recipe, without corrections.
+            block: of the recipe.
+            plain: errors of the plain method.
+            begin: λ that is tried first; None where nothing is known of λ yet.
+            alone: try no other, if there is one to begin with.
+        """
         coordinates, experts = self._coordinates(block)
         architecture, device, tokens = self._decoder.architecture, self._decoder.device, self._tokens
         settings = solver_settings(self._settings, len(experts), architecture)
@@ -134,8 +162,9 @@ class Candidates:
                 lambda errors: fraction_left(errors.cpu(), plain),
             )
             found = refit_with_chosen_ridge(
-                lambda: tokens.stream(block, device, coordinates), held_out, experts, block.unit, settings, tokens.total
-            )
+                lambda: tokens.stream(block, device, coordinates), held_out, experts, block.unit, settings,
+                tokens.total, BEGIN if begin is None else begin, alone and begin is not None,
+            )  # fmt: skip
             down, ridge, routed = found.down, found.ridge, found.tokens
         else:
             down, report = refit(

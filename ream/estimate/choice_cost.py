@@ -7,7 +7,7 @@ import math
 
 from ream.compress.candidates import FITTED
 from ream.compress.refit_layer import outputs_at_a_time
-from ream.core.refit.chosen_ridge import RIDGES
+from ream.core.refit.chosen_ridge import BEGIN, RIDGES, most_tried
 from ream.estimate.refit_cost import at_once, fit_flops, handing_flops, neuron_flops
 from ream.estimate.work import Work
 from ream.models.family.architecture import Architecture
@@ -15,12 +15,10 @@ from ream.models.family.architecture import Architecture
 
 def trials_flops(architecture: Architecture, work: Work) -> float:
     """Operations over the tokens of one layer for all candidates, with as many λ and sweeps as are allowed."""
-    block = _block(architecture, work)
-    tokens, held_out = work.pass_tokens, work.pass_tokens * (1.0 - work.fitted_share)
-    fits = min(FITTED, work.candidates) if work.iterations else 0
-    errors = tokens * block + 2 * held_out * block  # what each lacks before; what its weights leave as they are written
-    each = errors - held_out * block + _solving(architecture, work)
-    return work.candidates * each + fits * (fit_flops(architecture, work) + errors - held_out * block)
+    held_out = work.pass_tokens * (1.0 - work.fitted_share)
+    entered = _block(architecture, work) * (work.pass_tokens + held_out)  # what it lacks before and as it is written
+    solved = sum(entered + _solving(architecture, work, ridges) for ridges in _ridges(work))
+    return solved + _fits(work) * (entered + fit_flops(architecture, work))
 
 
 def router_flops(architecture: Architecture, work: Work) -> float:
@@ -34,18 +32,30 @@ def router_flops(architecture: Architecture, work: Work) -> float:
 def trials_solving_flops(architecture: Architecture, work: Work) -> float:
     """Operations of one layer in float64 that do not depend on the tokens, of all candidates."""
     hidden, width, experts = architecture.expert_hidden, architecture.width, work.experts
-    columns, ridges = float(experts * width), len(RIDGES) if work.ridges else 1
+    columns, solutions = float(experts * width), sum(_ridges(work))
     if at_once(architecture, work):
-        return work.candidates * ridges * (columns**3 / 3 + 2 * columns**2 * hidden)
+        return solutions * (columns**3 / 3 + 2 * columns**2 * hidden)
     sweep = 2.0 * columns * width * hidden
-    return work.candidates * ridges * (experts * width**3 / 3 + (work.sweeps + 1) * sweep)
+    return solutions * (experts * width**3 / 3 + (work.sweeps + 1) * sweep)
 
 
 def blocks_tried(work: Work) -> float:
     """How often a choice runs a layer's block, with its shared experts, beside the walk, in passes over all tokens."""
-    fits = min(FITTED, work.candidates) if work.iterations else 0
     target = 1  # on the original's stream, or on the compressed one
-    return target + (work.candidates + fits) * (2.0 - work.fitted_share)
+    return target + (len(_ridges(work)) + _fits(work)) * (2.0 - work.fitted_share)
+
+
+def _fits(work: Work) -> int:
+    """The number of candidates that are fitted further."""
+    return min(FITTED, work.candidates) if work.iterations else 0
+
+
+def _ridges(work: Work) -> list[int]:
+    """How many λ each refit tries at most: of the first candidate, of the others, and of those that get their own."""
+    others = work.candidates - 1
+    if not work.ridges:
+        return [1] * work.candidates
+    return [most_tried(BEGIN), *[1] * others, *[len(RIDGES)] * min(FITTED if work.iterations else 1, others)]
 
 
 def _block(architecture: Architecture, work: Work) -> float:
@@ -55,11 +65,11 @@ def _block(architecture: Architecture, work: Work) -> float:
     return 2.0 * architecture.hidden * work.experts + active * len(architecture.projections) * product
 
 
-def _solving(architecture: Architecture, work: Work) -> float:
-    """Operations over the tokens for one candidate's equations and the choice of its λ."""
+def _solving(architecture: Architecture, work: Work, ridges: int) -> float:
+    """Operations over the tokens for one candidate's equations and their solutions with so many λ."""
     hidden, width, k = architecture.expert_hidden, architecture.width, architecture.top_k
     tokens, fitted = work.pass_tokens, work.pass_tokens * work.fitted_share
-    held_out, ridges = tokens - fitted, len(RIDGES) if work.ridges else 1
+    held_out = tokens - fitted
     activations, product = neuron_flops(architecture), 2.0 * hidden * width  # of one token and expert
     router = 2.0 * architecture.hidden * work.experts + handing_flops(architecture, work.experts)
     scores = (ridges + 1) * held_out * (router + k * (activations + product)) if work.ridges else 0.0

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from ream.compress import candidates
 from ream.compress.held_out import held_out_of
 from ream.compress.refit_summary import refit_result
 from ream.compress.sequential import compress_sequentially
+from ream.core.refit import chosen_ridge
 from ream.core.refit.chosen_ridge import RIDGES
 from ream.core.sums import Sums
 from ream.errors import UserError
@@ -104,8 +106,9 @@ def relative_errors(original, model, index):
 
 
 @torch.no_grad()
-def test_the_candidate_that_leaves_least_on_held_out_text_is_written(checkpoint, tmp_path):
-    """What every candidate leaves in the first layer, each walked by itself, and measured in transformers."""
+def test_the_candidate_that_leaves_least_on_held_out_text_is_written(checkpoint, tmp_path, monkeypatch):
+    """What every candidate leaves in the first layer, each walked by itself, and measured in transformers; one λ."""
+    one_ridge(monkeypatch, 0.1)
     original, left = loaded(checkpoint), {}
     plain = walked(checkpoint, method(REAP), tmp_path / "plain")
     model = loaded(checkpoint)
@@ -142,6 +145,28 @@ def test_the_candidate_that_leaves_least_on_held_out_text_is_written(checkpoint,
     assert f"| 0 | {told['candidate']} | {told['left_held_out']:.3f} |" in card
 
 
+@pytest.mark.slow
+def test_only_the_candidate_that_leaves_least_has_a_ridge_of_its_own(checkpoint, tmp_path, monkeypatch):
+    """All are compared with the λ that is best for the first; the winner's own leaves no more than that one."""
+    text = {"texts": sequences(80), "sources": ["long", "short"] * 40}
+    parts = (EAN, REAP, NEURONS)
+    best = walked(checkpoint, method(*parts), tmp_path / "best", **text).facts["refit"]["0"]
+    plain = walked(checkpoint, method(EAN), tmp_path / "plain", **text).facts["refit"]["0"]
+    one_ridge(monkeypatch, plain["ridge"])
+    alike = walked(checkpoint, method(*parts), tmp_path / "alike", **text).facts["refit"]["0"]
+    assert best["candidate"] == alike["candidate"] == "reap"
+    assert best["ridge"] != alike["ridge"] == plain["ridge"]
+    assert {**alike["tried"], best["candidate"]: best["left_held_out"]} == best["tried"]
+    assert best["left_held_out"] < alike["left_held_out"]
+
+
+def one_ridge(monkeypatch, ridge):
+    """Make λ the only one there is."""
+    for module in (candidates, chosen_ridge):
+        monkeypatch.setattr(module, "RIDGES", (ridge,))
+        monkeypatch.setattr(module, "BEGIN", ridge)
+
+
 def _pruned(folder, recipe):
     """The model pruned by REAP alone."""
     model = loaded(folder)
@@ -157,11 +182,12 @@ def test_a_fit_follows_for_the_candidates_that_leave_least(checkpoint, tmp_path)
     refitted = walked(checkpoint, method(), tmp_path / "refit", **text)
     fitted = walked(checkpoint, method(iterations=10), tmp_path / "fit", **text)
     before, after = refitted.facts["refit"]["0"], fitted.facts["refit"]["0"]
-    assert {name: after["tried"][name] for name in before["tried"]} == before["tried"]
+    refits = {name: left for name, left in after["tried"].items() if not name.endswith("fitted")}
+    assert all(refits[name] <= left for name, left in before["tried"].items()), "two have their own λ instead of one"
     further = {name.removesuffix(" fitted"): left for name, left in after["tried"].items() if name.endswith("fitted")}
     assert further
-    assert set(further) <= set(sorted(before["tried"], key=before["tried"].get)[:2])
-    assert all(left < before["tried"][name] for name, left in further.items())
+    assert set(further) <= set(sorted(refits, key=refits.get)[:2])
+    assert all(left < refits[name] for name, left in further.items())
     assert after["left_held_out"] == pytest.approx(min(after["tried"].values()), abs=2e-6)
     assert after["left_held_out"] <= before["left_held_out"]
     assert ("rounds" in after) == (min(after["tried"], key=after["tried"].get).endswith("fitted"))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ream.compress.candidates import Candidates
 from ream.compress.held_out import held_out_total
 from ream.compress.one_shot import collect_all
 from ream.compress.sequential import SequentialCompressor, compress_sequentially
@@ -183,11 +185,13 @@ def test_a_walk_with_a_refit_takes_the_operations_announced(family, method, dire
     ],
 )
 def test_a_walk_with_candidates_takes_the_operations_announced(family, target, direct, tmp_path, monkeypatch):
-    """Where the whole list of λ is tried, which it is if weaker ridges leave ever less."""
+    """Where as many λ are tried as can be: five for the first candidate, and all for the one that has its own."""
     monkeypatch.setattr("ream.compress.refit_layer.DIRECT", direct)
     monkeypatch.setattr("ream.estimate.refit_cost.DIRECT", direct)
     scores = itertools.count(1)
     monkeypatch.setattr("ream.core.refit.chosen_ridge._score", announced_score(chosen_ridge._score, scores))
+    monkeypatch.setattr("ream.core.refit.chosen_ridge._descend", most)
+    monkeypatch.setattr(Candidates, "_refitted", first_worst(Candidates._refitted))
     parts = {"saliency": "reap", "grouping": "pruning", "sequential": True}
     refit = {"target": target, "sweeps": 1, "ridge": "auto", "holdout": 0.25}
     tried = [{"saliency": "ean", "grouping": "pruning"}, {"saliency": "frequency"} | NEURONS]
@@ -195,6 +199,23 @@ def test_a_walk_with_candidates_takes_the_operations_announced(family, target, d
         build(family, tmp_path / "model"), tmp_path, Method(**parts, refit=refit, candidates=tried)
     )
     assert announced.total - announced.solving == pytest.approx(found, rel=0.02)
+
+
+def most(left, begin, ridges):
+    """`_descend` with as many λ as can be, each better here than the one before."""
+    place = ridges.index(begin)
+    for ridge in (*ridges[place : place + 2], *ridges[:place]) if begin == chosen_ridge.BEGIN else ridges:
+        left(ridge)
+
+
+def first_worst(refitted):
+    """The refit of a candidate, after which the first leaves more than all others, so that another gets its own λ."""
+
+    def worse(candidates, number, *given, **named):
+        trial = refitted(candidates, number, *given, **named)
+        return replace(trial, errors=trial.errors * (1 if number else 1e6))
+
+    return worse
 
 
 def announced_score(score, numbers):

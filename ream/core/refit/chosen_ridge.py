@@ -1,7 +1,7 @@
 """The refit with the ridge λ that leaves the least error on held-out sequences (docs/refit.md).
 
-λ goes down a short list. The list ends early at the first λ that leaves more than the one before. The ridge is counted
-in tokens: expert j's block gets
+λ begins within a short list and goes down it while that lowers the error; where the first step down does not, it goes
+up. The ridge is counted in tokens: expert j's block gets
 
     λ · mean(diag A_j) · T̄ / T_j
 
@@ -11,7 +11,7 @@ solution that all experts share has no meaning to be drawn to: neuron n of one e
 another.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,7 @@ from ream.core.refit.sums import (
 )
 
 RIDGES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # λ, the strongest first
+BEGIN = 0.01  # the first that is tried where nothing is known
 
 
 @dataclass(frozen=True)
@@ -74,27 +75,71 @@ def refit_with_chosen_ridge(
     unit: GatedUnit,
     settings: RefitSettings,
     total: Total = own,
+    begin: float = BEGIN,
+    alone: bool = False,
 ) -> ChosenRefit:
     """New down projections of a compressed layer's experts; arguments as of `refit`, whose ``ridge`` is not used.
 
     Conjugate gradients start from the solution of the λ before, so that a list of λ takes few more sweeps than its last
     one by itself. Ties go to the stronger ridge.
+
+    Args:
+        stream: of the fitted tokens.
+        held_out: by which λ is chosen.
+        stack: the experts.
+        unit: their gated unit.
+        settings: of the solver.
+        total: adds up what all ranks have.
+        begin: λ that is tried first, one of RIDGES.
+        alone: try no other λ.
     """
     experts = CompressedExperts(stack, unit, total)
     at_once = len(stack) * stack.down.shape[2] <= settings.direct
-    normal, solutions = (_at_once if at_once else _by_sweeps)(stream, experts, settings)
+    normal, solution = (_at_once if at_once else _by_sweeps)(stream, experts, settings)
     best, chosen = torch.zeros_like(stack.down, dtype=torch.float32), None
-    least, previous = _score(held_out, experts, best), torch.inf
-    for ridge, change in zip(RIDGES, solutions, strict=False):
+    least = _score(held_out, experts, best)
+
+    def left(ridge: float) -> float:
+        """The score with a λ, whose solution is kept if it is the best so far."""
+        nonlocal best, chosen, least
+        change = solution(ridge)
         score = _score(held_out, experts, change)
-        if score < least:
+        if score < least or (chosen is not None and score == least and ridge > chosen):
             best, chosen, least = change.clone(), ridge, score
-        if not score < previous:
-            break
-        previous = score
+        return score if score == score else torch.inf
+
+    _descend(left, begin, (begin,) if alone else RIDGES)
     return ChosenRefit(
         (stack.down.double() + best.double()).float(), chosen, [int(count) for count in normal.count.tolist()]
     )
+
+
+def most_tried(begin: float) -> int:
+    """The largest number of λ that are tried from one on: all weaker ones, or one of them and all stronger ones."""
+    weaker = len(RIDGES) - 1 - RIDGES.index(begin)
+    return 1 + max(weaker, min(weaker, 1) + RIDGES.index(begin))
+
+
+def _descend(left: Callable[[float], float], begin: float, ridges: Sequence[float]) -> None:
+    """Go from one λ to weaker ones while the score falls; where the first does not, to stronger ones.
+
+    Args:
+        left: the score with a λ.
+        begin: the first λ.
+        ridges: λ, the strongest first.
+    """
+    place = ridges.index(begin)
+    first = previous = left(begin)
+    for ridge in ridges[place + 1 :]:
+        if not (score := left(ridge)) < previous:
+            break
+        previous = score
+    if previous < first:
+        return
+    for ridge in reversed(ridges[:place]):
+        if not (score := left(ridge)) <= previous:
+            return
+        previous = score
 
 
 def ridges(normal: NormalSums, strength: float) -> Float64[Tensor, " K"]:
@@ -120,32 +165,32 @@ def _score(held_out: HeldOut, experts: CompressedExperts, change: Float[Tensor, 
 
 def _at_once(
     stream: Stream, experts: CompressedExperts, settings: RefitSettings
-) -> tuple[NormalSums, Iterator[Float[Tensor, "K H D"]]]:
-    """The sums, and the changes for each λ from one matrix."""
+) -> tuple[NormalSums, Callable[[float], Float[Tensor, "K H D"]]]:
+    """The sums, and the change for a λ, each from one matrix."""
     sums = full_sums(stream, experts)
-    return sums.normal, (solved(sums, ridges(sums.normal, strength)) for strength in RIDGES)
+    return sums.normal, lambda strength: solved(sums, ridges(sums.normal, strength))
 
 
 def _by_sweeps(
     stream: Stream, experts: CompressedExperts, settings: RefitSettings
-) -> tuple[NormalSums, Iterator[Float[Tensor, "K H D"]]]:
-    """The sums, and the changes for each λ by conjugate gradients; each iteration overwrites the tensor before."""
+) -> tuple[NormalSums, Callable[[float], Float[Tensor, "K H D"]]]:
+    """The sums, and the change for a λ by conjugate gradients; each call overwrites the tensor of the one before."""
     normal = normal_sums(stream, experts)
+    change = torch.zeros_like(experts.stack.down, dtype=torch.float32)  # half the memory of a total
+    started = False
 
-    def solutions() -> Iterator[Float[Tensor, "K H D"]]:
+    def solution(strength: float) -> Float[Tensor, "K H D"]:
+        nonlocal started
         hidden = experts.stack.down.shape[1]
-        step, started = settings.outputs or hidden, False
-        change = torch.zeros_like(experts.stack.down, dtype=torch.float32)  # half the memory of a total
-        for strength in RIDGES:
-            ridge = ridges(normal, strength)
-            factors = block_factors(normal.gram, ridge)
-            for begin in range(0, hidden, step):
-                outputs = slice(begin, min(begin + step, hidden))
-                start = change[:, outputs].double() if started else None
-                change[:, outputs] = swept(
-                    stream, experts, outputs, ridge, factors, settings.sweeps, settings.tolerance, start
-                ).change.float()
-            started = True
-            yield change
+        step, ridge = settings.outputs or hidden, ridges(normal, strength)
+        factors = block_factors(normal.gram, ridge)
+        for begin in range(0, hidden, step):
+            outputs = slice(begin, min(begin + step, hidden))
+            start = change[:, outputs].double() if started else None
+            change[:, outputs] = swept(
+                stream, experts, outputs, ridge, factors, settings.sweeps, settings.tolerance, start
+            ).change.float()
+        started = True
+        return change
 
-    return normal, solutions()
+    return normal, solution

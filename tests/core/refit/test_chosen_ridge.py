@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from ream.core.refit import chosen_ridge
-from ream.core.refit.chosen_ridge import RIDGES, HeldOut, refit_with_chosen_ridge, ridges
+from ream.core.refit.chosen_ridge import (
+    BEGIN,
+    RIDGES,
+    HeldOut,
+    most_tried,
+    refit_with_chosen_ridge,
+    ridges,
+)
 from ream.core.refit.refit import RefitSettings
 from ream.core.refit.sums import CompressedExperts, normal_sums
 from tests.core.layers import float64, silu_unit
@@ -53,15 +60,15 @@ def tables(layer, error):
 
 
 def expected(found, before, score):
-    """λ, by the rule: down the list until one leaves more than the one before."""
-    best, least, previous = None, score(before), np.inf
-    for ridge, (_, errors) in found.items():
-        if score(errors) < least:
-            best, least = ridge, score(errors)
-        if score(errors) >= previous:
+    """λ, by the rule: from BEGIN down while that leaves less; if the first step down does not, up while that does."""
+    left = [score(errors) for _, errors in found.values()]
+    place = begin = RIDGES.index(BEGIN)
+    for step in (1, -1):
+        while 0 <= place + step < len(left) and left[place + step] < left[place]:
+            place += step
+        if place != begin:
             break
-        previous = score(errors)
-    return best
+    return RIDGES[place] if left[place] < score(before) else None
 
 
 @pytest.mark.parametrize("settings", [DIRECT, SWEEPS, replace(SWEEPS, outputs=3)], ids=["at once", "sweeps", "parts"])
@@ -113,6 +120,46 @@ def test_every_expert_is_drawn_to_its_weights_by_the_same_number_of_tokens(rng):
     assert added[1] == 0.0
 
 
+@pytest.mark.parametrize("settings", [DIRECT, SWEEPS], ids=["at once", "sweeps"])
+def test_one_ridge_alone_and_from_another_on(rng, settings):
+    layer = layer_of(rng)
+    true = rng.normal(size=(design(layer).shape[1], layer.x.shape[1]))
+    error = noise(rng, layer) + 3.0 * torch.from_numpy(design(layer) @ true)
+    held_out = held_out_of(layer, error, lambda errors: float(errors.sum()))
+    given = stream_of(layer, error, split(layer)[0]), held_out, layer.experts, silu_unit, settings
+    chosen = refit_with_chosen_ridge(*given)
+    alone = refit_with_chosen_ridge(*given, begin=0.1, alone=True)
+    assert alone.ridge == 0.1 != chosen.ridge
+    change, _ = tables(layer, error)[0.1]
+    np.testing.assert_allclose(alone.down.numpy(), float64(layer.experts.down) + change, rtol=2e-5, atol=2e-5)
+    for begin in (RIDGES[0], RIDGES[-1]):  # the errors of all λ have one valley
+        found = refit_with_chosen_ridge(*given, begin=begin)
+        assert found.ridge == chosen.ridge
+        np.testing.assert_allclose(found.down.numpy(), chosen.down.numpy(), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "tried"),
+    [
+        pytest.param({0.01: 5, 0.003: 4, 0.001: 3, 0.0003: 2}, [0.01, 0.003, 0.001, 0.0003], id="to the weakest"),
+        pytest.param({0.01: 5, 0.003: 4, 0.001: 4}, [0.01, 0.003, 0.001], id="no further than it falls"),
+        pytest.param({0.01: 5, 0.003: 5, 0.03: 5, 0.1: 6}, [0.01, 0.003, 0.03, 0.1], id="ties go up"),
+        pytest.param(
+            {0.01: 5, 0.003: 6, 0.03: 4, 0.1: 3, 0.3: 2}, [0.01, 0.003, 0.03, 0.1, 0.3], id="to the strongest"
+        ),
+        pytest.param(
+            {0.01: float("inf"), 0.003: float("inf"), 0.03: 1, 0.1: 2}, [0.01, 0.003, 0.03, 0.1], id="from none"
+        ),
+    ],
+)
+def test_which_ridges_are_tried(scores, tried):
+    asked = []
+    chosen_ridge._descend(lambda ridge: asked.append(ridge) or scores[ridge], BEGIN, RIDGES)
+    assert asked == tried
+    assert len(asked) <= most_tried(BEGIN)
+
+
 def test_the_list_goes_from_strong_to_weak():
     assert list(RIDGES) == sorted(RIDGES, reverse=True)
     assert chosen_ridge.RefitSettings().ridge in RIDGES
+    assert [most_tried(ridge) for ridge in RIDGES] == [7, 6, 5, 5, 6, 7, 7]
