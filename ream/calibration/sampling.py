@@ -119,8 +119,9 @@ def _too_little(
     fits = math.floor(last / Fraction(str(calibration.fill)))
     enough = f"calibration.tokens to {fits} (then there are enough)" if fits else "calibration.tokens"
     return (
-        f"{had}, but {wanted} are needed; lower {enough}, calibration.sequences or calibration.fill, give the source "
-        "more text, or let long documents give several sequences (the source's `windows`)"
+        f"{had}, but {wanted} are needed; lower {enough}, calibration.sequences or calibration.fill, join short "
+        "documents (calibration.packing: true), let long ones give several sequences (the source's `windows`), or give "
+        "the source more text"
     )
 
 
