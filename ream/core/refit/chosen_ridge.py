@@ -34,7 +34,7 @@ from ream.core.refit.sums import (
 )
 
 RIDGES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # λ, the strongest first
-BEGIN = 0.01  # the first that is tried where nothing is known
+BEGIN = 0.03  # the first that is tried where nothing is known
 
 
 @dataclass(frozen=True)
