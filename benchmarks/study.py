@@ -6,17 +6,19 @@
 
 Each model and seed has a workspace in FOLDER, made by `ream init` from params/study.yaml, and `dvc repro` runs it: a
 study that was stopped goes on, and one with more methods runs only what is new. The seed is that of the calibration
-text. C is half the number of removed experts, as in the paper.
+text. C is half the number of removed experts, as in the paper. What a run has measured stays in the workspace's
+measured.json when the next run asks for other sizes or methods, so the table has it, whatever code it is of.
 """
 
 import argparse
+import math
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import yaml
 from ream.analysis.tables.pipes import pipe_table
 from ream.evaluation.rank_records import read_ranks
 from ream.evaluation.scores import Cell, read_scores
+from ream.machine.files import read_json, write_json
 from ream.models.inspection.headers import open_headers
 from ream.params.reading import load_params
 from ream.workspace.layout import Workspace
@@ -33,6 +36,7 @@ from ream.workspace.layout import Workspace
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "params" / "study.yaml"
 MIX, BASELINE = "balanced", "reap"
+MEASURED = "measured.json"  # in a workspace
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def main() -> None:
     tables.add_argument("folder", type=Path)
     given = parser.parse_args()
     if given.action == "table":
-        print(table(list(measured(given.folder))))
+        print(table(measured(given.folder)))
         return
     sizes = [Fraction(size) for size in given.sizes.split(",")]
     methods = None if given.methods is None else given.methods.split(",")
@@ -85,7 +89,8 @@ def main() -> None:
             settings = settings_of(model, seed, sizes, methods, given.sequences)
             begin(workspace, model, settings)
             subprocess.run([sys.executable, "-m", "flows.quick_dvc", "repro"], cwd=workspace, env=here(), check=True)
-            print(table(list(measured(given.folder))), flush=True)
+            keep(workspace)
+            print(table(measured(given.folder)), flush=True)
 
 
 def here() -> dict[str, str]:
@@ -132,27 +137,52 @@ def begin(workspace: Path, model: Path, settings: Mapping[str, Any]) -> None:
         shutil.rmtree(made)
 
 
-def measured(folder: Path) -> Iterator[Measured]:
+def keep(workspace: Path) -> None:
+    """Write what the graph of a workspace has measured beside what earlier runs have."""
+    rows = {_place(row): row for row in [*_kept(workspace), *_rows(workspace)]}
+    told = []
+    for row in rows.values():
+        back = {name: None if math.isnan(value) else value for name, value in row.taken_back.items()}  # JSON has no NaN
+        told.append(asdict(row) | {"share": str(row.share), "taken_back": back})
+    write_json(workspace / MEASURED, told)
+
+
+def measured(folder: Path) -> list[Measured]:
     """All compressed models of the study that are evaluated."""
-    for path in sorted(folder.glob("*/params.yaml")):
-        params, workspace = load_params(path), Workspace(path.parent / "artifacts")
-        if not workspace.original_evaluation.exists() or not workspace.rank(MIX).exists():
-            continue
-        original = _cell(workspace.original_evaluation)
-        fidelity = {(cell.method, cell.experts): cell.fidelity for cell in read_ranks(workspace.rank(MIX)).cells}
-        for experts in params.run.experts:
-            baseline = _cell(workspace.evaluation(MIX, BASELINE, experts))
-            for method in [*params.run.one_shot, *params.run.sequential]:
-                cell = _cell(workspace.evaluation(MIX, method, experts))
-                close = fidelity[method, experts]
-                assert close is not None
-                assert cell.mc is not None
-                assert cell.gen is not None
-                yield Measured(
-                    path.parent.name.rpartition("-")[0], params.calibration.seed, method,
-                    Fraction(experts, original.experts), taken_back(original, baseline, cell),
-                    _losses(cell)["mean"], close.mean.kl.value, cell.mc, cell.gen,
-                )  # fmt: skip
+    return [row for path in sorted(folder.glob(f"*/{MEASURED}")) for row in _kept(path.parent)]
+
+
+def _kept(workspace: Path) -> list[Measured]:
+    """What earlier runs of a workspace have measured."""
+    path = workspace / MEASURED
+    rows = read_json(path) if path.exists() else []
+    for row in rows:
+        row["taken_back"] = {name: math.nan if value is None else value for name, value in row["taken_back"].items()}
+    return [Measured(**row | {"share": Fraction(row["share"])}) for row in rows]
+
+
+def _place(row: Measured) -> tuple[str, Fraction]:
+    """Which model of its workspace a row is of."""
+    return row.method, row.share
+
+
+def _rows(folder: Path) -> Iterator[Measured]:
+    """What the graph of a workspace has measured; it is up to date."""
+    params, workspace = load_params(folder / "params.yaml"), Workspace(folder / "artifacts")
+    original = _cell(workspace.original_evaluation)
+    fidelity = {(cell.method, cell.experts): cell.fidelity for cell in read_ranks(workspace.rank(MIX)).cells}
+    for experts in params.run.experts:
+        baseline = _cell(workspace.evaluation(MIX, BASELINE, experts))
+        for method in [*params.run.one_shot, *params.run.sequential]:
+            cell = _cell(workspace.evaluation(MIX, method, experts))
+            close = fidelity[method, experts]
+            assert close is not None
+            assert cell.mc is not None
+            assert cell.gen is not None
+            yield Measured(
+                folder.name.rpartition("-")[0], params.calibration.seed, method, Fraction(experts, original.experts),
+                taken_back(original, baseline, cell), _losses(cell)["mean"], close.mean.kl.value, cell.mc, cell.gen,
+            )  # fmt: skip
 
 
 def _cell(path: Path) -> Cell:
