@@ -204,7 +204,8 @@ def test_a_walk_with_candidates_takes_the_operations_announced(family, target, d
 def most(left, begin, ridges):
     """`_descend` with as many λ as can be, each better here than the one before."""
     place = ridges.index(begin)
-    for ridge in (*ridges[place : place + 2], *ridges[:place]) if begin == chosen_ridge.BEGIN else ridges:
+    down, up = ridges[place:], (*ridges[place : place + 2], *ridges[:place])
+    for ridge in max(down, up, key=len) if begin == chosen_ridge.BEGIN else ridges:
         left(ridge)
 
 
