@@ -35,6 +35,7 @@ def test_every_library_has_as_many(number):
     assert blas == {number}
 
 
+@pytest.mark.slow
 def test_a_library_that_is_imported_later_has_no_more():
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     done = subprocess.run([sys.executable, "-c", SET], capture_output=True, text=True, check=True, env=environment)

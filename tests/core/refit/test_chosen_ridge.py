@@ -121,7 +121,9 @@ def test_every_expert_is_drawn_to_its_weights_by_the_same_number_of_tokens(rng):
     assert added[1] == 0.0
 
 
-@pytest.mark.parametrize("settings", [DIRECT, SWEEPS], ids=["at once", "sweeps"])
+@pytest.mark.parametrize(
+    "settings", [pytest.param(DIRECT, id="at once"), pytest.param(SWEEPS, id="sweeps", marks=pytest.mark.slow)]
+)
 def test_one_ridge_alone_and_from_another_on(rng, settings):
     layer = layer_of(rng)
     true = rng.normal(size=(design(layer).shape[1], layer.x.shape[1]))
