@@ -86,18 +86,17 @@ def _run(
         # Registered before Prefect's own handlers, and so called after them: they still send to the server.
         atexit.register(server.stop)
         os.environ["PREFECT_API_URL"] = server.api
-    from flows.graph import outdated, read_graph, select  # imported here because the server starts meanwhile
-
-    stages = select(read_graph(root), targets)
-    from flows.compared_code import compare_code
-    from flows.pipeline import check_request, pipeline
-    from flows.processes import warm_up
+    from flows.request import check_request  # imported here because the server starts meanwhile
 
     check_request(root, workers, models, shards, clones)
-    if server is not None and dask is None:  # while it starts; the flow does both again, which then takes less time
-        compare_code(root)
-        if outdated(root, list(stages), typer.echo):
-            warm_up()
+    if dask is None:
+        _look_ahead(root, targets)
+    else:
+        from flows.graph import read_graph, select
+
+        select(read_graph(root), targets)
+    from flows.pipeline import pipeline
+
     flow = pipeline.with_options(flow_run_name=lambda: name)
     if dask is not None:
         flow = flow.with_options(task_runner=dask_runner(dask))
@@ -111,6 +110,23 @@ def _run(
         return
     typer.echo(f"error: {state.message}", err=True)
     raise typer.Exit(1)
+
+
+def _look_ahead(root: Path, targets: list[str]) -> None:
+    """Ask DVC what is outdated, and start the process of the imports if anything is, before Prefect is imported here.
+
+    Raises:
+        UserError: the graph or a target is wrong, or the stage code fails.
+    """
+    from flows.compared_code import compare_code
+    from flows.outdated import look_ahead
+    from flows.processes import warm_up
+
+    found = look_ahead(root, targets, typer.echo)
+    if found:
+        warm_up()
+    if compare_code(root) and not found and look_ahead(root, targets, typer.echo):
+        warm_up()
 
 
 @app.command()

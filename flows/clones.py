@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from flows.child import LOCKED, BusyError, Children, Log, OnProgress, StageError, dvc_program, run
-from flows.graph import Reason, Stage, opened, outdated
+from flows.graph import Stage, opened
+from flows.outdated import Reason, outdated
 from flows.reproduced import Reproduced, left_by
 from flows.settings import repository
 from flows.waiting import locked_repo, until_free

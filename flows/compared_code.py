@@ -14,7 +14,7 @@ from ream.workspace.codes import fingerprints
 from ream.workspace.layout import Workspace
 
 
-def compare_code(root: Path) -> None:
+def compare_code(root: Path) -> bool:
     """Check params.yaml, and run the stage code if it has recorded other code or libraries than there are now.
 
     The check comes before any command is formed with a name in that file. DVC does not see other versions of libraries,
@@ -23,6 +23,9 @@ def compare_code(root: Path) -> None:
     Args:
         root: the repository.
 
+    Returns:
+        Whether the stage ran.
+
     Raises:
         UserError: params.yaml is not valid, or the stage code fails.
     """
@@ -30,13 +33,14 @@ def compare_code(root: Path) -> None:
     workspace = Workspace(root / "artifacts")
     recorded = {path.stem: read_json(path) for path in workspace.codes.glob("*.json")}
     if not recorded or not workspace.names.exists() or recorded == fingerprints():
-        return
+        return False
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--force", "--single-item", "code"]
     environment = with_programs(dict(os.environ))
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         errors = [line for line in (done.stdout + done.stderr).splitlines() if line.lower().startswith("error:")]
         raise UserError(f"stage code: {(errors or ['it failed'])[0].partition(':')[2].strip()}; run `dvc repro code`")
+    return True
 
 
 if __name__ == "__main__":

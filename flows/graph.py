@@ -1,23 +1,21 @@
-"""The graph of dvc.yaml, read through DVC: stages in the order of `dvc repro`, what each needs, which are outdated."""
+"""The graph of dvc.yaml, read through DVC: stages in the order of `dvc repro`, and what each needs."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from flows.child import Log
-from flows.waiting import locked_repo
 from ream.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-    from dvc.stage import PipelineStage
 
-LOGGER = logging.getLogger(__name__)
 MODEL_STAGES = frozenset({"statistics", "sequential", "evaluate", "rank", "search"})
+DEFINED_BY = ("dvc.yaml", "params.yaml")  # the files that define the graph
+Contents = tuple[bytes | None, ...]
+_LAST: "dict[Path, tuple[Contents, dict[str, Stage]]]" = {}  # the graph that was read last
 
 
 @dataclass(frozen=True)
@@ -63,41 +61,42 @@ class Stage:
 def read_graph(root: Path) -> dict[str, Stage]:
     """All stages of the repository, in the order in which `dvc repro` runs them.
 
+    What was read last is kept for as long as dvc.yaml and params.yaml stay the same: reading takes a second.
+
     Raises:
         UserError: root is not a DVC repository, or dvc.yaml or dvc.lock is invalid.
     """
-    return dict(_read_graph(root, tuple(_content(root / name) for name in ("dvc.yaml", "params.yaml"))))
+    if root not in _LAST or _LAST[root][0] != contents(root, DEFINED_BY):
+        with opened(root) as repo:
+            read_opened(root, repo)
+    return dict(_LAST[root][1])
 
 
-def _content(path: Path) -> bytes | None:
-    """A file's bytes; None where there is no file."""
-    return path.read_bytes() if path.exists() else None
+def contents(root: Path, names: Sequence[str]) -> Contents:
+    """The bytes of some files of a folder; None for those that are not there."""
+    return tuple(path.read_bytes() if (path := root / name).exists() else None for name in names)
 
 
-@lru_cache(maxsize=1)  # reading takes a second, and both the command line and the flow read
-def _read_graph(root: Path, contents: tuple[bytes | None, ...]) -> dict[str, Stage]:
-    """All stages in running order.
-
-    Args:
-        root: the repository.
-        contents: the files that define the graph, so that the cache notices when they change.
-    """
+def read_opened(root: Path, repo: "Repo") -> dict[str, Stage]:
+    """All stages of an opened repository, in running order; `read_graph` then has them, too."""
     import networkx as nx
 
-    with opened(root) as repo:
-        graph = repo.index.graph  # edges lead from a stage to the stages that it needs
-        order = list(nx.dfs_postorder_nodes(graph))
-        stages = {
-            stage.name: Stage(
-                name=stage.name,
-                command=str(stage.cmd),
-                needs=tuple(sorted(needed.name for needed in graph.successors(stage))),
-                outputs=tuple(out.def_path for out in stage.outs),
-                kept_by_git=tuple(out.def_path for out in stage.outs if not out.use_cache),
-            )
-            for stage in order
-        }
-    return {name: replace(stage, reads=_read_by(stage, stages)) for name, stage in stages.items()}
+    defined = contents(root, DEFINED_BY)
+    graph = repo.index.graph  # edges lead from a stage to the stages that it needs
+    stages = {
+        stage.name: Stage(
+            name=stage.name,
+            command=str(stage.cmd),
+            needs=tuple(sorted(needed.name for needed in graph.successors(stage))),
+            outputs=tuple(out.def_path for out in stage.outs),
+            kept_by_git=tuple(out.def_path for out in stage.outs if not out.use_cache),
+        )
+        for stage in nx.dfs_postorder_nodes(graph)
+    }
+    stages = {name: replace(stage, reads=_read_by(stage, stages)) for name, stage in stages.items()}
+    _LAST.clear()
+    _LAST[root] = defined, stages
+    return stages
 
 
 def _read_by(stage: Stage, stages: Mapping[str, Stage]) -> tuple[str, ...]:
@@ -167,58 +166,6 @@ def with_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
             stage = replace(stage, needs=(*stage.needs, *(part.name for part in parts)))
         sharded[name] = stage
     return sharded
-
-
-Reason = Literal["itself", "outputs", "needs", "busy"]
-
-
-def outdated(root: Path, names: Sequence[str], log: Log = LOGGER.warning) -> dict[str, Reason]:
-    """The stages that `dvc repro --single-item` would run now, and the reason for each.
-
-    Args:
-        root: the repository.
-        names: the stages to look at.
-        log: told which process holds the repository while this one waits for it.
-
-    Returns:
-        Name to reason: "itself" if the command or the params differ from dvc.lock; else "outputs" if outputs are
-        missing or differ; else "needs" if only files that the stage reads differ. A stage whose reason is "itself" or
-        "outputs" runs whatever the stages that it needs produce. "busy" if another process works on the stage's files,
-        so that nobody can tell.
-
-    Raises:
-        UserError: see `read_graph`.
-    """
-    from dvc.lock import LockError
-
-    wanted, reasons = set(names), dict[str, Reason]()
-    with opened(root) as repo, locked_repo(repo, log):
-        for stage in repo.index.stages:
-            if stage.name not in wanted:
-                continue
-            try:
-                reason = _reason(stage)
-            except LockError:
-                reason = "busy"
-            if reason is not None:
-                reasons[stage.name] = reason
-    return reasons
-
-
-def _reason(stage: "PipelineStage") -> Reason | None:
-    """Why DVC would run a stage; None if it would not.
-
-    Raises:
-        LockError: another process works on the stage's files.
-    """
-    from dvc.dependency.param import ParamsDependency
-
-    params = any(dep.status() for dep in stage.deps if isinstance(dep, ParamsDependency))
-    if params or stage.changed_stage() or stage.always_changed:
-        return "itself"
-    if stage.changed_outs():
-        return "outputs"
-    return "needs" if stage.changed_deps() else None
 
 
 @contextmanager

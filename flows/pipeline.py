@@ -12,11 +12,12 @@ from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import failures_logged, show_overview, show_results
-from flows.clones import check_remote, pull, take_snapshot
+from flows.clones import pull
 from flows.compared_code import compare_code
 from flows.flow_run import flow_run_name, set_tag_limit, show_state
 from flows.graph import Stage, read_graph, select, with_shards
 from flows.params_file import change_params
+from flows.request import check_request
 from flows.resources import models_at_once
 from flows.run_name import name_of_this_run
 from flows.schedule import CACHED, MODEL_TAG, Schedule
@@ -102,22 +103,6 @@ def up_to_date(
     with failures_logged():
         show(root, completed, overview=bool(ran))
     return final_state(states)
-
-
-def check_request(root: Path, workers: int, models: int | None, shards: int, clones: bool) -> None:
-    """Refuse a request that cannot be run; the arguments after the repository are those of `pipeline`.
-
-    Raises:
-        UserError: a number is below 1, shards and clones are both asked for, or clones without a DVC remote or with
-            uncommitted code.
-    """
-    if min(workers, 1 if models is None else models, shards) < 1:
-        raise UserError(f"workers ({workers}), models ({models}) and shards ({shards}) must be at least 1")
-    if clones and shards > 1:
-        raise UserError("shards are added up in one workspace, which clones do not share; give either shards or clones")
-    if clones:
-        check_remote(root)
-        take_snapshot(root)
 
 
 def show(root: Path, stages: Sequence[Stage], overview: bool) -> None:

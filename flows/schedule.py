@@ -17,7 +17,8 @@ from flows.child import Log, StageError
 from flows.clones import Snapshot, sync_with_remote, take_snapshot
 from flows.desk import Desk
 from flows.flow_run import end_everywhere, flow_run_id, on_dask
-from flows.graph import Stage, outdated
+from flows.graph import Stage
+from flows.outdated import foreseen, outdated
 from flows.processes import processes_of
 from flows.reproduced import take_over
 from flows.resources import Devices
@@ -53,7 +54,7 @@ class Schedule:
         self._devices = Devices()
         self._log: Log = get_run_logger().info
         names = list(stages)
-        self._outdated = outdated(root, names, self._log)
+        self._outdated = foreseen(root, stages, self._log)
         if clones:
             self._outdated = sync_with_remote(root, names, self._outdated, self._log)
         self._flow_run = str(flow_run_id())

@@ -181,7 +181,8 @@ def read_trials(path: Path) -> list[TrialRow]:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:  # pq.read_table imports pandas, which takes a flow's process a second
+            rows = file.read().to_pylist()
         return [
             TrialRow(
                 trial=row["trial"], mix=row["mix"], origin=row["origin"], ratios=_under(row, RATIO),

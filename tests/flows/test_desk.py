@@ -11,7 +11,8 @@ import yaml
 
 from flows.child import Children, StageError
 from flows.desk import Desk
-from flows.graph import outdated, read_graph
+from flows.graph import read_graph
+from flows.outdated import outdated
 from flows.reproduced import left_by, take_over
 from flows.work import carry_out
 from tests.flows.light import cache, chains, entries, foreign, repository, until

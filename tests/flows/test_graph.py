@@ -4,7 +4,10 @@ import subprocess
 
 import pytest
 
-from flows.graph import outdated, read_graph, select, with_shards
+from flows import graph as flows_graph
+from flows import outdated as flows_outdated
+from flows.graph import read_graph, select, with_shards
+from flows.outdated import foreseen, look_ahead, outdated
 from ream.errors import UserError
 from tests.graph_edits import ALL
 from tests.graphs import build_graph, dvc
@@ -92,6 +95,37 @@ def test_what_is_out_of_date_and_why(tmp_path):
     params.write_text(params.read_text().replace("texts/prose/*.txt", "texts/prose/1*.txt"))
     assert outdated(folder, names) == {"calibration@prose": "itself", "calibration@code": "itself"}
     assert outdated(folder, ["model"]) == {}
+
+
+def test_what_was_found_ahead_is_taken_once_and_only_of_the_same_graph(tmp_path, monkeypatch):
+    folder = build_graph(tmp_path / "own")
+    found = look_ahead(folder, ["model"])
+    names = list(select(read_graph(folder), ["model"]))
+    assert found == outdated(folder, names)
+    assert found["model"] == "itself"
+    opened, asked = [], []
+    monkeypatch.setattr(flows_graph, "opened", opened.append)
+    stages = with_shards(select(read_graph(folder), ["model"]), 2)
+    assert opened == [], "the graph was read ahead, too"
+    monkeypatch.setattr(flows_outdated, "outdated", lambda root, names, log: asked.append(set(names)) or {})
+    assert foreseen(folder, stages) == found
+    assert asked == []
+    assert foreseen(folder, stages) == {}
+    assert asked.pop() == set(names), "once"
+    look_ahead(folder, ["model"])
+    assert foreseen(folder, {"model": stages["model"]}) == {}
+    assert asked.pop() == {"model"}, "other stages"
+    look_ahead(folder, ["model"])
+    (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    assert foreseen(folder, stages) == {}
+    assert asked.pop() == set(names), "another dvc.lock"
+
+
+def test_shards_are_not_asked_for_ahead(folder):
+    found = look_ahead(folder, ["statistics@prose"])
+    stages = with_shards(select(read_graph(folder), ["statistics@prose"]), 2)
+    assert set(stages) - set(found) == {"statistics@prose-shard-0-of-2", "statistics@prose-shard-1-of-2"}
+    assert foreseen(folder, stages) is found
 
 
 def test_an_invalid_dvc_yaml_is_one_line(tmp_path):

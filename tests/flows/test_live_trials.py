@@ -1,5 +1,8 @@
 """The table of trials of a search that runs."""
 
+import subprocess
+import sys
+
 from flows import live_trials
 from flows.graph import Stage
 from flows.live_trials import LiveTrials, live_path
@@ -53,3 +56,11 @@ def test_a_finished_search_has_a_row_for_each_mix_of_its_front(tmp_path):
     assert list(rows_of("search", tmp_path)) == [
         {"": "reap-16-1", "a": 0.5, "b": 0.5, "a, unseen": 1.1, "b, unseen": 2.1, "mc": 55.5}
     ]
+
+
+def test_to_read_trials_does_not_import_pandas(tmp_path):
+    """The flow's process would spend a second on it while a search runs."""
+    write_trials(tmp_path / LIVE, [row(0, True)])
+    code = "import sys; from pathlib import Path; from ream.search.records import read_trials; "
+    code += f"assert len(read_trials(Path({str(tmp_path / LIVE)!r}))) == 1; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
