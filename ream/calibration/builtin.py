@@ -11,17 +11,14 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Int64
-
 from ream.calibration import installation
 from ream.calibration.document import SPLITS, Document, Split, split_of
 from ream.calibration.installation import Content
+from ream.calibration.known_sentences import Hashes, hashes_of, known_sentences
 from ream.calibration.problems.generator import worksheets
-from ream.calibration.prose import long_sentences, prose_of_file
+from ream.calibration.prose import prose_of_file
 
 MIN_CHARS, MAX_CHARS = 1600, 4800
-_read: dict[bytes, Int64[np.ndarray, " n"]] = {}  # hashes of the sentences of files by SHA-256, each file's found once
 
 
 def documents(name: str, split: Split, seed: int = 0) -> Iterator[Document]:
@@ -46,19 +43,21 @@ def _general(split: Split, seed: int) -> Iterator[Document]:
     calibration file is left out of the held-out split. A page shorter than MIN_CHARS is joined to the next page of its
     split.
     """
-    seen: set[int] = set()
+    before: list[Hashes] = []
     files: list[tuple[str, Content]] = []
-    earlier_splits = SPLITS[: SPLITS.index(split)]
+    earlier_splits, known = SPLITS[: SPLITS.index(split)], known_sentences()
     for label, content in installation.documentation_files():
         data = _bytes(content)
         file_split = split_of(data)
         if file_split == split:
             files.append((label, content))
         elif file_split in earlier_splits:
-            seen.update(_sentences(data).tolist())
+            before.append(known.of(data))
+    known.save()
+    seen = {number for hashes in before for number in hashes.tolist()}
     short = ""
     for label, data in _of_split(files, split, seed):
-        kept = [paragraph for paragraph in prose_of_file(data) if seen.isdisjoint(map(hash, long_sentences(paragraph)))]
+        kept = [paragraph for paragraph in prose_of_file(data) if seen.isdisjoint(hashes_of(paragraph).tolist())]
         text = "\n\n".join([short, *kept]).strip()
         if len(text) < MIN_CHARS:
             short = text
@@ -66,18 +65,6 @@ def _general(split: Split, seed: int) -> Iterator[Document]:
         short = ""
         for index, piece in enumerate(pieces(text, at_definitions=False)):
             yield Document(f"general/{label}#{index}", piece)
-
-
-def _sentences(data: bytes) -> Int64[np.ndarray, " n"]:
-    """Python's hashes of the long sentences of a file, which stay with this process: 4 MB for all files of training.
-
-    Two of a million sentences have the same hash with a chance of 3e-8; a paragraph more would be left out.
-    """
-    key = hashlib.sha256(data).digest()
-    if key not in _read:
-        found = long_sentences(data.decode("utf-8", errors="replace"))
-        _read[key] = np.fromiter(map(hash, found), np.int64, len(found))
-    return _read[key]
 
 
 def _math(split: Split, seed: int) -> Iterator[Document]:

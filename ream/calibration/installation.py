@@ -47,8 +47,12 @@ def installed() -> str:
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
-def documentation_files() -> list[tuple[str, Content]]:
-    """Reference documentation, sorted by label: language topics, package descriptions, modules with docstrings."""
+@cache
+def documentation_files() -> tuple[tuple[str, Content], ...]:
+    """Reference documentation, sorted by label: language topics, package descriptions, modules with docstrings.
+
+    Looked for once in a process, which takes half a second.
+    """
     from pydoc_data.topics import topics
 
     files: list[tuple[str, Content]] = [(f"topics/{key}", topics[key]) for key in sorted(topics)]
@@ -61,7 +65,7 @@ def documentation_files() -> list[tuple[str, Content]]:
         if spec is not None and spec.origin is not None:
             root = Path(spec.origin).parent
             files += [(f"{package}/{label}", path) for label, path in _python_files(root)]
-    return sorted(files, key=lambda item: item[0])
+    return tuple(sorted(files, key=lambda item: item[0]))
 
 
 def code_files() -> list[tuple[str, Content]]:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an error of its own
         raise not_written(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing was made: a folder that is a file, a file system that is only read
+            temporary.unlink()
 
 
 @contextmanager
@@ -53,6 +54,9 @@ def building(folder: str | Path) -> Iterator[Path]:
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         partial.mkdir(parents=True)
+    except OSError as error:
+        raise not_written(folder, error) from error
+    try:
         yield partial
         if folder.exists():
             shutil.rmtree(folder)
@@ -98,10 +102,13 @@ def claimed(folder: Path) -> Iterator[None]:
     Where the file system has no locks for folders (NFS), nothing is held.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or it cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise not_written(folder, error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

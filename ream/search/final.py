@@ -14,7 +14,7 @@ from ream.search.side_by_side import Layers, Note
 from ream.search.texts import Part
 from ream.search.trials import even_size
 
-OFFERED = "final.json"  # names of the models of each batch that helpers may take
+OFFERED = "final.json"  # names of the models of each batch that helpers may take, and whether these are all
 LOOK_SECONDS = 0.2  # between two looks at what others are measuring
 Make = Callable[[str], Layers | None]
 
@@ -41,29 +41,70 @@ class FinalText:
             note: told of the layers.
             shared: let helpers take batches; they must know the models by their names.
         """
-        found = self._found()
-        missing = [name for name in models if name not in found]
-        size = even_size(len(missing), self._batch, self._processes if shared else 1)
-        batches = [missing[start : start + size] for start in range(0, len(missing), size)]
+        batches = self._offered()[0] if shared else []
+        offered = {name for names in batches for name in names}
+        batches += self._divided([name for name in models if name not in offered], shared)
         if shared:
-            write_json(self._folder / OFFERED, batches)
+            self._offer(batches, whole=True)
         self._measure(batches, lambda name: models[name], note, wait=True)
         found = self._found()
         return {name: found[name] for name in models}
 
+    def offer(self, names: Sequence[str]) -> None:
+        """Let processes that have nothing else to do measure these models before all that `sums` wants are known.
+
+        Where one process searches, that has something to do until then, and larger batches are cheaper.
+        """
+        if self._processes > 1:
+            self._offer(self._divided(names, shared=True), whole=False)
+
+    def take(self, make: Make, note: Note) -> bool:
+        """Measure one of the offered batches; False if there is none that no process has taken.
+
+        Args:
+            make: the model of a name.
+            note: told of the layers.
+        """
+        return any(self._taken(names, make, note) for names in self._left(self._offered()[0]))
+
     def help(self, make: Make) -> None:
-        """Wait for batches that are offered, and measure those that no other process has.
+        """Measure the offered batches that no other process has, until all that there will be are offered.
 
         Args:
             make: the model of a name.
         """
-        while not (self._folder / OFFERED).exists():
+        while True:
+            batches, whole = self._offered()
+            self._measure(batches, make, lambda _: None, wait=False)
+            if whole:
+                return
             time.sleep(LOOK_SECONDS)
-        self._measure(read_json(self._folder / OFFERED), make, lambda _: None, wait=False)
+
+    def _divided(self, names: Sequence[str], shared: bool) -> list[list[str]]:
+        """The models that nobody has measured, in batches of one size."""
+        found = self._found()
+        missing = [name for name in names if name not in found]
+        size = even_size(len(missing), self._batch, self._processes if shared else 1)
+        return [missing[start : start + size] for start in range(0, len(missing), size)]
+
+    def _offer(self, batches: Sequence[Sequence[str]], whole: bool) -> None:
+        write_json(self._folder / OFFERED, {"batches": batches, "whole": whole})
+
+    def _offered(self) -> tuple[list[list[str]], bool]:
+        """The batches that are offered, and whether there will be no more."""
+        path = self._folder / OFFERED
+        if not path.exists():
+            return [], False
+        offer = read_json(path)
+        return offer["batches"], offer["whole"]
+
+    def _left(self, batches: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+        """Those that nobody has measured."""
+        return [names for names in batches if not self._path(names).exists()]
 
     def _measure(self, batches: Sequence[Sequence[str]], make: Make, note: Note, wait: bool) -> None:
         """Measure all batches that nobody has measured; with ``wait`` until there is none left."""
-        while left := [names for names in batches if not self._path(names).exists()]:
+        while left := self._left(batches):
             if not any(self._taken(names, make, note) for names in left):
                 if not wait:
                     return

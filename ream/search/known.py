@@ -1,6 +1,6 @@
 """The mixes that a search tries first: those of the paper, even shares, and single sources."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ream.analysis.results.rows import ROLES
@@ -30,6 +30,22 @@ class KnownMix:
     name: str
     origin: str
     ratios: tuple[float, ...]
+
+
+def compared_with(origins: Sequence[str]) -> list[int]:
+    """Places of the mixes that all others are compared with: the paper's or, of fewer than two, all known ones.
+
+    Args:
+        origins: of mixes; of those that are not known, any other name.
+
+    Returns:
+        [] where fewer than two are known.
+    """
+    for wanted in ({PAPER}, {PAPER, EVEN, SINGLE}):
+        places = [place for place, origin in enumerate(origins) if origin in wanted]
+        if len(places) > 1:
+            return places
+    return []
 
 
 def role_of(name: str, source: Source) -> str | None:

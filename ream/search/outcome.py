@@ -7,7 +7,7 @@ import numpy as np
 
 from ream.analysis.numbers.dominated import contributions
 from ream.analysis.numbers.pareto import front
-from ream.search.known import PAPER
+from ream.search.known import compared_with
 from ream.search.measuring import Objectives, Sums
 from ream.search.records import Estimate, MixRecord, Target, TrialRow, Volumes
 from ream.search.resampled import Resampled, reference_of
@@ -60,11 +60,8 @@ class Measured:
     @property
     def known(self) -> list[int]:
         """Numbers of the paper's mixes or, where fewer than two of them were tried, of all known ones, or of all."""
-        for wanted in ({PAPER}, {trial.origin for trial in self.trials} - {FOUND}):
-            numbers = [trial.number for trial in self.trials if trial.origin in wanted and trial.number in self.whole]
-            if len(numbers) > 1:
-                return numbers
-        return self.whole
+        whole = [trial for trial in self.trials if trial.number in self.whole]
+        return [whole[place].number for place in compared_with([trial.origin for trial in whole])] or self.whole
 
     def rows(self) -> list[TrialRow]:
         """The table of trials."""

@@ -1,6 +1,7 @@
 """A whole search by the process that writes its results: trials, front, recipes, and what they measure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from ream.core.recipe import LayerRecipe, Recipe
@@ -85,7 +86,12 @@ def _tried(session: Session) -> Measured:
     def show() -> None:
         write_trials(asked.state / LIVE, current().rows())
 
-    work(trials, measuring, show, f"search {asked.method} {asked.experts}", wait=True)
+    make = cache(session.maker)
+    session.final.offer(session.compared_with())
+    work(
+        trials, measuring, show, f"search {asked.method} {asked.experts}", wait=True,
+        meanwhile=lambda note: session.final.take(make(), note),
+    )  # fmt: skip
     return current()
 
 

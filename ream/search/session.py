@@ -13,8 +13,8 @@ from ream.models.head import Head
 from ream.models.inspection.manifest import folder_of, load_manifest
 from ream.models.runtime import runtime
 from ream.params import Params
-from ream.search.final import FinalText, withdraw
-from ream.search.known import known_mixes
+from ream.search.final import FinalText, Make, withdraw
+from ream.search.known import compared_with, known_mixes
 from ream.search.losses import KL, LOSS, Ruler
 from ream.search.measuring import Measuring, Objectives
 from ream.search.mix_recipes import Kept, MixRecipes
@@ -159,6 +159,16 @@ class Session:
     def help(self) -> None:
         """Take trials until there is none left, then models to be measured on the final text, as a silent helper."""
         work(self.trials, self.measuring, lambda: None, "search, helper", wait=False, silent=True)
+        self.final.help(self.maker())
+
+    def compared_with(self) -> list[str]:
+        """Names of the models that are measured on the final text whatever the search finds."""
+        plan = self.trials.plan
+        known = compared_with([mix.origin for mix in plan.known[: plan.trials]])
+        return [*map(name_of, known), *([ORIGINAL] if self.objectives.column == LOSS else [])]
+
+    def maker(self) -> Make:
+        """What gives the model of a name, from the trials that there are when it is asked."""
         recipes = self.recipes()
 
         def model(name: str) -> Layers | None:
@@ -168,7 +178,7 @@ class Session:
             [trial] = [trial for trial in self.trials.all() if name_of(trial.number) == name]
             return recipes.of(trial.ratios)
 
-        self.final.help(model)
+        return model
 
 
 def name_of(number: int) -> str:

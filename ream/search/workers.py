@@ -5,13 +5,17 @@ from collections.abc import Callable
 
 from ream.machine.progress import Progress
 from ream.search.measuring import Measuring
+from ream.search.side_by_side import Note
 from ream.search.trials import Trials
 
 LOOK_SECONDS = 0.2  # between two looks at what others are working on
 Told = Callable[[], None]
 
 
-def work(trials: Trials, measuring: Measuring, told: Told, title: str, wait: bool, silent: bool = False) -> int:
+def work(
+    trials: Trials, measuring: Measuring, told: Told, title: str, wait: bool, silent: bool = False,
+    meanwhile: Callable[[Note], bool] = lambda note: False,
+) -> int:  # fmt: skip
     """Measure batches until there is none left.
 
     Args:
@@ -21,6 +25,7 @@ def work(trials: Trials, measuring: Measuring, told: Told, title: str, wait: boo
         title: of the progress bar, which counts the trials of all processes.
         silent: show no progress, because another process shows it.
         wait: whether to wait for what others work on, and to do what they leave behind if they are killed.
+        meanwhile: called where there is nothing to do but to wait; returns whether it has done some of what comes next.
 
     Returns:
         The number of trials that this process has measured.
@@ -39,5 +44,5 @@ def work(trials: Trials, measuring: Measuring, told: Told, title: str, wait: boo
                 told()
             elif not wait or trials.finished():
                 return count
-            else:
+            elif not meanwhile(progress.note):
                 time.sleep(LOOK_SECONDS)

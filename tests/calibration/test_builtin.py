@@ -3,10 +3,9 @@ import itertools
 
 import pytest
 
-from ream.calibration import builtin, installation
+from ream.calibration import installation
 from ream.calibration.builtin import MAX_CHARS, MIN_CHARS, documents, pieces
 from ream.calibration.document import SPLITS
-from ream.calibration.prose import long_sentences
 from ream.calibration.sources import iter_texts, resolved_revision
 from ream.params import BuiltinSource
 from tests.calibration.conftest import WORDS
@@ -84,21 +83,6 @@ def test_a_paragraph_of_a_training_file_is_left_out_of_the_other_splits(monkeypa
     assert COPIED in by_split["train"]
     assert all(len(by_split[split]) >= 3 for split in SPLITS), "every split has pages"
     assert COPIED not in by_split["calibration"] + by_split["held-out"]
-
-
-def test_sentences_of_a_file_are_looked_for_once(monkeypatch):
-    """What follows of the general text is the same when its files have been read before in this process."""
-    pages = [(f"page/{i}", f"{COPIED}\n\nA page of the {WORDS[i % 18]}, {i}, {'and ' * 400}so.") for i in range(80)]
-    monkeypatch.setattr(installation, "documentation_files", lambda: list(pages))
-    looked = []
-    monkeypatch.setattr(builtin, "_read", {})
-    monkeypatch.setattr(builtin, "long_sentences", lambda text: looked.append(text) or long_sentences(text))
-    first, files = texts("general", "held-out"), {text for _, text in pages}
-    assert len(files & set(looked)) > 40
-    looked.clear()
-    assert texts("general", "held-out") == first
-    assert looked, "paragraphs of the split are looked at"
-    assert not files & set(looked), "its files are not"
 
 
 def test_pieces_end_at_boundaries_and_drop_a_short_rest():

@@ -3,13 +3,14 @@
 import errno
 import os
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from ream.errors import UserError
-from ream.machine.files import building, read_json, read_table, replacing
+from ream.machine.files import building, claimed, locked, read_json, read_table, replacing
 from tests.models.storage.strangers import within
 from tests.models.storage.test_checkpoint import refused
 
@@ -48,6 +49,26 @@ def test_a_full_disk_is_one_line_and_another_error_stays_what_it_is(tmp_path):
     with pytest.raises(FileNotFoundError):
         interrupted(tmp_path / "out", FileNotFoundError())
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", [replacing, building, locked, claimed])
+@pytest.mark.parametrize("below", ["file/new", "file/folder/new"])
+def test_a_place_below_a_file_is_one_line(write, below, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot be written: .*; free space or choose another folder"):  # noqa: SIM117
+        with write(tmp_path / below):
+            pass
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_system_that_is_only_read_is_one_line(tmp_path, monkeypatch):
+    def refused(path, *given, **named):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "touch", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(UserError, match="cannot be written: Read-only file system"), replacing(tmp_path / "new"):
+        pass
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027])

@@ -1,6 +1,7 @@
 """Models on the final text: batches that processes share."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,42 @@ def test_two_processes_take_batches_of_one_size(tmp_path, batches):
     release.join()
     assert values(sums) == {name: number_of(name) for name in NAMES}
     assert sorted(models for _, models in batches) == [[0, 1], [2, 3], [4, 5], [6]]
+
+
+def test_who_has_nothing_to_do_measures_what_is_certain_to_be_wanted(tmp_path, batches):
+    first, helper = text(tmp_path, 2), text(tmp_path, 2, "helper")
+    assert not first.take(number_of, print), "nothing is offered"
+    first.offer(NAMES[:3])
+    waiting = threading.Thread(target=helper.help, args=(number_of,))
+    with_lock = Held.of(tmp_path / "final-trial-0.lock")  # as if another process had the first batch
+    assert first.take(number_of, print)
+    assert batches == [("main", [2])]
+    assert not first.take(number_of, print), "the other has what is left"
+    with_lock.close()
+    waiting.start()
+    while len(batches) < 2:
+        time.sleep(0.01)
+    assert batches[1] == ("helper", [0, 1]), "the batch of a process that is gone"
+    waiting.join(0.1)
+    assert waiting.is_alive(), "more is to come"
+    sums = first.sums({name: number_of(name) for name in NAMES}, print, shared=True)
+    waiting.join()
+    assert values(sums) == {name: number_of(name) for name in NAMES}
+    assert sorted(models for _, models in batches[2:]) == [[3, 4], [5, 6]]
+
+
+def test_one_process_does_one_thing_after_the_other(tmp_path, batches):
+    text(tmp_path).offer(NAMES)
+    assert not (tmp_path / OFFERED).exists()
+
+
+def test_what_a_killed_run_has_measured_is_not_offered_again(tmp_path, batches):
+    text(tmp_path).sums({name: number_of(name) for name in NAMES[:2]}, print)
+    again = text(tmp_path, 2)
+    again.offer(NAMES[:3])
+    assert again.take(number_of, print)
+    assert batches == [("main", [0, 1]), ("main", [2])]
+    assert not again.take(number_of, print)
 
 
 def test_what_is_not_shared_is_not_offered(tmp_path, batches):

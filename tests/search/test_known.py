@@ -3,11 +3,12 @@
 import csv
 from pathlib import Path
 
+import pytest
 from pydantic import TypeAdapter
 
 import ream
 from ream.params.sources import Source
-from ream.search.known import EVEN, PAPER, PAPER_MIXES, SINGLE, known_mixes
+from ream.search.known import EVEN, PAPER, PAPER_MIXES, SINGLE, compared_with, known_mixes
 
 TABLE = Path(ream.__file__).parents[1] / "data" / "published" / "mixes.csv"
 
@@ -53,3 +54,17 @@ def test_other_text_has_no_share_of_the_papers_mixes():
 
 def test_two_sources_of_one_kind_have_no_mix_of_the_paper():
     assert PAPER not in {mix.origin for mix in known_mixes(sources(one="code", two="code", prose="general"))}
+
+
+@pytest.mark.parametrize(
+    ("origins", "places"),
+    [
+        ([PAPER, PAPER, EVEN, SINGLE, "found"], [0, 1]),
+        ([PAPER, EVEN, SINGLE, "found"], [0, 1, 2]),
+        ([EVEN, "found", SINGLE], [0, 2]),
+        ([PAPER, "found"], []),
+        ([], []),
+    ],
+)
+def test_what_others_are_compared_with(origins, places):
+    assert compared_with(origins) == places

@@ -126,10 +126,13 @@ def test_a_helper_needs_a_search(prepared):
 def test_two_processes_share_the_trials(prepared):
     """Mixes at random do not depend on who measures which batch, so the trials are those of one process."""
     params, workspace = prepared
-    alone = searched(params, workspace)[2]
-    both = searched(with_search(params, workers=2, batch=3), workspace)[2]
+    _, apart, alone, _ = searched(params, workspace)
+    _, shared, both, _ = searched(with_search(params, workers=2, batch=3), workspace)
     assert [row.ratios for row in both] == [row.ratios for row in alone]
     assert [row.values for row in both[:3]] == [row.values for row in alone[:3]]
+    final = {mix.trial: mix.final["a"].value for mix in shared.mixes}
+    assert {mix.trial for mix in apart.mixes if not mix.front} <= set(final), "known mixes are always measured"
+    assert all(mix.final["a"].value == pytest.approx(final[mix.trial]) for mix in apart.mixes if mix.trial in final)
 
 
 @pytest.mark.slow
