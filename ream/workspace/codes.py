@@ -3,7 +3,7 @@
 import hashlib
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,33 @@ PACKAGE = Path(ream.__file__).parent
 WITHOUT = ("names", "code")  # the stages that run before there are fingerprints
 KINDS = tuple(kind for kind in OUTPUTS if kind not in WITHOUT)  # the stages that have one
 _read: dict[str, Any] = {}  # what this process has read of the sources
+PARTS = ("libraries", "units")  # of a fingerprint, in a record
 NAMED = 3  # changes that a message names
 
 
 def fingerprints() -> dict[str, dict[str, Any]]:
     """Kind of stage to the fingerprint of the code that it can execute now: units and libraries."""
-    return {kind: fingerprint_of(kind) for kind in KINDS}
+    return _fingerprints(KINDS)
 
 
 def fingerprint_of(*kinds: str) -> dict[str, Any]:
     """The fingerprint of the code that some kinds of stages can execute now."""
+    found = _fingerprints(kinds).values()
+    return {part: {name: value for own in found for name, value in own[part].items()} for part in PARTS}
+
+
+def _fingerprints(kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Kind of stage to its fingerprint, all of one look at the sources."""
     code = _code()
-    prints = {kind: code.fingerprint(roots_of(kind), cuts_of(kind)).as_json() for kind in kinds}
+    prints: dict[str, dict[str, Any]] = {}
+    for kind in kinds:
+        described = code.fingerprint(roots_of(kind), cuts_of(kind)).as_json()
+        prints[kind] = {part: described[part] for part in PARTS}
     with suppress(UserError):  # what was parsed is kept where that is possible: it only saves time
         code.save()
     if "inputs" in prints:  # it records what the built-in text is read from
         prints["inputs"]["libraries"]["all packages"] = installed()
-    return {
-        part: {name: value for described in prints.values() for name, value in described[part].items()}
-        for part in ("libraries", "units")
-    }
+    return prints
 
 
 def _code() -> Code:
