@@ -81,10 +81,11 @@ class FinalText:
             time.sleep(LOOK_SECONDS)
 
     def _divided(self, names: Sequence[str], shared: bool) -> list[list[str]]:
-        """The models that nobody has measured, in batches of one size."""
+        """The models that nobody has measured, in batches of one size; shared ones are small, so that all end alike."""
         found = self._found()
         missing = [name for name in names if name not in found]
-        size = even_size(len(missing), self._batch, self._processes if shared else 1)
+        processes = self._processes if shared else 1
+        size = even_size(len(missing), self._batch if processes == 1 else -(-self._batch // 2), processes)
         return [missing[start : start + size] for start in range(0, len(missing), size)]
 
     def _offer(self, batches: Sequence[Sequence[str]], whole: bool) -> None:
