@@ -82,9 +82,10 @@ class KnownSentences:
                 if (file.metadata() or {}).get("made_by") != made_by():
                     return {}
                 files, counts, hashes = (file.get_tensor(name) for name in ("files", "counts", "hashes"))
-        except (OSError, SafetensorError):
+            own = np.split(hashes, np.cumsum(counts)[:-1])
+            return {key.tobytes(): each for key, each in zip(files, own, strict=True)}
+        except (OSError, SafetensorError, ValueError):  # no file, or one that is not whole
             return {}
-        return {key.tobytes(): own for key, own in zip(files, np.split(hashes, np.cumsum(counts)[:-1]), strict=True)}
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ream.calibration import installation, known_sentences
 from ream.calibration.builtin import documents
@@ -60,6 +61,10 @@ def test_other_code_and_broken_files_are_looked_at_anew(tmp_path, looked, monkey
     broken.save()
     assert KnownSentences(tmp_path).of(FIRST).tolist() == right
     assert len(looked) == 3
+    columns = {"files": np.zeros((3, 32), np.uint8), "counts": np.array([1, 1]), "hashes": np.zeros(2, np.int64)}
+    save_file(columns, tmp_path / FILE, metadata={"made_by": "other code"})
+    assert KnownSentences(tmp_path).of(FIRST).tolist() == right
+    assert len(looked) == 4, "columns that do not belong together"
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path):
